@@ -1,0 +1,187 @@
+//! Who may do what: users come from the host, roles are checked here.
+
+use tidemark_model::Secret;
+use tidemark_wire::{ScramCredential, ScramServer, user_of_first_message};
+
+use crate::error::{Code, CommandError, Result};
+
+/// Where the users of an instance are kept.
+pub trait UserDirectory: Send + Sync {
+    /// The user with this name, if it may log in to this instance.
+    fn find_user(&self, name: &str) -> Option<User>;
+}
+
+/// A user as the engine needs it.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// Checks its password.
+    pub credential: ScramCredential,
+    /// What it may do.
+    pub grants: Vec<Grant>,
+}
+
+/// A role in a database, by the names of the `databaseUsers` API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The role, such as `readWrite`.
+    pub role: String,
+    /// The database it holds for; `admin` for roles on all databases.
+    pub database: String,
+}
+
+/// What a command needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Privilege {
+    /// Allowed before authentication.
+    Anyone,
+    /// Allowed to every user.
+    Authenticated,
+    Read,
+    Write,
+    /// Changes what exists in a database.
+    Define,
+    /// Allowed to administrators only.
+    Administer,
+}
+
+impl Grant {
+    fn allows(&self, privilege: Privilege, database: &str) -> bool {
+        let is_internal = matches!(database, "admin" | "local" | "config");
+        let here = self.database == database;
+        match self.role.as_str() {
+            "atlasAdmin" | "root" | "__system" => true,
+            "readWriteAnyDatabase" => !is_internal && privilege != Privilege::Administer,
+            "readAnyDatabase" => !is_internal && privilege == Privilege::Read,
+            "dbAdminAnyDatabase" => !is_internal && privilege == Privilege::Define,
+            "backup" => privilege == Privilege::Read,
+            "readWrite" => here && privilege != Privilege::Administer,
+            "read" => here && privilege == Privilege::Read,
+            "dbAdmin" => here && privilege == Privilege::Define,
+            _ => false,
+        }
+    }
+}
+
+/// What one connection has proved.
+#[derive(Debug, Default)]
+pub(crate) struct Login {
+    conversation: Option<(String, User, ScramServer)>,
+    /// The proof was accepted, but the client wants one more empty exchange.
+    awaits_empty_exchange: bool,
+    user: Option<(String, User)>,
+}
+
+/// The answer to one step of a conversation.
+pub(crate) struct Step {
+    pub(crate) payload: Vec<u8>,
+    pub(crate) is_done: bool,
+}
+
+impl Login {
+    pub(crate) fn user_name(&self) -> Option<&str> {
+        self.user.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    pub(crate) fn grants(&self) -> &[Grant] {
+        self.user.as_ref().map_or(&[], |(_, user)| &user.grants)
+    }
+
+    pub(crate) fn log_out(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Takes the client's first message.
+    pub(crate) fn start(&mut self, directory: &dyn UserDirectory, payload: &[u8]) -> Result<Step> {
+        let name = user_of_first_message(payload).map_err(|_| failed())?;
+        // An unknown name goes through the same conversation, so that names cannot be probed.
+        let user = directory.find_user(&name).unwrap_or_else(|| User {
+            credential: ScramCredential {
+                salt: decoy_salt(&name),
+                iterations: tidemark_wire::SCRAM_ITERATIONS,
+                stored_key: tidemark_model::random_bytes(),
+                server_key: tidemark_model::random_bytes(),
+            },
+            grants: Vec::new(),
+        });
+        let nonce = Secret::random::<18>();
+        let (server, reply) = ScramServer::start(payload, user.credential.clone(), nonce.expose())
+            .map_err(|_| failed())?;
+        self.conversation = Some((name, user, server));
+        Ok(Step {
+            payload: reply,
+            is_done: false,
+        })
+    }
+
+    /// Takes the client's proof, or its last empty message.
+    pub(crate) fn continue_with(&mut self, payload: &[u8], skips_empty: bool) -> Result<Step> {
+        if payload.is_empty() && std::mem::take(&mut self.awaits_empty_exchange) {
+            return Ok(Step {
+                payload: Vec::new(),
+                is_done: true,
+            });
+        }
+        let (name, user, server) = self.conversation.take().ok_or_else(failed)?;
+        let reply = server.finish(payload).map_err(|_| failed())?;
+        self.user = Some((name, user));
+        self.awaits_empty_exchange = !skips_empty;
+        Ok(Step {
+            payload: reply,
+            is_done: skips_empty,
+        })
+    }
+
+    /// Refuses what the user may not do.
+    pub(crate) fn check(&self, command: &str, privilege: Privilege, database: &str) -> Result<()> {
+        if privilege == Privilege::Anyone {
+            return Ok(());
+        }
+        let Some((_, user)) = &self.user else {
+            let text = format!("Command {command} requires authentication");
+            return Err(CommandError::new(Code::Unauthorized, text));
+        };
+        let allowed = privilege == Privilege::Authenticated
+            || user
+                .grants
+                .iter()
+                .any(|grant| grant.allows(privilege, database));
+        if allowed {
+            return Ok(());
+        }
+        let text = format!("not authorized on {database} to execute command {command}");
+        Err(CommandError::new(Code::Unauthorized, text))
+    }
+}
+
+fn failed() -> CommandError {
+    CommandError::new(Code::AuthenticationFailed, "Authentication failed.")
+}
+
+/// The same salt for the same unknown name, as a real user would have.
+fn decoy_salt(name: &str) -> Vec<u8> {
+    ring::digest::digest(&ring::digest::SHA256, name.as_bytes())
+        .as_ref()
+        .iter()
+        .take(28)
+        .copied()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_reach_as_far_as_their_names_say() {
+        let grant = |role: &str, database: &str| Grant {
+            role: role.into(),
+            database: database.into(),
+        };
+        assert!(grant("readWrite", "shop").allows(Privilege::Write, "shop"));
+        assert!(!grant("readWrite", "shop").allows(Privilege::Read, "other"));
+        assert!(!grant("read", "shop").allows(Privilege::Write, "shop"));
+        assert!(grant("readWriteAnyDatabase", "admin").allows(Privilege::Define, "shop"));
+        assert!(!grant("readWriteAnyDatabase", "admin").allows(Privilege::Read, "local"));
+        assert!(grant("atlasAdmin", "admin").allows(Privilege::Administer, "local"));
+    }
+}

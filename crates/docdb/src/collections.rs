@@ -1,0 +1,215 @@
+//! What the engine knows of its collections: names, identities, options, indexes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bson::raw::RawDocument;
+use bson::spec::BinarySubtype;
+use bson::{Binary, Bson, Document};
+
+use crate::error::{Code, CommandError, Result};
+use crate::index::Index;
+
+/// The longest namespace in bytes, as the server limits it.
+const LONGEST_NAMESPACE: usize = 255;
+
+/// A database and a collection in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Namespace {
+    pub(crate) database: String,
+    pub(crate) collection: String,
+}
+
+impl Namespace {
+    /// A namespace whose names are allowed.
+    pub(crate) fn new(database: &str, collection: &str) -> Result<Self> {
+        let invalid = |text: String| Err(CommandError::new(Code::InvalidNamespace, text));
+        let bad = |c: char| matches!(c, '/' | '\\' | '.' | ' ' | '"' | '$' | '\0');
+        if database.is_empty() || database.len() > 63 || database.contains(bad) {
+            return invalid(format!("Invalid database name: '{database}'"));
+        }
+        if collection.is_empty() || collection.starts_with('.') || collection.contains('\0') {
+            return invalid(format!("Invalid collection name: '{collection}'"));
+        }
+        if database.len() + 1 + collection.len() > LONGEST_NAMESPACE {
+            return invalid(format!(
+                "Fully qualified namespace is too long: {database}.{collection}"
+            ));
+        }
+        Ok(Self {
+            database: database.to_owned(),
+            collection: collection.to_owned(),
+        })
+    }
+
+    /// Reads `database.collection`.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        match text.split_once('.') {
+            Some((database, collection)) => Self::new(database, collection),
+            None => Err(CommandError::new(
+                Code::InvalidNamespace,
+                format!("Invalid namespace specified '{text}'"),
+            )),
+        }
+    }
+
+    /// The oplog.
+    pub(crate) fn oplog() -> Self {
+        Self {
+            database: "local".to_owned(),
+            collection: "oplog.rs".to_owned(),
+        }
+    }
+
+    pub(crate) fn is_oplog(&self) -> bool {
+        self.database == "local" && self.collection == "oplog.rs"
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.database, self.collection)
+    }
+}
+
+/// A collection. Its id is never used again; renaming keeps it.
+#[derive(Debug, Clone)]
+pub(crate) struct Collection {
+    pub(crate) id: u32,
+    pub(crate) namespace: Namespace,
+    pub(crate) uuid: [u8; 16],
+    pub(crate) options: Document,
+    pub(crate) indexes: Vec<Arc<Index>>,
+}
+
+impl Collection {
+    pub(crate) fn uuid_bson(&self) -> Bson {
+        uuid_bson(self.uuid)
+    }
+
+    pub(crate) fn find_index(&self, name: &str) -> Option<&Arc<Index>> {
+        self.indexes.iter().find(|index| index.name == name)
+    }
+
+    /// The record that the storage keeps.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        let indexes: Vec<Bson> = self
+            .indexes
+            .iter()
+            .map(|index| {
+                Bson::Document(bson::doc! { "id": i64::from(index.id), "spec": &index.spec })
+            })
+            .collect();
+        Ok(bson::doc! {
+            "id": i64::from(self.id),
+            "db": &self.namespace.database,
+            "name": &self.namespace.collection,
+            "uuid": self.uuid_bson(),
+            "options": &self.options,
+            "indexes": indexes,
+        }
+        .to_vec()?)
+    }
+
+    /// Reads the record that the storage keeps.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        let record = Document::try_from(RawDocument::from_bytes(bytes)?)?;
+        let damaged = |field: &str| {
+            let text = format!(
+                "the record of a collection has no usable {field}; restore this instance from a snapshot"
+            );
+            CommandError::new(Code::InternalError, text)
+        };
+        let number = |document: &Document| {
+            document
+                .get_i64("id")
+                .ok()
+                .and_then(|id| u32::try_from(id).ok())
+        };
+        let text = |field: &str| record.get_str(field).map_err(|_| damaged(field));
+        let uuid = record.get_binary_generic("uuid").ok();
+        let mut indexes = Vec::new();
+        for index in record
+            .get_array("indexes")
+            .map_err(|_| damaged("indexes"))?
+        {
+            let index = index.as_document().ok_or_else(|| damaged("indexes"))?;
+            let spec = index.get_document("spec").map_err(|_| damaged("indexes"))?;
+            let id = number(index).ok_or_else(|| damaged("indexes"))?;
+            indexes.push(Arc::new(Index::from_spec(id, spec.clone())?));
+        }
+        Ok(Self {
+            id: number(&record).ok_or_else(|| damaged("id"))?,
+            namespace: Namespace {
+                database: text("db")?.to_owned(),
+                collection: text("name")?.to_owned(),
+            },
+            uuid: uuid
+                .and_then(|bytes| bytes.as_slice().try_into().ok())
+                .ok_or_else(|| damaged("uuid"))?,
+            options: record
+                .get_document("options")
+                .map_err(|_| damaged("options"))?
+                .clone(),
+            indexes,
+        })
+    }
+}
+
+/// A UUID as a BSON value.
+pub(crate) fn uuid_bson(uuid: [u8; 16]) -> Bson {
+    Bson::Binary(Binary {
+        subtype: BinarySubtype::Uuid,
+        bytes: uuid.to_vec(),
+    })
+}
+
+/// All collections at one moment; a change makes a new one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Catalog {
+    collections: BTreeMap<Namespace, Arc<Collection>>,
+}
+
+impl Catalog {
+    pub(crate) fn find(&self, namespace: &Namespace) -> Option<&Arc<Collection>> {
+        self.collections.get(namespace)
+    }
+
+    pub(crate) fn find_by_uuid(&self, uuid: &[u8]) -> Option<&Arc<Collection>> {
+        self.collections
+            .values()
+            .find(|collection| collection.uuid == uuid)
+    }
+
+    pub(crate) fn put(&mut self, collection: Arc<Collection>) {
+        self.collections
+            .insert(collection.namespace.clone(), collection);
+    }
+
+    pub(crate) fn remove(&mut self, namespace: &Namespace) {
+        self.collections.remove(namespace);
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Collection>> {
+        self.collections.values()
+    }
+
+    pub(crate) fn in_database<'a>(
+        &'a self,
+        database: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<Collection>> {
+        self.all()
+            .filter(move |collection| collection.namespace.database == database)
+    }
+
+    /// The names of all databases that hold a collection, in order.
+    pub(crate) fn databases(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self
+            .all()
+            .map(|collection| collection.namespace.database.as_str())
+            .collect();
+        names.dedup();
+        names
+    }
+}

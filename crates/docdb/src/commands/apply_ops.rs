@@ -1,0 +1,225 @@
+//! `applyOps`: oplog entries, applied.
+//!
+//! Entries are idempotent: an insert replaces, a delete of nothing is fine, a difference for a
+//! missing document is skipped. All entries of one command are one commit, so a list of renames
+//! happens as a whole or not at all. Because no entry sees what an earlier one of the same
+//! command wrote, entries on the same document need commands of their own.
+
+use bson::raw::RawDocument;
+use bson::{Bson, Document};
+use tidemark_wire::{OplogEntry, OplogOperation, apply_diff};
+
+use super::write::check_writable;
+use super::{Context, Reply};
+use crate::collections::{Collection, Namespace};
+use crate::engine::Engine;
+use crate::error::{Code, CommandError, Result};
+use crate::query::find_by_id;
+use crate::request::Request;
+use crate::transaction::Transaction;
+
+const FIELDS: &[&str] = &[
+    "bypassDocumentValidation",
+    "alwaysUpsert",
+    "oplogApplicationMode",
+    "allowAtomic",
+    "preCondition",
+];
+
+pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
+    request.allow(FIELDS)?;
+    if request.field("preCondition").is_some() {
+        return Err(CommandError::unsupported(
+            "the option 'preCondition' of applyOps",
+        ));
+    }
+    let engine = &context.shared.engine;
+    let entries = request.documents("applyOps")?;
+    let mut transaction = engine.begin();
+    let mut results = Vec::new();
+    for entry in &entries {
+        apply(engine, &mut transaction, &parse(entry)?)?;
+        results.push(Bson::Boolean(true));
+    }
+    let at = transaction.commit()?;
+    engine.wait_durable(at)?;
+    let applied = i32::try_from(results.len()).unwrap_or(i32::MAX);
+    Ok(bson::doc! { "applied": applied, "results": results }.into())
+}
+
+/// Reads an entry; clients may leave the position out.
+fn parse(entry: &RawDocument) -> Result<OplogEntry> {
+    let mut complete = Document::try_from(entry)?;
+    if !complete.contains_key("ts") {
+        complete.insert(
+            "ts",
+            bson::Timestamp {
+                time: 0,
+                increment: 0,
+            },
+        );
+    }
+    let bytes = complete.to_vec()?;
+    OplogEntry::parse(RawDocument::from_bytes(&bytes)?)
+        .map_err(|error| CommandError::new(Code::FailedToParse, error.to_string()))
+}
+
+fn apply(engine: &Engine, transaction: &mut Transaction<'_>, entry: &OplogEntry) -> Result<()> {
+    match &entry.operation {
+        OplogOperation::Noop => Ok(()),
+        OplogOperation::Command(command) => apply_command(transaction, entry, command),
+        OplogOperation::Insert(document) => {
+            let collection = target(transaction, entry)?;
+            put(engine, transaction, &collection, document)
+        }
+        OplogOperation::Delete(selector) => {
+            let collection = target(transaction, entry)?;
+            match load(engine, &collection, selector)? {
+                Some((record, bytes)) => {
+                    transaction.delete(&collection, record, RawDocument::from_bytes(&bytes)?)
+                }
+                None => Ok(()),
+            }
+        }
+        OplogOperation::Update { selector, change } => {
+            let collection = target(transaction, entry)?;
+            update(engine, transaction, &collection, (selector, change))
+        }
+    }
+}
+
+fn target(transaction: &Transaction<'_>, entry: &OplogEntry) -> Result<std::sync::Arc<Collection>> {
+    let namespace = Namespace::parse(&entry.namespace)?;
+    check_writable(&namespace)?;
+    transaction.existing(&namespace)
+}
+
+fn load(
+    engine: &Engine,
+    collection: &Collection,
+    selector: &Document,
+) -> Result<Option<(u64, Vec<u8>)>> {
+    let id = bson::RawBson::try_from(selector.get("_id").cloned().unwrap_or(Bson::Null))?;
+    let Some(record) = find_by_id(engine, collection, id.as_raw_bson_ref())? else {
+        return Ok(None);
+    };
+    let bytes = engine
+        .view()
+        .document(&engine.keyspaces, collection.id, record)?;
+    Ok(bytes.map(|bytes| (record, bytes.to_vec())))
+}
+
+fn put(
+    engine: &Engine,
+    transaction: &mut Transaction<'_>,
+    collection: &Collection,
+    document: &Document,
+) -> Result<()> {
+    match load(engine, collection, document)? {
+        Some((_, bytes)) if bytes == document.to_vec()? => Ok(()),
+        Some((record, bytes)) => transaction.update(
+            collection,
+            (record, RawDocument::from_bytes(&bytes)?),
+            document,
+            true,
+        ),
+        None => {
+            let bytes = document.to_vec()?;
+            transaction
+                .insert(collection, RawDocument::from_bytes(&bytes)?, true)
+                .map(drop)
+        }
+    }
+}
+
+fn update(
+    engine: &Engine,
+    transaction: &mut Transaction<'_>,
+    collection: &Collection,
+    (selector, change): (&Document, &Document),
+) -> Result<()> {
+    let Ok(diff) = change.get_document("diff") else {
+        if change.keys().any(|name| name.starts_with('$')) {
+            return Err(CommandError::unsupported(
+                "an oplog entry with update operators ($v: 1)",
+            ));
+        }
+        return put(engine, transaction, collection, change);
+    };
+    let Some((record, bytes)) = load(engine, collection, selector)? else {
+        return Ok(());
+    };
+    let raw = RawDocument::from_bytes(&bytes)?;
+    let mut after = Document::try_from(raw)?;
+    apply_diff(&mut after, diff)
+        .map_err(|error| CommandError::new(Code::BadValue, error.to_string()))?;
+    if after.to_vec()? == bytes {
+        return Ok(());
+    }
+    transaction.update(collection, (record, raw), &after, false)
+}
+
+fn apply_command(
+    transaction: &mut Transaction<'_>,
+    entry: &OplogEntry,
+    command: &Document,
+) -> Result<()> {
+    let (name, value) = command
+        .iter()
+        .next()
+        .ok_or_else(|| CommandError::new(Code::FailedToParse, "an oplog command is empty"))?;
+    let namespace = || {
+        let namespace = Namespace::new(entry.database(), value.as_str().unwrap_or_default())?;
+        check_writable(&namespace)?;
+        Ok::<_, CommandError>(namespace)
+    };
+    match name.as_str() {
+        "create" => {
+            let namespace = namespace()?;
+            if transaction.catalog().find(&namespace).is_some() {
+                return Ok(());
+            }
+            let mut options = command.clone();
+            for field in ["create", "idIndex"] {
+                options.remove(field);
+            }
+            if let Some(option) = options.keys().find(|o| !o.starts_with("validat")) {
+                return Err(CommandError::unsupported(format!(
+                    "the collection option '{option}'"
+                )));
+            }
+            transaction.create(&namespace, options, None).map(drop)
+        }
+        "drop" => {
+            let namespace = namespace()?;
+            if transaction.catalog().find(&namespace).is_some() {
+                transaction.drop_collection(&namespace)?;
+            }
+            Ok(())
+        }
+        "renameCollection" => {
+            let from = Namespace::parse(value.as_str().unwrap_or_default())?;
+            let to = Namespace::parse(command.get_str("to").unwrap_or_default())?;
+            check_writable(&from)?;
+            check_writable(&to)?;
+            let drops = !matches!(command.get("dropTarget"), None | Some(Bson::Boolean(false)));
+            transaction.rename(&from, &to, drops)
+        }
+        "dropDatabase" => {
+            transaction.drop_database(entry.database());
+            Ok(())
+        }
+        "createIndexes" => {
+            let namespace = namespace()?;
+            let mut spec = command.clone();
+            spec.remove("createIndexes");
+            transaction.create_indexes(&namespace, vec![spec]).map(drop)
+        }
+        "dropIndexes" | "deleteIndexes" => {
+            transaction.drop_index(&namespace()?, command.get_str("index").unwrap_or_default())
+        }
+        other => Err(CommandError::unsupported(format!(
+            "the oplog command '{other}'"
+        ))),
+    }
+}

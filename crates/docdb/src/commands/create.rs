@@ -1,0 +1,61 @@
+//! `create` and `collMod`.
+
+use bson::raw::RawDocument;
+use bson::{Bson, Document};
+
+use super::write::writable_namespace;
+use super::{Context, Reply};
+use crate::error::{CommandError, Result};
+use crate::filter::parse_filter;
+use crate::request::Request;
+
+/// Options that are kept and obeyed.
+const VALIDATION: &[&str] = &["validator", "validationLevel", "validationAction"];
+
+pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
+    let namespace = writable_namespace(request)?;
+    let options = parse_options(request, &["idIndex", "autoIndexId", "temp"])?;
+    let mut transaction = context.shared.engine.begin();
+    transaction.create(&namespace, options, None)?;
+    let at = transaction.commit()?;
+    context.shared.engine.wait_durable(at)?;
+    Ok(Reply::ok())
+}
+
+pub(super) fn modify(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
+    let namespace = writable_namespace(request)?;
+    let changes = parse_options(request, &[])?;
+    let mut transaction = context.shared.engine.begin();
+    transaction.change_options(&namespace, changes)?;
+    let at = transaction.commit()?;
+    context.shared.engine.wait_durable(at)?;
+    Ok(Reply::ok())
+}
+
+fn parse_options(request: &Request<'_>, implied: &[&str]) -> Result<Document> {
+    let known: Vec<&str> = VALIDATION.iter().chain(implied).copied().collect();
+    for (option, kind) in [
+        ("capped", "a capped collection"),
+        ("viewOn", "a view"),
+        ("timeseries", "a time series collection"),
+        ("clusteredIndex", "a clustered collection"),
+        ("encryptedFields", "an encrypted collection"),
+    ] {
+        let is_off = option == "capped" && !request.flag(option);
+        if request.field(option).is_some() && !is_off {
+            return Err(CommandError::unsupported(kind));
+        }
+    }
+    let tolerated: Vec<&str> = known.iter().copied().chain(["capped"]).collect();
+    request.allow(&tolerated)?;
+    let mut options = Document::new();
+    for name in VALIDATION {
+        if let Some(value) = request.field(name) {
+            options.insert(*name, Bson::try_from(value)?);
+        }
+    }
+    if let Ok(validator) = options.get_document("validator") {
+        parse_filter(RawDocument::from_bytes(&validator.to_vec()?)?)?;
+    }
+    Ok(options)
+}

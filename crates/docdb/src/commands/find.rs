@@ -1,0 +1,178 @@
+//! `find`.
+
+use std::sync::Arc;
+
+use tidemark_model::OplogTime;
+
+use super::{Context, Reply};
+use crate::collections::{Collection, Namespace};
+use crate::cursor::{Cursor, Tail};
+use crate::engine::View;
+use crate::error::{Code, CommandError, Result};
+use crate::filter::{Filter, parse_filter};
+use crate::projection::Projection;
+use crate::query::{Hint, Query, Stream};
+use crate::reply::Batch;
+use crate::request::{ReadConcern, Request};
+use crate::sort::SortOrder;
+
+/// Documents in the first answer, unless the client says otherwise.
+const FIRST_BATCH: u64 = 101;
+
+const FIELDS: &[&str] = &[
+    "filter",
+    "sort",
+    "projection",
+    "hint",
+    "skip",
+    "limit",
+    "batchSize",
+    "singleBatch",
+    "tailable",
+    "awaitData",
+    "noCursorTimeout",
+    "oplogReplay",
+    "allowDiskUse",
+    "allowPartialResults",
+];
+
+pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
+    request.allow(FIELDS)?;
+    let (view, at) = read_view(context, request)?;
+    let namespace = namespace_of(request, &view)?;
+    let collection = view.catalog.find(&namespace).cloned();
+    let query = parse_query(request, collection.as_deref())?;
+    let tail = match (request.flag("tailable"), request.flag("awaitData")) {
+        (false, false) => Tail::Closed,
+        (true, false) => Tail::Open,
+        (true, true) => Tail::Waiting,
+        (false, true) => {
+            let text = "Cannot set 'awaitData' without also setting 'tailable'";
+            return Err(CommandError::new(Code::FailedToParse, text));
+        }
+    };
+    if tail != Tail::Closed && !namespace.is_oplog() {
+        let text = format!(
+            "error processing query: tailable cursor requested on non capped collection {namespace}"
+        );
+        return Err(CommandError::new(Code::BadValue, text));
+    }
+    let engine = &context.shared.engine;
+    let stream = if namespace.is_oplog() {
+        Stream::open_oplog((tail == Tail::Closed).then(|| Arc::clone(&view)), query)
+    } else {
+        match &collection {
+            Some(collection) => Stream::open(engine, &view, collection, query)?,
+            None => Stream::of_documents([]),
+        }
+    };
+    let size = request.size("batchSize")?.unwrap_or(FIRST_BATCH);
+    let is_single = request.flag("singleBatch") || request.integer("limit")?.is_some_and(|l| l < 0);
+    let cursor = Cursor {
+        namespace: namespace.to_string(),
+        stream,
+        tail,
+        user: context.login.user_name().map(str::to_owned),
+    };
+    first_batch(context, cursor, (size, is_single), at)
+}
+
+/// Answers with the first batch and keeps the rest.
+pub(super) fn first_batch(
+    context: &Context<'_>,
+    mut cursor: Cursor,
+    (size, is_single): (u64, bool),
+    at: Option<OplogTime>,
+) -> Result<Reply> {
+    let mut batch = Batch::new(Some(usize::try_from(size).unwrap_or(usize::MAX)));
+    let is_at_end = cursor.stream.fill(&context.shared.engine, &mut batch)?;
+    let namespace = cursor.namespace.clone();
+    let stays_open = !is_single && (!is_at_end || cursor.tail != Tail::Closed);
+    let id = if stays_open {
+        context.shared.cursors.keep(cursor)
+    } else {
+        0
+    };
+    Ok(Reply::Cursor {
+        field: "firstBatch",
+        batch,
+        id,
+        namespace,
+        at,
+    })
+}
+
+/// The moment that a read shows, and its time where the client asked for a snapshot.
+pub(super) fn read_view(
+    context: &Context<'_>,
+    request: &Request<'_>,
+) -> Result<(Arc<View>, Option<OplogTime>)> {
+    let engine = &context.shared.engine;
+    match request.read_concern()? {
+        ReadConcern::Local => Ok((engine.view(), None)),
+        ReadConcern::Durable => {
+            let view = engine.view();
+            engine.wait_durable(view.at)?;
+            Ok((view, None))
+        }
+        ReadConcern::Snapshot(None) => {
+            let view = engine.pin_view();
+            engine.wait_durable(view.at)?;
+            Ok((Arc::clone(&view), Some(view.at)))
+        }
+        ReadConcern::Snapshot(Some(at)) => {
+            let view = engine.view_at(at).ok_or_else(|| {
+                let text = format!("Read timestamp {at} is not available; begin with a snapshot read without atClusterTime");
+                CommandError::new(Code::SnapshotTooOld, text)
+            })?;
+            Ok((view, Some(at)))
+        }
+    }
+}
+
+/// The collection that is read, by name or by UUID.
+pub(super) fn namespace_of(request: &Request<'_>, view: &View) -> Result<Namespace> {
+    match request.field(request.name) {
+        Some(bson::RawBsonRef::Binary(uuid)) => match view.catalog.find_by_uuid(uuid.bytes) {
+            Some(collection) => Ok(collection.namespace.clone()),
+            None => Err(CommandError::new(
+                Code::NamespaceNotFound,
+                "Unable to resolve the UUID of a collection",
+            )),
+        },
+        _ if request.text(request.name) == Some("oplog.rs") && request.database == "local" => {
+            Ok(Namespace::oplog())
+        }
+        _ => request.namespace(),
+    }
+}
+
+fn parse_query(request: &Request<'_>, collection: Option<&Collection>) -> Result<Query> {
+    let filter = match request.document("filter")? {
+        Some(filter) => parse_filter(filter)?,
+        None => Filter::All(Vec::new()),
+    };
+    let limit = request
+        .integer("limit")?
+        .map(i64::unsigned_abs)
+        .filter(|limit| *limit > 0);
+    Ok(Query {
+        filter,
+        sort: request
+            .document("sort")?
+            .map(SortOrder::parse)
+            .transpose()?,
+        projection: request
+            .document("projection")?
+            .map(Projection::parse)
+            .transpose()?
+            .flatten(),
+        skip: request.size("skip")?.unwrap_or(0),
+        limit,
+        hint: request
+            .field("hint")
+            .filter(|hint| !matches!(hint, bson::RawBsonRef::Document(d) if d.is_empty()))
+            .map(|hint| Hint::parse(hint, collection))
+            .transpose()?,
+    })
+}

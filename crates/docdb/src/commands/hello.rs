@@ -1,0 +1,65 @@
+//! `hello`: what the server is, for drivers that look for a primary.
+
+use bson::oid::ObjectId;
+use bson::{Bson, RawBsonRef};
+
+use super::{Context, Reply, authenticate};
+use crate::error::Result;
+use crate::reply::timestamp;
+use crate::request::Request;
+use crate::server::REPLICA_SET;
+
+/// Claims MongoDB 7.0; a higher version would make drivers send commands that are not here.
+const WIRE_VERSION: i32 = 21;
+
+pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
+    let shared = context.shared;
+    let view = shared.engine.view();
+    let durable = shared.engine.durable();
+    let now = bson::DateTime::from_millis(shared.engine.clock.now().as_millisecond());
+    let position = bson::doc! { "ts": timestamp(view.at), "t": 1i64 };
+    let majority = bson::doc! { "ts": timestamp(durable), "t": 1i64 };
+    let role = if request.name == "hello" {
+        "isWritablePrimary"
+    } else {
+        "ismaster"
+    };
+    let mut reply = bson::doc! {
+        "helloOk": true,
+        role: true,
+        "hosts": [&shared.advertised],
+        "setName": REPLICA_SET,
+        "setVersion": 1,
+        "secondary": false,
+        "primary": &shared.advertised,
+        "me": &shared.advertised,
+        // Never changes, so that no driver takes a restarted server for a stale one.
+        "electionId": ObjectId::from_bytes([0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 1]),
+        "lastWrite": {
+            "opTime": position,
+            "lastWriteDate": now,
+            "majorityOpTime": majority,
+            "majorityWriteDate": now,
+        },
+        "maxBsonObjectSize": 16_777_216,
+        "maxMessageSizeBytes": 48_000_000,
+        "maxWriteBatchSize": 100_000,
+        "localTime": now,
+        "logicalSessionTimeoutMinutes": 30,
+        "connectionId": i32::try_from(context.connection).unwrap_or(i32::MAX),
+        "minWireVersion": 0,
+        "maxWireVersion": WIRE_VERSION,
+        "readOnly": false,
+        // Not a MongoDB field: a list of renames in one applyOps is one commit here.
+        "tidemark": { "atomicApplyOps": true },
+    };
+    if request.field("saslSupportedMechs").is_some() {
+        reply.insert("saslSupportedMechs", vec![Bson::from("SCRAM-SHA-256")]);
+    }
+    if let Some(RawBsonRef::Document(start)) = request.field("speculativeAuthenticate")
+        && let Ok(step) = authenticate::speculate(context, start)
+    {
+        reply.insert("speculativeAuthenticate", step);
+    }
+    Ok(reply.into())
+}

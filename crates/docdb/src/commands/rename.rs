@@ -1,0 +1,37 @@
+//! `renameCollection`.
+
+use super::write::check_writable;
+use super::{Context, Reply};
+use crate::auth::Privilege;
+use crate::collections::Namespace;
+use crate::error::{Code, CommandError, Result};
+use crate::request::Request;
+
+pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
+    request.allow(&["to", "dropTarget"])?;
+    if request.database != "admin" {
+        let text = "renameCollection may only be run against the admin database.";
+        return Err(CommandError::new(Code::Unauthorized, text));
+    }
+    let name = |field: &str| {
+        let text = request.text(field).ok_or_else(|| {
+            CommandError::new(
+                Code::TypeMismatch,
+                format!("renameCollection.{field} must be a namespace"),
+            )
+        });
+        Namespace::parse(text?)
+    };
+    let (from, to) = (name("renameCollection")?, name("to")?);
+    for namespace in [&from, &to] {
+        check_writable(namespace)?;
+        context
+            .login
+            .check("renameCollection", Privilege::Define, &namespace.database)?;
+    }
+    let mut transaction = context.shared.engine.begin();
+    transaction.rename(&from, &to, request.flag("dropTarget"))?;
+    let at = transaction.commit()?;
+    context.shared.engine.wait_durable(at)?;
+    Ok(Reply::ok())
+}

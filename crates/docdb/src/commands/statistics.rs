@@ -1,0 +1,90 @@
+//! `collStats`, `dbStats` and the stage `$collStats`.
+
+use bson::{Bson, Document};
+
+use super::{Context, Reply};
+use crate::collections::Namespace;
+use crate::engine::{Engine, Statistics};
+use crate::error::Result;
+use crate::request::Request;
+
+fn of(engine: &Engine, namespace: &Namespace) -> Result<(Statistics, usize)> {
+    let view = engine.view();
+    match view.catalog.find(namespace) {
+        Some(collection) => Ok((
+            view.statistics(&engine.keyspaces, collection.id)?,
+            collection.indexes.len(),
+        )),
+        None => Ok((Statistics::default(), 0)),
+    }
+}
+
+fn describe(namespace: &Namespace, (statistics, indexes): (Statistics, usize)) -> Document {
+    let average = if statistics.count > 0 {
+        statistics.bytes / statistics.count
+    } else {
+        0
+    };
+    let mut document = bson::doc! {
+        "ns": namespace.to_string(),
+        "size": statistics.bytes,
+        "count": statistics.count,
+        "avgObjSize": average,
+        "storageSize": statistics.bytes,
+        "nindexes": i32::try_from(indexes).unwrap_or(i32::MAX),
+        "totalIndexSize": 0i64,
+        "indexSizes": {},
+        "capped": namespace.is_oplog(),
+    };
+    if namespace.is_oplog() {
+        document.insert("maxSize", i64::MAX);
+    }
+    document
+}
+
+pub(super) fn collection(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
+    request.allow(&["scale"])?;
+    let namespace = if request.database == "local" {
+        Namespace::oplog()
+    } else {
+        request.namespace()?
+    };
+    Ok(describe(&namespace, of(&context.shared.engine, &namespace)?).into())
+}
+
+pub(super) fn stage(context: &Context<'_>, namespace: &Namespace) -> Result<Document> {
+    let statistics = of(&context.shared.engine, namespace)?;
+    Ok(bson::doc! {
+        "ns": namespace.to_string(),
+        "count": statistics.0.count,
+        "storageStats": describe(namespace, statistics),
+    })
+}
+
+pub(super) fn database(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
+    request.allow(&["scale", "freeStorage"])?;
+    let engine = &context.shared.engine;
+    let view = engine.view();
+    let (mut collections, mut indexes) = (0i64, 0i64);
+    let mut total = Statistics::default();
+    for collection in view.catalog.in_database(request.database) {
+        let statistics = view.statistics(&engine.keyspaces, collection.id)?;
+        collections += 1;
+        indexes += i64::try_from(collection.indexes.len()).unwrap_or(0);
+        total.count += statistics.count;
+        total.bytes += statistics.bytes;
+    }
+    Ok(bson::doc! {
+        "db": request.database,
+        "collections": collections,
+        "views": 0i64,
+        "objects": total.count,
+        "avgObjSize": if total.count > 0 { Bson::Int64(total.bytes / total.count) } else { Bson::Int64(0) },
+        "dataSize": total.bytes,
+        "storageSize": total.bytes,
+        "indexes": indexes,
+        "indexSize": 0i64,
+        "totalSize": total.bytes,
+    }
+    .into())
+}

@@ -1,0 +1,123 @@
+//! What all writing commands share: statements, their errors, and the wait for the disk.
+
+use bson::{Bson, Document};
+use tidemark_model::OplogTime;
+
+use super::{Context, Reply};
+use crate::collections::Namespace;
+use crate::error::{Code, CommandError, Result};
+use crate::request::Request;
+use crate::update::UpdateContext;
+
+/// The largest number of statements in one command, as `hello` says.
+const LARGEST_BATCH: usize = 100_000;
+
+/// The outcome of a writing command in the making.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) n: i64,
+    pub(super) modified: Option<i64>,
+    pub(super) upserted: Vec<Bson>,
+    errors: Vec<Bson>,
+    /// The last commit of the command.
+    pub(super) at: OplogTime,
+}
+
+impl Outcome {
+    /// Notes a failed statement.
+    pub(super) fn push_error(&mut self, statement: usize, error: &CommandError) {
+        let mut document = bson::doc! {
+            "index": i32::try_from(statement).unwrap_or(i32::MAX),
+            "code": error.code.number(),
+            "errmsg": &error.message,
+        };
+        document.extend(error.extra.clone());
+        self.errors.push(document.into());
+    }
+
+    /// Waits for the disk, unless the client does not want that, and answers.
+    pub(super) fn finish(self, context: &Context<'_>, request: &Request<'_>) -> Result<Reply> {
+        if !request.is_acknowledged_early() {
+            context.shared.engine.wait_durable(self.at)?;
+        }
+        let mut reply = bson::doc! { "n": i32::try_from(self.n).unwrap_or(i32::MAX) };
+        if let Some(modified) = self.modified {
+            reply.insert("nModified", i32::try_from(modified).unwrap_or(i32::MAX));
+        }
+        if !self.upserted.is_empty() {
+            reply.insert("upserted", self.upserted);
+        }
+        if !self.errors.is_empty() {
+            reply.insert("writeErrors", self.errors);
+        }
+        Ok(reply.into())
+    }
+}
+
+/// The namespace of a write; refuses what users may not write to.
+pub(super) fn writable_namespace(request: &Request<'_>) -> Result<Namespace> {
+    let namespace = request.namespace()?;
+    check_writable(&namespace)?;
+    Ok(namespace)
+}
+
+/// Refuses the collections that the engine keeps itself.
+pub(super) fn check_writable(namespace: &Namespace) -> Result<()> {
+    if namespace.database == "local" || namespace.collection.starts_with("system.") {
+        let text = format!("cannot write to '{namespace}'");
+        return Err(CommandError::new(Code::InvalidNamespace, text));
+    }
+    Ok(())
+}
+
+/// Refuses empty and oversized lists of statements.
+pub(super) fn check_batch(statements: usize) -> Result<()> {
+    if (1..=LARGEST_BATCH).contains(&statements) {
+        return Ok(());
+    }
+    let text = format!(
+        "Write batch sizes must be between 1 and {LARGEST_BATCH}. Got {statements} operations."
+    );
+    Err(CommandError::new(Code::InvalidLength, text))
+}
+
+/// Whether statements after a failed one are not run.
+pub(super) fn is_ordered(request: &Request<'_>) -> bool {
+    request.field("ordered").is_none() || request.flag("ordered")
+}
+
+/// The present, for updates.
+pub(super) fn update_context(context: &Context<'_>) -> UpdateContext {
+    let now = context.shared.engine.clock.now().as_millisecond();
+    UpdateContext {
+        now: bson::DateTime::from_millis(now),
+        is_insert: false,
+    }
+}
+
+/// Refuses fields that a statement does not have.
+pub(super) fn allow_in_statement(
+    statement: &bson::raw::RawDocument,
+    command: &str,
+    fields: &[&str],
+) -> Result<()> {
+    for element in statement.iter_elements() {
+        let element = element?;
+        let name = element.key().as_str();
+        let is_simple_collation = name == "collation"
+            && matches!(element.value()?, bson::RawBsonRef::Document(c) if c.is_empty() || c.get_str("locale").is_ok_and(|locale| locale == "simple"));
+        let is_empty_list = name == "arrayFilters"
+            && matches!(element.value()?, bson::RawBsonRef::Array(list) if list.is_empty());
+        if !fields.contains(&name) && !is_simple_collation && !is_empty_list {
+            return Err(CommandError::unsupported(format!(
+                "the option '{name}' of {command}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The document that a repeated statement answered with.
+pub(super) fn stored_count(outcome: &Document, field: &str) -> i64 {
+    outcome.get_i64(field).unwrap_or(0)
+}

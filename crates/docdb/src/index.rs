@@ -1,0 +1,285 @@
+//! Indexes: their specifications, and the keys that a document has in them.
+
+use std::collections::BTreeSet;
+
+use bson::raw::RawDocument;
+use bson::{Bson, Document, RawBsonRef};
+use ring::digest;
+
+use crate::error::{Code, CommandError, Result};
+use crate::filter::{Filter, parse_filter};
+use crate::key::encode_value;
+use crate::path::Path;
+use crate::sort::Direction;
+
+/// A longer key is cut here and continued by its hash; the storage takes 64 KiB at most.
+const LONGEST_KEY_BYTES: usize = 32 * 1024;
+
+/// Options that every index may carry and that change nothing here but are kept.
+const KEPT_OPTIONS: &[&str] = &[
+    "v",
+    "key",
+    "name",
+    "unique",
+    "sparse",
+    "partialFilterExpression",
+    "expireAfterSeconds",
+    "hidden",
+    "background",
+    "ns",
+];
+
+/// An index of a collection.
+#[derive(Debug, Clone)]
+pub(crate) struct Index {
+    /// Never used again, so that leftovers of a dropped index are never read.
+    pub(crate) id: u32,
+    pub(crate) name: String,
+    /// The specification as clients see it.
+    pub(crate) spec: Document,
+    keys: Vec<(Path, Direction)>,
+    pub(crate) is_unique: bool,
+    is_sparse: bool,
+    partial: Option<Filter>,
+}
+
+impl Index {
+    /// The index on `_id` that every collection has.
+    pub(crate) fn on_id(id: u32) -> Result<Self> {
+        Self::from_spec(
+            id,
+            bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" },
+        )
+    }
+
+    /// Reads a specification; what the engine cannot keep is refused by name.
+    pub(crate) fn from_spec(id: u32, spec: Document) -> Result<Self> {
+        let invalid = |text: String| CommandError::new(Code::CannotCreateIndex, text);
+        let key = spec
+            .get_document("key")
+            .map_err(|_| invalid("an index needs a 'key' document".into()))?;
+        let name = spec
+            .get_str("name")
+            .map_err(|_| invalid("an index needs a 'name'".into()))?;
+        for (option, value) in &spec {
+            let is_simple_collation = option == "collation"
+                && value
+                    .as_document()
+                    .is_some_and(|c| c.get_str("locale").is_ok_and(|locale| locale == "simple"));
+            if !KEPT_OPTIONS.contains(&option.as_str()) && !is_simple_collation {
+                return Err(CommandError::unsupported(format!(
+                    "the index option '{option}'"
+                )));
+            }
+        }
+        let mut keys = Vec::new();
+        for (path, kind) in key {
+            if let Bson::String(kind) = kind {
+                return Err(CommandError::unsupported(format!(
+                    "an index of the kind '{kind}'"
+                )));
+            }
+            let raw = bson::RawBson::try_from(kind.clone())?;
+            let direction = Direction::parse(raw.as_raw_bson_ref()).ok_or_else(|| {
+                invalid(format!(
+                    "Values in the index key pattern must be non-zero numbers, not {kind}"
+                ))
+            })?;
+            if path
+                .split('.')
+                .any(|part| part.is_empty() || part.starts_with('$'))
+            {
+                return Err(invalid(format!("Index keys cannot use the path '{path}'")));
+            }
+            keys.push((Path::parse(path), direction));
+        }
+        if keys.is_empty() {
+            return Err(invalid("Index keys cannot be an empty object".into()));
+        }
+        let partial = match spec.get_document("partialFilterExpression") {
+            Ok(filter) => Some(parse_filter(RawDocument::from_bytes(&filter.to_vec()?)?)?),
+            Err(_) => None,
+        };
+        let is_id = name == "_id_";
+        Ok(Self {
+            id,
+            name: name.to_owned(),
+            keys,
+            is_unique: is_id || flag(&spec, "unique"),
+            is_sparse: flag(&spec, "sparse"),
+            partial,
+            spec,
+        })
+    }
+
+    /// The first paths of the index, for the choice of an index.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = (&Path, Direction)> {
+        self.keys.iter().map(|(path, direction)| (path, *direction))
+    }
+
+    /// Whether every document of the collection is in the index.
+    pub(crate) fn holds_everything(&self) -> bool {
+        !self.is_sparse && self.partial.is_none() && !flag(&self.spec, "hidden")
+    }
+
+    /// The keys of a document, without the index's id.
+    pub(crate) fn keys_of(&self, document: &RawDocument) -> Result<BTreeSet<Vec<u8>>> {
+        if self
+            .partial
+            .as_ref()
+            .is_some_and(|filter| !filter.matches(document))
+        {
+            return Ok(BTreeSet::new());
+        }
+        let mut keys = BTreeSet::from([Vec::new()]);
+        let mut has_array = false;
+        let mut has_value = false;
+        for (path, direction) in &self.keys {
+            let (values, is_multikey) = path.index_values(document);
+            if is_multikey && std::mem::replace(&mut has_array, true) {
+                return Err(CommandError::new(
+                    Code::CannotIndexParallelArrays,
+                    format!(
+                        "cannot index parallel arrays [{path}] in index {}",
+                        self.name
+                    ),
+                ));
+            }
+            has_value |= values.iter().any(Option::is_some);
+            let mut parts = BTreeSet::new();
+            for value in values {
+                parts.insert(encode_part(value.unwrap_or(RawBsonRef::Null), *direction)?);
+            }
+            keys = keys
+                .iter()
+                .flat_map(|key| {
+                    parts
+                        .iter()
+                        .map(move |part| [key.as_slice(), part].concat())
+                })
+                .collect();
+        }
+        if self.is_sparse && !has_value {
+            return Ok(BTreeSet::new());
+        }
+        Ok(keys.into_iter().map(shorten).collect())
+    }
+
+    /// The error for a second document with the same unique key.
+    pub(crate) fn duplicate_key(&self, namespace: &str, document: &RawDocument) -> CommandError {
+        let mut value = Document::new();
+        for (path, _) in &self.keys {
+            let (values, _) = path.index_values(document);
+            let first = values.into_iter().next().flatten();
+            let first = first
+                .and_then(|value| Bson::try_from(value).ok())
+                .unwrap_or(Bson::Null);
+            value.insert(path.to_string(), first);
+        }
+        let message = format!(
+            "E11000 duplicate key error collection: {namespace} index: {} dup key: {value}",
+            self.name
+        );
+        let mut error = CommandError::new(Code::DuplicateKey, message);
+        let pattern = self.spec.get_document("key").cloned().unwrap_or_default();
+        error.extra = bson::doc! { "keyPattern": pattern, "keyValue": value };
+        error
+    }
+}
+
+/// The part of a key for one value.
+pub(crate) fn encode_part(value: RawBsonRef<'_>, direction: Direction) -> Result<Vec<u8>> {
+    let mut part = Vec::new();
+    encode_value(&mut part, value)?;
+    if direction == Direction::Descending {
+        part.iter_mut().for_each(|byte| *byte = !*byte);
+    }
+    Ok(part)
+}
+
+/// Keeps a key within what the storage takes; equal keys stay equal and different ones different.
+pub(crate) fn shorten(mut key: Vec<u8>) -> Vec<u8> {
+    if key.len() > LONGEST_KEY_BYTES {
+        let hash = digest::digest(&digest::SHA256, &key);
+        key.truncate(LONGEST_KEY_BYTES);
+        key.extend_from_slice(hash.as_ref());
+    }
+    key
+}
+
+fn flag(spec: &Document, name: &str) -> bool {
+    match spec.get(name) {
+        Some(Bson::Boolean(flag)) => *flag,
+        Some(Bson::Int32(number)) => *number != 0,
+        Some(Bson::Int64(number)) => *number != 0,
+        Some(Bson::Double(number)) => *number != 0.0,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    fn keys(spec: Document, document: &Document) -> Result<usize> {
+        let bytes = document.to_vec().unwrap();
+        Ok(Index::from_spec(1, spec)?
+            .keys_of(RawDocument::from_bytes(&bytes).unwrap())?
+            .len())
+    }
+
+    #[test]
+    fn an_array_has_a_key_for_each_different_element() {
+        let spec = doc! { "key": { "a": 1, "b": -1 }, "name": "a_b" };
+        assert_eq!(
+            keys(spec.clone(), &doc! { "a": [1, 2, 2], "b": 5 }).unwrap(),
+            2
+        );
+        assert_eq!(keys(spec.clone(), &doc! {}).unwrap(), 1);
+        let parallel = keys(spec, &doc! { "a": [1], "b": [1] }).unwrap_err();
+        assert_eq!(parallel.code, Code::CannotIndexParallelArrays);
+    }
+
+    #[test]
+    fn sparse_and_partial_indexes_leave_documents_out() {
+        let sparse = doc! { "key": { "a": 1 }, "name": "a", "sparse": true };
+        assert_eq!(keys(sparse.clone(), &doc! { "b": 1 }).unwrap(), 0);
+        assert_eq!(keys(sparse, &doc! { "a": null }).unwrap(), 1);
+        let partial = doc! { "key": { "a": 1 }, "name": "a", "partialFilterExpression": { "b": { "$gt": 1 } } };
+        assert_eq!(keys(partial.clone(), &doc! { "a": 1, "b": 1 }).unwrap(), 0);
+        assert_eq!(keys(partial, &doc! { "a": 1, "b": 2 }).unwrap(), 1);
+    }
+
+    #[test]
+    fn long_keys_stay_different() {
+        let long = |last: char| {
+            encode_part(
+                RawBsonRef::String(&("x".repeat(40_000) + &last.to_string())),
+                Direction::Ascending,
+            )
+            .unwrap()
+        };
+        assert_ne!(shorten(long('a')), shorten(long('b')));
+        assert!(shorten(long('a')).len() < 65_536);
+    }
+
+    #[test]
+    fn kinds_that_are_not_kept_are_refused_by_name() {
+        for (spec, name) in [
+            (doc! { "key": { "a": "text" }, "name": "t" }, "text"),
+            (
+                doc! { "key": { "a": 1 }, "name": "t", "collation": { "locale": "de" } },
+                "collation",
+            ),
+        ] {
+            assert!(
+                Index::from_spec(1, spec)
+                    .unwrap_err()
+                    .message
+                    .contains(name)
+            );
+        }
+    }
+}

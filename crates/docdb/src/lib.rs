@@ -1,0 +1,31 @@
+//! The embedded document database behind the MongoDB wire protocol.
+//!
+//! One `Server` is one instance: a folder, a TCP port, and what clients of a one-member replica
+//! set expect of it. Acknowledged writes are on disk together with their oplog entries. What is
+//! not supported is refused by name.
+
+mod aggregate;
+mod auth;
+mod collections;
+mod commands;
+mod cursor;
+mod engine;
+mod error;
+mod expression;
+mod filter;
+mod index;
+mod key;
+mod number;
+mod path;
+mod projection;
+mod query;
+mod reply;
+mod request;
+mod server;
+mod session;
+mod sort;
+mod transaction;
+mod update;
+
+pub use auth::{Grant, User, UserDirectory};
+pub use server::{REPLICA_SET, Server, ServerConfig, ServerError};

@@ -1,0 +1,271 @@
+//! The choice of an index for a filter.
+//!
+//! An index narrows what is read; the filter is tested on every document all the same, so a
+//! bound may be wider than the condition but never narrower.
+
+use std::collections::BTreeSet;
+
+use bson::RawBson;
+use fjall::Readable;
+use tidemark_model::OplogTime;
+
+use super::Query;
+use crate::collections::Collection;
+use crate::engine::{Engine, View, record_of};
+use crate::error::{Code, CommandError, Result};
+use crate::filter::{Comparison, Filter, Operand, Test};
+use crate::index::{Index, encode_part};
+use crate::sort::Direction;
+
+/// A part of a key that is longer is not looked up: stored keys may be cut.
+const LONGEST_LOOKUP_BYTES: usize = 8 * 1024;
+
+/// Which way to the documents the client insists on.
+#[derive(Debug, Clone)]
+pub(crate) enum Hint {
+    Natural(Direction),
+    Index(String),
+}
+
+impl Hint {
+    /// Reads a `hint`.
+    pub(crate) fn parse(
+        value: bson::RawBsonRef<'_>,
+        collection: Option<&Collection>,
+    ) -> Result<Self> {
+        let bad = || {
+            CommandError::new(
+                Code::BadValue,
+                "hint provided does not correspond to an existing index",
+            )
+        };
+        let find = |matches: &dyn Fn(&Index) -> bool| {
+            let indexes = collection.map(|c| c.indexes.as_slice()).unwrap_or_default();
+            indexes
+                .iter()
+                .find(|index| matches(index))
+                .map(|index| index.name.clone())
+        };
+        match value {
+            bson::RawBsonRef::String(name) => find(&|index| index.name == name)
+                .map(Self::Index)
+                .ok_or_else(bad),
+            bson::RawBsonRef::Document(key) => {
+                if let Some(direction) = key.get("$natural")? {
+                    return Direction::parse(direction)
+                        .map(Self::Natural)
+                        .ok_or_else(bad);
+                }
+                let key = bson::Document::try_from(key)?.to_string();
+                let has_key = |index: &Index| {
+                    index
+                        .spec
+                        .get_document("key")
+                        .is_ok_and(|spec| spec.to_string() == key)
+                };
+                match (find(&has_key), collection) {
+                    (Some(name), _) => Ok(Self::Index(name)),
+                    (None, None) => Ok(Self::Natural(Direction::Ascending)),
+                    (None, Some(_)) => Err(bad()),
+                }
+            }
+            _ => Err(CommandError::new(
+                Code::FailedToParse,
+                "hint must be a string or an object",
+            )),
+        }
+    }
+}
+
+/// The record numbers that an index leaves over, in natural order; `None` to scan everything.
+pub(crate) fn plan_records(
+    engine: &Engine,
+    view: &View,
+    collection: &Collection,
+    query: &Query,
+) -> Result<Option<Vec<u64>>> {
+    let conjuncts = query.filter.conjuncts();
+    let wanted = match &query.hint {
+        Some(Hint::Index(name)) => Some(name.as_str()),
+        _ => None,
+    };
+    let mut best: Option<(usize, &Index, Vec<KeyRange>)> = None;
+    for index in &collection.indexes {
+        if wanted.is_some_and(|name| name != index.name) {
+            continue;
+        }
+        let Some((fixed_parts, ranges)) = ranges_for(index, &conjuncts)? else {
+            continue;
+        };
+        // A unique index with all parts fixed leads to one document; prefer more fixed parts.
+        if best
+            .as_ref()
+            .is_none_or(|(parts, _, _)| fixed_parts > *parts)
+        {
+            best = Some((fixed_parts, index, ranges));
+        }
+    }
+    let Some((_, index, ranges)) = best else {
+        return Ok(None);
+    };
+    let mut records = BTreeSet::new();
+    for (from, to) in ranges {
+        let prefix = index.id.to_be_bytes();
+        let from = [prefix.as_slice(), &from].concat();
+        let to = [prefix.as_slice(), &to].concat();
+        for entry in view.snapshot.range(&engine.keyspaces.indexes, from..to) {
+            records.extend(record_of(&entry.value()?));
+        }
+    }
+    Ok(Some(records.into_iter().collect()))
+}
+
+/// From here, included, to there, excluded.
+type KeyRange = (Vec<u8>, Vec<u8>);
+
+fn ranges_for(
+    index: &Index,
+    conjuncts: &[(&crate::path::Path, &Test)],
+) -> Result<Option<(usize, Vec<KeyRange>)>> {
+    if !index.holds_everything() {
+        return Ok(None);
+    }
+    let mut prefixes: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut fixed_parts = 0;
+    for (path, direction) in index.paths() {
+        let tests = conjuncts
+            .iter()
+            .filter(|(candidate, _)| *candidate == path)
+            .map(|(_, test)| *test);
+        let Some(parts) = tests.clone().find_map(|test| exact_parts(test, direction)) else {
+            let bounds = tests.clone().find_map(|test| bounds(test, direction));
+            return Ok(match (bounds, fixed_parts) {
+                (Some((from, to)), _) => Some((
+                    2 * fixed_parts + 1,
+                    prefixes
+                        .iter()
+                        .map(|prefix| {
+                            (
+                                [prefix.as_slice(), &from].concat(),
+                                [prefix.as_slice(), &to].concat(),
+                            )
+                        })
+                        .collect(),
+                )),
+                (None, 0) => None,
+                (None, _) => Some((
+                    2 * fixed_parts,
+                    prefixes.into_iter().map(after_prefix).collect(),
+                )),
+            });
+        };
+        prefixes = prefixes
+            .iter()
+            .flat_map(|prefix| {
+                parts
+                    .iter()
+                    .map(move |part| [prefix.as_slice(), part].concat())
+            })
+            .collect();
+        fixed_parts += 1;
+    }
+    Ok(Some((
+        2 * fixed_parts,
+        prefixes.into_iter().map(after_prefix).collect(),
+    )))
+}
+
+/// All keys that begin with `prefix`; a part's first byte is never 0xff.
+fn after_prefix(prefix: Vec<u8>) -> KeyRange {
+    let mut end = prefix.clone();
+    end.push(0xff);
+    end.extend_from_slice(&[0xff; 16]);
+    (prefix, end)
+}
+
+/// The encoded values of an equality, if an index finds all documents that fulfil it.
+fn exact_parts(test: &Test, direction: Direction) -> Option<Vec<Vec<u8>>> {
+    match test {
+        Test::Compare(Comparison::Equal, operand) => Some(vec![lookup_part(operand, direction)?]),
+        Test::In(operands, patterns) if patterns.is_empty() => operands
+            .iter()
+            .map(|operand| lookup_part(operand, direction))
+            .collect(),
+        _ => None,
+    }
+}
+
+fn lookup_part(operand: &Operand, direction: Direction) -> Option<Vec<u8>> {
+    // Null also means missing, and an array is indexed by its elements.
+    if matches!(
+        operand.value,
+        RawBson::Null | RawBson::Undefined | RawBson::Array(_)
+    ) {
+        return None;
+    }
+    let part = encode_part(operand.value.as_raw_bson_ref(), direction).ok()?;
+    (part.len() <= LONGEST_LOOKUP_BYTES).then_some(part)
+}
+
+/// One bound of a comparison within its type. Two bounds would be wrong for arrays, whose
+/// elements may each fulfil one.
+fn bounds(test: &Test, direction: Direction) -> Option<KeyRange> {
+    let Test::Compare(comparison, operand) = test else {
+        return None;
+    };
+    if direction == Direction::Descending
+        || matches!(operand.value, RawBson::MinKey | RawBson::MaxKey)
+    {
+        return None;
+    }
+    let part = lookup_part(operand, direction)?;
+    let class = *part.first()?;
+    match comparison {
+        Comparison::Greater | Comparison::GreaterOrEqual => Some((part, vec![class + 1])),
+        Comparison::Less | Comparison::LessOrEqual => Some((vec![class], after_prefix(part).1)),
+        Comparison::Equal => None,
+    }
+}
+
+/// The first and last position of the oplog that can match a filter.
+pub(crate) fn oplog_bounds(filter: &Filter) -> (OplogTime, OplogTime) {
+    let mut first = OplogTime::default();
+    let mut last = OplogTime::from_u64(u64::MAX);
+    for (path, test) in filter.conjuncts() {
+        let Test::Compare(comparison, operand) = test else {
+            continue;
+        };
+        let RawBson::Timestamp(ts) = operand.value else {
+            continue;
+        };
+        if path.first() != "ts" || path.is_nested() {
+            continue;
+        }
+        let at = OplogTime::new(ts.time, ts.increment);
+        match comparison {
+            Comparison::Greater | Comparison::GreaterOrEqual => first = first.max(at),
+            Comparison::Less | Comparison::LessOrEqual => last = last.min(at),
+            Comparison::Equal => (first, last) = (first.max(at), last.min(at)),
+        }
+    }
+    (first, last)
+}
+
+/// Finds a document by its `_id`.
+pub(crate) fn find_by_id(
+    engine: &Engine,
+    collection: &Collection,
+    id: bson::RawBsonRef<'_>,
+) -> Result<Option<u64>> {
+    let Some(index) = collection.find_index("_id_") else {
+        return Ok(None);
+    };
+    let key = crate::index::shorten(encode_part(id, Direction::Ascending)?);
+    let entry = crate::transaction::entry_key(index, &key, 0);
+    Ok(engine
+        .keyspaces
+        .indexes
+        .get(entry)?
+        .as_deref()
+        .and_then(record_of))
+}

@@ -1,0 +1,179 @@
+//! One instance on the network: listening, connections, the stop.
+//!
+//! Each connection has a thread; storage calls block and so may they. `stop` ends listening,
+//! lets every command that is running finish, and waits for all threads.
+
+mod connection;
+
+pub(crate) use connection::Context;
+
+use std::collections::HashMap;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use bson::oid::ObjectId;
+use tidemark_model::Clock;
+
+use crate::auth::UserDirectory;
+use crate::cursor::Cursors;
+use crate::engine::Engine;
+
+/// The name of the one-member replica set that every instance poses as.
+pub const REPLICA_SET: &str = "rs0";
+
+/// What an instance needs to run.
+pub struct ServerConfig {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The host name that clients are told to connect to.
+    pub advertised_host: String,
+    /// Its users.
+    pub users: Arc<dyn UserDirectory>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Why an instance does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Its storage cannot be opened.
+    #[error("the instance in {folder} cannot be opened: {reason}")]
+    Storage {
+        /// The folder.
+        folder: PathBuf,
+        /// What the storage says.
+        reason: String,
+    },
+    /// Its address cannot be used.
+    #[error("the instance cannot listen on {address}; free the port or change the port range")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What all connections of an instance share.
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) cursors: Cursors,
+    pub(crate) users: Arc<dyn UserDirectory>,
+    pub(crate) advertised: String,
+    pub(crate) process: ObjectId,
+    pub(crate) stopping: AtomicBool,
+    connections: Mutex<HashMap<u64, TcpStream>>,
+    next_connection: AtomicU64,
+}
+
+/// A running instance.
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
+    maintaining: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Server {
+    /// Opens the storage and listens.
+    pub fn start(config: ServerConfig) -> Result<Self, ServerError> {
+        let engine =
+            Engine::open(&config.folder, config.clock).map_err(|error| ServerError::Storage {
+                folder: config.folder.clone(),
+                reason: error.message,
+            })?;
+        let listen = |source| ServerError::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = TcpListener::bind(config.listen).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let shared = Arc::new(Shared {
+            engine: Arc::clone(&engine),
+            cursors: Cursors::default(),
+            users: config.users,
+            advertised: format!("{}:{}", config.advertised_host, address.port()),
+            process: ObjectId::new(),
+            stopping: AtomicBool::new(false),
+            connections: Mutex::default(),
+            next_connection: AtomicU64::new(1),
+        });
+        let (stop, stopped) = mpsc::channel();
+        let maintaining = std::thread::spawn(move || engine.maintain(&stopped));
+        let for_accepting = Arc::clone(&shared);
+        let accepting = std::thread::spawn(move || accept(&listener, &for_accepting));
+        Ok(Self {
+            address,
+            shared,
+            accepting: Some(accepting),
+            maintaining: Some((stop, maintaining)),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops: running commands finish, then all connections are closed.
+    pub fn stop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        // The listener wakes up for one more connection and sees the flag.
+        let _ = TcpStream::connect(self.address);
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
+        }
+        if let Some((stop, maintaining)) = self.maintaining.take() {
+            let _ = stop.send(());
+            let _ = maintaining.join();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn lock_connections(&self) -> std::sync::MutexGuard<'_, HashMap<u64, TcpStream>> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut threads: Vec<JoinHandle<()>> = Vec::new();
+    for stream in listener.incoming() {
+        if shared.stopping.load(Ordering::SeqCst) {
+            break;
+        }
+        let Ok(stream) = stream else { continue };
+        let Ok(handle) = stream.try_clone() else {
+            continue;
+        };
+        let id = shared.next_connection.fetch_add(1, Ordering::Relaxed);
+        shared.lock_connections().insert(id, handle);
+        let for_connection = Arc::clone(shared);
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(std::thread::spawn(move || {
+            connection::serve(stream, &for_connection, id);
+            for_connection.lock_connections().remove(&id);
+        }));
+    }
+    for stream in shared.lock_connections().values() {
+        // Reading ends; an answer that is being written still goes out.
+        let _ = stream.shutdown(Shutdown::Read);
+    }
+    for thread in threads {
+        let _ = thread.join();
+    }
+}

@@ -1,0 +1,117 @@
+//! Retryable writes: what a session's last numbered write did, kept beside the data.
+//!
+//! The record is part of the same commit as the write, so a repeated statement is recognised
+//! also after a crash. Source: the retryable writes specification of the MongoDB drivers.
+
+use bson::raw::RawDocument;
+use bson::{Bson, Document};
+use fjall::Readable;
+
+use crate::engine::Engine;
+use crate::error::{Code, CommandError, Result};
+use crate::transaction::{StatementId, Transaction};
+
+/// The outcomes of the statements of one numbered write.
+#[derive(Debug, Default)]
+pub(crate) struct Retry {
+    /// Names the session and the write; `None` when the client did not ask for it.
+    pub(crate) id: Option<StatementId>,
+    /// First statement, last statement, what each of them answered.
+    done: Vec<(i32, i32, Document)>,
+}
+
+impl Retry {
+    /// What is known of the write that `id` names.
+    pub(crate) fn load(engine: &Engine, id: Option<StatementId>) -> Result<Self> {
+        let Some(id) = id else {
+            return Ok(Self::default());
+        };
+        let stored = engine
+            .view()
+            .snapshot
+            .get(&engine.keyspaces.meta, record_key(&id)?)?;
+        let Some(stored) = stored else {
+            return Ok(Self {
+                id: Some(id),
+                done: Vec::new(),
+            });
+        };
+        let record = Document::try_from(RawDocument::from_bytes(&stored)?)?;
+        let number = record.get_i64("number").unwrap_or(-1);
+        if number > id.number {
+            let text = format!(
+                "Cannot start transaction {} because a newer transaction {number} has already started on this session",
+                id.number
+            );
+            return Err(CommandError::new(Code::TransactionTooOld, text));
+        }
+        let mut done = Vec::new();
+        if number == id.number {
+            for item in record.get_array("done").into_iter().flatten() {
+                if let Some(
+                    [
+                        Bson::Int32(first),
+                        Bson::Int32(last),
+                        Bson::Document(outcome),
+                    ],
+                ) = item.as_array().map(Vec::as_slice)
+                {
+                    done.push((*first, *last, outcome.clone()));
+                }
+            }
+        }
+        Ok(Self { id: Some(id), done })
+    }
+
+    /// What a statement answered when it was done before.
+    pub(crate) fn outcome(&self, statement: usize) -> Option<&Document> {
+        let statement = i32::try_from(statement).ok()?;
+        let found = self
+            .done
+            .iter()
+            .find(|(first, last, _)| (*first..=*last).contains(&statement));
+        found.map(|(_, _, outcome)| outcome)
+    }
+
+    /// The identity of one statement.
+    pub(crate) fn statement(&self, statement: usize) -> Option<StatementId> {
+        let statement = i32::try_from(statement).unwrap_or(i32::MAX);
+        self.id.clone().map(|id| StatementId { statement, ..id })
+    }
+
+    /// Notes what a statement answered, for `store`.
+    pub(crate) fn note(&mut self, statement: usize, outcome: Document) {
+        let statement = i32::try_from(statement).unwrap_or(i32::MAX);
+        match self.done.last_mut() {
+            Some((_, last, same)) if *last + 1 == statement && *same == outcome => {
+                *last = statement
+            }
+            _ => self.done.push((statement, statement, outcome)),
+        }
+    }
+
+    /// Keeps all that was noted, in the same commit as the write itself.
+    pub(crate) fn store(&self, transaction: &mut Transaction<'_>) -> Result<()> {
+        let Some(id) = &self.id else { return Ok(()) };
+        let done: Vec<Bson> = self
+            .done
+            .iter()
+            .map(|(first, last, outcome)| {
+                Bson::Array(vec![
+                    Bson::Int32(*first),
+                    Bson::Int32(*last),
+                    Bson::Document(outcome.clone()),
+                ])
+            })
+            .collect();
+        let record = bson::doc! { "number": id.number, "done": done };
+        transaction.put_meta(&record_key(id)?, &record.to_vec()?);
+        Ok(())
+    }
+}
+
+fn record_key(id: &StatementId) -> Result<Vec<u8>> {
+    let mut key = vec![b's'];
+    key.extend(id.session.to_vec()?);
+    Ok(key)
+}

@@ -1,0 +1,115 @@
+//! Sort orders over documents.
+
+use bson::raw::RawDocument;
+use bson::{Document, RawBsonRef};
+
+use crate::aggregate::MEMORY_LIMIT_BYTES;
+use crate::error::{Code, CommandError, Result};
+use crate::key::encode_value;
+use crate::number::as_integer;
+use crate::path::Path;
+
+/// Paths with their directions, the most significant first.
+#[derive(Debug, Clone)]
+pub(crate) struct SortOrder(Vec<(Path, Direction)>);
+
+/// Which way a path is sorted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Ascending,
+    Descending,
+}
+
+impl Direction {
+    pub(crate) fn parse(value: RawBsonRef<'_>) -> Option<Self> {
+        match value {
+            RawBsonRef::Double(number) if number > 0.0 => Some(Self::Ascending),
+            RawBsonRef::Double(number) if number < 0.0 => Some(Self::Descending),
+            value => match as_integer(value)? {
+                1.. => Some(Self::Ascending),
+                ..=-1 => Some(Self::Descending),
+                0 => None,
+            },
+        }
+    }
+}
+
+impl SortOrder {
+    pub(crate) fn parse(document: &RawDocument) -> Result<Self> {
+        let mut paths = Vec::new();
+        for field in document {
+            let (name, value) = field?;
+            if value.as_document().is_some() {
+                return Err(CommandError::unsupported("sorting by $meta"));
+            }
+            let direction = Direction::parse(value).ok_or_else(|| {
+                let text = "$sort key ordering must be 1 (for ascending) or -1 (for descending)";
+                CommandError::new(Code::BadValue, text)
+            })?;
+            paths.push((Path::parse(name.as_str()), direction));
+        }
+        Ok(Self(paths))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The direction, if this is the order in which documents were inserted.
+    pub(crate) fn natural(&self) -> Option<Direction> {
+        match self.0.as_slice() {
+            [(path, direction)] if path.first() == "$natural" => Some(*direction),
+            _ => None,
+        }
+    }
+
+    /// Bytes that compare as the documents do.
+    ///
+    /// An array counts as its smallest element when ascending and as its largest when descending.
+    pub(crate) fn key(&self, document: &RawDocument) -> Result<Vec<u8>> {
+        let mut key = Vec::new();
+        for (path, direction) in &self.0 {
+            let (values, _) = path.index_values(document);
+            let mut best: Option<Vec<u8>> = None;
+            for value in values {
+                let mut candidate = Vec::new();
+                encode_value(&mut candidate, value.unwrap_or(RawBsonRef::Null))?;
+                if *direction == Direction::Descending {
+                    candidate.iter_mut().for_each(|byte| *byte = !*byte);
+                }
+                if best.as_ref().is_none_or(|best| candidate < *best) {
+                    best = Some(candidate);
+                }
+            }
+            key.extend(best.unwrap_or_default());
+        }
+        Ok(key)
+    }
+
+    /// Sorts documents in memory; equal ones keep their order.
+    pub(crate) fn sort(&self, documents: Vec<Document>) -> Result<Vec<Document>> {
+        let mut keyed = Vec::with_capacity(documents.len());
+        let mut bytes_held = 0;
+        for document in documents {
+            let bytes = document.to_vec()?;
+            bytes_held += bytes.len();
+            check_memory(bytes_held)?;
+            keyed.push((self.key(RawDocument::from_bytes(&bytes)?)?, document));
+        }
+        keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(keyed.into_iter().map(|(_, document)| document).collect())
+    }
+}
+
+/// Refuses to hold more than a blocking stage may.
+pub(crate) fn check_memory(bytes_held: usize) -> Result<()> {
+    if bytes_held <= MEMORY_LIMIT_BYTES {
+        return Ok(());
+    }
+    Err(CommandError::new(
+        Code::QueryExceededMemoryLimitNoDiskUseAllowed,
+        format!(
+            "Sort exceeded memory limit of {MEMORY_LIMIT_BYTES} bytes; narrow the filter or add a limit"
+        ),
+    ))
+}

@@ -1,0 +1,307 @@
+//! Changes of what exists: collections and indexes.
+
+use std::sync::Arc;
+
+use bson::raw::RawDocument;
+use bson::{Bson, Document};
+use fjall::Readable;
+use tidemark_model::random_bytes;
+
+use super::Transaction;
+use crate::collections::{Collection, Namespace};
+use crate::engine::{meta_key, record_of};
+use crate::error::{Code, CommandError, Result};
+use crate::index::Index;
+
+impl Transaction<'_> {
+    /// The collection with this name.
+    pub(crate) fn existing(&self, namespace: &Namespace) -> Result<Arc<Collection>> {
+        self.catalog.find(namespace).cloned().ok_or_else(|| {
+            CommandError::new(
+                Code::NamespaceNotFound,
+                format!("ns not found: {namespace}"),
+            )
+        })
+    }
+
+    /// The collection with this name, made if it does not exist.
+    pub(crate) fn existing_or_created(&mut self, namespace: &Namespace) -> Result<Arc<Collection>> {
+        match self.catalog.find(namespace) {
+            Some(collection) => Ok(Arc::clone(collection)),
+            None => self.create(namespace, Document::new(), None),
+        }
+    }
+
+    /// Makes a collection with its index on `_id`.
+    pub(crate) fn create(
+        &mut self,
+        namespace: &Namespace,
+        options: Document,
+        uuid: Option<[u8; 16]>,
+    ) -> Result<Arc<Collection>> {
+        if self.catalog.find(namespace).is_some() {
+            let text = format!("Collection {namespace} already exists.");
+            return Err(CommandError::new(Code::NamespaceExists, text));
+        }
+        let id_index = Index::on_id(self.take_id())?;
+        let mut o = bson::doc! { "create": &namespace.collection };
+        o.extend(options.clone());
+        o.insert("idIndex", &id_index.spec);
+        let collection = Arc::new(Collection {
+            id: self.take_id(),
+            namespace: namespace.clone(),
+            uuid: uuid.unwrap_or_else(new_uuid),
+            options,
+            indexes: vec![Arc::new(id_index)],
+        });
+        self.put_collection(&collection)?;
+        self.writer.next_record.insert(collection.id, 1);
+        self.log_command(&namespace.database, Some(collection.uuid_bson()), o);
+        Ok(collection)
+    }
+
+    /// Drops a collection.
+    pub(crate) fn drop_collection(&mut self, namespace: &Namespace) -> Result<Arc<Collection>> {
+        let collection = self.existing(namespace)?;
+        self.forget(&collection);
+        let o = bson::doc! { "drop": &namespace.collection };
+        self.log_command(&namespace.database, Some(collection.uuid_bson()), o);
+        Ok(collection)
+    }
+
+    /// Drops every collection of a database.
+    pub(crate) fn drop_database(&mut self, database: &str) {
+        let collections: Vec<_> = self.catalog.in_database(database).cloned().collect();
+        if collections.is_empty() {
+            return;
+        }
+        for collection in collections {
+            self.forget(&collection);
+            let o = bson::doc! { "drop": &collection.namespace.collection };
+            self.log_command(database, Some(collection.uuid_bson()), o);
+        }
+        self.log_command(database, None, bson::doc! { "dropDatabase": 1 });
+    }
+
+    /// Renames a collection, over another one if `drops_target`.
+    pub(crate) fn rename(
+        &mut self,
+        from: &Namespace,
+        to: &Namespace,
+        drops_target: bool,
+    ) -> Result<()> {
+        let source = self.existing(from)?;
+        if from == to {
+            let text = "Can't rename a collection to itself";
+            return Err(CommandError::new(Code::IllegalOperation, text));
+        }
+        let mut o = bson::doc! { "renameCollection": from.to_string(), "to": to.to_string(), "stayTemp": false };
+        if let Some(target) = self.catalog.find(to).cloned() {
+            if !drops_target {
+                return Err(CommandError::new(
+                    Code::NamespaceExists,
+                    "target namespace exists",
+                ));
+            }
+            o.insert("dropTarget", target.uuid_bson());
+            self.forget(&target);
+        }
+        Arc::make_mut(&mut self.catalog).remove(from);
+        let renamed = Arc::new(Collection {
+            namespace: to.clone(),
+            ..(*source).clone()
+        });
+        self.put_collection(&renamed)?;
+        self.log_command(&from.database, Some(source.uuid_bson()), o);
+        Ok(())
+    }
+
+    /// Builds indexes that do not exist yet; returns how many were made.
+    pub(crate) fn create_indexes(
+        &mut self,
+        namespace: &Namespace,
+        specs: Vec<Document>,
+    ) -> Result<usize> {
+        let mut made = 0;
+        for mut spec in specs {
+            let collection = self.existing(namespace)?;
+            complete_spec(&mut spec)?;
+            let index = Index::from_spec(self.take_id(), spec)?;
+            if is_present(&collection, &index)? {
+                continue;
+            }
+            self.build_index(&collection, &index)?;
+            let mut o = bson::doc! { "createIndexes": &namespace.collection };
+            o.extend(index.spec.clone());
+            let mut changed = (*collection).clone();
+            changed.indexes.push(Arc::new(index));
+            self.put_collection(&Arc::new(changed))?;
+            self.log_command(&namespace.database, Some(collection.uuid_bson()), o);
+            made += 1;
+        }
+        Ok(made)
+    }
+
+    fn build_index(&mut self, collection: &Collection, index: &Index) -> Result<()> {
+        let view = Arc::clone(&self.view);
+        let documents = &self.engine.keyspaces.documents;
+        for entry in view.snapshot.prefix(documents, collection.id.to_be_bytes()) {
+            let (key, value) = entry.into_inner()?;
+            let record = record_of(&key).unwrap_or(0);
+            let document = RawDocument::from_bytes(&*value)?;
+            for key in index.keys_of(document)? {
+                let entry = self.check_key(collection, index, key, (record, document))?;
+                self.put_key(entry, record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops an index by name.
+    pub(crate) fn drop_index(&mut self, namespace: &Namespace, name: &str) -> Result<()> {
+        let collection = self.existing(namespace)?;
+        if name == "_id_" {
+            return Err(CommandError::new(
+                Code::InvalidOptions,
+                "cannot drop _id index",
+            ));
+        }
+        let index = collection.find_index(name).cloned().ok_or_else(|| {
+            CommandError::new(
+                Code::IndexNotFound,
+                format!("index not found with name [{name}]"),
+            )
+        })?;
+        let mut changed = (*collection).clone();
+        changed.indexes.retain(|candidate| candidate.id != index.id);
+        self.put_collection(&Arc::new(changed))?;
+        self.put_meta(&purge_key(b'i', index.id), &[]);
+        let o = bson::doc! { "dropIndexes": &namespace.collection, "index": name };
+        self.log_command(&namespace.database, Some(collection.uuid_bson()), o);
+        Ok(())
+    }
+
+    /// Changes options of a collection.
+    pub(crate) fn change_options(
+        &mut self,
+        namespace: &Namespace,
+        changes: Document,
+    ) -> Result<()> {
+        let collection = self.existing(namespace)?;
+        let mut changed = (*collection).clone();
+        changed.options.extend(changes.clone());
+        self.put_collection(&Arc::new(changed))?;
+        let mut o = bson::doc! { "collMod": &namespace.collection };
+        o.extend(changes);
+        self.log_command(&namespace.database, Some(collection.uuid_bson()), o);
+        Ok(())
+    }
+
+    fn take_id(&mut self) -> u32 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.put_meta(b"id", &u64::from(self.next_id).to_be_bytes());
+        id
+    }
+
+    fn put_collection(&mut self, collection: &Arc<Collection>) -> Result<()> {
+        let record = collection.encode()?;
+        self.put_meta(&meta_key(b'c', collection.id), &record);
+        Arc::make_mut(&mut self.catalog).put(Arc::clone(collection));
+        Ok(())
+    }
+
+    /// Takes a collection out of the catalog and marks what it leaves behind.
+    fn forget(&mut self, collection: &Collection) {
+        Arc::make_mut(&mut self.catalog).remove(&collection.namespace);
+        let meta = &self.engine.keyspaces.meta;
+        self.batch.remove(meta, meta_key(b'c', collection.id));
+        self.batch.remove(meta, meta_key(b'n', collection.id));
+        self.put_meta(&purge_key(b'd', collection.id), &[]);
+        for index in &collection.indexes {
+            self.put_meta(&purge_key(b'i', index.id), &[]);
+        }
+    }
+}
+
+/// The mark of documents (`d`) or index entries (`i`) that wait to be removed.
+fn purge_key(kind: u8, id: u32) -> Vec<u8> {
+    let mut key = vec![b'x', kind];
+    key.extend_from_slice(&id.to_be_bytes());
+    key
+}
+
+fn new_uuid() -> [u8; 16] {
+    let mut uuid = random_bytes::<16>();
+    // Version 4, variant 1, by RFC 9562.
+    let [_, _, _, _, _, _, version, _, variant, ..] = &mut uuid;
+    *version = *version & 0x0f | 0x40;
+    *variant = *variant & 0x3f | 0x80;
+    uuid
+}
+
+/// Puts `v` and a name where they are missing, `v` first as the server shows them.
+fn complete_spec(spec: &mut Document) -> Result<()> {
+    spec.remove("ns");
+    spec.remove("background");
+    let version = spec
+        .remove("v")
+        .filter(|v| !matches!(v, Bson::Null))
+        .unwrap_or(Bson::Int32(2));
+    let given = std::mem::take(spec);
+    spec.insert("v", version);
+    spec.extend(given);
+    if !spec.contains_key("name") {
+        let key = spec.get_document("key").map_err(|_| {
+            CommandError::new(
+                Code::FailedToParse,
+                "The 'key' field is a required property of an index specification",
+            )
+        })?;
+        let parts: Vec<String> = key
+            .iter()
+            .map(|(path, kind)| match kind {
+                Bson::String(kind) => format!("{path}_{kind}"),
+                Bson::Double(number) => format!("{path}_{number}"),
+                kind => format!("{path}_{kind}"),
+            })
+            .collect();
+        let name = parts.join("_");
+        spec.insert("name", name);
+    }
+    Ok(())
+}
+
+/// Whether the same index exists; a different one under the same name or key is an error.
+fn is_present(collection: &Collection, index: &Index) -> Result<bool> {
+    let key = index.spec.get_document("key").ok();
+    let same_key = collection.indexes.iter().find(|present| {
+        present
+            .spec
+            .get_document("key")
+            .ok()
+            .map(Document::to_string)
+            == key.map(Document::to_string)
+            && present.spec.get("partialFilterExpression")
+                == index.spec.get("partialFilterExpression")
+    });
+    if let Some(present) = same_key {
+        let is_id = present.name == "_id_";
+        if is_id || (present.name == index.name && present.is_unique == index.is_unique) {
+            return Ok(true);
+        }
+        let text = format!(
+            "Index already exists with a different name or options: {}",
+            present.name
+        );
+        return Err(CommandError::new(Code::IndexOptionsConflict, text));
+    }
+    if collection.find_index(&index.name).is_some() {
+        let text = format!(
+            "An existing index has the same name as the requested index: {}",
+            index.name
+        );
+        return Err(CommandError::new(Code::IndexKeySpecsConflict, text));
+    }
+    Ok(false)
+}

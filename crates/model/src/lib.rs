@@ -1,0 +1,29 @@
+//! The words of the domain: ids, instants, states and their transitions.
+//!
+//! Pure data and rules: no sockets, no disks, no HTTP. Everything else in the
+//! workspace speaks in these types and converts to them at its own edge.
+
+mod clock;
+mod ids;
+mod instance;
+mod oplog_time;
+mod policy;
+mod restore_job;
+mod roles;
+mod secret;
+mod snapshot;
+
+pub use clock::{Clock, format_instant, parse_instant};
+pub use ids::{
+    ApiKeyId, DatabaseUserId, IdError, InstanceId, OrgId, ProjectId, RestoreJobId, SecretId,
+    ServiceAccountId, SnapshotId, new_object_id,
+};
+pub use instance::{InstanceName, InstanceNameError, InstanceState};
+pub use oplog_time::OplogTime;
+pub use policy::BackupPolicy;
+pub use restore_job::{
+    Delivery, InvalidTransition, PointInTime, RestoreEvent, RestoreState, RestoreStep,
+};
+pub use roles::{Caller, Role, Roles};
+pub use secret::{Secret, random_bytes};
+pub use snapshot::{SnapshotKind, SnapshotState};

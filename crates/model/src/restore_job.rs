@@ -1,0 +1,302 @@
+//! Restore jobs: what is asked for, the steps, and the one function that changes their state.
+
+use jiff::Timestamp;
+
+use crate::{InstanceId, OplogTime, SnapshotId};
+
+/// The moment that a point-in-time restore shall show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PointInTime {
+    /// Everything that was written up to the end of this second.
+    Second(u32),
+    /// Everything up to this oplog entry, the entry included.
+    Entry(OplogTime),
+}
+
+impl PointInTime {
+    /// The last oplog position that belongs to the restored state.
+    pub fn last_position(self) -> OplogTime {
+        match self {
+            Self::Second(seconds) => OplogTime::end_of_second(seconds),
+            Self::Entry(position) => position,
+        }
+    }
+}
+
+/// What a restore job delivers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The snapshot replaces the data of the target instance.
+    Automated {
+        /// The snapshot to restore.
+        snapshot: SnapshotId,
+        /// The instance whose data is replaced.
+        target: InstanceId,
+    },
+    /// The snapshot becomes a file behind a link.
+    Download {
+        /// The snapshot to hand out.
+        snapshot: SnapshotId,
+    },
+    /// The state at a moment replaces the data of the target instance.
+    PointInTime {
+        /// The moment.
+        moment: PointInTime,
+        /// The newest snapshot not after the moment; replay starts there.
+        base: SnapshotId,
+        /// The instance whose data is replaced.
+        target: InstanceId,
+    },
+}
+
+impl Delivery {
+    /// The word that the API and the catalog use.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Automated { .. } => "automated",
+            Self::Download { .. } => "download",
+            Self::PointInTime { .. } => "pointInTime",
+        }
+    }
+
+    /// The snapshot that is read.
+    pub fn snapshot(&self) -> SnapshotId {
+        match self {
+            Self::Automated { snapshot, .. } | Self::Download { snapshot } => *snapshot,
+            Self::PointInTime { base, .. } => *base,
+        }
+    }
+
+    /// The instance that is written to, if any.
+    pub fn target(&self) -> Option<InstanceId> {
+        match self {
+            Self::Automated { target, .. } | Self::PointInTime { target, .. } => Some(*target),
+            Self::Download { .. } => None,
+        }
+    }
+}
+
+/// The steps of a restore job, in order. Each may run twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RestoreStep {
+    /// Every chunk is read, decrypted and hashed; nothing is written.
+    Verify,
+    /// Documents are loaded into staging collections.
+    Stage,
+    /// The oplog is replayed on the staging collections.
+    Replay,
+    /// Indexes are built on the staging collections.
+    Index,
+    /// Staging collections are compared with what they must hold.
+    Compare,
+    /// Staging collections take the place of the target's.
+    Swap,
+    /// The archive for a download is written.
+    Pack,
+}
+
+impl RestoreStep {
+    /// Every step.
+    pub const ALL: [Self; 7] = [
+        Self::Verify,
+        Self::Stage,
+        Self::Replay,
+        Self::Index,
+        Self::Compare,
+        Self::Swap,
+        Self::Pack,
+    ];
+
+    /// The word that logs and the catalog use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::Stage => "stage",
+            Self::Replay => "replay",
+            Self::Index => "index",
+            Self::Compare => "compare",
+            Self::Swap => "swap",
+            Self::Pack => "pack",
+        }
+    }
+
+    /// The step with this word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.as_str() == text)
+    }
+}
+
+/// Where a restore job stands, with the facts that hold there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreState {
+    /// Wanted; nobody works on it yet.
+    Queued,
+    /// A worker has it and is at this step.
+    Running {
+        /// The step that is being done; steps before it are done.
+        step: RestoreStep,
+    },
+    /// Delivered.
+    Completed {
+        /// When the last step ended.
+        finished_at: Timestamp,
+    },
+    /// Given up; the target is as it was.
+    Failed {
+        /// When it was given up.
+        finished_at: Timestamp,
+        /// What went wrong and what the operator can do.
+        reason: String,
+    },
+    /// Stopped on request; the target is as it was.
+    Cancelled {
+        /// When it was stopped.
+        finished_at: Timestamp,
+    },
+}
+
+/// What can happen to a restore job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreEvent {
+    /// A worker is about to do this step.
+    StepStarted(RestoreStep),
+    /// The last step ended.
+    Delivered(Timestamp),
+    /// The job cannot be done.
+    GivenUp {
+        /// When.
+        at: Timestamp,
+        /// Why, and what the operator can do.
+        reason: String,
+    },
+    /// Somebody asked to stop it.
+    CancelRequested(Timestamp),
+}
+
+/// An event that the present state does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a restore job that is {state} cannot take the event {event:?}")]
+pub struct InvalidTransition {
+    /// The state's word.
+    pub state: &'static str,
+    /// The event.
+    pub event: RestoreEvent,
+}
+
+impl RestoreState {
+    /// The word that the catalog uses.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running { .. } => "running",
+            Self::Completed { .. } => "completed",
+            Self::Failed { .. } => "failed",
+            Self::Cancelled { .. } => "cancelled",
+        }
+    }
+
+    /// Whether nothing more will happen.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::Queued | Self::Running { .. })
+    }
+
+    /// When it ended, if it did.
+    pub fn finished_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Queued | Self::Running { .. } => None,
+            Self::Completed { finished_at }
+            | Self::Failed { finished_at, .. }
+            | Self::Cancelled { finished_at } => Some(*finished_at),
+        }
+    }
+
+    /// The state after `event`.
+    ///
+    /// Steps go forward or repeat, never back. A job in its swap is past cancelling: the target
+    /// is about to show the new state.
+    pub fn after(&self, event: RestoreEvent) -> Result<Self, InvalidTransition> {
+        use RestoreEvent::{CancelRequested, Delivered, GivenUp, StepStarted};
+        match (self, event) {
+            (Self::Queued, StepStarted(step)) => Ok(Self::Running { step }),
+            (Self::Running { step: present }, StepStarted(step)) if step >= *present => {
+                Ok(Self::Running { step })
+            }
+            (Self::Running { .. }, Delivered(finished_at)) => Ok(Self::Completed { finished_at }),
+            (Self::Queued | Self::Running { .. }, GivenUp { at, reason }) => Ok(Self::Failed {
+                finished_at: at,
+                reason,
+            }),
+            (Self::Queued, CancelRequested(finished_at)) => Ok(Self::Cancelled { finished_at }),
+            (Self::Running { step }, CancelRequested(finished_at))
+                if *step != RestoreStep::Swap =>
+            {
+                Ok(Self::Cancelled { finished_at })
+            }
+            (state, event) => Err(InvalidTransition {
+                state: state.as_str(),
+                event,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    #[test]
+    fn steps_go_forward_or_repeat_but_never_back() {
+        let staging = RestoreState::Running {
+            step: RestoreStep::Stage,
+        };
+        assert!(
+            staging
+                .after(RestoreEvent::StepStarted(RestoreStep::Stage))
+                .is_ok()
+        );
+        assert!(
+            staging
+                .after(RestoreEvent::StepStarted(RestoreStep::Swap))
+                .is_ok()
+        );
+        assert!(
+            staging
+                .after(RestoreEvent::StepStarted(RestoreStep::Verify))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_swap_cannot_be_cancelled() {
+        let swapping = RestoreState::Running {
+            step: RestoreStep::Swap,
+        };
+        assert!(swapping.after(RestoreEvent::CancelRequested(NOW)).is_err());
+        let staging = RestoreState::Running {
+            step: RestoreStep::Stage,
+        };
+        assert!(staging.after(RestoreEvent::CancelRequested(NOW)).is_ok());
+    }
+
+    #[test]
+    fn nothing_happens_after_the_end() {
+        for end in [
+            RestoreState::Completed { finished_at: NOW },
+            RestoreState::Failed {
+                finished_at: NOW,
+                reason: String::new(),
+            },
+            RestoreState::Cancelled { finished_at: NOW },
+        ] {
+            for event in [
+                RestoreEvent::StepStarted(RestoreStep::Swap),
+                RestoreEvent::Delivered(NOW),
+                RestoreEvent::CancelRequested(NOW),
+            ] {
+                assert!(end.after(event).is_err());
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! The `$v: 2` update format of the oplog: the difference of two documents.
+//!
+//! `{d: {field: false}, u: {field: value}, i: {field: value}, s<field>: difference}` for
+//! documents and `{a: true, l: length, u<index>: value, s<index>: difference}` for arrays.
+//! Source: `document_diff_serialization.h` of the MongoDB server.
+
+use bson::{Bson, Document};
+
+/// Why a difference cannot be applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DiffError {
+    /// A section or its type is not part of the format.
+    #[error("the difference has an unknown section {0:?}")]
+    UnknownSection(String),
+    /// The document is not the one that the difference was made for.
+    #[error("the difference expects {expected} at {field:?}")]
+    Mismatch {
+        /// Where.
+        field: String,
+        /// What should be there.
+        expected: &'static str,
+    },
+}
+
+/// The difference that turns `before` into `after`, byte for byte.
+///
+/// `None` when the format cannot say it (fields that changed their order) or when it would be
+/// larger than `after` itself; the whole document is logged then, which is always allowed.
+pub fn compute_diff(before: &Document, after: &Document) -> Option<Document> {
+    let diff = diff_documents(before, after);
+    let after_bytes = after.to_vec().ok()?;
+    if diff.to_vec().ok()?.len() >= after_bytes.len() {
+        return None;
+    }
+    let mut replayed = before.clone();
+    apply_diff(&mut replayed, &diff).ok()?;
+    (replayed.to_vec().ok()? == after_bytes).then_some(diff)
+}
+
+fn diff_documents(before: &Document, after: &Document) -> Document {
+    let mut deleted = Document::new();
+    let mut updated = Document::new();
+    let mut inserted = Document::new();
+    let mut nested = Vec::new();
+    for name in before
+        .keys()
+        .filter(|name| !after.contains_key(name.as_str()))
+    {
+        deleted.insert(name, false);
+    }
+    for (name, value) in after {
+        match before.get(name) {
+            None => drop(inserted.insert(name, value)),
+            Some(old) if same(old, value) => {}
+            Some(old) => match diff_values(old, value) {
+                Some(diff) => nested.push((format!("s{name}"), diff)),
+                None => drop(updated.insert(name, value)),
+            },
+        }
+    }
+    let mut diff = Document::new();
+    for (section, fields) in [("d", deleted), ("u", updated), ("i", inserted)] {
+        if !fields.is_empty() {
+            diff.insert(section, fields);
+        }
+    }
+    diff.extend(
+        nested
+            .into_iter()
+            .map(|(name, nested)| (name, Bson::Document(nested))),
+    );
+    diff
+}
+
+/// The difference of two values of the same container type.
+fn diff_values(before: &Bson, after: &Bson) -> Option<Document> {
+    match (before, after) {
+        (Bson::Document(before), Bson::Document(after)) => Some(diff_documents(before, after)),
+        (Bson::Array(before), Bson::Array(after)) => Some(diff_arrays(before, after)),
+        _ => None,
+    }
+}
+
+fn diff_arrays(before: &[Bson], after: &[Bson]) -> Document {
+    let mut diff = Document::new();
+    diff.insert("a", true);
+    if after.len() < before.len() {
+        diff.insert("l", i32::try_from(after.len()).unwrap_or(i32::MAX));
+    }
+    for (index, value) in after.iter().enumerate() {
+        match before.get(index) {
+            Some(old) if same(old, value) => {}
+            Some(old) => match diff_values(old, value) {
+                Some(nested) => drop(diff.insert(format!("s{index}"), nested)),
+                None => drop(diff.insert(format!("u{index}"), value)),
+            },
+            None => drop(diff.insert(format!("u{index}"), value)),
+        }
+    }
+    diff
+}
+
+/// Equality that also sees the order of fields, which `Document` itself ignores.
+fn same(left: &Bson, right: &Bson) -> bool {
+    match (left, right) {
+        (Bson::Document(left), Bson::Document(right)) => {
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|((a, x), (b, y))| a == b && same(x, y))
+        }
+        (Bson::Array(left), Bson::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(x, y)| same(x, y))
+        }
+        (Bson::Double(left), Bson::Double(right)) => left.to_bits() == right.to_bits(),
+        _ => left == right,
+    }
+}
+
+/// Applies a difference to a document.
+pub fn apply_diff(document: &mut Document, diff: &Document) -> Result<(), DiffError> {
+    for (section, value) in diff {
+        match (section.as_str(), value) {
+            ("d", Bson::Document(fields)) => {
+                for name in fields.keys() {
+                    document.remove(name);
+                }
+            }
+            ("u", Bson::Document(fields)) => {
+                for (name, value) in fields {
+                    document.insert(name, value.clone());
+                }
+            }
+            ("i", Bson::Document(fields)) => {
+                for (name, value) in fields {
+                    document.remove(name);
+                    document.insert(name, value.clone());
+                }
+            }
+            (section, Bson::Document(nested)) if section.starts_with('s') => {
+                let name = section.get(1..).unwrap_or_default();
+                apply_nested(name, document.get_mut(name), nested)?;
+            }
+            _ => return Err(DiffError::UnknownSection(section.clone())),
+        }
+    }
+    Ok(())
+}
+
+fn apply_nested(name: &str, value: Option<&mut Bson>, diff: &Document) -> Result<(), DiffError> {
+    let is_array = matches!(diff.get("a"), Some(Bson::Boolean(true)));
+    match value {
+        Some(Bson::Array(items)) if is_array => apply_array_diff(items, diff),
+        Some(Bson::Document(nested)) if !is_array => apply_diff(nested, diff),
+        _ => Err(DiffError::Mismatch {
+            field: name.to_owned(),
+            expected: if is_array { "an array" } else { "a document" },
+        }),
+    }
+}
+
+fn apply_array_diff(items: &mut Vec<Bson>, diff: &Document) -> Result<(), DiffError> {
+    for (section, value) in diff {
+        if section == "a" {
+            continue;
+        }
+        if section == "l" {
+            let length = match value {
+                Bson::Int32(length) => i64::from(*length),
+                Bson::Int64(length) => *length,
+                _ => return Err(DiffError::UnknownSection(section.clone())),
+            };
+            items.resize(bounded_length(length)?, Bson::Null);
+            continue;
+        }
+        let kind = section.get(..1).unwrap_or_default();
+        let index: i64 = section
+            .get(1..)
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(|| DiffError::UnknownSection(section.clone()))?;
+        let index = bounded_length(index)?;
+        match (kind, value) {
+            ("u", value) => {
+                if index >= items.len() {
+                    items.resize(index + 1, Bson::Null);
+                }
+                if let Some(item) = items.get_mut(index) {
+                    *item = value.clone();
+                }
+            }
+            ("s", Bson::Document(nested)) => apply_nested(section, items.get_mut(index), nested)?,
+            _ => return Err(DiffError::UnknownSection(section.clone())),
+        }
+    }
+    Ok(())
+}
+
+/// An array in a document of 16 MiB has fewer elements than this, so a larger index is damage.
+fn bounded_length(length: i64) -> Result<usize, DiffError> {
+    usize::try_from(length)
+        .ok()
+        .filter(|length| *length < crate::LARGEST_DOCUMENT_BYTES / 2)
+        .ok_or(DiffError::Mismatch {
+            field: length.to_string(),
+            expected: "an array index",
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> impl Strategy<Value = Bson> {
+        let leaf = prop_oneof![
+            any::<i32>().prop_map(Bson::Int32),
+            "[a-c]{0,3}".prop_map(Bson::String),
+            any::<bool>().prop_map(Bson::Boolean),
+            Just(Bson::Null),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Bson::Array),
+                proptest::collection::vec(("[a-e]", inner), 0..4)
+                    .prop_map(|fields| Bson::Document(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn document() -> impl Strategy<Value = Document> {
+        proptest::collection::vec(("[a-f]", value()), 0..6).prop_map(|f| f.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn a_difference_turns_before_into_after(before in document(), after in document()) {
+            if let Some(diff) = compute_diff(&before, &after) {
+                let mut replayed = before.clone();
+                apply_diff(&mut replayed, &diff).unwrap();
+                prop_assert_eq!(replayed.to_vec().unwrap(), after.to_vec().unwrap());
+                // Twice is as good as once: replay may start before the change.
+                let _ = apply_diff(&mut replayed, &diff);
+                prop_assert_eq!(replayed.to_vec().unwrap(), after.to_vec().unwrap());
+            }
+        }
+
+        #[test]
+        fn no_difference_makes_it_panic(mut before in document(), diff in document()) {
+            let _ = apply_diff(&mut before, &diff);
+        }
+    }
+
+    #[test]
+    fn the_official_form_is_written() {
+        let before = doc! { "_id": 1, "a": 1, "b": { "c": 1, "d": "some long text to keep" }, "x": [1, 2, 3], "z": true };
+        let after = doc! { "_id": 1, "a": 2, "b": { "c": 2, "d": "some long text to keep" }, "x": [1, 9], "n": 5 };
+        let expected = doc! {
+            "d": { "z": false }, "u": { "a": 2 }, "i": { "n": 5 },
+            "sb": { "u": { "c": 2 } }, "sx": { "a": true, "l": 2, "u1": 9 },
+        };
+        assert_eq!(diff_documents(&before, &after), expected);
+    }
+
+    #[test]
+    fn a_changed_order_of_fields_is_not_a_difference() {
+        let before = doc! { "_id": 1, "a": 1, "b": 2, "long": "x".repeat(100) };
+        let after = doc! { "_id": 1, "b": 2, "a": 1, "long": "x".repeat(100) };
+        assert_eq!(compute_diff(&before, &after), None);
+    }
+}
