@@ -1,0 +1,228 @@
+//! Packs: files of compressed, encrypted chunks, with a sealed table at the end.
+//!
+//! The table makes a pack self-contained: the index of the vault is the sum of all tables.
+//! Each pack has a key of its own; the nonce of a chunk is its number in the pack.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use ring::aead::{Aad, LessSafeKey, Nonce};
+use tidemark_model::random_bytes;
+
+use crate::digest::ChunkId;
+use crate::folder::sync_parent;
+use crate::key::VaultKey;
+
+const MAGIC: &[u8; 8] = b"TMPACK01";
+const END_MAGIC: &[u8; 8] = b"TMPEND01";
+const HEADER_BYTES: u64 = 24;
+const TRAILER_BYTES: u64 = 12;
+const TABLE_ENTRY_BYTES: usize = 48;
+/// The nonce of the table; chunks are numbered from zero and never get there.
+const TABLE_NONCE: u64 = u64::MAX;
+/// A pack is finished when it has this size.
+pub(crate) const FULL_BYTES: u64 = 32 * 1024 * 1024;
+/// No chunk is larger once it is decompressed: one document of 16 MiB and its neighbours.
+const LARGEST_CHUNK_BYTES: u32 = 32 * 1024 * 1024;
+const COMPRESSION_LEVEL: i32 = 1;
+
+/// The name of a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PackId(pub(crate) [u8; 16]);
+
+impl std::fmt::Display for PackId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Where a chunk is in its pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) id: ChunkId,
+    pub(crate) ordinal: u64,
+    pub(crate) offset: u64,
+    pub(crate) sealed_bytes: u32,
+    pub(crate) raw_bytes: u32,
+}
+
+/// Why a pack or a chunk in it cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// The file cannot be read.
+    #[error("it cannot be read: {0}")]
+    File(#[from] std::io::Error),
+    /// The file is not a whole pack.
+    #[error("it is not a whole pack")]
+    Format,
+    /// Bytes were changed since they were written, or sealed with another key.
+    #[error("bytes were changed since they were written")]
+    Tampered,
+}
+
+fn nonce(number: u64) -> Nonce {
+    let mut bytes = [0; 12];
+    let (low, _) = bytes.split_at_mut(8);
+    low.copy_from_slice(&number.to_le_bytes());
+    Nonce::assume_unique_for_key(bytes)
+}
+
+fn cipher(key: &VaultKey, id: PackId) -> LessSafeKey {
+    key.cipher("pack", &id.0)
+}
+
+/// Compresses a chunk; done by many threads at once, before the pack is locked.
+pub(crate) fn compress(raw: &[u8]) -> std::io::Result<Vec<u8>> {
+    zstd::bulk::compress(raw, COMPRESSION_LEVEL)
+}
+
+/// A pack in the making.
+pub(crate) struct PackWriter {
+    id: PackId,
+    cipher: LessSafeKey,
+    file: File,
+    path: PathBuf,
+    offset: u64,
+    entries: Vec<Entry>,
+}
+
+impl PackWriter {
+    /// Starts a pack in `folder`, under a temporary name.
+    pub(crate) fn create(key: &VaultKey, folder: &Path) -> std::io::Result<Self> {
+        let id = PackId(random_bytes());
+        let path = folder.join(id.to_string());
+        let mut file = File::create(path.with_extension("tmp"))?;
+        file.write_all(MAGIC)?;
+        file.write_all(&id.0)?;
+        Ok(Self { id, cipher: cipher(key, id), file, path, offset: HEADER_BYTES, entries: Vec::new() })
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.offset >= FULL_BYTES
+    }
+
+    /// Seals and appends a compressed chunk.
+    pub(crate) fn append(&mut self, id: ChunkId, raw_bytes: usize, mut compressed: Vec<u8>) -> std::io::Result<()> {
+        let ordinal = self.entries.len() as u64;
+        self.seal(ordinal, &id.0, &mut compressed)?;
+        self.file.write_all(&compressed)?;
+        let size = |bytes: usize| u32::try_from(bytes).map_err(|_| std::io::Error::other("a chunk is too large"));
+        let entry = Entry {
+            id,
+            ordinal,
+            offset: self.offset,
+            sealed_bytes: size(compressed.len())?,
+            raw_bytes: size(raw_bytes)?,
+        };
+        self.offset += compressed.len() as u64;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    fn seal(&self, number: u64, associated: &[u8], bytes: &mut Vec<u8>) -> std::io::Result<()> {
+        self.cipher
+            .seal_in_place_append_tag(nonce(number), Aad::from(associated), bytes)
+            .map_err(|_| std::io::Error::other("sealing failed"))
+    }
+
+    /// Writes the table, syncs the file and gives it its name.
+    pub(crate) fn finish(mut self) -> std::io::Result<(PackId, Vec<Entry>)> {
+        let mut table = Vec::with_capacity(self.entries.len() * TABLE_ENTRY_BYTES + 16);
+        for entry in &self.entries {
+            table.extend_from_slice(&entry.id.0);
+            table.extend_from_slice(&entry.offset.to_le_bytes());
+            table.extend_from_slice(&entry.sealed_bytes.to_le_bytes());
+            table.extend_from_slice(&entry.raw_bytes.to_le_bytes());
+        }
+        self.seal(TABLE_NONCE, MAGIC, &mut table)?;
+        let length = u32::try_from(table.len()).map_err(|_| std::io::Error::other("a pack has too many chunks"))?;
+        self.file.write_all(&table)?;
+        self.file.write_all(&length.to_le_bytes())?;
+        self.file.write_all(END_MAGIC)?;
+        self.file.sync_all()?;
+        std::fs::rename(self.path.with_extension("tmp"), &self.path)?;
+        sync_parent(&self.path)?;
+        Ok((self.id, std::mem::take(&mut self.entries)))
+    }
+}
+
+/// A finished pack.
+pub(crate) struct PackReader {
+    cipher: LessSafeKey,
+    file: File,
+}
+
+impl PackReader {
+    /// Opens a pack and checks that it is the one its name says.
+    pub(crate) fn open(key: &VaultKey, path: &Path, id: PackId) -> Result<Self, PackError> {
+        let file = File::open(path)?;
+        let mut header = [0; HEADER_BYTES as usize];
+        file.read_exact_at(&mut header, 0).map_err(|_| PackError::Format)?;
+        let (magic, name) = header.split_at(8);
+        if magic != MAGIC || name != id.0 {
+            return Err(PackError::Tampered);
+        }
+        Ok(Self { cipher: cipher(key, id), file })
+    }
+
+    /// Reads the table.
+    pub(crate) fn table(&mut self) -> Result<Vec<Entry>, PackError> {
+        let size = self.file.metadata()?.len();
+        let end = size.checked_sub(TRAILER_BYTES).filter(|end| *end >= HEADER_BYTES).ok_or(PackError::Format)?;
+        let mut trailer = [0; TRAILER_BYTES as usize];
+        self.file.read_exact_at(&mut trailer, end)?;
+        let (length, magic) = trailer.split_first_chunk::<4>().ok_or(PackError::Format)?;
+        if magic != END_MAGIC {
+            return Err(PackError::Format);
+        }
+        let length = u64::from(u32::from_le_bytes(*length));
+        let start = end.checked_sub(length).filter(|start| *start >= HEADER_BYTES).ok_or(PackError::Format)?;
+        self.file.seek(SeekFrom::Start(start))?;
+        let mut sealed = Vec::new();
+        (&self.file).take(length).read_to_end(&mut sealed)?;
+        let table = self
+            .cipher
+            .open_in_place(nonce(TABLE_NONCE), Aad::from(MAGIC), &mut sealed)
+            .map_err(|_| PackError::Tampered)?;
+        parse_table(table)
+    }
+
+    /// Reads, decrypts and decompresses a chunk.
+    pub(crate) fn chunk(&self, entry: &Entry) -> Result<Vec<u8>, PackError> {
+        if entry.raw_bytes > LARGEST_CHUNK_BYTES || entry.sealed_bytes > LARGEST_CHUNK_BYTES {
+            return Err(PackError::Format);
+        }
+        let mut sealed = vec![0; entry.sealed_bytes as usize];
+        self.file.read_exact_at(&mut sealed, entry.offset)?;
+        let compressed = self
+            .cipher
+            .open_in_place(nonce(entry.ordinal), Aad::from(&entry.id.0), &mut sealed)
+            .map_err(|_| PackError::Tampered)?;
+        let raw = zstd::bulk::decompress(compressed, entry.raw_bytes as usize)?;
+        if raw.len() == entry.raw_bytes as usize { Ok(raw) } else { Err(PackError::Tampered) }
+    }
+}
+
+fn parse_table(table: &[u8]) -> Result<Vec<Entry>, PackError> {
+    let (rows, rest) = table.as_chunks::<TABLE_ENTRY_BYTES>();
+    if !rest.is_empty() {
+        return Err(PackError::Format);
+    }
+    let mut entries = Vec::with_capacity(rows.len());
+    for (ordinal, row) in (0..).zip(rows) {
+        let (id, row) = row.split_first_chunk::<32>().ok_or(PackError::Format)?;
+        let (offset, row) = row.split_first_chunk::<8>().ok_or(PackError::Format)?;
+        let (sealed, raw) = row.split_first_chunk::<4>().ok_or(PackError::Format)?;
+        let raw = raw.first_chunk::<4>().ok_or(PackError::Format)?;
+        entries.push(Entry {
+            id: ChunkId(*id),
+            ordinal,
+            offset: u64::from_le_bytes(*offset),
+            sealed_bytes: u32::from_le_bytes(*sealed),
+            raw_bytes: u32::from_le_bytes(*raw),
+        });
+    }
+    Ok(entries)
+}

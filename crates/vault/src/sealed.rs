@@ -1,0 +1,81 @@
+//! Small objects, encrypted as a whole: the configuration, manifests, oplog segments.
+//!
+//! `magic (8) ‖ kind (1) ‖ object id (16) ‖ AES-256-GCM ciphertext`. Every object has a key of
+//! its own, derived from its kind and id, so the nonce is constant; the header is authenticated.
+
+use ring::aead::{Aad, Nonce};
+use tidemark_model::random_bytes;
+
+use crate::key::VaultKey;
+
+const MAGIC: &[u8; 8] = b"TMSEAL01";
+const HEADER_BYTES: usize = 25;
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Configuration = 1,
+    Manifest = 2,
+    Segment = 3,
+}
+
+/// Why bytes are not the object that is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// Too short, or something else.
+    #[error("it is not a sealed object of this format")]
+    Format,
+    /// Changed since it was written, or sealed with another key.
+    #[error("it was changed since it was written, or belongs to another vault key")]
+    Tampered,
+}
+
+fn nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; 12])
+}
+
+pub(crate) fn seal(key: &VaultKey, kind: Kind, plaintext: &[u8]) -> Vec<u8> {
+    let id = random_bytes::<16>();
+    let mut out = Vec::with_capacity(HEADER_BYTES + plaintext.len() + 16);
+    out.extend_from_slice(MAGIC);
+    out.push(kind as u8);
+    out.extend_from_slice(&id);
+    let cipher = key.cipher("object", out.get(8..).unwrap_or_default());
+    let mut body = plaintext.to_vec();
+    #[expect(clippy::expect_used, reason = "sealing fails only beyond 64 GiB")]
+    cipher.seal_in_place_append_tag(nonce(), Aad::from(&out), &mut body).expect("an object below 64 GiB");
+    out.extend_from_slice(&body);
+    out
+}
+
+pub(crate) fn open(key: &VaultKey, kind: Kind, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+    let (header, body) = sealed.split_at_checked(HEADER_BYTES).ok_or(SealError::Format)?;
+    if !header.starts_with(MAGIC) || header.get(8) != Some(&(kind as u8)) {
+        return Err(SealError::Format);
+    }
+    let cipher = key.cipher("object", header.get(8..).unwrap_or_default());
+    let mut body = body.to_vec();
+    let length =
+        cipher.open_in_place(nonce(), Aad::from(header), &mut body).map_err(|_| SealError::Tampered)?.len();
+    body.truncate(length);
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flipped_byte_is_found() {
+        let key = VaultKey::from_bytes([7; 32]);
+        let sealed = seal(&key, Kind::Manifest, b"content");
+        assert_eq!(open(&key, Kind::Manifest, &sealed).unwrap(), b"content");
+        for position in 0..sealed.len() {
+            let mut damaged = sealed.clone();
+            damaged[position] ^= 1;
+            assert!(open(&key, Kind::Manifest, &damaged).is_err(), "byte {position}");
+        }
+        assert_eq!(open(&key, Kind::Segment, &sealed), Err(SealError::Format));
+        assert!(open(&VaultKey::from_bytes([8; 32]), Kind::Manifest, &sealed).is_err());
+    }
+}
