@@ -160,6 +160,8 @@ pub enum RestoreState {
 pub enum RestoreEvent {
     /// A worker is about to do this step.
     StepStarted(RestoreStep),
+    /// The worker before died; another one begins anew.
+    Reclaimed,
     /// The last step ended.
     Delivered(Timestamp),
     /// The job cannot be done.
@@ -215,12 +217,15 @@ impl RestoreState {
     /// Steps go forward or repeat, never back. A job in its swap is past cancelling: the target
     /// is about to show the new state.
     pub fn after(&self, event: RestoreEvent) -> Result<Self, InvalidTransition> {
-        use RestoreEvent::{CancelRequested, Delivered, GivenUp, StepStarted};
+        use RestoreEvent::{CancelRequested, Delivered, GivenUp, Reclaimed, StepStarted};
         match (self, event) {
             (Self::Queued, StepStarted(step)) => Ok(Self::Running { step }),
             (Self::Running { step: present }, StepStarted(step)) if step >= *present => {
                 Ok(Self::Running { step })
             }
+            // A swap may have happened already, so it is taken up where it was.
+            (Self::Running { step: RestoreStep::Swap }, Reclaimed) => Ok(self.clone()),
+            (Self::Queued | Self::Running { .. }, Reclaimed) => Ok(Self::Queued),
             (Self::Running { .. }, Delivered(finished_at)) => Ok(Self::Completed { finished_at }),
             (Self::Queued | Self::Running { .. }, GivenUp { at, reason }) => Ok(Self::Failed {
                 finished_at: at,
@@ -278,6 +283,14 @@ mod tests {
             step: RestoreStep::Stage,
         };
         assert!(staging.after(RestoreEvent::CancelRequested(NOW)).is_ok());
+    }
+
+    #[test]
+    fn a_reclaimed_job_begins_anew_unless_it_was_in_its_swap() {
+        let staging = RestoreState::Running { step: RestoreStep::Stage };
+        assert_eq!(staging.after(RestoreEvent::Reclaimed), Ok(RestoreState::Queued));
+        let swapping = RestoreState::Running { step: RestoreStep::Swap };
+        assert_eq!(swapping.after(RestoreEvent::Reclaimed), Ok(swapping));
     }
 
     #[test]

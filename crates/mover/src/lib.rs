@@ -1,1 +1,23 @@
-//! x
+//! Moves data between deployments and the vault: snapshots, restores, oplog capture, archives.
+//!
+//! Every deployment is spoken to over the MongoDB wire protocol. This crate knows no HTTP and no
+//! SQL: it is told what to move and says how that went; whoever called it keeps the record.
+
+mod archive;
+mod capture;
+mod client;
+mod deployment;
+mod error;
+mod replay;
+mod restore;
+mod snapshot;
+mod stop;
+
+pub use archive::{ArchiveSummary, write_archive};
+pub use capture::{Capture, CaptureOutcome};
+pub use client::{Connection, Endpoint};
+pub use deployment::{Abilities, CollectionListing, STAGE_PREFIX, list_collections, probe};
+pub use error::MoverError;
+pub use restore::{Replay, Restore, RestoreSource, discard_stage, swap_stage};
+pub use snapshot::{SnapshotRequest, WantedMode, take_snapshot};
+pub use stop::{Progress, Stop};

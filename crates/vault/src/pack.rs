@@ -50,7 +50,7 @@ pub(crate) struct Entry {
 
 /// Why a pack or a chunk in it cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum PackError {
+pub(crate) enum PackError {
     /// The file cannot be read.
     #[error("it cannot be read: {0}")]
     File(#[from] std::io::Error),

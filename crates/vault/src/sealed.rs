@@ -21,7 +21,7 @@ pub(crate) enum Kind {
 
 /// Why bytes are not the object that is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SealError {
+pub(crate) enum SealError {
     /// Too short, or something else.
     #[error("it is not a sealed object of this format")]
     Format,

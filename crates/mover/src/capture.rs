@@ -1,0 +1,210 @@
+//! Following an oplog and keeping it in the vault.
+//!
+//! Each round reads from the last entry it has, that entry included: the first entry that comes
+//! must be the same, byte for byte, or something is missing between. Only majority-committed
+//! entries are read, so nothing that is kept can be rolled back.
+
+use std::collections::BTreeSet;
+
+use bson::raw::RawDocument;
+use tidemark_model::OplogTime;
+use tidemark_vault::{OplogSegment, SegmentName, Vault};
+use tidemark_wire::DocumentRun;
+
+use crate::client::Connection;
+use crate::deployment::newest_entry;
+use crate::error::MoverError;
+use crate::stop::Stop;
+
+/// A segment is stored when it has this size; a round that reads more stores several.
+const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
+/// Entries that only move time are not worth a segment more often than this.
+const QUIET_SECONDS: u32 = 60;
+
+/// What a round of capturing found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaptureOutcome {
+    /// Everything up to here is in the vault or is known to change nothing.
+    CaughtUp {
+        /// The last position of the last stored segment.
+        stored: SegmentName,
+    },
+    /// Entries are missing: capturing begins anew from here.
+    Gap {
+        /// The first position of the new range.
+        begins_at: OplogTime,
+    },
+}
+
+/// The capture of one instance's oplog.
+pub struct Capture {
+    instance: String,
+    /// The range that is being extended.
+    stored: Option<SegmentName>,
+    /// The bytes of the last stored entry.
+    last_entry: Option<Vec<u8>>,
+}
+
+impl Capture {
+    /// Takes the capture up where the vault has it.
+    pub fn resume(vault: &Vault, instance: &str) -> Result<Self, MoverError> {
+        let stored = vault.segments(instance)?.last().copied();
+        let last_entry = match stored {
+            Some(name) => {
+                let segment = vault.load_segment(instance, name)?;
+                let last = DocumentRun::new(&segment.entries).flatten().last();
+                last.map(|entry| entry.as_bytes().to_vec())
+            }
+            None => None,
+        };
+        Ok(Self { instance: instance.to_owned(), stored, last_entry })
+    }
+
+    /// The last position that is stored.
+    pub fn stored_through(&self) -> Option<OplogTime> {
+        self.stored.map(|segment| segment.last)
+    }
+
+    /// Stores what is new. With `flush`, also entries that only move time.
+    pub fn run_round(
+        &mut self,
+        connection: &mut Connection,
+        vault: &Vault,
+        flush: bool,
+        stop: &Stop,
+    ) -> Result<CaptureOutcome, MoverError> {
+        let (Some(stored), Some(last_entry)) = (self.stored, self.last_entry.clone()) else {
+            return self.begin(connection, vault, stop);
+        };
+        let mut round = Round::new(&self.instance, vault);
+        let mut is_first = true;
+        let mut has_gap = false;
+        let from = bson::Timestamp { time: stored.last.seconds, increment: stored.last.increment };
+        let command = bson::doc! {
+            "find": "oplog.rs",
+            "filter": { "ts": { "$gte": from } },
+            "readConcern": { "level": "majority" },
+        };
+        connection.for_each("local", command, |entry| {
+            stop.check()?;
+            if std::mem::take(&mut is_first) && entry.as_bytes() != last_entry {
+                has_gap = true;
+            }
+            if has_gap { Ok(()) } else { round.push(entry) }
+        })?;
+        if has_gap || is_first {
+            return self.begin(connection, vault, stop);
+        }
+        let quiet_since = stored.last.seconds;
+        let is_worth_it = flush || round.has_changes || round.last.seconds >= quiet_since + QUIET_SECONDS;
+        if is_worth_it {
+            round.store()?;
+        }
+        if let Some((segment, last_entry)) = round.stored {
+            self.stored = Some(segment);
+            self.last_entry = Some(last_entry);
+        }
+        Ok(CaptureOutcome::CaughtUp { stored: self.stored.unwrap_or(stored) })
+    }
+
+    /// Begins a new range at the newest entry.
+    fn begin(&mut self, connection: &mut Connection, vault: &Vault, stop: &Stop) -> Result<CaptureOutcome, MoverError> {
+        let begins_at = newest_entry(connection)?
+            .ok_or_else(|| MoverError::OplogGap { what: "anything: it is empty".to_owned() })?;
+        let from = bson::Timestamp { time: begins_at.seconds, increment: begins_at.increment };
+        let mut round = Round::new(&self.instance, vault);
+        let command = bson::doc! {
+            "find": "oplog.rs",
+            "filter": { "ts": from },
+            "readConcern": { "level": "majority" },
+        };
+        connection.for_each("local", command, |entry| {
+            stop.check()?;
+            round.push(entry)
+        })?;
+        round.is_beginning = true;
+        round.store()?;
+        let (segment, last_entry) = round
+            .stored
+            .ok_or_else(|| MoverError::OplogGap { what: format!("{begins_at} any more") })?;
+        self.stored = Some(segment);
+        self.last_entry = Some(last_entry);
+        Ok(CaptureOutcome::Gap { begins_at })
+    }
+}
+
+/// The entries of one round on their way into segments.
+struct Round<'a> {
+    instance: &'a str,
+    vault: &'a Vault,
+    entries: Vec<u8>,
+    count: u64,
+    namespaces: BTreeSet<String>,
+    first: Option<OplogTime>,
+    last: OplogTime,
+    last_entry: Vec<u8>,
+    has_changes: bool,
+    is_beginning: bool,
+    stored: Option<(SegmentName, Vec<u8>)>,
+}
+
+impl<'a> Round<'a> {
+    fn new(instance: &'a str, vault: &'a Vault) -> Self {
+        Self {
+            instance,
+            vault,
+            entries: Vec::new(),
+            count: 0,
+            namespaces: BTreeSet::new(),
+            first: None,
+            last: OplogTime::default(),
+            last_entry: Vec::new(),
+            has_changes: false,
+            is_beginning: false,
+            stored: None,
+        }
+    }
+
+    fn push(&mut self, entry: &RawDocument) -> Result<(), MoverError> {
+        let ts = entry.get_timestamp("ts").map_err(|error| MoverError::Replay {
+            position: "unknown".to_owned(),
+            reason: error.to_string(),
+        })?;
+        let at = OplogTime::new(ts.time, ts.increment);
+        // The entry that the range before ends with is a proof, not a change.
+        self.has_changes |= self.first.is_some() && entry.get_str("op").is_ok_and(|op| op != "n");
+        self.first.get_or_insert(at);
+        self.last = at;
+        self.entries.extend_from_slice(entry.as_bytes());
+        self.count += 1;
+        if let Ok(namespace) = entry.get_str("ns")
+            && !namespace.is_empty()
+        {
+            self.namespaces.insert(namespace.to_owned());
+        }
+        self.last_entry.clear();
+        self.last_entry.extend_from_slice(entry.as_bytes());
+        if self.entries.len() >= SEGMENT_BYTES { self.store() } else { Ok(()) }
+    }
+
+    /// Stores what was read; the last entry begins the next segment.
+    fn store(&mut self) -> Result<(), MoverError> {
+        let Some(first) = self.first else { return Ok(()) };
+        if self.count < 2 && !self.is_beginning {
+            return Ok(());
+        }
+        let name = SegmentName { first, last: self.last };
+        let segment = OplogSegment {
+            name,
+            count: self.count,
+            namespaces: std::mem::take(&mut self.namespaces).into_iter().collect(),
+            entries: std::mem::take(&mut self.entries),
+        };
+        self.vault.put_segment(self.instance, &segment)?;
+        self.stored = Some((name, self.last_entry.clone()));
+        self.entries.extend_from_slice(&self.last_entry);
+        self.count = 1;
+        self.first = Some(self.last);
+        Ok(())
+    }
+}

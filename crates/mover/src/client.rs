@@ -1,0 +1,209 @@
+//! A connection to a deployment: commands, raw batches in and out.
+//!
+//! Documents pass through as they are: what a cursor answers is never decoded, and what a chunk
+//! holds is the body of an insert.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use bson::raw::{RawArray, RawDocument};
+use bson::{Bson, Document};
+use tidemark_model::Secret;
+use tidemark_wire::{HEADER_BYTES, OpMsg, ScramClient, encode_msg, parse_header, parse_msg};
+
+use crate::error::MoverError;
+
+/// No answer for this long ends a connection.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Where a deployment is and who logs in.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// `host:port`.
+    pub address: String,
+    /// The user, authenticated against `admin`.
+    pub user: String,
+    /// The user's password.
+    pub password: Secret,
+}
+
+/// An authenticated connection.
+pub struct Connection {
+    stream: TcpStream,
+    address: String,
+    requests: i32,
+}
+
+impl Connection {
+    /// Connects and logs in.
+    pub fn open(endpoint: &Endpoint) -> Result<Self, MoverError> {
+        let failed = |source| MoverError::Connection {
+            address: endpoint.address.clone(),
+            doing: "connecting".to_owned(),
+            source,
+        };
+        let stream = TcpStream::connect(&endpoint.address).map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
+        let mut connection = Self { stream, address: endpoint.address.clone(), requests: 0 };
+        connection.log_in(endpoint)?;
+        Ok(connection)
+    }
+
+    fn protocol(&self, reason: impl Into<String>) -> MoverError {
+        MoverError::Protocol { address: self.address.clone(), reason: reason.into() }
+    }
+
+    fn log_in(&mut self, endpoint: &Endpoint) -> Result<(), MoverError> {
+        let nonce = Secret::random::<18>();
+        let (client, first) = ScramClient::start(&endpoint.user, nonce.expose());
+        let payload = |bytes: Vec<u8>| bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes };
+        let start = bson::doc! {
+            "saslStart": 1,
+            "mechanism": "SCRAM-SHA-256",
+            "payload": payload(first),
+            "options": { "skipEmptyExchange": true },
+        };
+        let reply = self.command("admin", start)?;
+        let server_first = reply.get_binary_generic("payload").map_err(|_| self.protocol("no SASL payload"))?;
+        let (proof, expected) = client
+            .answer(endpoint.password.expose(), server_first)
+            .map_err(|error| self.protocol(error.to_string()))?;
+        let conversation = reply.get("conversationId").cloned().unwrap_or(Bson::Int32(1));
+        let answer = bson::doc! { "saslContinue": 1, "conversationId": conversation, "payload": payload(proof) };
+        let reply = self.command("admin", answer)?;
+        match reply.get_binary_generic("payload") {
+            Ok(found) if *found == expected => Ok(()),
+            _ => Err(self.protocol("the server could not prove that it knows the password")),
+        }
+    }
+
+    /// Runs a command and answers its reply; an error reply is an error.
+    pub fn command(&mut self, database: &str, command: Document) -> Result<Document, MoverError> {
+        let message = self.send(database, command, None)?;
+        Document::try_from(message.body()).map_err(|error| self.protocol(error.to_string()))
+    }
+
+    /// Sends a command, with documents beside it, and reads the answer.
+    fn send(
+        &mut self,
+        database: &str,
+        mut command: Document,
+        documents: Option<(&str, &[u8])>,
+    ) -> Result<OpMsg, MoverError> {
+        let name = command.keys().next().cloned().unwrap_or_default();
+        command.insert("$db", database);
+        let body = tidemark_wire::encode_document(&command);
+        self.requests = self.requests.wrapping_add(1);
+        let request = encode_msg(self.requests, 0, &body, documents);
+        let message = self.exchange(&request).map_err(|source| MoverError::Connection {
+            address: self.address.clone(),
+            doing: format!("running {name} on {database}"),
+            source,
+        })?;
+        self.check(&name, message.body())?;
+        Ok(message)
+    }
+
+    fn exchange(&mut self, request: &[u8]) -> std::io::Result<OpMsg> {
+        self.stream.write_all(request)?;
+        let mut head = [0; HEADER_BYTES];
+        self.stream.read_exact(&mut head)?;
+        let header = parse_header(head).map_err(std::io::Error::other)?;
+        let mut body = vec![0; header.body_bytes];
+        self.stream.read_exact(&mut body)?;
+        if header.response_to != self.requests {
+            return Err(std::io::Error::other("an answer to another request arrived"));
+        }
+        parse_msg(header, body).map_err(std::io::Error::other)
+    }
+
+    fn check(&self, command: &str, reply: &RawDocument) -> Result<(), MoverError> {
+        let is_ok = match reply.get("ok") {
+            Ok(Some(bson::RawBsonRef::Double(ok))) => ok == 1.0,
+            Ok(Some(bson::RawBsonRef::Int32(ok))) => ok == 1,
+            Ok(Some(bson::RawBsonRef::Int64(ok))) => ok == 1,
+            _ => false,
+        };
+        let error = if is_ok {
+            let errors = reply.get_array("writeErrors").ok();
+            errors.and_then(|errors| errors.get_document(0).ok())
+        } else {
+            Some(reply)
+        };
+        let Some(error) = error else { return Ok(()) };
+        Err(MoverError::Command {
+            address: self.address.clone(),
+            command: command.to_owned(),
+            code: error.get_i32("code").unwrap_or(0),
+            message: error.get_str("errmsg").unwrap_or("no reason given").to_owned(),
+        })
+    }
+
+    /// Runs a writing command with concatenated documents or statements beside it, as they are.
+    pub fn write_run(&mut self, database: &str, command: Document, run: (&str, &[u8])) -> Result<(), MoverError> {
+        self.send(database, command, Some(run)).map(drop)
+    }
+
+    /// Runs a command that answers a cursor and visits every document of it.
+    ///
+    /// Answers the time of a snapshot read, if it was one. The visitor's error ends the reading
+    /// and closes the cursor.
+    pub fn for_each(
+        &mut self,
+        database: &str,
+        command: Document,
+        mut visit: impl FnMut(&RawDocument) -> Result<(), MoverError>,
+    ) -> Result<Option<bson::Timestamp>, MoverError> {
+        let mut message = self.send(database, command, None)?;
+        let mut field = "firstBatch";
+        let mut at = None;
+        loop {
+            let (id, collection) = {
+                let cursor = self.cursor(&message)?;
+                at = at.or(cursor.get_timestamp("atClusterTime").ok());
+                let batch = cursor.get_array(field).map_err(|error| self.protocol(error.to_string()))?;
+                let id = cursor.get_i64("id").unwrap_or(0);
+                let namespace = cursor.get_str("ns").unwrap_or_default();
+                let collection = namespace.split_once('.').map_or("", |(_, name)| name).to_owned();
+                if let Err(error) = self.visit_batch(batch, &mut visit) {
+                    self.close(database, &collection, id);
+                    return Err(error);
+                }
+                (id, collection)
+            };
+            if id == 0 {
+                return Ok(at);
+            }
+            field = "nextBatch";
+            message = self.send(database, bson::doc! { "getMore": id, "collection": collection }, None)?;
+        }
+    }
+
+    fn cursor<'m>(&self, message: &'m OpMsg) -> Result<&'m RawDocument, MoverError> {
+        message.body().get_document("cursor").map_err(|error| self.protocol(error.to_string()))
+    }
+
+    fn visit_batch(
+        &self,
+        batch: &RawArray,
+        visit: &mut impl FnMut(&RawDocument) -> Result<(), MoverError>,
+    ) -> Result<(), MoverError> {
+        for element in batch {
+            match element {
+                Ok(bson::RawBsonRef::Document(document)) => visit(document)?,
+                _ => return Err(self.protocol("a batch holds something that is not a document")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes a cursor; if that fails the server closes it itself after a while.
+    fn close(&mut self, database: &str, collection: &str, id: i64) {
+        if id != 0 {
+            let _ = self.command(database, bson::doc! { "killCursors": collection, "cursors": [id] });
+        }
+    }
+}

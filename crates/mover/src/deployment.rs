@@ -1,0 +1,159 @@
+//! What a deployment can do and what it holds.
+
+use bson::{Binary, Bson, Document};
+use tidemark_model::OplogTime;
+
+use crate::client::Connection;
+use crate::error::MoverError;
+
+/// Collections of a restore in progress begin with this; they belong to no snapshot.
+pub const STAGE_PREFIX: &str = "tidemark.stage.";
+
+/// What a deployment can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abilities {
+    /// The version that it says it has.
+    pub version: String,
+    /// Its newest majority-committed oplog entry, where the oplog can be read.
+    pub newest_entry: Option<OplogTime>,
+    /// Whether all reads can show one moment.
+    pub snapshot_reads: bool,
+    /// Whether a list of renames can be one commit.
+    pub atomic_renames: bool,
+}
+
+/// Tries out what a deployment can do.
+pub fn probe(connection: &mut Connection) -> Result<Abilities, MoverError> {
+    let build = connection.command("admin", bson::doc! { "buildInfo": 1 })?;
+    let hello = connection.command("admin", bson::doc! { "hello": 1 })?;
+    let extensions = hello.get_document("tidemark").ok();
+    Ok(Abilities {
+        version: build.get_str("version").unwrap_or("0.0.0").to_owned(),
+        newest_entry: if hello.contains_key("setName") { newest_entry(connection)? } else { None },
+        snapshot_reads: open_snapshot(connection).is_ok_and(|at| at.is_some()),
+        atomic_renames: extensions.is_some_and(|e| e.get_bool("atomicApplyOps").unwrap_or(false)),
+    })
+}
+
+/// The position of the newest majority-committed oplog entry.
+pub(crate) fn newest_entry(connection: &mut Connection) -> Result<Option<OplogTime>, MoverError> {
+    let command = bson::doc! {
+        "find": "oplog.rs",
+        "sort": { "$natural": -1 },
+        "limit": 1,
+        "singleBatch": true,
+        "readConcern": { "level": "majority" },
+    };
+    let mut newest = None;
+    connection.for_each("local", command, |entry| {
+        newest = entry.get_timestamp("ts").ok().map(|ts| OplogTime::new(ts.time, ts.increment));
+        Ok(())
+    })?;
+    Ok(newest)
+}
+
+/// Begins a snapshot read; the moment stays readable for a while.
+pub(crate) fn open_snapshot(connection: &mut Connection) -> Result<Option<OplogTime>, MoverError> {
+    let command = bson::doc! {
+        "find": "tidemark.probe",
+        "limit": 1,
+        "singleBatch": true,
+        "readConcern": { "level": "snapshot" },
+    };
+    let at = connection.for_each("tidemark", command, |_| Ok(()))?;
+    Ok(at.map(|ts| OplogTime::new(ts.time, ts.increment)))
+}
+
+/// A collection as the deployment describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CollectionListing {
+    /// The database.
+    pub database: String,
+    /// The collection.
+    pub name: String,
+    /// `collection`, `view` or `timeseries`.
+    pub kind: String,
+    /// Its UUID, where the deployment has them.
+    pub uuid: Option<Binary>,
+    /// Its options.
+    pub options: Document,
+    /// Its indexes.
+    pub indexes: Vec<Document>,
+}
+
+impl CollectionListing {
+    /// `database.collection`.
+    pub fn namespace(&self) -> String {
+        format!("{}.{}", self.database, self.name)
+    }
+}
+
+/// Databases that belong to the deployment and not to its users.
+const INTERNAL_DATABASES: &[&str] = &["admin", "config", "local"];
+
+/// Lists the users' collections with their options and indexes.
+pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionListing>, MoverError> {
+    let reply = connection.command("admin", bson::doc! { "listDatabases": 1, "nameOnly": true })?;
+    let databases: Vec<String> = reply
+        .get_array("databases")
+        .into_iter()
+        .flatten()
+        .filter_map(|database| database.as_document()?.get_str("name").ok().map(str::to_owned))
+        .filter(|name| !INTERNAL_DATABASES.contains(&name.as_str()))
+        .collect();
+    let mut listings = Vec::new();
+    for database in databases {
+        let mut found = Vec::new();
+        connection.for_each(&database, bson::doc! { "listCollections": 1 }, |collection| {
+            found.push(Document::try_from(collection).unwrap_or_default());
+            Ok(())
+        })?;
+        for collection in found {
+            let listing = read_listing(&database, &collection);
+            if !listing.name.starts_with("system.") && !listing.name.starts_with(STAGE_PREFIX) {
+                listings.push(listing);
+            }
+        }
+    }
+    for listing in &mut listings {
+        if listing.kind != "view" {
+            listing.indexes = list_indexes(connection, &listing.database, &listing.name)?;
+        }
+    }
+    listings.sort_by(|a, b| (&a.database, &a.name).cmp(&(&b.database, &b.name)));
+    Ok(listings)
+}
+
+fn read_listing(database: &str, collection: &Document) -> CollectionListing {
+    let uuid = collection.get_document("info").ok().and_then(|info| match info.get("uuid") {
+        Some(Bson::Binary(uuid)) => Some(uuid.clone()),
+        _ => None,
+    });
+    CollectionListing {
+        database: database.to_owned(),
+        name: collection.get_str("name").unwrap_or_default().to_owned(),
+        kind: collection.get_str("type").unwrap_or("collection").to_owned(),
+        uuid,
+        options: collection.get_document("options").cloned().unwrap_or_default(),
+        indexes: Vec::new(),
+    }
+}
+
+/// Lists the indexes of a collection; none if it does not exist any more.
+pub(crate) fn list_indexes(
+    connection: &mut Connection,
+    database: &str,
+    collection: &str,
+) -> Result<Vec<Document>, MoverError> {
+    const NAMESPACE_NOT_FOUND: i32 = 26;
+    let mut indexes = Vec::new();
+    let listed = connection.for_each(database, bson::doc! { "listIndexes": collection }, |index| {
+        indexes.push(Document::try_from(index).unwrap_or_default());
+        Ok(())
+    });
+    match listed {
+        Err(error) if error.code() == Some(NAMESPACE_NOT_FOUND) => Ok(Vec::new()),
+        Err(error) => Err(error),
+        Ok(_) => Ok(indexes),
+    }
+}

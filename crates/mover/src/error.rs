@@ -1,0 +1,91 @@
+//! Why something could not be moved.
+
+use tidemark_vault::VaultError;
+
+/// Why a snapshot, a restore or a capture ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum MoverError {
+    /// The deployment cannot be reached, or the connection broke.
+    #[error("the connection to {address} failed while {doing}: {source}; the job can be tried again")]
+    Connection {
+        /// The deployment.
+        address: String,
+        /// What was being done.
+        doing: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The deployment answered something that is not the protocol.
+    #[error("{address} does not speak the MongoDB protocol as expected: {reason}")]
+    Protocol {
+        /// The deployment.
+        address: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The deployment refused a command.
+    #[error("{address} refused {command}: {message} (code {code})")]
+    Command {
+        /// The deployment.
+        address: String,
+        /// The command's name.
+        command: String,
+        /// MongoDB's error code.
+        code: i32,
+        /// What the deployment says.
+        message: String,
+    },
+    /// The vault cannot give or take something.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// Somebody asked to stop.
+    #[error("the job was stopped")]
+    Stopped,
+    /// Restored data differs from what it must be; nothing was swapped in.
+    #[error("{namespace} was staged with {found}, but must hold {expected}; the target was left as it was")]
+    Mismatch {
+        /// The collection.
+        namespace: String,
+        /// What is there.
+        found: String,
+        /// What should be there.
+        expected: String,
+    },
+    /// The oplog does not reach far enough.
+    #[error("the oplog does not reach {what}; restore an earlier moment or another snapshot")]
+    OplogGap {
+        /// What is out of reach.
+        what: String,
+    },
+    /// An oplog entry that cannot be replayed.
+    #[error("the oplog entry at {position} cannot be replayed: {reason}")]
+    Replay {
+        /// Its position.
+        position: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file cannot be written.
+    #[error("{path} cannot be written: {source}; free space or change the data folder")]
+    File {
+        /// The file.
+        path: String,
+        /// The cause.
+        source: std::io::Error,
+    },
+}
+
+impl MoverError {
+    /// Whether the same work may succeed later without anybody's help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Connection { .. })
+    }
+
+    /// MongoDB's code, if the deployment refused a command.
+    pub(crate) fn code(&self) -> Option<i32> {
+        match self {
+            Self::Command { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}

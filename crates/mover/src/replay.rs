@@ -1,0 +1,382 @@
+//! Replaying an oplog onto staging collections.
+//!
+//! During a restore nobody else writes to the staging collections, so entries are applied by
+//! reading the present documents, changing them here, and writing the results back: many entries
+//! on one document become one write, a `$v: 2` difference is applied exactly, and the content of
+//! every collection is known without reading it again. Commands are barriers. Entries are
+//! idempotent, so replay may begin before the staged data's moment.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bson::raw::RawDocument;
+use bson::{Bson, Document};
+use tidemark_model::OplogTime;
+use tidemark_vault::DocumentSet;
+use tidemark_wire::{OplogEntry, OplogOperation, apply_diff, encode_document};
+
+use crate::client::Connection;
+use crate::error::MoverError;
+use crate::stop::Stop;
+
+/// Entries that are applied together.
+const WINDOW_ENTRIES: usize = 2_000;
+/// Bytes of entries that are applied together.
+const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+
+/// A collection that is being restored.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Staged {
+    /// The database in which it is staged.
+    pub(crate) database: String,
+    /// Its name while it is staged.
+    pub(crate) name: String,
+    /// What it must hold.
+    pub(crate) content: DocumentSet,
+    /// Its options.
+    pub(crate) options: Document,
+    /// Its indexes, `_id` included; built after the replay.
+    pub(crate) indexes: Vec<Document>,
+}
+
+/// All collections of a restore, by the names they will have.
+#[derive(Debug, Default)]
+pub(crate) struct Stage {
+    pub(crate) collections: BTreeMap<String, Staged>,
+    prefix: String,
+    next: usize,
+}
+
+impl Stage {
+    pub(crate) fn new(prefix: String) -> Self {
+        Self { collections: BTreeMap::new(), prefix, next: 0 }
+    }
+
+    /// Creates the staging collection for a namespace.
+    pub(crate) fn create(
+        &mut self,
+        connection: &mut Connection,
+        namespace: &str,
+        options: Document,
+    ) -> Result<(), MoverError> {
+        let database = database_of(namespace).to_owned();
+        let name = format!("{}{}", self.prefix, self.next);
+        self.next += 1;
+        let mut command = bson::doc! { "create": &name };
+        command.extend(options.clone());
+        connection.command(&database, command)?;
+        let indexes = vec![bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" }];
+        let content = DocumentSet::default();
+        let staged = Staged { database, name, content, options, indexes };
+        self.collections.insert(namespace.to_owned(), staged);
+        Ok(())
+    }
+
+    fn drop_collection(&mut self, connection: &mut Connection, namespace: &str) -> Result<(), MoverError> {
+        match self.collections.remove(namespace) {
+            Some(staged) => connection.command(&staged.database, bson::doc! { "drop": staged.name }).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The database part of a namespace.
+pub(crate) fn database_of(namespace: &str) -> &str {
+    namespace.split_once('.').map_or(namespace, |(database, _)| database)
+}
+
+/// Applies entries to a stage.
+pub(crate) struct Replayer<'a> {
+    connection: &'a mut Connection,
+    stage: &'a mut Stage,
+    /// Entries that wait, by namespace, in their order.
+    window: BTreeMap<String, Vec<OplogEntry>>,
+    entries: usize,
+    bytes: usize,
+    stop: &'a Stop,
+}
+
+impl<'a> Replayer<'a> {
+    pub(crate) fn new(connection: &'a mut Connection, stage: &'a mut Stage, stop: &'a Stop) -> Self {
+        Self { connection, stage, window: BTreeMap::new(), entries: 0, bytes: 0, stop }
+    }
+
+    /// Takes the next entry.
+    pub(crate) fn push(&mut self, raw: &RawDocument) -> Result<(), MoverError> {
+        let entry = OplogEntry::parse(raw).map_err(|error| MoverError::Replay {
+            position: raw.get_timestamp("ts").map_or_else(|_| "unknown".into(), position),
+            reason: error.to_string(),
+        })?;
+        self.bytes += raw.as_bytes().len();
+        self.take(entry)?;
+        if self.entries >= WINDOW_ENTRIES || self.bytes >= WINDOW_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn take(&mut self, entry: OplogEntry) -> Result<(), MoverError> {
+        let database = entry.database().to_owned();
+        if matches!(database.as_str(), "config" | "local") || entry.namespace.starts_with("admin.system.") {
+            return Ok(());
+        }
+        match &entry.operation {
+            OplogOperation::Noop => Ok(()),
+            OplogOperation::Command(command) => {
+                self.flush()?;
+                self.apply_command(&entry, &database, command)
+            }
+            _ => {
+                self.entries += 1;
+                self.window.entry(entry.namespace.clone()).or_default().push(entry);
+                Ok(())
+            }
+        }
+    }
+
+    /// Applies what waits.
+    pub(crate) fn flush(&mut self) -> Result<(), MoverError> {
+        self.stop.check()?;
+        for (namespace, entries) in std::mem::take(&mut self.window) {
+            self.apply_window(&namespace, &entries)?;
+        }
+        (self.entries, self.bytes) = (0, 0);
+        Ok(())
+    }
+
+    fn apply_window(&mut self, namespace: &str, entries: &[OplogEntry]) -> Result<(), MoverError> {
+        if !self.stage.collections.contains_key(namespace) {
+            // The collection was dropped or renamed later, before its documents were read.
+            return Ok(());
+        }
+        let ids: Vec<Bson> = entries.iter().filter_map(|entry| id_of(&entry.operation)).cloned().collect();
+        let Some(staged) = self.stage.collections.get_mut(namespace) else { return Ok(()) };
+        let before = load(self.connection, staged, ids)?;
+        let mut after: HashMap<Vec<u8>, (Bson, Option<Document>)> = HashMap::new();
+        for entry in entries {
+            let Some(id) = id_of(&entry.operation) else { continue };
+            let key = key_of(id);
+            let present = match after.remove(&key) {
+                Some((_, present)) => present,
+                None => before.get(&key).map(|bytes| decode(bytes, entry)).transpose()?,
+            };
+            after.insert(key, (id.clone(), apply(entry, present)?));
+        }
+        write(self.connection, staged, &before, after)
+    }
+
+    fn apply_command(&mut self, entry: &OplogEntry, database: &str, command: &Document) -> Result<(), MoverError> {
+        let unknown = |reason: String| MoverError::Replay { position: position(entry.ts), reason };
+        let (name, value) = command.iter().next().ok_or_else(|| unknown("it is empty".into()))?;
+        let namespace = format!("{database}.{}", value.as_str().unwrap_or_default());
+        match name.as_str() {
+            "create" if self.stage.collections.contains_key(&namespace) => Ok(()),
+            "create" => {
+                let mut options = command.clone();
+                for field in ["create", "idIndex"] {
+                    options.remove(field);
+                }
+                self.stage.create(self.connection, &namespace, options)
+            }
+            "drop" => self.stage.drop_collection(self.connection, &namespace),
+            "dropDatabase" => {
+                let namespaces: Vec<String> = self.stage.collections.keys().cloned().collect();
+                for namespace in namespaces.iter().filter(|n| database_of(n) == database) {
+                    self.stage.drop_collection(self.connection, namespace)?;
+                }
+                Ok(())
+            }
+            "renameCollection" => self.rename(command),
+            "createIndexes" | "commitIndexBuild" => {
+                self.note_indexes(&namespace, command);
+                Ok(())
+            }
+            "dropIndexes" | "deleteIndexes" => {
+                let dropped = command.get_str("index").unwrap_or_default();
+                if let Some(staged) = self.stage.collections.get_mut(&namespace) {
+                    staged.indexes.retain(|index| index.get_str("name").is_ok_and(|name| name != dropped));
+                }
+                Ok(())
+            }
+            "collMod" => self.modify(&namespace, command),
+            "applyOps" => self.apply_all(entry, command),
+            "startIndexBuild" | "abortIndexBuild" | "dbCheck" => Ok(()),
+            other => Err(unknown(format!("the command {other} is not known to this release"))),
+        }
+    }
+
+    fn rename(&mut self, command: &Document) -> Result<(), MoverError> {
+        let from = command.get_str("renameCollection").unwrap_or_default();
+        let to = command.get_str("to").unwrap_or_default();
+        if !self.stage.collections.contains_key(from) {
+            // It happened before the data was read.
+            return Ok(());
+        }
+        self.stage.drop_collection(self.connection, to)?;
+        if let Some(staged) = self.stage.collections.remove(from) {
+            self.stage.collections.insert(to.to_owned(), staged);
+        }
+        Ok(())
+    }
+
+    /// Notes indexes that are built after the replay.
+    fn note_indexes(&mut self, namespace: &str, command: &Document) {
+        let Some(staged) = self.stage.collections.get_mut(namespace) else { return };
+        let specs: Vec<Document> = match command.get_array("indexes") {
+            Ok(specs) => specs.iter().filter_map(|spec| spec.as_document().cloned()).collect(),
+            Err(_) => {
+                let mut spec = command.clone();
+                spec.remove("createIndexes");
+                vec![spec]
+            }
+        };
+        for spec in specs {
+            let name = spec.get_str("name").unwrap_or_default().to_owned();
+            staged.indexes.retain(|index| index.get_str("name").is_ok_and(|present| present != name));
+            staged.indexes.push(spec);
+        }
+    }
+
+    fn modify(&mut self, namespace: &str, command: &Document) -> Result<(), MoverError> {
+        let Some(staged) = self.stage.collections.get_mut(namespace) else { return Ok(()) };
+        let mut changes = command.clone();
+        changes.remove("collMod");
+        let mut modify = bson::doc! { "collMod": &staged.name };
+        modify.extend(changes.clone());
+        self.connection.command(&staged.database, modify)?;
+        staged.options.extend(changes);
+        Ok(())
+    }
+
+    fn apply_all(&mut self, entry: &OplogEntry, command: &Document) -> Result<(), MoverError> {
+        let is_open = command.get_bool("partialTxn").unwrap_or(false) || command.get_bool("prepare").unwrap_or(false);
+        if is_open {
+            return Err(MoverError::Replay {
+                position: position(entry.ts),
+                reason: "transactions that span several entries are not supported by this release".to_owned(),
+            });
+        }
+        for operation in command.get_array("applyOps").into_iter().flatten() {
+            let Some(operation) = operation.as_document() else { continue };
+            let mut operation = operation.clone();
+            operation.insert("ts", entry.ts);
+            let bytes = encode_document(&operation);
+            let parsed = RawDocument::from_bytes(&bytes)
+                .map_err(|error| error.to_string())
+                .and_then(|raw| OplogEntry::parse(raw).map_err(|error| error.to_string()))
+                .map_err(|reason| MoverError::Replay { position: position(entry.ts), reason })?;
+            self.take(parsed)?;
+        }
+        Ok(())
+    }
+}
+
+fn position(ts: bson::Timestamp) -> String {
+    OplogTime::new(ts.time, ts.increment).to_string()
+}
+
+/// The `_id` of the document that an entry changes.
+fn id_of(operation: &OplogOperation) -> Option<&Bson> {
+    match operation {
+        OplogOperation::Insert(document) | OplogOperation::Delete(document) => document.get("_id"),
+        OplogOperation::Update { selector, .. } => selector.get("_id"),
+        OplogOperation::Command(_) | OplogOperation::Noop => None,
+    }
+}
+
+/// The identity of an `_id`: its bytes.
+fn key_of(id: &Bson) -> Vec<u8> {
+    encode_document(&bson::doc! { "": id })
+}
+
+fn decode(bytes: &[u8], entry: &OplogEntry) -> Result<Document, MoverError> {
+    Document::from_reader(bytes)
+        .map_err(|error| MoverError::Replay { position: position(entry.ts), reason: error.to_string() })
+}
+
+/// The document after an entry.
+fn apply(entry: &OplogEntry, present: Option<Document>) -> Result<Option<Document>, MoverError> {
+    match (&entry.operation, present) {
+        (OplogOperation::Insert(document), _) => Ok(Some(document.clone())),
+        (OplogOperation::Update { change, .. }, present) => match (change.get_document("diff"), present) {
+            (Ok(diff), Some(mut document)) => {
+                apply_diff(&mut document, diff).map_err(|error| MoverError::Replay {
+                    position: position(entry.ts),
+                    reason: error.to_string(),
+                })?;
+                Ok(Some(document))
+            }
+            // The document was deleted later, before it was read.
+            (Ok(_), None) => Ok(None),
+            (Err(_), _) if change.keys().any(|name| name.starts_with('$')) => Err(MoverError::Replay {
+                position: position(entry.ts),
+                reason: "update operators of servers before 5.0 are not supported".to_owned(),
+            }),
+            (Err(_), _) => Ok(Some(change.clone())),
+        },
+        (OplogOperation::Delete(_), _) => Ok(None),
+        (OplogOperation::Command(_) | OplogOperation::Noop, present) => Ok(present),
+    }
+}
+
+/// Loads the present documents with these ids.
+fn load(
+    connection: &mut Connection,
+    staged: &Staged,
+    mut ids: Vec<Bson>,
+) -> Result<HashMap<Vec<u8>, Vec<u8>>, MoverError> {
+    let mut seen = std::collections::HashSet::new();
+    ids.retain(|id| seen.insert(key_of(id)));
+    let mut found = HashMap::new();
+    let command = bson::doc! { "find": &staged.name, "filter": { "_id": { "$in": ids } } };
+    connection.for_each(&staged.database, command, |document| {
+        let id = document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok());
+        if let Some(id) = id {
+            found.insert(key_of(&id), document.as_bytes().to_vec());
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Writes the new documents and keeps account of the collection's content.
+fn write(
+    connection: &mut Connection,
+    staged: &mut Staged,
+    before: &HashMap<Vec<u8>, Vec<u8>>,
+    after: HashMap<Vec<u8>, (Bson, Option<Document>)>,
+) -> Result<(), MoverError> {
+    let mut content = staged.content;
+    let (mut updates, mut deletes) = (Vec::new(), Vec::new());
+    for (key, (id, document)) in after {
+        let old = before.get(&key);
+        let new = document.as_ref().map(encode_document);
+        if old == new.as_ref() {
+            continue;
+        }
+        if let Some(old) = old {
+            content.remove(old);
+        }
+        match (document, new) {
+            (Some(document), Some(bytes)) => {
+                content.add(&bytes);
+                let statement = bson::doc! { "q": { "_id": id }, "u": document, "upsert": true };
+                updates.extend(encode_document(&statement));
+            }
+            _ => deletes.extend(encode_document(&bson::doc! { "q": { "_id": id }, "limit": 1 })),
+        }
+    }
+    let concern = bson::doc! { "w": 1, "j": false };
+    if !updates.is_empty() {
+        let command = bson::doc! {
+            "update": &staged.name,
+            "ordered": true,
+            "bypassDocumentValidation": true,
+            "bypassEmptyTsReplacement": true,
+            "writeConcern": &concern,
+        };
+        connection.write_run(&staged.database, command, ("updates", &updates))?;
+    }
+    if !deletes.is_empty() {
+        let command = bson::doc! { "delete": &staged.name, "ordered": true, "writeConcern": concern };
+        connection.write_run(&staged.database, command, ("deletes", &deletes))?;
+    }
+    staged.content = content;
+    Ok(())
+}

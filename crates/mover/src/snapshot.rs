@@ -1,0 +1,276 @@
+//! Taking a snapshot: read raw batches, cut, store, write the manifest.
+//!
+//! Mode "snapshot" reads everything as it was at one moment; when the deployment cannot do that,
+//! or collections changed their definition meanwhile, documents are read while they change and
+//! the oplog of that time is kept beside them. Collections are read in parallel, each in natural
+//! order; memory holds a few batches per thread whatever the size of the data.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bson::raw::RawDocument;
+use bson::{Bson, Document};
+use tidemark_model::OplogTime;
+use tidemark_vault::{
+    ChunkRef, Chunker, CollectionManifest, DocumentSet, Manifest, RawChunk, SnapshotMode,
+    SnapshotWriter, Vault,
+};
+
+use crate::client::{Connection, Endpoint};
+use crate::deployment::{Abilities, CollectionListing, list_collections, newest_entry, open_snapshot, probe};
+use crate::error::MoverError;
+use crate::stop::{Progress, Stop};
+
+/// Collections that are read at the same time.
+const PARALLEL_COLLECTIONS: usize = 4;
+/// Documents in the first answer of a cursor; later answers are as large as the server makes them.
+const FIRST_BATCH: i32 = 1_000;
+
+/// Which mode a snapshot shall have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WantedMode {
+    /// The strongest that the deployment allows.
+    Strongest,
+    /// Without snapshot reads, although the deployment may have them.
+    FuzzyWithOplog,
+}
+
+/// What a snapshot is taken of.
+#[derive(Debug, Clone)]
+pub struct SnapshotRequest {
+    /// The deployment.
+    pub endpoint: Endpoint,
+    /// The snapshot's id.
+    pub snapshot: String,
+    /// The instance's id.
+    pub instance: String,
+    /// When it is taken, as an RFC 3339 instant.
+    pub taken_at: String,
+    /// Which mode it shall have.
+    pub mode: WantedMode,
+}
+
+/// Takes a snapshot; when this returns it is in the vault.
+pub fn take_snapshot(
+    vault: &Arc<Vault>,
+    request: &SnapshotRequest,
+    stop: &Stop,
+    progress: &Progress,
+) -> Result<Manifest, MoverError> {
+    let mut connection = Connection::open(&request.endpoint)?;
+    let abilities = probe(&mut connection)?;
+    let reader = Reader { request, writer: vault.writer(), stop, progress };
+    let read = if request.mode == WantedMode::Strongest && abilities.snapshot_reads {
+        reader.read_at_one_moment(&mut connection)?
+    } else {
+        None
+    };
+    let (mode, collections, oplog) = match read {
+        Some((at, collections)) => (SnapshotMode::Snapshot { at }, collections, Vec::new()),
+        None => reader.read_with_oplog(&mut connection, &abilities)?,
+    };
+    let manifest = Manifest {
+        snapshot: request.snapshot.clone(),
+        instance: request.instance.clone(),
+        taken_at: request.taken_at.clone(),
+        server_version: abilities.version,
+        mode,
+        collections,
+        oplog,
+    };
+    stop.check()?;
+    reader.writer.finish(&manifest)?;
+    Ok(manifest)
+}
+
+struct Reader<'a> {
+    request: &'a SnapshotRequest,
+    writer: SnapshotWriter,
+    stop: &'a Stop,
+    progress: &'a Progress,
+}
+
+type FuzzyRead = (SnapshotMode, Vec<CollectionManifest>, Vec<ChunkRef>);
+
+impl Reader<'_> {
+    /// Reads everything at one moment; `None` if definitions changed meanwhile.
+    fn read_at_one_moment(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<Option<(OplogTime, Vec<CollectionManifest>)>, MoverError> {
+        let before = list_collections(connection)?;
+        let Some(at) = open_snapshot(connection)? else { return Ok(None) };
+        let collections = self.read_collections(&before, Some(at))?;
+        let after = list_collections(connection)?;
+        Ok((before == after).then_some((at, collections)))
+    }
+
+    fn read_with_oplog(
+        &self,
+        connection: &mut Connection,
+        abilities: &Abilities,
+    ) -> Result<FuzzyRead, MoverError> {
+        let start = if abilities.newest_entry.is_some() { newest_entry(connection)? } else { None };
+        let listings = list_collections(connection)?;
+        let collections = self.read_collections(&listings, None)?;
+        let Some(start) = start else { return Ok((SnapshotMode::AsIs, collections, Vec::new())) };
+        let end = newest_entry(connection)?.unwrap_or(start);
+        let oplog = self.read_oplog(connection, start, end)?;
+        Ok((SnapshotMode::FuzzyWithOplog { start, end }, collections, oplog))
+    }
+
+    fn read_collections(
+        &self,
+        listings: &[CollectionListing],
+        at: Option<OplogTime>,
+    ) -> Result<Vec<CollectionManifest>, MoverError> {
+        let next = AtomicUsize::new(0);
+        let read_some = || -> Result<Vec<(usize, CollectionManifest)>, MoverError> {
+            let mut connection = Connection::open(&self.request.endpoint)?;
+            let mut done = Vec::new();
+            loop {
+                let position = next.fetch_add(1, Ordering::Relaxed);
+                let Some(listing) = listings.get(position) else { return Ok(done) };
+                done.push((position, self.read_collection(&mut connection, listing, at)?));
+            }
+        };
+        let threads = PARALLEL_COLLECTIONS.min(listings.len());
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(read_some)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(MoverError::Stopped))).collect()
+        });
+        let mut collections = Vec::new();
+        for outcome in outcomes {
+            collections.extend(outcome?);
+        }
+        collections.sort_by_key(|(position, _)| *position);
+        Ok(collections.into_iter().map(|(_, collection)| collection).collect())
+    }
+
+    fn read_collection(
+        &self,
+        connection: &mut Connection,
+        listing: &CollectionListing,
+        at: Option<OplogTime>,
+    ) -> Result<CollectionManifest, MoverError> {
+        let mut pipeline = ChunkPipeline::new(&self.writer);
+        if listing.kind != "view" {
+            let mut command = bson::doc! {
+                "find": &listing.name,
+                "batchSize": FIRST_BATCH,
+                "noCursorTimeout": true,
+            };
+            match at {
+                Some(at) => {
+                    let at = bson::Timestamp { time: at.seconds, increment: at.increment };
+                    command.insert("readConcern", bson::doc! { "level": "snapshot", "atClusterTime": at });
+                }
+                None => drop(command.insert("hint", bson::doc! { "$natural": 1 })),
+            }
+            connection.for_each(&listing.database, command, |document| {
+                self.stop.check()?;
+                self.progress.add(1, document.as_bytes().len() as u64);
+                pipeline.push(document)
+            })?;
+        }
+        let (content, chunks) = pipeline.finish()?;
+        Ok(CollectionManifest {
+            database: listing.database.clone(),
+            name: listing.name.clone(),
+            kind: listing.kind.clone(),
+            uuid: listing.uuid.clone(),
+            options: listing.options.clone(),
+            indexes: listing.indexes.clone(),
+            content,
+            chunks,
+        })
+    }
+
+    /// Reads the oplog from `start`, which must still be there, to `end`.
+    fn read_oplog(
+        &self,
+        connection: &mut Connection,
+        start: OplogTime,
+        end: OplogTime,
+    ) -> Result<Vec<ChunkRef>, MoverError> {
+        let mut pipeline = ChunkPipeline::new(&self.writer);
+        let mut first = None;
+        let timestamp = |at: OplogTime| bson::Timestamp { time: at.seconds, increment: at.increment };
+        let command = bson::doc! {
+            "find": "oplog.rs",
+            "filter": { "ts": { "$gte": timestamp(start), "$lte": timestamp(end) } },
+            "readConcern": { "level": "majority" },
+        };
+        connection.for_each("local", command, |entry| {
+            self.stop.check()?;
+            if first.is_none() {
+                first = entry.get_timestamp("ts").ok();
+            }
+            pipeline.push(entry)
+        })?;
+        if first != Some(timestamp(start)) {
+            return Err(MoverError::OplogGap {
+                what: format!("back to {start}, where this snapshot began: it was cut off while documents were read"),
+            });
+        }
+        Ok(pipeline.finish()?.1)
+    }
+}
+
+/// Cuts documents into chunks and stores them.
+struct ChunkPipeline<'w> {
+    writer: &'w SnapshotWriter,
+    chunker: Chunker,
+    content: DocumentSet,
+    chunks: Vec<ChunkRef>,
+}
+
+impl<'w> ChunkPipeline<'w> {
+    fn new(writer: &'w SnapshotWriter) -> Self {
+        Self { writer, chunker: Chunker::new(), content: DocumentSet::default(), chunks: Vec::new() }
+    }
+
+    fn push(&mut self, document: &RawDocument) -> Result<(), MoverError> {
+        self.content.add(document.as_bytes());
+        match self.chunker.push(document.as_bytes()) {
+            Some(chunk) => self.store(&chunk),
+            None => Ok(()),
+        }
+    }
+
+    fn store(&mut self, chunk: &RawChunk) -> Result<(), MoverError> {
+        let id = self.writer.put_chunk(chunk)?;
+        let (first_id, last_id) = bounds(&chunk.bytes);
+        let bytes = u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX);
+        self.chunks.push(ChunkRef { id, documents: chunk.documents, bytes, first_id, last_id });
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(DocumentSet, Vec<ChunkRef>), MoverError> {
+        if let Some(chunk) = self.chunker.finish() {
+            self.store(&chunk)?;
+        }
+        Ok((self.content, self.chunks))
+    }
+}
+
+/// The `_id` of the first and of the last document.
+fn bounds(documents: &[u8]) -> (Bson, Bson) {
+    let id = |document: &RawDocument| -> Option<Bson> { document.get("_id").ok()??.try_into().ok() };
+    let mut run = tidemark_wire::DocumentRun::new(documents).flatten();
+    let first = run.next();
+    let last = run.last().or(first);
+    (first.and_then(id).unwrap_or(Bson::Null), last.and_then(id).unwrap_or(Bson::Null))
+}
+
+/// Whether two index specifications describe the same index.
+pub(crate) fn is_same_index(left: &Document, right: &Document) -> bool {
+    let relevant = |spec: &Document| {
+        let mut spec = spec.clone();
+        for field in ["ns", "v", "background"] {
+            spec.remove(field);
+        }
+        spec
+    };
+    relevant(left) == relevant(right)
+}
