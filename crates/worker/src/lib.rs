@@ -1,1 +1,15 @@
-//! x
+//! Claims jobs, drives the mover, records outcomes.
+//!
+//! A job is held under a lease that a heartbeat renews; losing it stops the work. Whatever a
+//! worker was doing when it died is claimed again: a restore begins anew, or, if it was in its
+//! swap, finishes it. The scheduler takes no input: it looks at what should be and what is.
+
+mod captures;
+mod heartbeat;
+mod restores;
+mod scheduler;
+mod snapshots;
+mod worker;
+
+pub use captures::Captures;
+pub use worker::{Deployments, Worker, WorkerConfig};

@@ -1,0 +1,86 @@
+//! The open catalog.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::error::CatalogError;
+use crate::schema;
+
+/// All durable records of a server.
+pub struct Catalog {
+    connection: Mutex<Connection>,
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// From 1.
+    pub number: u64,
+    /// Items on a page.
+    pub size: u64,
+}
+
+impl Page {
+    /// Items before the page.
+    pub fn offset(self) -> u64 {
+        self.number.saturating_sub(1).saturating_mul(self.size)
+    }
+
+    /// The offset as SQLite counts.
+    pub(crate) fn sql(self) -> (i64, i64) {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        (number(self.size), number(self.offset()))
+    }
+}
+
+/// A part of a list, and how long the whole list is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paged<T> {
+    /// The items of the page.
+    pub items: Vec<T>,
+    /// All items of the list.
+    pub total: u64,
+}
+
+impl Catalog {
+    /// Opens or creates the catalog in a file.
+    pub fn open(path: &Path) -> Result<Self, CatalogError> {
+        Self::prepare(Connection::open(path)?)
+    }
+
+    /// A catalog that is gone when it is dropped, for tests.
+    pub fn in_memory() -> Result<Self, CatalogError> {
+        Self::prepare(Connection::open_in_memory()?)
+    }
+
+    fn prepare(mut connection: Connection) -> Result<Self, CatalogError> {
+        connection.busy_timeout(Duration::from_secs(10))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_prepared_statement_cache_capacity(128);
+        schema::migrate(&mut connection)?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Connection> {
+        // SQLite rolls back what a panic left open.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says that a unique name is taken, where SQLite says that a constraint failed.
+pub(crate) fn taken(error: rusqlite::Error, what: impl Into<String>) -> CatalogError {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::ConstraintViolation) => CatalogError::AlreadyExists(what.into()),
+        _ => CatalogError::Database(error),
+    }
+}
+
+/// Proves that exactly one row changed.
+pub(crate) fn one_row(changed: usize, what: impl FnOnce() -> CatalogError) -> Result<(), CatalogError> {
+    if changed == 1 { Ok(()) } else { Err(what()) }
+}

@@ -1,0 +1,143 @@
+//! Database users: who may log in to the instances of a project.
+
+use jiff::Timestamp;
+use rusqlite::Row;
+use serde::{Deserialize, Serialize};
+use tidemark_model::{DatabaseUserId, ProjectId};
+
+use crate::catalog::{Catalog, Page, Paged, one_row, taken};
+use crate::error::CatalogError;
+use crate::row::{Decoder, to_json};
+
+/// A role in a database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseUserRole {
+    /// The role.
+    pub role: String,
+    /// The database it holds for.
+    pub database: String,
+    /// The collection it is limited to.
+    pub collection: Option<String>,
+}
+
+/// What is kept of a password: what SCRAM-SHA-256 needs, in hex.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordRecord {
+    /// The salt.
+    pub salt: String,
+    /// Rounds of PBKDF2.
+    pub iterations: u32,
+    /// Checks a proof.
+    pub stored_key: String,
+    /// Proves the server.
+    pub server_key: String,
+}
+
+impl std::fmt::Debug for PasswordRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PasswordRecord(…)")
+    }
+}
+
+/// A database user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseUser {
+    /// Its id.
+    pub id: DatabaseUserId,
+    /// Its project.
+    pub project: ProjectId,
+    /// Its name.
+    pub username: String,
+    /// The database against which it authenticates.
+    pub database: String,
+    /// Checks its password.
+    pub password: PasswordRecord,
+    /// What it may do.
+    pub roles: Vec<DatabaseUserRole>,
+    /// The instances it is limited to; all if there are none.
+    pub scopes: Vec<String>,
+}
+
+fn decode(row: &Row<'_>) -> Result<DatabaseUser, CatalogError> {
+    let row = Decoder::new("database_users", row);
+    Ok(DatabaseUser {
+        id: row.parse("id")?,
+        project: row.parse("project_id")?,
+        username: row.get("username")?,
+        database: row.get("database_name")?,
+        password: row.json("password")?,
+        roles: row.json("roles")?,
+        scopes: row.json("scopes")?,
+    })
+}
+
+impl Catalog {
+    /// Records a database user; its name must be free in its project.
+    pub fn insert_database_user(&self, user: &DatabaseUser, created_at: Timestamp) -> Result<(), CatalogError> {
+        self.lock()
+            .execute(
+                "INSERT INTO database_users
+                     (id, project_id, username, database_name, password, roles, scopes, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                (
+                    user.id.to_string(),
+                    user.project.to_string(),
+                    &user.username,
+                    &user.database,
+                    to_json(&user.password),
+                    to_json(&user.roles),
+                    to_json(&user.scopes),
+                    created_at.as_second(),
+                ),
+            )
+            .map_err(|error| taken(error, &user.username))?;
+        Ok(())
+    }
+
+    /// The database user with this name.
+    pub fn find_database_user(
+        &self,
+        project: ProjectId,
+        (database, username): (&str, &str),
+    ) -> Result<Option<DatabaseUser>, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM database_users WHERE project_id = ?1 AND database_name = ?2 AND username = ?3",
+        )?;
+        let mut rows = statement.query((project.to_string(), database, username))?;
+        rows.next()?.map(decode).transpose()
+    }
+
+    /// The database users of a project, by name.
+    pub fn list_database_users(&self, project: ProjectId, page: Page) -> Result<Paged<DatabaseUser>, CatalogError> {
+        let connection = self.lock();
+        let total: i64 = connection.query_row(
+            "SELECT count(*) FROM database_users WHERE project_id = ?1",
+            [project.to_string()],
+            |row| row.get(0),
+        )?;
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM database_users WHERE project_id = ?1 ORDER BY username, database_name LIMIT ?2 OFFSET ?3",
+        )?;
+        let (limit, offset) = page.sql();
+        let mut rows = statement.query((project.to_string(), limit, offset))?;
+        let mut items = Vec::new();
+        while let Some(row) = rows.next()? {
+            items.push(decode(row)?);
+        }
+        Ok(Paged { items, total: total.unsigned_abs() })
+    }
+
+    /// Removes a database user.
+    pub fn delete_database_user(
+        &self,
+        project: ProjectId,
+        (database, username): (&str, &str),
+    ) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "DELETE FROM database_users WHERE project_id = ?1 AND database_name = ?2 AND username = ?3",
+            (project.to_string(), database, username),
+        )?;
+        one_row(changed, || CatalogError::Missing(format!("user {username}")))
+    }
+}

@@ -1,0 +1,44 @@
+//! Why the catalog did not do what was asked.
+
+use tidemark_model::InvalidTransition;
+
+/// Why the catalog did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The database failed.
+    #[error("the catalog database failed; check the disk and the permissions of the data folder")]
+    Database(#[from] rusqlite::Error),
+    /// A row contradicts itself.
+    #[error("the row {id} of {table} is unusable: {reason}")]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The row.
+        id: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is already something with this name.
+    #[error("{0} exists already")]
+    AlreadyExists(String),
+    /// There is nothing with this name or id.
+    #[error("{0} does not exist")]
+    Missing(String),
+    /// Something else has to end first.
+    #[error("{0}")]
+    InUse(String),
+    /// Another worker holds the job, or the lease ran out; stop and write nothing.
+    #[error("the lease on {0} was lost")]
+    LeaseLost(String),
+    /// The job's state does not allow it.
+    #[error(transparent)]
+    Transition(#[from] InvalidTransition),
+    /// The file was written by a newer release.
+    #[error("the catalog has version {found}, this release knows {known}; use a newer release")]
+    NewerVersion {
+        /// The file's version.
+        found: i64,
+        /// The newest version this release knows.
+        known: i64,
+    },
+}

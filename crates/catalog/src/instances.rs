@@ -1,0 +1,209 @@
+//! Instances.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use rusqlite::Row;
+use serde::{Deserialize, Serialize};
+use tidemark_model::{InstanceId, InstanceName, InstanceState, ProjectId};
+
+use crate::catalog::{Catalog, Page, Paged, one_row, taken};
+use crate::error::CatalogError;
+use crate::row::{Decoder, to_json};
+
+/// A key and a value that users attach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tag {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
+}
+
+/// Through which API an instance was created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceFamily {
+    /// The serverless API; also visible in the flex API.
+    Serverless,
+    /// The flex API.
+    Flex,
+}
+
+impl InstanceFamily {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Serverless => "serverless",
+            Self::Flex => "flex",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Serverless, Self::Flex].into_iter().find(|family| family.as_str() == text)
+    }
+}
+
+/// What users set on an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceSettings {
+    /// The cloud provider that the user named.
+    pub backing_provider: String,
+    /// The region that the user named.
+    pub region: String,
+    /// Whether it may be deleted.
+    pub termination_protection: bool,
+    /// Whether the user asked for continuous backup; the oplog is captured in any case.
+    pub continuous_backup: bool,
+    /// Tags.
+    pub tags: Vec<Tag>,
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its project.
+    pub project: ProjectId,
+    /// Its name, unique among the instances of the project that exist.
+    pub name: InstanceName,
+    /// Through which API it was created.
+    pub family: InstanceFamily,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// What users set.
+    pub settings: InstanceSettings,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When its state changed last.
+    pub changed_at: Timestamp,
+    /// The TCP port of its database.
+    pub port: Option<u16>,
+}
+
+pub(crate) fn decode(row: &Row<'_>) -> Result<Instance, CatalogError> {
+    let row = Decoder::new("instances", row);
+    let word = |column: &str| -> Result<String, CatalogError> { row.get(column) };
+    let (state, family) = (word("state")?, word("family")?);
+    Ok(Instance {
+        id: row.parse("id")?,
+        project: row.parse("project_id")?,
+        name: row.parse("name")?,
+        family: InstanceFamily::parse(&family).ok_or_else(|| row.corrupt(format!("family {family:?}")))?,
+        state: InstanceState::parse(&state).ok_or_else(|| row.corrupt(format!("state {state:?}")))?,
+        settings: row.json("settings")?,
+        created_at: row.instant("created_at")?,
+        changed_at: row.instant("changed_at")?,
+        port: row.get("port")?,
+    })
+}
+
+impl Catalog {
+    /// Records a wanted instance; its name must be free in its project.
+    pub fn insert_instance(&self, instance: &Instance) -> Result<(), CatalogError> {
+        self.lock()
+            .execute(
+                "INSERT INTO instances (id, project_id, name, family, state, settings, created_at, changed_at, port)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                (
+                    instance.id.to_string(),
+                    instance.project.to_string(),
+                    instance.name.as_str(),
+                    instance.family.as_str(),
+                    instance.state.as_str(),
+                    to_json(&instance.settings),
+                    instance.created_at.as_second(),
+                    instance.changed_at.as_second(),
+                    instance.port,
+                ),
+            )
+            .map_err(|error| taken(error, instance.name.as_str()))?;
+        Ok(())
+    }
+
+    /// The instance with this name.
+    pub fn find_instance(&self, project: ProjectId, name: &str) -> Result<Option<Instance>, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM instances WHERE project_id = ?1 AND name = ?2 AND state <> 'DELETED'",
+        )?;
+        let mut rows = statement.query((project.to_string(), name))?;
+        rows.next()?.map(decode).transpose()
+    }
+
+    /// The instance with this id, even if it is deleted.
+    pub fn load_instance(&self, id: InstanceId) -> Result<Instance, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached("SELECT * FROM instances WHERE id = ?1")?;
+        let mut rows = statement.query([id.to_string()])?;
+        let row = rows.next()?.ok_or_else(|| CatalogError::Missing(format!("instance {id}")))?;
+        decode(row)
+    }
+
+    /// The instances of a project, by age.
+    pub fn list_instances(&self, project: ProjectId, page: Page) -> Result<Paged<Instance>, CatalogError> {
+        let total = self.count_instances(project)?;
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM instances WHERE project_id = ?1 AND state <> 'DELETED' ORDER BY id LIMIT ?2 OFFSET ?3",
+        )?;
+        let (limit, offset) = page.sql();
+        let mut rows = statement.query((project.to_string(), limit, offset))?;
+        let mut items = Vec::new();
+        while let Some(row) = rows.next()? {
+            items.push(decode(row)?);
+        }
+        Ok(Paged { items, total })
+    }
+
+    /// All instances that exist, for the host that runs them.
+    pub fn list_all_instances(&self) -> Result<Vec<Instance>, CatalogError> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare_cached("SELECT * FROM instances WHERE state <> 'DELETED' ORDER BY id")?;
+        let mut rows = statement.query([])?;
+        let mut items = Vec::new();
+        while let Some(row) = rows.next()? {
+            items.push(decode(row)?);
+        }
+        Ok(items)
+    }
+
+    /// The ports that instances have.
+    pub fn used_ports(&self) -> Result<BTreeSet<u16>, CatalogError> {
+        let instances = self.list_all_instances()?;
+        Ok(instances.iter().filter_map(|instance| instance.port).collect())
+    }
+
+    /// Moves an instance from one state to another; fails if it is not in the first.
+    pub fn change_instance_state(
+        &self,
+        id: InstanceId,
+        (from, to): (InstanceState, InstanceState),
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "UPDATE instances SET state = ?3, changed_at = ?4 WHERE id = ?1 AND state = ?2",
+            (id.to_string(), from.as_str(), to.as_str(), at.as_second()),
+        )?;
+        one_row(changed, || CatalogError::InUse(format!("instance {id} is not {}", from.as_str())))
+    }
+
+    /// Records the port of an instance.
+    pub fn set_instance_port(&self, id: InstanceId, port: u16) -> Result<(), CatalogError> {
+        let changed =
+            self.lock().execute("UPDATE instances SET port = ?2 WHERE id = ?1", (id.to_string(), port))?;
+        one_row(changed, || CatalogError::Missing(format!("instance {id}")))
+    }
+
+    /// Records what users changed on an instance.
+    pub fn set_instance_settings(
+        &self,
+        id: InstanceId,
+        settings: &InstanceSettings,
+    ) -> Result<(), CatalogError> {
+        let changed = self
+            .lock()
+            .execute("UPDATE instances SET settings = ?2 WHERE id = ?1", (id.to_string(), to_json(settings)))?;
+        one_row(changed, || CatalogError::Missing(format!("instance {id}")))
+    }
+}

@@ -1,0 +1,73 @@
+//! The parts of an oplog that were captured without a gap.
+
+use rusqlite::OptionalExtension;
+use tidemark_model::{InstanceId, OplogTime};
+
+use crate::catalog::Catalog;
+use crate::error::CatalogError;
+
+/// A captured part of an oplog, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OplogRange {
+    /// The first position.
+    pub first: OplogTime,
+    /// The last position.
+    pub last: OplogTime,
+}
+
+fn signed(position: OplogTime) -> i64 {
+    position.to_u64().cast_signed()
+}
+
+fn position(number: i64) -> OplogTime {
+    OplogTime::from_u64(number.cast_unsigned())
+}
+
+impl Catalog {
+    /// Begins a new range.
+    pub fn begin_oplog_range(&self, instance: InstanceId, at: OplogTime) -> Result<(), CatalogError> {
+        self.lock().execute(
+            "INSERT INTO oplog_ranges (instance_id, first, last) VALUES (?1, ?2, ?2)
+             ON CONFLICT (instance_id, first) DO NOTHING",
+            (instance.to_string(), signed(at)),
+        )?;
+        Ok(())
+    }
+
+    /// Extends the newest range; begins one if there is none.
+    pub fn extend_oplog_range(&self, instance: InstanceId, range: OplogRange) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "UPDATE oplog_ranges SET last = max(last, ?2) WHERE instance_id = ?1
+             AND first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?1)",
+            (instance.to_string(), signed(range.last)),
+        )?;
+        if changed == 0 {
+            self.begin_oplog_range(instance, range.first)?;
+            return self.extend_oplog_range(instance, range);
+        }
+        Ok(())
+    }
+
+    /// All ranges of an instance, in order.
+    pub fn list_oplog_ranges(&self, instance: InstanceId) -> Result<Vec<OplogRange>, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached("SELECT first, last FROM oplog_ranges WHERE instance_id = ?1 ORDER BY first")?;
+        let rows = statement.query_map([instance.to_string()], |row| {
+            Ok(OplogRange { first: position(row.get(0)?), last: position(row.get(1)?) })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The newest range of an instance, which is still growing.
+    pub fn newest_oplog_range(&self, instance: InstanceId) -> Result<Option<OplogRange>, CatalogError> {
+        let connection = self.lock();
+        Ok(connection
+            .query_row(
+                "SELECT first, last FROM oplog_ranges WHERE instance_id = ?1 ORDER BY first DESC LIMIT 1",
+                [instance.to_string()],
+                |row| Ok(OplogRange { first: position(row.get(0)?), last: position(row.get(1)?) }),
+            )
+            .optional()?)
+    }
+}

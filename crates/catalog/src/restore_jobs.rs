@@ -1,0 +1,384 @@
+//! Restore jobs.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row};
+use tidemark_model::{
+    Delivery, InstanceId, OplogTime, PointInTime, ProjectId, RestoreEvent, RestoreJobId, RestoreState,
+    RestoreStep,
+};
+
+use crate::catalog::{Catalog, Page, Paged, one_row};
+use crate::error::CatalogError;
+use crate::lease::{Claim, LeaseHolder};
+use crate::row::Decoder;
+
+/// The target as the API shows it; the instance may be renamed or deleted later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetName {
+    /// The project.
+    pub project: ProjectId,
+    /// The instance's name.
+    pub name: String,
+}
+
+/// A restore job that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRestoreJob {
+    /// Its id.
+    pub id: RestoreJobId,
+    /// The instance whose snapshot is restored.
+    pub instance: InstanceId,
+    /// What is delivered.
+    pub delivery: Delivery,
+    /// When the snapshot was taken.
+    pub snapshot_at: Timestamp,
+    /// The target as the API shows it.
+    pub target: TargetName,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+}
+
+/// The file of a download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Download {
+    /// The secret part of the link.
+    pub token: String,
+    /// The file's name in the folder of downloads.
+    pub file: String,
+    /// When the link ends.
+    pub expires_at: Timestamp,
+}
+
+/// A restore job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreJob {
+    /// Its id.
+    pub id: RestoreJobId,
+    /// The instance whose snapshot is restored.
+    pub instance: InstanceId,
+    /// What is delivered.
+    pub delivery: Delivery,
+    /// When the snapshot was taken.
+    pub snapshot_at: Timestamp,
+    /// The target as the API shows it.
+    pub target: TargetName,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// Where it stands.
+    pub state: RestoreState,
+    /// The file, once a download is ready.
+    pub download: Option<Download>,
+    /// Whether somebody asked to stop it while a worker had it.
+    pub cancel_requested: bool,
+}
+
+fn decode(row: &Row<'_>) -> Result<RestoreJob, CatalogError> {
+    let row = Decoder::new("restore_jobs", row);
+    Ok(RestoreJob {
+        id: row.parse("id")?,
+        instance: row.parse("instance_id")?,
+        delivery: decode_delivery(&row)?,
+        snapshot_at: row.instant("snapshot_at")?,
+        target: TargetName { project: row.parse("target_project_id")?, name: row.get("target_name")? },
+        created_at: row.instant("created_at")?,
+        state: decode_state(&row)?,
+        download: decode_download(&row)?,
+        cancel_requested: row.get("cancel_requested")?,
+    })
+}
+
+fn decode_delivery(row: &Decoder<'_>) -> Result<Delivery, CatalogError> {
+    let delivery: String = row.get("delivery")?;
+    let snapshot = row.parse("snapshot_id")?;
+    let target: Option<InstanceId> = row.parse_optional("target_id")?;
+    let seconds: Option<u32> = row.get("pit_seconds")?;
+    let oplog: (Option<u32>, Option<u32>) = (row.get("pit_oplog_seconds")?, row.get("pit_oplog_increment")?);
+    match (delivery.as_str(), target, seconds, oplog) {
+        ("automated", Some(target), None, (None, None)) => Ok(Delivery::Automated { snapshot, target }),
+        ("download", None, None, (None, None)) => Ok(Delivery::Download { snapshot }),
+        ("pointInTime", Some(target), Some(second), (None, None)) => {
+            Ok(Delivery::PointInTime { moment: PointInTime::Second(second), base: snapshot, target })
+        }
+        ("pointInTime", Some(target), None, (Some(second), Some(increment))) => {
+            let moment = PointInTime::Entry(OplogTime::new(second, increment));
+            Ok(Delivery::PointInTime { moment, base: snapshot, target })
+        }
+        _ => Err(row.corrupt(format!("delivery {delivery:?} contradicts the other columns"))),
+    }
+}
+
+fn decode_state(row: &Decoder<'_>) -> Result<RestoreState, CatalogError> {
+    let state: String = row.get("state")?;
+    let step: Option<String> = row.get("step")?;
+    let step = step
+        .map(|step| RestoreStep::parse(&step).ok_or_else(|| row.corrupt(format!("step {step:?}"))))
+        .transpose()?;
+    let finished_at = row.optional_instant("finished_at")?;
+    let failure: Option<String> = row.get("failure")?;
+    match (state.as_str(), step, finished_at, failure) {
+        ("queued", None, None, None) => Ok(RestoreState::Queued),
+        ("running", Some(step), None, None) => Ok(RestoreState::Running { step }),
+        ("completed", None, Some(finished_at), None) => Ok(RestoreState::Completed { finished_at }),
+        ("failed", None, Some(finished_at), Some(reason)) => Ok(RestoreState::Failed { finished_at, reason }),
+        ("cancelled", None, Some(finished_at), None) => Ok(RestoreState::Cancelled { finished_at }),
+        _ => Err(row.corrupt(format!("state {state:?} contradicts the other columns"))),
+    }
+}
+
+fn decode_download(row: &Decoder<'_>) -> Result<Option<Download>, CatalogError> {
+    let token: Option<String> = row.get("download_token")?;
+    let file: Option<String> = row.get("download_file")?;
+    match (token, file, row.optional_instant("expires_at")?) {
+        (None, None, None) => Ok(None),
+        (Some(token), Some(file), Some(expires_at)) => Ok(Some(Download { token, file, expires_at })),
+        _ => Err(row.corrupt("a download has some of its columns only")),
+    }
+}
+
+/// The columns that hold a state.
+fn state_columns(state: &RestoreState) -> (&'static str, Option<&'static str>, Option<i64>, Option<&str>) {
+    let step = match state {
+        RestoreState::Running { step } => Some(step.as_str()),
+        _ => None,
+    };
+    let failure = match state {
+        RestoreState::Failed { reason, .. } => Some(reason.as_str()),
+        _ => None,
+    };
+    (state.as_str(), step, state.finished_at().map(Timestamp::as_second), failure)
+}
+
+fn find(connection: &Connection, id: RestoreJobId) -> Result<Option<RestoreJob>, CatalogError> {
+    let mut statement = connection.prepare_cached("SELECT * FROM restore_jobs WHERE id = ?1")?;
+    let mut rows = statement.query([id.to_string()])?;
+    rows.next()?.map(decode).transpose()
+}
+
+impl Catalog {
+    /// Records that a restore job is wanted.
+    pub fn insert_restore_job(&self, job: &NewRestoreJob) -> Result<(), CatalogError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let number: i64 = transaction
+            .query_row(
+                "UPDATE instances SET restore_job_count = restore_job_count + 1 WHERE id = ?1
+                 RETURNING restore_job_count",
+                [job.instance.to_string()],
+                |row| row.get(0),
+            )
+            .optional()?
+            .ok_or_else(|| CatalogError::Missing(format!("instance {}", job.instance)))?;
+        let (seconds, oplog) = match job.delivery {
+            Delivery::PointInTime { moment: PointInTime::Second(second), .. } => (Some(second), None),
+            Delivery::PointInTime { moment: PointInTime::Entry(entry), .. } => (None, Some(entry)),
+            Delivery::Automated { .. } | Delivery::Download { .. } => (None, None),
+        };
+        transaction.execute(
+            "INSERT INTO restore_jobs (id, instance_id, number, delivery, snapshot_id, snapshot_at, target_id,
+                 target_project_id, target_name, pit_seconds, pit_oplog_seconds, pit_oplog_increment, state,
+                 created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'queued', ?13)",
+            (
+                job.id.to_string(),
+                job.instance.to_string(),
+                number,
+                job.delivery.as_str(),
+                job.delivery.snapshot().to_string(),
+                job.snapshot_at.as_second(),
+                job.delivery.target().map(|target| target.to_string()),
+                job.target.project.to_string(),
+                &job.target.name,
+                seconds,
+                oplog.map(|entry| entry.seconds),
+                oplog.map(|entry| entry.increment),
+                job.created_at.as_second(),
+            ),
+        )?;
+        Ok(transaction.commit()?)
+    }
+
+    /// The restore job with this id, if the instance has it.
+    pub fn find_restore_job(
+        &self,
+        instance: InstanceId,
+        id: RestoreJobId,
+    ) -> Result<Option<RestoreJob>, CatalogError> {
+        let found = find(&self.lock(), id)?;
+        Ok(found.filter(|job| job.instance == instance))
+    }
+
+    /// The restore job with this id.
+    pub fn load_restore_job(&self, id: RestoreJobId) -> Result<RestoreJob, CatalogError> {
+        find(&self.lock(), id)?.ok_or_else(|| CatalogError::Missing(format!("restore job {id}")))
+    }
+
+    /// The restore jobs of an instance, newest first; every page costs the same.
+    pub fn list_restore_jobs(&self, instance: InstanceId, page: Page) -> Result<Paged<RestoreJob>, CatalogError> {
+        let connection = self.lock();
+        let total: i64 = connection.query_row(
+            "SELECT restore_job_count FROM instances WHERE id = ?1",
+            [instance.to_string()],
+            |row| row.get(0),
+        )?;
+        let (size, offset) = page.sql();
+        let newest = total.saturating_sub(offset);
+        let oldest = newest.saturating_sub(size);
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM restore_jobs WHERE instance_id = ?1 AND number <= ?2 AND number > ?3
+             ORDER BY number DESC",
+        )?;
+        let mut rows = statement.query((instance.to_string(), newest, oldest))?;
+        let mut items = Vec::new();
+        while let Some(row) = rows.next()? {
+            items.push(decode(row)?);
+        }
+        Ok(Paged { items, total: total.unsigned_abs() })
+    }
+
+    /// Claims a restore job: one that waits, or one whose worker is gone.
+    ///
+    /// A target that another job or a snapshot is busy with is left alone.
+    pub fn claim_restore_job(
+        &self,
+        holder: &LeaseHolder,
+        now: Timestamp,
+    ) -> Result<Option<(Claim<RestoreJobId>, RestoreJob)>, CatalogError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let candidate: Option<String> = transaction
+            .query_row(
+                "SELECT r.id FROM restore_jobs r LEFT JOIN instances i ON i.id = r.target_id
+                 WHERE r.state IN ('queued', 'running') AND r.lease_until <= ?1
+                 AND (r.target_id IS NULL OR (i.state IN ('IDLE', 'UPDATING') AND i.port IS NOT NULL))
+                 AND NOT EXISTS (
+                     SELECT 1 FROM restore_jobs o WHERE o.target_id = r.target_id AND o.id <> r.id
+                     AND o.state = 'running')
+                 AND NOT EXISTS (
+                     SELECT 1 FROM snapshots s WHERE s.instance_id = r.target_id AND s.state = 'inProgress')
+                 ORDER BY r.created_at, r.id LIMIT 1",
+                [now.as_second()],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let Some(candidate) = candidate else { return Ok(None) };
+        let id: RestoreJobId = candidate.parse().map_err(|_| CatalogError::Corrupt {
+            table: "restore_jobs",
+            id: candidate.clone(),
+            reason: "its id is not an id".to_owned(),
+        })?;
+        let job = find(&transaction, id)?.ok_or_else(|| CatalogError::Missing(candidate.clone()))?;
+        let state = job.state.after(RestoreEvent::Reclaimed)?;
+        let state = match state {
+            RestoreState::Queued => state.after(RestoreEvent::StepStarted(RestoreStep::Verify))?,
+            resumed => resumed,
+        };
+        let (word, step, ..) = state_columns(&state);
+        let attempt: i64 = transaction.query_row(
+            "UPDATE restore_jobs SET state = ?2, step = ?3, worker = ?4, attempt = attempt + 1, lease_until = ?5
+             WHERE id = ?1 RETURNING attempt",
+            (&candidate, word, step, &holder.worker, holder.until(now)),
+            |row| row.get(0),
+        )?;
+        transaction.commit()?;
+        Ok(Some((Claim { id, attempt }, RestoreJob { state, ..job })))
+    }
+
+    /// Keeps a claim for another while; answers whether somebody asked to cancel the job.
+    pub fn renew_restore_job(
+        &self,
+        claim: &Claim<RestoreJobId>,
+        holder: &LeaseHolder,
+        now: Timestamp,
+    ) -> Result<bool, CatalogError> {
+        self.lock()
+            .query_row(
+                "UPDATE restore_jobs SET lease_until = ?3 WHERE id = ?1 AND attempt = ?2 AND state = 'running'
+                 RETURNING cancel_requested",
+                (claim.id.to_string(), claim.attempt, holder.until(now)),
+                |row| row.get(0),
+            )
+            .optional()?
+            .ok_or_else(|| CatalogError::LeaseLost(format!("restore job {}", claim.id)))
+    }
+
+    /// Records what happened to a job, and the file of a download that is ready.
+    pub fn record_restore_event(
+        &self,
+        claim: &Claim<RestoreJobId>,
+        event: RestoreEvent,
+        download: Option<&Download>,
+    ) -> Result<RestoreState, CatalogError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let job = find(&transaction, claim.id)?
+            .ok_or_else(|| CatalogError::Missing(format!("restore job {}", claim.id)))?;
+        let state = job.state.after(event)?;
+        let (word, step, finished_at, failure) = state_columns(&state);
+        let changed = transaction.execute(
+            "UPDATE restore_jobs SET state = ?3, step = ?4, finished_at = ?5, failure = ?6,
+                 download_token = coalesce(?7, download_token), download_file = coalesce(?8, download_file),
+                 expires_at = coalesce(?9, expires_at), lease_until = CASE WHEN ?5 IS NULL THEN lease_until ELSE 0 END
+             WHERE id = ?1 AND attempt = ?2",
+            (
+                claim.id.to_string(),
+                claim.attempt,
+                word,
+                step,
+                finished_at,
+                failure,
+                download.map(|download| &download.token),
+                download.map(|download| &download.file),
+                download.map(|download| download.expires_at.as_second()),
+            ),
+        )?;
+        one_row(changed, || CatalogError::LeaseLost(format!("restore job {}", claim.id)))?;
+        transaction.commit()?;
+        Ok(state)
+    }
+
+    /// Asks to stop a job: at once while it waits, otherwise through its worker.
+    pub fn request_cancel(&self, id: RestoreJobId, at: Timestamp) -> Result<(), CatalogError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let job = find(&transaction, id)?.ok_or_else(|| CatalogError::Missing(format!("restore job {id}")))?;
+        let state = job.state.after(RestoreEvent::CancelRequested(at))?;
+        let changed = if job.state == RestoreState::Queued {
+            let (word, step, finished_at, _) = state_columns(&state);
+            transaction.execute(
+                "UPDATE restore_jobs SET state = ?2, step = ?3, finished_at = ?4 WHERE id = ?1",
+                (id.to_string(), word, step, finished_at),
+            )?
+        } else {
+            transaction.execute("UPDATE restore_jobs SET cancel_requested = 1 WHERE id = ?1", [id.to_string()])?
+        };
+        one_row(changed, || CatalogError::Missing(format!("restore job {id}")))?;
+        Ok(transaction.commit()?)
+    }
+
+    /// The finished download with this file.
+    pub fn find_download(&self, file: &str) -> Result<Option<RestoreJob>, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached("SELECT * FROM restore_jobs WHERE download_file = ?1")?;
+        let mut rows = statement.query([file])?;
+        rows.next()?.map(decode).transpose()
+    }
+
+    /// Whether a job writes to an instance, or waits to.
+    pub fn is_restore_target(&self, instance: InstanceId) -> Result<bool, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT 1 FROM restore_jobs WHERE target_id = ?1 AND state IN ('queued', 'running')",
+        )?;
+        Ok(statement.exists([instance.to_string()])?)
+    }
+
+    /// Whether a snapshot of the instance is wanted because a restore changed everything.
+    pub fn newest_restore_of(&self, instance: InstanceId) -> Result<Option<Timestamp>, CatalogError> {
+        let seconds: Option<i64> = self.lock().query_row(
+            "SELECT max(finished_at) FROM restore_jobs WHERE target_id = ?1 AND state = 'completed'",
+            [instance.to_string()],
+            |row| row.get(0),
+        )?;
+        Ok(seconds.and_then(|seconds| Timestamp::from_second(seconds).ok()))
+    }
+}

@@ -1,0 +1,305 @@
+//! Snapshots.
+
+use jiff::Timestamp;
+use rusqlite::Row;
+use tidemark_model::{InstanceId, OplogTime, SnapshotId, SnapshotKind, SnapshotState};
+
+use crate::catalog::{Catalog, Page, Paged, one_row};
+use crate::error::CatalogError;
+use crate::lease::{Claim, LeaseHolder};
+use crate::row::Decoder;
+
+/// A snapshot that shall be taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSnapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// The instance.
+    pub instance: InstanceId,
+    /// Why it is taken.
+    pub kind: SnapshotKind,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it may be removed.
+    pub expires_at: Timestamp,
+}
+
+/// A snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// The instance.
+    pub instance: InstanceId,
+    /// Why it was taken.
+    pub kind: SnapshotKind,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it may be removed.
+    pub expires_at: Timestamp,
+    /// Where it stands.
+    pub state: SnapshotState,
+    /// The version of the deployment, once it was read.
+    pub server_version: Option<String>,
+}
+
+fn decode(row: &Row<'_>) -> Result<Snapshot, CatalogError> {
+    let row = Decoder::new("snapshots", row);
+    let kind: String = row.get("kind")?;
+    Ok(Snapshot {
+        id: row.parse("id")?,
+        instance: row.parse("instance_id")?,
+        kind: SnapshotKind::parse(&kind).ok_or_else(|| row.corrupt(format!("kind {kind:?}")))?,
+        created_at: row.instant("created_at")?,
+        expires_at: row.instant("expires_at")?,
+        state: decode_state(&row)?,
+        server_version: row.get("server_version")?,
+    })
+}
+
+fn decode_state(row: &Decoder<'_>) -> Result<SnapshotState, CatalogError> {
+    let state: String = row.get("state")?;
+    let finished_at = row.optional_instant("finished_at")?;
+    let size: Option<i64> = row.get("size_bytes")?;
+    let failure: Option<String> = row.get("failure")?;
+    let seconds: Option<u32> = row.get("consistent_seconds")?;
+    let increment: Option<u32> = row.get("consistent_increment")?;
+    match (state.as_str(), finished_at, size, failure) {
+        ("queued", None, None, None) => Ok(SnapshotState::Queued),
+        ("inProgress", None, None, None) => Ok(SnapshotState::InProgress),
+        ("completed", Some(finished_at), Some(size), None) => Ok(SnapshotState::Completed {
+            finished_at,
+            consistent_at: seconds.zip(increment).map(|(s, i)| OplogTime::new(s, i)),
+            size_bytes: size.unsigned_abs(),
+        }),
+        ("failed", Some(finished_at), None, Some(reason)) => Ok(SnapshotState::Failed { finished_at, reason }),
+        _ => Err(row.corrupt(format!("state {state:?} contradicts the other columns"))),
+    }
+}
+
+impl Catalog {
+    /// Records that a snapshot is wanted.
+    pub fn insert_snapshot(&self, snapshot: &NewSnapshot) -> Result<(), CatalogError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        transaction.execute(
+            "INSERT INTO snapshots (id, instance_id, kind, state, created_at, expires_at)
+             VALUES (?1, ?2, ?3, 'queued', ?4, ?5)",
+            (
+                snapshot.id.to_string(),
+                snapshot.instance.to_string(),
+                snapshot.kind.as_str(),
+                snapshot.created_at.as_second(),
+                snapshot.expires_at.as_second(),
+            ),
+        )?;
+        let changed = transaction.execute(
+            "UPDATE instances SET snapshot_count = snapshot_count + 1 WHERE id = ?1",
+            [snapshot.instance.to_string()],
+        )?;
+        one_row(changed, || CatalogError::Missing(format!("instance {}", snapshot.instance)))?;
+        Ok(transaction.commit()?)
+    }
+
+    /// The snapshot with this id, if the instance has it.
+    pub fn find_snapshot(&self, instance: InstanceId, id: SnapshotId) -> Result<Option<Snapshot>, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached("SELECT * FROM snapshots WHERE id = ?1 AND instance_id = ?2 AND is_deleted = 0")?;
+        let mut rows = statement.query((id.to_string(), instance.to_string()))?;
+        rows.next()?.map(decode).transpose()
+    }
+
+    /// The snapshots of an instance, newest first.
+    pub fn list_snapshots(&self, instance: InstanceId, page: Page) -> Result<Paged<Snapshot>, CatalogError> {
+        let connection = self.lock();
+        let total: i64 = connection.query_row(
+            "SELECT snapshot_count FROM instances WHERE id = ?1",
+            [instance.to_string()],
+            |row| row.get(0),
+        )?;
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM snapshots WHERE instance_id = ?1 AND is_deleted = 0
+             ORDER BY created_at DESC, id DESC LIMIT ?2 OFFSET ?3",
+        )?;
+        let (limit, offset) = page.sql();
+        let mut rows = statement.query((instance.to_string(), limit, offset))?;
+        let mut items = Vec::new();
+        while let Some(row) = rows.next()? {
+            items.push(decode(row)?);
+        }
+        Ok(Paged { items, total: total.unsigned_abs() })
+    }
+
+    /// The newest completed snapshot that shows a moment at or before `at`, and not before `since`.
+    pub fn find_base_snapshot(
+        &self,
+        instance: InstanceId,
+        (since, at): (OplogTime, OplogTime),
+    ) -> Result<Option<Snapshot>, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM snapshots WHERE instance_id = ?1 AND state = 'completed' AND is_deleted = 0
+             AND (consistent_seconds, consistent_increment) <= (?2, ?3)
+             AND (consistent_seconds, consistent_increment) >= (?4, ?5)
+             ORDER BY consistent_seconds DESC, consistent_increment DESC LIMIT 1",
+        )?;
+        let mut rows =
+            statement.query((instance.to_string(), at.seconds, at.increment, since.seconds, since.increment))?;
+        rows.next()?.map(decode).transpose()
+    }
+
+    /// Claims a snapshot to take: one that waits, or one whose worker is gone.
+    ///
+    /// An instance that is being restored is left alone.
+    pub fn claim_snapshot(
+        &self,
+        holder: &LeaseHolder,
+        now: Timestamp,
+    ) -> Result<Option<(Claim<SnapshotId>, Snapshot)>, CatalogError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let claimed = {
+            let mut statement = transaction.prepare_cached(
+                "UPDATE snapshots SET state = 'inProgress', worker = ?1, attempt = attempt + 1, lease_until = ?2
+                 WHERE id = (
+                     SELECT s.id FROM snapshots s JOIN instances i ON i.id = s.instance_id
+                     WHERE s.state IN ('queued', 'inProgress') AND s.lease_until <= ?3 AND s.is_deleted = 0
+                     AND i.state IN ('IDLE', 'UPDATING') AND i.port IS NOT NULL
+                     AND NOT EXISTS (
+                         SELECT 1 FROM restore_jobs r
+                         WHERE r.target_id = s.instance_id AND r.state = 'running')
+                     ORDER BY s.created_at, s.id LIMIT 1)
+                 RETURNING *",
+            )?;
+            let mut rows = statement.query((&holder.worker, holder.until(now), now.as_second()))?;
+            match rows.next()? {
+                Some(row) => {
+                    let attempt = row.get("attempt")?;
+                    let snapshot = decode(row)?;
+                    Some((Claim { id: snapshot.id, attempt }, snapshot))
+                }
+                None => None,
+            }
+        };
+        transaction.commit()?;
+        Ok(claimed)
+    }
+
+    /// Keeps a claim for another while.
+    pub fn renew_snapshot(
+        &self,
+        claim: &Claim<SnapshotId>,
+        holder: &LeaseHolder,
+        now: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "UPDATE snapshots SET lease_until = ?3 WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress'",
+            (claim.id.to_string(), claim.attempt, holder.until(now)),
+        )?;
+        one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))
+    }
+
+    /// Records how a snapshot ended.
+    pub fn record_snapshot(
+        &self,
+        claim: &Claim<SnapshotId>,
+        state: &SnapshotState,
+        server_version: Option<&str>,
+    ) -> Result<(), CatalogError> {
+        let (finished_at, consistent_at, size, failure) = match state {
+            SnapshotState::Completed { finished_at, consistent_at, size_bytes } => {
+                let size = i64::try_from(*size_bytes).unwrap_or(i64::MAX);
+                (Some(finished_at.as_second()), *consistent_at, Some(size), None)
+            }
+            SnapshotState::Failed { finished_at, reason } => {
+                (Some(finished_at.as_second()), None, None, Some(reason.as_str()))
+            }
+            SnapshotState::Queued | SnapshotState::InProgress => (None, None, None, None),
+        };
+        let changed = self.lock().execute(
+            "UPDATE snapshots SET state = ?3, finished_at = ?4, consistent_seconds = ?5,
+                 consistent_increment = ?6, size_bytes = ?7, failure = ?8, server_version = ?9, lease_until = 0
+             WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress'",
+            (
+                claim.id.to_string(),
+                claim.attempt,
+                state.as_str(),
+                finished_at,
+                consistent_at.map(|at| at.seconds),
+                consistent_at.map(|at| at.increment),
+                size,
+                failure,
+                server_version,
+            ),
+        )?;
+        one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))
+    }
+
+    /// Gives every claim of dead workers back at the start of the only worker process.
+    pub fn release_claims(&self) -> Result<(), CatalogError> {
+        let connection = self.lock();
+        connection.execute("UPDATE snapshots SET lease_until = 0 WHERE state IN ('queued', 'inProgress')", [])?;
+        connection.execute("UPDATE restore_jobs SET lease_until = 0 WHERE state IN ('queued', 'running')", [])?;
+        Ok(())
+    }
+
+    /// Deletes a snapshot that nobody is taking or restoring.
+    pub fn delete_snapshot(&self, instance: InstanceId, id: SnapshotId) -> Result<(), CatalogError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let in_use: bool = transaction.query_row(
+            "SELECT EXISTS (SELECT 1 FROM restore_jobs WHERE snapshot_id = ?1 AND state IN ('queued', 'running'))",
+            [id.to_string()],
+            |row| row.get(0),
+        )?;
+        if in_use {
+            return Err(CatalogError::InUse(format!("snapshot {id} is being restored")));
+        }
+        let changed = transaction.execute(
+            "UPDATE snapshots SET is_deleted = 1
+             WHERE id = ?1 AND instance_id = ?2 AND is_deleted = 0 AND state IN ('completed', 'failed')",
+            (id.to_string(), instance.to_string()),
+        )?;
+        one_row(changed, || CatalogError::InUse(format!("snapshot {id} is in progress")))?;
+        transaction.execute(
+            "UPDATE instances SET snapshot_count = snapshot_count - 1 WHERE id = ?1",
+            [instance.to_string()],
+        )?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Snapshots whose time is over.
+    pub fn list_expired_snapshots(&self, now: Timestamp) -> Result<Vec<Snapshot>, CatalogError> {
+        self.list_where("expires_at <= ?1 AND is_deleted = 0 AND state IN ('completed', 'failed')", now)
+    }
+
+    /// Deleted snapshots; their manifests must not stay in the vault.
+    pub fn list_deleted_snapshots(&self) -> Result<Vec<SnapshotId>, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached("SELECT id FROM snapshots WHERE is_deleted = 1")?;
+        let mut rows = statement.query([])?;
+        let mut ids = Vec::new();
+        while let Some(row) = rows.next()? {
+            ids.push(Decoder::new("snapshots", row).parse("id")?);
+        }
+        Ok(ids)
+    }
+
+    fn list_where(&self, condition: &str, now: Timestamp) -> Result<Vec<Snapshot>, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(&format!("SELECT * FROM snapshots WHERE {condition}"))?;
+        let mut rows = statement.query([now.as_second()])?;
+        let mut items = Vec::new();
+        while let Some(row) = rows.next()? {
+            items.push(decode(row)?);
+        }
+        Ok(items)
+    }
+
+    /// When the newest snapshot of an instance was asked for, and whether one is open.
+    pub fn newest_snapshot(&self, instance: InstanceId) -> Result<Option<(Timestamp, bool)>, CatalogError> {
+        let newest = self.list_snapshots(instance, Page { number: 1, size: 1 })?;
+        Ok(newest.items.first().map(|snapshot| (snapshot.created_at, !snapshot.state.is_final())))
+    }
+}

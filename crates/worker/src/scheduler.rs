@@ -1,0 +1,109 @@
+//! What should be, compared with what is: due snapshots, expired ones, old files.
+
+use std::time::Duration;
+
+use tidemark_catalog::{CatalogError, Instance, NewSnapshot};
+use tidemark_model::{InstanceState, SnapshotId, SnapshotKind, format_instant};
+use tidemark_vault::PruneReport;
+
+use crate::worker::Shared;
+
+/// A pack that no snapshot names is kept this long.
+const PRUNE_GRACE: Duration = Duration::from_hours(24);
+
+/// Enqueues what is due and removes what is over.
+pub(crate) fn run_round(shared: &Shared) {
+    let outcomes =
+        [schedule(shared), remove_expired_snapshots(shared), remove_old_downloads(shared)];
+    for error in outcomes.into_iter().filter_map(Result::err) {
+        tracing::error!(%error, "the scheduler could not finish its round");
+    }
+}
+
+fn schedule(shared: &Shared) -> Result<(), CatalogError> {
+    for instance in shared.config.catalog.list_all_instances()? {
+        if instance.state == InstanceState::Idle && is_snapshot_due(shared, &instance)? {
+            let created_at = shared.config.clock.now();
+            let retention = shared.config.policy.snapshot_retention;
+            let snapshot = NewSnapshot {
+                id: SnapshotId::new(created_at),
+                instance: instance.id,
+                kind: SnapshotKind::Scheduled,
+                created_at,
+                expires_at: created_at.saturating_add(retention).unwrap_or(created_at),
+            };
+            shared.config.catalog.insert_snapshot(&snapshot)?;
+            tracing::info!(snapshot = %snapshot.id, instance = %instance.id, at = format_instant(created_at), "a snapshot is scheduled");
+        }
+    }
+    Ok(())
+}
+
+/// Whether the last snapshot is too old, or older than a restore that replaced everything.
+fn is_snapshot_due(shared: &Shared, instance: &Instance) -> Result<bool, CatalogError> {
+    let catalog = &shared.config.catalog;
+    let Some((newest, is_open)) = catalog.newest_snapshot(instance.id)? else { return Ok(true) };
+    if is_open {
+        return Ok(false);
+    }
+    let due = newest.saturating_add(shared.config.policy.snapshot_interval).unwrap_or(newest);
+    let restored = catalog.newest_restore_of(instance.id)?;
+    Ok(shared.config.clock.now() >= due || restored.is_some_and(|restored| restored > newest))
+}
+
+fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
+    let catalog = &shared.config.catalog;
+    let expired = catalog.list_expired_snapshots(shared.config.clock.now())?;
+    for snapshot in &expired {
+        match catalog.delete_snapshot(snapshot.instance, snapshot.id) {
+            Ok(()) => tracing::info!(snapshot = %snapshot.id, "an expired snapshot was deleted"),
+            // It is being restored; its time comes when that is done.
+            Err(CatalogError::InUse(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let vault = &shared.config.vault;
+    let stored = vault.snapshots().unwrap_or_default();
+    if stored.is_empty() {
+        return Ok(());
+    }
+    let mut has_removed = false;
+    for id in catalog.list_deleted_snapshots()? {
+        let id = id.to_string();
+        if stored.contains(&id) {
+            match vault.remove_manifest(&id) {
+                Ok(()) => has_removed = true,
+                Err(error) => tracing::error!(%error, snapshot = id, "a manifest could not be removed"),
+            }
+        }
+    }
+    if has_removed {
+        match vault.prune(PRUNE_GRACE) {
+            Ok(PruneReport::Removed(packs)) => tracing::info!(packs, "unused packs were removed"),
+            Ok(PruneReport::Busy) => {}
+            Err(error) => tracing::warn!(%error, "the vault could not be pruned"),
+        }
+    }
+    Ok(())
+}
+
+/// Removes the files of links that have ended, and what unfinished jobs left.
+fn remove_old_downloads(shared: &Shared) -> Result<(), CatalogError> {
+    let Ok(entries) = std::fs::read_dir(&shared.config.downloads) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Some(job) = name.split('-').next().and_then(|id| id.parse().ok()) else { continue };
+        let is_over = match shared.config.catalog.load_restore_job(job) {
+            Ok(job) => match &job.download {
+                Some(download) => download.expires_at <= shared.config.clock.now(),
+                None => job.state.is_final(),
+            },
+            Err(CatalogError::Missing(_)) => true,
+            Err(error) => return Err(error),
+        };
+        if is_over && let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::warn!(%error, file = name, "the file of an ended download could not be removed");
+        }
+    }
+    Ok(())
+}
