@@ -63,12 +63,16 @@ impl Catalog {
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_prepared_statement_cache_capacity(128);
         schema::migrate(&mut connection)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self {
+            connection: Mutex::new(connection),
+        })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Connection> {
         // SQLite rolls back what a panic left open.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,6 +85,9 @@ pub(crate) fn taken(error: rusqlite::Error, what: impl Into<String>) -> CatalogE
 }
 
 /// Proves that exactly one row changed.
-pub(crate) fn one_row(changed: usize, what: impl FnOnce() -> CatalogError) -> Result<(), CatalogError> {
+pub(crate) fn one_row(
+    changed: usize,
+    what: impl FnOnce() -> CatalogError,
+) -> Result<(), CatalogError> {
     if changed == 1 { Ok(()) } else { Err(what()) }
 }

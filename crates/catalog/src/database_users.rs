@@ -73,7 +73,11 @@ fn decode(row: &Row<'_>) -> Result<DatabaseUser, CatalogError> {
 
 impl Catalog {
     /// Records a database user; its name must be free in its project.
-    pub fn insert_database_user(&self, user: &DatabaseUser, created_at: Timestamp) -> Result<(), CatalogError> {
+    pub fn insert_database_user(
+        &self,
+        user: &DatabaseUser,
+        created_at: Timestamp,
+    ) -> Result<(), CatalogError> {
         self.lock()
             .execute(
                 "INSERT INTO database_users
@@ -109,7 +113,11 @@ impl Catalog {
     }
 
     /// The database users of a project, by name.
-    pub fn list_database_users(&self, project: ProjectId, page: Page) -> Result<Paged<DatabaseUser>, CatalogError> {
+    pub fn list_database_users(
+        &self,
+        project: ProjectId,
+        page: Page,
+    ) -> Result<Paged<DatabaseUser>, CatalogError> {
         let connection = self.lock();
         let total: i64 = connection.query_row(
             "SELECT count(*) FROM database_users WHERE project_id = ?1",
@@ -125,7 +133,10 @@ impl Catalog {
         while let Some(row) = rows.next()? {
             items.push(decode(row)?);
         }
-        Ok(Paged { items, total: total.unsigned_abs() })
+        Ok(Paged {
+            items,
+            total: total.unsigned_abs(),
+        })
     }
 
     /// Removes a database user.
@@ -138,6 +149,8 @@ impl Catalog {
             "DELETE FROM database_users WHERE project_id = ?1 AND database_name = ?2 AND username = ?3",
             (project.to_string(), database, username),
         )?;
-        one_row(changed, || CatalogError::Missing(format!("user {username}")))
+        one_row(changed, || {
+            CatalogError::Missing(format!("user {username}"))
+        })
     }
 }

@@ -38,7 +38,9 @@ impl InstanceFamily {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Serverless, Self::Flex].into_iter().find(|family| family.as_str() == text)
+        [Self::Serverless, Self::Flex]
+            .into_iter()
+            .find(|family| family.as_str() == text)
     }
 }
 
@@ -88,8 +90,10 @@ pub(crate) fn decode(row: &Row<'_>) -> Result<Instance, CatalogError> {
         id: row.parse("id")?,
         project: row.parse("project_id")?,
         name: row.parse("name")?,
-        family: InstanceFamily::parse(&family).ok_or_else(|| row.corrupt(format!("family {family:?}")))?,
-        state: InstanceState::parse(&state).ok_or_else(|| row.corrupt(format!("state {state:?}")))?,
+        family: InstanceFamily::parse(&family)
+            .ok_or_else(|| row.corrupt(format!("family {family:?}")))?,
+        state: InstanceState::parse(&state)
+            .ok_or_else(|| row.corrupt(format!("state {state:?}")))?,
         settings: row.json("settings")?,
         created_at: row.instant("created_at")?,
         changed_at: row.instant("changed_at")?,
@@ -121,7 +125,11 @@ impl Catalog {
     }
 
     /// The instance with this name.
-    pub fn find_instance(&self, project: ProjectId, name: &str) -> Result<Option<Instance>, CatalogError> {
+    pub fn find_instance(
+        &self,
+        project: ProjectId,
+        name: &str,
+    ) -> Result<Option<Instance>, CatalogError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
             "SELECT * FROM instances WHERE project_id = ?1 AND name = ?2 AND state <> 'DELETED'",
@@ -135,12 +143,18 @@ impl Catalog {
         let connection = self.lock();
         let mut statement = connection.prepare_cached("SELECT * FROM instances WHERE id = ?1")?;
         let mut rows = statement.query([id.to_string()])?;
-        let row = rows.next()?.ok_or_else(|| CatalogError::Missing(format!("instance {id}")))?;
+        let row = rows
+            .next()?
+            .ok_or_else(|| CatalogError::Missing(format!("instance {id}")))?;
         decode(row)
     }
 
     /// The instances of a project, by age.
-    pub fn list_instances(&self, project: ProjectId, page: Page) -> Result<Paged<Instance>, CatalogError> {
+    pub fn list_instances(
+        &self,
+        project: ProjectId,
+        page: Page,
+    ) -> Result<Paged<Instance>, CatalogError> {
         let total = self.count_instances(project)?;
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
@@ -158,8 +172,8 @@ impl Catalog {
     /// All instances that exist, for the host that runs them.
     pub fn list_all_instances(&self) -> Result<Vec<Instance>, CatalogError> {
         let connection = self.lock();
-        let mut statement =
-            connection.prepare_cached("SELECT * FROM instances WHERE state <> 'DELETED' ORDER BY id")?;
+        let mut statement = connection
+            .prepare_cached("SELECT * FROM instances WHERE state <> 'DELETED' ORDER BY id")?;
         let mut rows = statement.query([])?;
         let mut items = Vec::new();
         while let Some(row) = rows.next()? {
@@ -171,7 +185,10 @@ impl Catalog {
     /// The ports that instances have.
     pub fn used_ports(&self) -> Result<BTreeSet<u16>, CatalogError> {
         let instances = self.list_all_instances()?;
-        Ok(instances.iter().filter_map(|instance| instance.port).collect())
+        Ok(instances
+            .iter()
+            .filter_map(|instance| instance.port)
+            .collect())
     }
 
     /// Moves an instance from one state to another; fails if it is not in the first.
@@ -185,13 +202,17 @@ impl Catalog {
             "UPDATE instances SET state = ?3, changed_at = ?4 WHERE id = ?1 AND state = ?2",
             (id.to_string(), from.as_str(), to.as_str(), at.as_second()),
         )?;
-        one_row(changed, || CatalogError::InUse(format!("instance {id} is not {}", from.as_str())))
+        one_row(changed, || {
+            CatalogError::InUse(format!("instance {id} is not {}", from.as_str()))
+        })
     }
 
     /// Records the port of an instance.
     pub fn set_instance_port(&self, id: InstanceId, port: u16) -> Result<(), CatalogError> {
-        let changed =
-            self.lock().execute("UPDATE instances SET port = ?2 WHERE id = ?1", (id.to_string(), port))?;
+        let changed = self.lock().execute(
+            "UPDATE instances SET port = ?2 WHERE id = ?1",
+            (id.to_string(), port),
+        )?;
         one_row(changed, || CatalogError::Missing(format!("instance {id}")))
     }
 
@@ -201,9 +222,10 @@ impl Catalog {
         id: InstanceId,
         settings: &InstanceSettings,
     ) -> Result<(), CatalogError> {
-        let changed = self
-            .lock()
-            .execute("UPDATE instances SET settings = ?2 WHERE id = ?1", (id.to_string(), to_json(settings)))?;
+        let changed = self.lock().execute(
+            "UPDATE instances SET settings = ?2 WHERE id = ?1",
+            (id.to_string(), to_json(settings)),
+        )?;
         one_row(changed, || CatalogError::Missing(format!("instance {id}")))
     }
 }

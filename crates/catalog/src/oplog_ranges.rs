@@ -25,7 +25,11 @@ fn position(number: i64) -> OplogTime {
 
 impl Catalog {
     /// Begins a new range.
-    pub fn begin_oplog_range(&self, instance: InstanceId, at: OplogTime) -> Result<(), CatalogError> {
+    pub fn begin_oplog_range(
+        &self,
+        instance: InstanceId,
+        at: OplogTime,
+    ) -> Result<(), CatalogError> {
         self.lock().execute(
             "INSERT INTO oplog_ranges (instance_id, first, last) VALUES (?1, ?2, ?2)
              ON CONFLICT (instance_id, first) DO NOTHING",
@@ -35,7 +39,11 @@ impl Catalog {
     }
 
     /// Extends the newest range; begins one if there is none.
-    pub fn extend_oplog_range(&self, instance: InstanceId, range: OplogRange) -> Result<(), CatalogError> {
+    pub fn extend_oplog_range(
+        &self,
+        instance: InstanceId,
+        range: OplogRange,
+    ) -> Result<(), CatalogError> {
         let changed = self.lock().execute(
             "UPDATE oplog_ranges SET last = max(last, ?2) WHERE instance_id = ?1
              AND first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?1)",
@@ -51,16 +59,23 @@ impl Catalog {
     /// All ranges of an instance, in order.
     pub fn list_oplog_ranges(&self, instance: InstanceId) -> Result<Vec<OplogRange>, CatalogError> {
         let connection = self.lock();
-        let mut statement = connection
-            .prepare_cached("SELECT first, last FROM oplog_ranges WHERE instance_id = ?1 ORDER BY first")?;
+        let mut statement = connection.prepare_cached(
+            "SELECT first, last FROM oplog_ranges WHERE instance_id = ?1 ORDER BY first",
+        )?;
         let rows = statement.query_map([instance.to_string()], |row| {
-            Ok(OplogRange { first: position(row.get(0)?), last: position(row.get(1)?) })
+            Ok(OplogRange {
+                first: position(row.get(0)?),
+                last: position(row.get(1)?),
+            })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// The newest range of an instance, which is still growing.
-    pub fn newest_oplog_range(&self, instance: InstanceId) -> Result<Option<OplogRange>, CatalogError> {
+    pub fn newest_oplog_range(
+        &self,
+        instance: InstanceId,
+    ) -> Result<Option<OplogRange>, CatalogError> {
         let connection = self.lock();
         Ok(connection
             .query_row(

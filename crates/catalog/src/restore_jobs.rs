@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 use tidemark_model::{
-    Delivery, InstanceId, OplogTime, PointInTime, ProjectId, RestoreEvent, RestoreJobId, RestoreState,
-    RestoreStep,
+    Delivery, InstanceId, OplogTime, PointInTime, ProjectId, RestoreEvent, RestoreJobId,
+    RestoreState, RestoreStep,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
@@ -79,7 +79,10 @@ fn decode(row: &Row<'_>) -> Result<RestoreJob, CatalogError> {
         instance: row.parse("instance_id")?,
         delivery: decode_delivery(&row)?,
         snapshot_at: row.instant("snapshot_at")?,
-        target: TargetName { project: row.parse("target_project_id")?, name: row.get("target_name")? },
+        target: TargetName {
+            project: row.parse("target_project_id")?,
+            name: row.get("target_name")?,
+        },
         created_at: row.instant("created_at")?,
         state: decode_state(&row)?,
         download: decode_download(&row)?,
@@ -92,18 +95,31 @@ fn decode_delivery(row: &Decoder<'_>) -> Result<Delivery, CatalogError> {
     let snapshot = row.parse("snapshot_id")?;
     let target: Option<InstanceId> = row.parse_optional("target_id")?;
     let seconds: Option<u32> = row.get("pit_seconds")?;
-    let oplog: (Option<u32>, Option<u32>) = (row.get("pit_oplog_seconds")?, row.get("pit_oplog_increment")?);
+    let oplog: (Option<u32>, Option<u32>) = (
+        row.get("pit_oplog_seconds")?,
+        row.get("pit_oplog_increment")?,
+    );
     match (delivery.as_str(), target, seconds, oplog) {
-        ("automated", Some(target), None, (None, None)) => Ok(Delivery::Automated { snapshot, target }),
-        ("download", None, None, (None, None)) => Ok(Delivery::Download { snapshot }),
-        ("pointInTime", Some(target), Some(second), (None, None)) => {
-            Ok(Delivery::PointInTime { moment: PointInTime::Second(second), base: snapshot, target })
+        ("automated", Some(target), None, (None, None)) => {
+            Ok(Delivery::Automated { snapshot, target })
         }
+        ("download", None, None, (None, None)) => Ok(Delivery::Download { snapshot }),
+        ("pointInTime", Some(target), Some(second), (None, None)) => Ok(Delivery::PointInTime {
+            moment: PointInTime::Second(second),
+            base: snapshot,
+            target,
+        }),
         ("pointInTime", Some(target), None, (Some(second), Some(increment))) => {
             let moment = PointInTime::Entry(OplogTime::new(second, increment));
-            Ok(Delivery::PointInTime { moment, base: snapshot, target })
+            Ok(Delivery::PointInTime {
+                moment,
+                base: snapshot,
+                target,
+            })
         }
-        _ => Err(row.corrupt(format!("delivery {delivery:?} contradicts the other columns"))),
+        _ => Err(row.corrupt(format!(
+            "delivery {delivery:?} contradicts the other columns"
+        ))),
     }
 }
 
@@ -119,7 +135,10 @@ fn decode_state(row: &Decoder<'_>) -> Result<RestoreState, CatalogError> {
         ("queued", None, None, None) => Ok(RestoreState::Queued),
         ("running", Some(step), None, None) => Ok(RestoreState::Running { step }),
         ("completed", None, Some(finished_at), None) => Ok(RestoreState::Completed { finished_at }),
-        ("failed", None, Some(finished_at), Some(reason)) => Ok(RestoreState::Failed { finished_at, reason }),
+        ("failed", None, Some(finished_at), Some(reason)) => Ok(RestoreState::Failed {
+            finished_at,
+            reason,
+        }),
         ("cancelled", None, Some(finished_at), None) => Ok(RestoreState::Cancelled { finished_at }),
         _ => Err(row.corrupt(format!("state {state:?} contradicts the other columns"))),
     }
@@ -130,13 +149,24 @@ fn decode_download(row: &Decoder<'_>) -> Result<Option<Download>, CatalogError> 
     let file: Option<String> = row.get("download_file")?;
     match (token, file, row.optional_instant("expires_at")?) {
         (None, None, None) => Ok(None),
-        (Some(token), Some(file), Some(expires_at)) => Ok(Some(Download { token, file, expires_at })),
+        (Some(token), Some(file), Some(expires_at)) => Ok(Some(Download {
+            token,
+            file,
+            expires_at,
+        })),
         _ => Err(row.corrupt("a download has some of its columns only")),
     }
 }
 
 /// The columns that hold a state.
-fn state_columns(state: &RestoreState) -> (&'static str, Option<&'static str>, Option<i64>, Option<&str>) {
+fn state_columns(
+    state: &RestoreState,
+) -> (
+    &'static str,
+    Option<&'static str>,
+    Option<i64>,
+    Option<&str>,
+) {
     let step = match state {
         RestoreState::Running { step } => Some(step.as_str()),
         _ => None,
@@ -145,7 +175,12 @@ fn state_columns(state: &RestoreState) -> (&'static str, Option<&'static str>, O
         RestoreState::Failed { reason, .. } => Some(reason.as_str()),
         _ => None,
     };
-    (state.as_str(), step, state.finished_at().map(Timestamp::as_second), failure)
+    (
+        state.as_str(),
+        step,
+        state.finished_at().map(Timestamp::as_second),
+        failure,
+    )
 }
 
 fn find(connection: &Connection, id: RestoreJobId) -> Result<Option<RestoreJob>, CatalogError> {
@@ -169,8 +204,14 @@ impl Catalog {
             .optional()?
             .ok_or_else(|| CatalogError::Missing(format!("instance {}", job.instance)))?;
         let (seconds, oplog) = match job.delivery {
-            Delivery::PointInTime { moment: PointInTime::Second(second), .. } => (Some(second), None),
-            Delivery::PointInTime { moment: PointInTime::Entry(entry), .. } => (None, Some(entry)),
+            Delivery::PointInTime {
+                moment: PointInTime::Second(second),
+                ..
+            } => (Some(second), None),
+            Delivery::PointInTime {
+                moment: PointInTime::Entry(entry),
+                ..
+            } => (None, Some(entry)),
             Delivery::Automated { .. } | Delivery::Download { .. } => (None, None),
         };
         transaction.execute(
@@ -213,7 +254,11 @@ impl Catalog {
     }
 
     /// The restore jobs of an instance, newest first; every page costs the same.
-    pub fn list_restore_jobs(&self, instance: InstanceId, page: Page) -> Result<Paged<RestoreJob>, CatalogError> {
+    pub fn list_restore_jobs(
+        &self,
+        instance: InstanceId,
+        page: Page,
+    ) -> Result<Paged<RestoreJob>, CatalogError> {
         let connection = self.lock();
         let total: i64 = connection.query_row(
             "SELECT restore_job_count FROM instances WHERE id = ?1",
@@ -232,7 +277,10 @@ impl Catalog {
         while let Some(row) = rows.next()? {
             items.push(decode(row)?);
         }
-        Ok(Paged { items, total: total.unsigned_abs() })
+        Ok(Paged {
+            items,
+            total: total.unsigned_abs(),
+        })
     }
 
     /// Claims a restore job: one that waits, or one whose worker is gone.
@@ -260,13 +308,16 @@ impl Catalog {
                 |row| row.get(0),
             )
             .optional()?;
-        let Some(candidate) = candidate else { return Ok(None) };
+        let Some(candidate) = candidate else {
+            return Ok(None);
+        };
         let id: RestoreJobId = candidate.parse().map_err(|_| CatalogError::Corrupt {
             table: "restore_jobs",
             id: candidate.clone(),
             reason: "its id is not an id".to_owned(),
         })?;
-        let job = find(&transaction, id)?.ok_or_else(|| CatalogError::Missing(candidate.clone()))?;
+        let job =
+            find(&transaction, id)?.ok_or_else(|| CatalogError::Missing(candidate.clone()))?;
         let state = job.state.after(RestoreEvent::Reclaimed)?;
         let state = match state {
             RestoreState::Queued => state.after(RestoreEvent::StepStarted(RestoreStep::Verify))?,
@@ -331,7 +382,9 @@ impl Catalog {
                 download.map(|download| download.expires_at.as_second()),
             ),
         )?;
-        one_row(changed, || CatalogError::LeaseLost(format!("restore job {}", claim.id)))?;
+        one_row(changed, || {
+            CatalogError::LeaseLost(format!("restore job {}", claim.id))
+        })?;
         transaction.commit()?;
         Ok(state)
     }
@@ -340,7 +393,8 @@ impl Catalog {
     pub fn request_cancel(&self, id: RestoreJobId, at: Timestamp) -> Result<(), CatalogError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
-        let job = find(&transaction, id)?.ok_or_else(|| CatalogError::Missing(format!("restore job {id}")))?;
+        let job = find(&transaction, id)?
+            .ok_or_else(|| CatalogError::Missing(format!("restore job {id}")))?;
         let state = job.state.after(RestoreEvent::CancelRequested(at))?;
         let changed = if job.state == RestoreState::Queued {
             let (word, step, finished_at, _) = state_columns(&state);
@@ -349,16 +403,22 @@ impl Catalog {
                 (id.to_string(), word, step, finished_at),
             )?
         } else {
-            transaction.execute("UPDATE restore_jobs SET cancel_requested = 1 WHERE id = ?1", [id.to_string()])?
+            transaction.execute(
+                "UPDATE restore_jobs SET cancel_requested = 1 WHERE id = ?1",
+                [id.to_string()],
+            )?
         };
-        one_row(changed, || CatalogError::Missing(format!("restore job {id}")))?;
+        one_row(changed, || {
+            CatalogError::Missing(format!("restore job {id}"))
+        })?;
         Ok(transaction.commit()?)
     }
 
     /// The finished download with this file.
     pub fn find_download(&self, file: &str) -> Result<Option<RestoreJob>, CatalogError> {
         let connection = self.lock();
-        let mut statement = connection.prepare_cached("SELECT * FROM restore_jobs WHERE download_file = ?1")?;
+        let mut statement =
+            connection.prepare_cached("SELECT * FROM restore_jobs WHERE download_file = ?1")?;
         let mut rows = statement.query([file])?;
         rows.next()?.map(decode).transpose()
     }
@@ -373,7 +433,10 @@ impl Catalog {
     }
 
     /// Whether a snapshot of the instance is wanted because a restore changed everything.
-    pub fn newest_restore_of(&self, instance: InstanceId) -> Result<Option<Timestamp>, CatalogError> {
+    pub fn newest_restore_of(
+        &self,
+        instance: InstanceId,
+    ) -> Result<Option<Timestamp>, CatalogError> {
         let seconds: Option<i64> = self.lock().query_row(
             "SELECT max(finished_at) FROM restore_jobs WHERE target_id = ?1 AND state = 'completed'",
             [instance.to_string()],

@@ -72,7 +72,10 @@ fn decode_state(row: &Decoder<'_>) -> Result<SnapshotState, CatalogError> {
             consistent_at: seconds.zip(increment).map(|(s, i)| OplogTime::new(s, i)),
             size_bytes: size.unsigned_abs(),
         }),
-        ("failed", Some(finished_at), None, Some(reason)) => Ok(SnapshotState::Failed { finished_at, reason }),
+        ("failed", Some(finished_at), None, Some(reason)) => Ok(SnapshotState::Failed {
+            finished_at,
+            reason,
+        }),
         _ => Err(row.corrupt(format!("state {state:?} contradicts the other columns"))),
     }
 }
@@ -97,21 +100,32 @@ impl Catalog {
             "UPDATE instances SET snapshot_count = snapshot_count + 1 WHERE id = ?1",
             [snapshot.instance.to_string()],
         )?;
-        one_row(changed, || CatalogError::Missing(format!("instance {}", snapshot.instance)))?;
+        one_row(changed, || {
+            CatalogError::Missing(format!("instance {}", snapshot.instance))
+        })?;
         Ok(transaction.commit()?)
     }
 
     /// The snapshot with this id, if the instance has it.
-    pub fn find_snapshot(&self, instance: InstanceId, id: SnapshotId) -> Result<Option<Snapshot>, CatalogError> {
+    pub fn find_snapshot(
+        &self,
+        instance: InstanceId,
+        id: SnapshotId,
+    ) -> Result<Option<Snapshot>, CatalogError> {
         let connection = self.lock();
-        let mut statement = connection
-            .prepare_cached("SELECT * FROM snapshots WHERE id = ?1 AND instance_id = ?2 AND is_deleted = 0")?;
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM snapshots WHERE id = ?1 AND instance_id = ?2 AND is_deleted = 0",
+        )?;
         let mut rows = statement.query((id.to_string(), instance.to_string()))?;
         rows.next()?.map(decode).transpose()
     }
 
     /// The snapshots of an instance, newest first.
-    pub fn list_snapshots(&self, instance: InstanceId, page: Page) -> Result<Paged<Snapshot>, CatalogError> {
+    pub fn list_snapshots(
+        &self,
+        instance: InstanceId,
+        page: Page,
+    ) -> Result<Paged<Snapshot>, CatalogError> {
         let connection = self.lock();
         let total: i64 = connection.query_row(
             "SELECT snapshot_count FROM instances WHERE id = ?1",
@@ -128,7 +142,10 @@ impl Catalog {
         while let Some(row) = rows.next()? {
             items.push(decode(row)?);
         }
-        Ok(Paged { items, total: total.unsigned_abs() })
+        Ok(Paged {
+            items,
+            total: total.unsigned_abs(),
+        })
     }
 
     /// The newest completed snapshot that shows a moment at or before `at`, and not before `since`.
@@ -144,8 +161,13 @@ impl Catalog {
              AND (consistent_seconds, consistent_increment) >= (?4, ?5)
              ORDER BY consistent_seconds DESC, consistent_increment DESC LIMIT 1",
         )?;
-        let mut rows =
-            statement.query((instance.to_string(), at.seconds, at.increment, since.seconds, since.increment))?;
+        let mut rows = statement.query((
+            instance.to_string(),
+            at.seconds,
+            at.increment,
+            since.seconds,
+            since.increment,
+        ))?;
         rows.next()?.map(decode).transpose()
     }
 
@@ -177,7 +199,13 @@ impl Catalog {
                 Some(row) => {
                     let attempt = row.get("attempt")?;
                     let snapshot = decode(row)?;
-                    Some((Claim { id: snapshot.id, attempt }, snapshot))
+                    Some((
+                        Claim {
+                            id: snapshot.id,
+                            attempt,
+                        },
+                        snapshot,
+                    ))
                 }
                 None => None,
             }
@@ -197,7 +225,9 @@ impl Catalog {
             "UPDATE snapshots SET lease_until = ?3 WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress'",
             (claim.id.to_string(), claim.attempt, holder.until(now)),
         )?;
-        one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))
+        one_row(changed, || {
+            CatalogError::LeaseLost(format!("snapshot {}", claim.id))
+        })
     }
 
     /// Records how a snapshot ended.
@@ -208,13 +238,28 @@ impl Catalog {
         server_version: Option<&str>,
     ) -> Result<(), CatalogError> {
         let (finished_at, consistent_at, size, failure) = match state {
-            SnapshotState::Completed { finished_at, consistent_at, size_bytes } => {
+            SnapshotState::Completed {
+                finished_at,
+                consistent_at,
+                size_bytes,
+            } => {
                 let size = i64::try_from(*size_bytes).unwrap_or(i64::MAX);
-                (Some(finished_at.as_second()), *consistent_at, Some(size), None)
+                (
+                    Some(finished_at.as_second()),
+                    *consistent_at,
+                    Some(size),
+                    None,
+                )
             }
-            SnapshotState::Failed { finished_at, reason } => {
-                (Some(finished_at.as_second()), None, None, Some(reason.as_str()))
-            }
+            SnapshotState::Failed {
+                finished_at,
+                reason,
+            } => (
+                Some(finished_at.as_second()),
+                None,
+                None,
+                Some(reason.as_str()),
+            ),
             SnapshotState::Queued | SnapshotState::InProgress => (None, None, None, None),
         };
         let changed = self.lock().execute(
@@ -233,19 +278,31 @@ impl Catalog {
                 server_version,
             ),
         )?;
-        one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))
+        one_row(changed, || {
+            CatalogError::LeaseLost(format!("snapshot {}", claim.id))
+        })
     }
 
     /// Gives every claim of dead workers back at the start of the only worker process.
     pub fn release_claims(&self) -> Result<(), CatalogError> {
         let connection = self.lock();
-        connection.execute("UPDATE snapshots SET lease_until = 0 WHERE state IN ('queued', 'inProgress')", [])?;
-        connection.execute("UPDATE restore_jobs SET lease_until = 0 WHERE state IN ('queued', 'running')", [])?;
+        connection.execute(
+            "UPDATE snapshots SET lease_until = 0 WHERE state IN ('queued', 'inProgress')",
+            [],
+        )?;
+        connection.execute(
+            "UPDATE restore_jobs SET lease_until = 0 WHERE state IN ('queued', 'running')",
+            [],
+        )?;
         Ok(())
     }
 
     /// Deletes a snapshot that nobody is taking or restoring.
-    pub fn delete_snapshot(&self, instance: InstanceId, id: SnapshotId) -> Result<(), CatalogError> {
+    pub fn delete_snapshot(
+        &self,
+        instance: InstanceId,
+        id: SnapshotId,
+    ) -> Result<(), CatalogError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         let in_use: bool = transaction.query_row(
@@ -254,14 +311,18 @@ impl Catalog {
             |row| row.get(0),
         )?;
         if in_use {
-            return Err(CatalogError::InUse(format!("snapshot {id} is being restored")));
+            return Err(CatalogError::InUse(format!(
+                "snapshot {id} is being restored"
+            )));
         }
         let changed = transaction.execute(
             "UPDATE snapshots SET is_deleted = 1
              WHERE id = ?1 AND instance_id = ?2 AND is_deleted = 0 AND state IN ('completed', 'failed')",
             (id.to_string(), instance.to_string()),
         )?;
-        one_row(changed, || CatalogError::InUse(format!("snapshot {id} is in progress")))?;
+        one_row(changed, || {
+            CatalogError::InUse(format!("snapshot {id} is in progress"))
+        })?;
         transaction.execute(
             "UPDATE instances SET snapshot_count = snapshot_count - 1 WHERE id = ?1",
             [instance.to_string()],
@@ -271,13 +332,17 @@ impl Catalog {
 
     /// Snapshots whose time is over.
     pub fn list_expired_snapshots(&self, now: Timestamp) -> Result<Vec<Snapshot>, CatalogError> {
-        self.list_where("expires_at <= ?1 AND is_deleted = 0 AND state IN ('completed', 'failed')", now)
+        self.list_where(
+            "expires_at <= ?1 AND is_deleted = 0 AND state IN ('completed', 'failed')",
+            now,
+        )
     }
 
     /// Deleted snapshots; their manifests must not stay in the vault.
     pub fn list_deleted_snapshots(&self) -> Result<Vec<SnapshotId>, CatalogError> {
         let connection = self.lock();
-        let mut statement = connection.prepare_cached("SELECT id FROM snapshots WHERE is_deleted = 1")?;
+        let mut statement =
+            connection.prepare_cached("SELECT id FROM snapshots WHERE is_deleted = 1")?;
         let mut rows = statement.query([])?;
         let mut ids = Vec::new();
         while let Some(row) = rows.next()? {
@@ -288,7 +353,8 @@ impl Catalog {
 
     fn list_where(&self, condition: &str, now: Timestamp) -> Result<Vec<Snapshot>, CatalogError> {
         let connection = self.lock();
-        let mut statement = connection.prepare_cached(&format!("SELECT * FROM snapshots WHERE {condition}"))?;
+        let mut statement =
+            connection.prepare_cached(&format!("SELECT * FROM snapshots WHERE {condition}"))?;
         let mut rows = statement.query([now.as_second()])?;
         let mut items = Vec::new();
         while let Some(row) = rows.next()? {
@@ -298,8 +364,14 @@ impl Catalog {
     }
 
     /// When the newest snapshot of an instance was asked for, and whether one is open.
-    pub fn newest_snapshot(&self, instance: InstanceId) -> Result<Option<(Timestamp, bool)>, CatalogError> {
+    pub fn newest_snapshot(
+        &self,
+        instance: InstanceId,
+    ) -> Result<Option<(Timestamp, bool)>, CatalogError> {
         let newest = self.list_snapshots(instance, Page { number: 1, size: 1 })?;
-        Ok(newest.items.first().map(|snapshot| (snapshot.created_at, !snapshot.state.is_final())))
+        Ok(newest
+            .items
+            .first()
+            .map(|snapshot| (snapshot.created_at, !snapshot.state.is_final())))
     }
 }

@@ -224,7 +224,12 @@ impl RestoreState {
                 Ok(Self::Running { step })
             }
             // A swap may have happened already, so it is taken up where it was.
-            (Self::Running { step: RestoreStep::Swap }, Reclaimed) => Ok(self.clone()),
+            (
+                Self::Running {
+                    step: RestoreStep::Swap,
+                },
+                Reclaimed,
+            ) => Ok(self.clone()),
             (Self::Queued | Self::Running { .. }, Reclaimed) => Ok(Self::Queued),
             (Self::Running { .. }, Delivered(finished_at)) => Ok(Self::Completed { finished_at }),
             (Self::Queued | Self::Running { .. }, GivenUp { at, reason }) => Ok(Self::Failed {
@@ -287,9 +292,16 @@ mod tests {
 
     #[test]
     fn a_reclaimed_job_begins_anew_unless_it_was_in_its_swap() {
-        let staging = RestoreState::Running { step: RestoreStep::Stage };
-        assert_eq!(staging.after(RestoreEvent::Reclaimed), Ok(RestoreState::Queued));
-        let swapping = RestoreState::Running { step: RestoreStep::Swap };
+        let staging = RestoreState::Running {
+            step: RestoreStep::Stage,
+        };
+        assert_eq!(
+            staging.after(RestoreEvent::Reclaimed),
+            Ok(RestoreState::Queued)
+        );
+        let swapping = RestoreState::Running {
+            step: RestoreStep::Swap,
+        };
         assert_eq!(swapping.after(RestoreEvent::Reclaimed), Ok(swapping));
     }
 

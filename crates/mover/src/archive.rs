@@ -37,11 +37,20 @@ pub fn write_archive(
     out: &mut impl Write,
     stop: &Stop,
 ) -> Result<ArchiveSummary, MoverError> {
-    let mut archive = Archive { out, member: Vec::new(), summary: ArchiveSummary::default() };
+    let mut archive = Archive {
+        out,
+        member: Vec::new(),
+        summary: ArchiveSummary::default(),
+    };
     archive.prelude(manifest)?;
     for collection in &manifest.collections {
         stop.check()?;
-        let documents = archive.namespace(vault, (&collection.database, &collection.name), &collection.chunks, stop)?;
+        let documents = archive.namespace(
+            vault,
+            (&collection.database, &collection.name),
+            &collection.chunks,
+            stop,
+        )?;
         archive.summary.documents += documents;
     }
     if !manifest.oplog.is_empty() {
@@ -67,7 +76,11 @@ impl<W: Write> Archive<'_, W> {
             "tool_version": concat!("tidemark-", env!("CARGO_PKG_VERSION")),
         }))?;
         for collection in &manifest.collections {
-            let kind = if collection.kind == "timeseries" { "timeseries" } else { collection.kind.as_str() };
+            let kind = if collection.kind == "timeseries" {
+                "timeseries"
+            } else {
+                collection.kind.as_str()
+            };
             self.put(&encode_document(&bson::doc! {
                 "db": &collection.database,
                 "collection": &collection.name,
@@ -92,7 +105,9 @@ impl<W: Write> Archive<'_, W> {
         stop: &Stop,
     ) -> Result<u64, MoverError> {
         let header = |is_end: bool, crc: i64| {
-            encode_document(&bson::doc! { "db": database, "collection": collection, "EOF": is_end, "CRC": crc })
+            encode_document(
+                &bson::doc! { "db": database, "collection": collection, "EOF": is_end, "CRC": crc },
+            )
         };
         let mut crc = Digest::new();
         let mut documents = 0;
@@ -107,7 +122,11 @@ impl<W: Write> Archive<'_, W> {
             }
             self.put(&TERMINATOR)?;
         }
-        let crc = if documents == 0 { 0 } else { crc.sum64().cast_signed() };
+        let crc = if documents == 0 {
+            0
+        } else {
+            crc.sum64().cast_signed()
+        };
         self.put(&header(true, crc))?;
         self.put(&TERMINATOR)?;
         Ok(documents)
@@ -115,11 +134,18 @@ impl<W: Write> Archive<'_, W> {
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), MoverError> {
         self.member.extend_from_slice(bytes);
-        if self.member.len() >= MEMBER_BYTES { self.finish_member() } else { Ok(()) }
+        if self.member.len() >= MEMBER_BYTES {
+            self.finish_member()
+        } else {
+            Ok(())
+        }
     }
 
     fn finish_member(&mut self) -> Result<(), MoverError> {
-        let failed = |source| MoverError::File { path: "the archive".to_owned(), source };
+        let failed = |source| MoverError::File {
+            path: "the archive".to_owned(),
+            source,
+        };
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(&self.member).map_err(failed)?;
         let compressed = encoder.finish().map_err(failed)?;
@@ -132,7 +158,9 @@ impl<W: Write> Archive<'_, W> {
 /// The text of a collection's metadata: canonical Extended JSON in one line.
 fn metadata(collection: &CollectionManifest) -> String {
     let uuid = collection.uuid.as_ref().map(|uuid| {
-        uuid.bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+        uuid.bytes
+            .iter()
+            .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     });
     let mut metadata = Document::new();
     metadata.insert("options", &collection.options);
@@ -142,9 +170,10 @@ fn metadata(collection: &CollectionManifest) -> String {
     }
     metadata.insert("collectionName", &collection.name);
     metadata.insert("type", &collection.kind);
-    Bson::Document(metadata).into_canonical_extjson().to_string()
+    Bson::Document(metadata)
+        .into_canonical_extjson()
+        .to_string()
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -173,7 +202,13 @@ mod tests {
             options: Document::new(),
             indexes: vec![bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" }],
             content: DocumentSet::default(),
-            chunks: vec![ChunkRef { id, documents: 1, bytes: 24, first_id: Bson::Int32(1), last_id: Bson::Int32(1) }],
+            chunks: vec![ChunkRef {
+                id,
+                documents: 1,
+                bytes: 24,
+                first_id: Bson::Int32(1),
+                last_id: Bson::Int32(1),
+            }],
         };
         let manifest = Manifest {
             snapshot: "s".into(),
@@ -189,11 +224,15 @@ mod tests {
         let summary = write_archive(&vault, &manifest, &mut file, &Stop::new()).unwrap();
         assert_eq!((summary.documents, summary.bytes), (1, file.len() as u64));
         let mut raw = Vec::new();
-        MultiGzDecoder::new(file.as_slice()).read_to_end(&mut raw).unwrap();
+        MultiGzDecoder::new(file.as_slice())
+            .read_to_end(&mut raw)
+            .unwrap();
         assert_eq!(raw[..4], [0x6d, 0xe2, 0x99, 0x81]);
         let mut crc = Digest::new();
         crc.write(&document);
-        let end = encode_document(&bson::doc! { "db": "d", "collection": "a", "EOF": true, "CRC": crc.sum64().cast_signed() });
+        let end = encode_document(
+            &bson::doc! { "db": "d", "collection": "a", "EOF": true, "CRC": crc.sum64().cast_signed() },
+        );
         let tail = [document.as_slice(), &TERMINATOR, &end, &TERMINATOR].concat();
         assert!(raw.ends_with(&tail));
     }

@@ -6,7 +6,9 @@ use tidemark_vault::VaultError;
 #[derive(Debug, thiserror::Error)]
 pub enum MoverError {
     /// The deployment cannot be reached, or the connection broke.
-    #[error("the connection to {address} failed while {doing}: {source}; the job can be tried again")]
+    #[error(
+        "the connection to {address} failed while {doing}: {source}; the job can be tried again"
+    )]
     Connection {
         /// The deployment.
         address: String,
@@ -42,7 +44,9 @@ pub enum MoverError {
     #[error("the job was stopped")]
     Stopped,
     /// Restored data differs from what it must be; nothing was swapped in.
-    #[error("{namespace} was staged with {found}, but must hold {expected}; the target was left as it was")]
+    #[error(
+        "{namespace} was staged with {found}, but must hold {expected}; the target was left as it was"
+    )]
     Mismatch {
         /// The collection.
         namespace: String,

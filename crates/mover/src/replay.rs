@@ -48,7 +48,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(prefix: String) -> Self {
-        Self { collections: BTreeMap::new(), prefix, next: 0 }
+        Self {
+            collections: BTreeMap::new(),
+            prefix,
+            next: 0,
+        }
     }
 
     /// Creates the staging collection for a namespace.
@@ -66,14 +70,26 @@ impl Stage {
         connection.command(&database, command)?;
         let indexes = vec![bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" }];
         let content = DocumentSet::default();
-        let staged = Staged { database, name, content, options, indexes };
+        let staged = Staged {
+            database,
+            name,
+            content,
+            options,
+            indexes,
+        };
         self.collections.insert(namespace.to_owned(), staged);
         Ok(())
     }
 
-    fn drop_collection(&mut self, connection: &mut Connection, namespace: &str) -> Result<(), MoverError> {
+    fn drop_collection(
+        &mut self,
+        connection: &mut Connection,
+        namespace: &str,
+    ) -> Result<(), MoverError> {
         match self.collections.remove(namespace) {
-            Some(staged) => connection.command(&staged.database, bson::doc! { "drop": staged.name }).map(drop),
+            Some(staged) => connection
+                .command(&staged.database, bson::doc! { "drop": staged.name })
+                .map(drop),
             None => Ok(()),
         }
     }
@@ -81,7 +97,9 @@ impl Stage {
 
 /// The database part of a namespace.
 pub(crate) fn database_of(namespace: &str) -> &str {
-    namespace.split_once('.').map_or(namespace, |(database, _)| database)
+    namespace
+        .split_once('.')
+        .map_or(namespace, |(database, _)| database)
 }
 
 /// Applies entries to a stage.
@@ -96,24 +114,43 @@ pub(crate) struct Replayer<'a> {
 }
 
 impl<'a> Replayer<'a> {
-    pub(crate) fn new(connection: &'a mut Connection, stage: &'a mut Stage, stop: &'a Stop) -> Self {
-        Self { connection, stage, window: BTreeMap::new(), entries: 0, bytes: 0, stop }
+    pub(crate) fn new(
+        connection: &'a mut Connection,
+        stage: &'a mut Stage,
+        stop: &'a Stop,
+    ) -> Self {
+        Self {
+            connection,
+            stage,
+            window: BTreeMap::new(),
+            entries: 0,
+            bytes: 0,
+            stop,
+        }
     }
 
     /// Takes the next entry.
     pub(crate) fn push(&mut self, raw: &RawDocument) -> Result<(), MoverError> {
         let entry = OplogEntry::parse(raw).map_err(|error| MoverError::Replay {
-            position: raw.get_timestamp("ts").map_or_else(|_| "unknown".into(), position),
+            position: raw
+                .get_timestamp("ts")
+                .map_or_else(|_| "unknown".into(), position),
             reason: error.to_string(),
         })?;
         self.bytes += raw.as_bytes().len();
         self.take(entry)?;
-        if self.entries >= WINDOW_ENTRIES || self.bytes >= WINDOW_BYTES { self.flush() } else { Ok(()) }
+        if self.entries >= WINDOW_ENTRIES || self.bytes >= WINDOW_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn take(&mut self, entry: OplogEntry) -> Result<(), MoverError> {
         let database = entry.database().to_owned();
-        if matches!(database.as_str(), "config" | "local") || entry.namespace.starts_with("admin.system.") {
+        if matches!(database.as_str(), "config" | "local")
+            || entry.namespace.starts_with("admin.system.")
+        {
             return Ok(());
         }
         match &entry.operation {
@@ -124,7 +161,10 @@ impl<'a> Replayer<'a> {
             }
             _ => {
                 self.entries += 1;
-                self.window.entry(entry.namespace.clone()).or_default().push(entry);
+                self.window
+                    .entry(entry.namespace.clone())
+                    .or_default()
+                    .push(entry);
                 Ok(())
             }
         }
@@ -145,25 +185,47 @@ impl<'a> Replayer<'a> {
             // The collection was dropped or renamed later, before its documents were read.
             return Ok(());
         }
-        let ids: Vec<Bson> = entries.iter().filter_map(|entry| id_of(&entry.operation)).cloned().collect();
-        let Some(staged) = self.stage.collections.get_mut(namespace) else { return Ok(()) };
+        let ids: Vec<Bson> = entries
+            .iter()
+            .filter_map(|entry| id_of(&entry.operation))
+            .cloned()
+            .collect();
+        let Some(staged) = self.stage.collections.get_mut(namespace) else {
+            return Ok(());
+        };
         let before = load(self.connection, staged, ids)?;
         let mut after: HashMap<Vec<u8>, (Bson, Option<Document>)> = HashMap::new();
         for entry in entries {
-            let Some(id) = id_of(&entry.operation) else { continue };
+            let Some(id) = id_of(&entry.operation) else {
+                continue;
+            };
             let key = key_of(id);
             let present = match after.remove(&key) {
                 Some((_, present)) => present,
-                None => before.get(&key).map(|bytes| decode(bytes, entry)).transpose()?,
+                None => before
+                    .get(&key)
+                    .map(|bytes| decode(bytes, entry))
+                    .transpose()?,
             };
             after.insert(key, (id.clone(), apply(entry, present)?));
         }
         write(self.connection, staged, &before, after)
     }
 
-    fn apply_command(&mut self, entry: &OplogEntry, database: &str, command: &Document) -> Result<(), MoverError> {
-        let unknown = |reason: String| MoverError::Replay { position: position(entry.ts), reason };
-        let (name, value) = command.iter().next().ok_or_else(|| unknown("it is empty".into()))?;
+    fn apply_command(
+        &mut self,
+        entry: &OplogEntry,
+        database: &str,
+        command: &Document,
+    ) -> Result<(), MoverError> {
+        let unknown = |reason: String| MoverError::Replay {
+            position: position(entry.ts),
+            reason,
+        };
+        let (name, value) = command
+            .iter()
+            .next()
+            .ok_or_else(|| unknown("it is empty".into()))?;
         let namespace = format!("{database}.{}", value.as_str().unwrap_or_default());
         match name.as_str() {
             "create" if self.stage.collections.contains_key(&namespace) => Ok(()),
@@ -190,14 +252,18 @@ impl<'a> Replayer<'a> {
             "dropIndexes" | "deleteIndexes" => {
                 let dropped = command.get_str("index").unwrap_or_default();
                 if let Some(staged) = self.stage.collections.get_mut(&namespace) {
-                    staged.indexes.retain(|index| index.get_str("name").is_ok_and(|name| name != dropped));
+                    staged
+                        .indexes
+                        .retain(|index| index.get_str("name").is_ok_and(|name| name != dropped));
                 }
                 Ok(())
             }
             "collMod" => self.modify(&namespace, command),
             "applyOps" => self.apply_all(entry, command),
             "startIndexBuild" | "abortIndexBuild" | "dbCheck" => Ok(()),
-            other => Err(unknown(format!("the command {other} is not known to this release"))),
+            other => Err(unknown(format!(
+                "the command {other} is not known to this release"
+            ))),
         }
     }
 
@@ -217,9 +283,14 @@ impl<'a> Replayer<'a> {
 
     /// Notes indexes that are built after the replay.
     fn note_indexes(&mut self, namespace: &str, command: &Document) {
-        let Some(staged) = self.stage.collections.get_mut(namespace) else { return };
+        let Some(staged) = self.stage.collections.get_mut(namespace) else {
+            return;
+        };
         let specs: Vec<Document> = match command.get_array("indexes") {
-            Ok(specs) => specs.iter().filter_map(|spec| spec.as_document().cloned()).collect(),
+            Ok(specs) => specs
+                .iter()
+                .filter_map(|spec| spec.as_document().cloned())
+                .collect(),
             Err(_) => {
                 let mut spec = command.clone();
                 spec.remove("createIndexes");
@@ -228,13 +299,17 @@ impl<'a> Replayer<'a> {
         };
         for spec in specs {
             let name = spec.get_str("name").unwrap_or_default().to_owned();
-            staged.indexes.retain(|index| index.get_str("name").is_ok_and(|present| present != name));
+            staged
+                .indexes
+                .retain(|index| index.get_str("name").is_ok_and(|present| present != name));
             staged.indexes.push(spec);
         }
     }
 
     fn modify(&mut self, namespace: &str, command: &Document) -> Result<(), MoverError> {
-        let Some(staged) = self.stage.collections.get_mut(namespace) else { return Ok(()) };
+        let Some(staged) = self.stage.collections.get_mut(namespace) else {
+            return Ok(());
+        };
         let mut changes = command.clone();
         changes.remove("collMod");
         let mut modify = bson::doc! { "collMod": &staged.name };
@@ -245,22 +320,29 @@ impl<'a> Replayer<'a> {
     }
 
     fn apply_all(&mut self, entry: &OplogEntry, command: &Document) -> Result<(), MoverError> {
-        let is_open = command.get_bool("partialTxn").unwrap_or(false) || command.get_bool("prepare").unwrap_or(false);
+        let is_open = command.get_bool("partialTxn").unwrap_or(false)
+            || command.get_bool("prepare").unwrap_or(false);
         if is_open {
             return Err(MoverError::Replay {
                 position: position(entry.ts),
-                reason: "transactions that span several entries are not supported by this release".to_owned(),
+                reason: "transactions that span several entries are not supported by this release"
+                    .to_owned(),
             });
         }
         for operation in command.get_array("applyOps").into_iter().flatten() {
-            let Some(operation) = operation.as_document() else { continue };
+            let Some(operation) = operation.as_document() else {
+                continue;
+            };
             let mut operation = operation.clone();
             operation.insert("ts", entry.ts);
             let bytes = encode_document(&operation);
             let parsed = RawDocument::from_bytes(&bytes)
                 .map_err(|error| error.to_string())
                 .and_then(|raw| OplogEntry::parse(raw).map_err(|error| error.to_string()))
-                .map_err(|reason| MoverError::Replay { position: position(entry.ts), reason })?;
+                .map_err(|reason| MoverError::Replay {
+                    position: position(entry.ts),
+                    reason,
+                })?;
             self.take(parsed)?;
         }
         Ok(())
@@ -286,30 +368,37 @@ fn key_of(id: &Bson) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8], entry: &OplogEntry) -> Result<Document, MoverError> {
-    Document::from_reader(bytes)
-        .map_err(|error| MoverError::Replay { position: position(entry.ts), reason: error.to_string() })
+    Document::from_reader(bytes).map_err(|error| MoverError::Replay {
+        position: position(entry.ts),
+        reason: error.to_string(),
+    })
 }
 
 /// The document after an entry.
 fn apply(entry: &OplogEntry, present: Option<Document>) -> Result<Option<Document>, MoverError> {
     match (&entry.operation, present) {
         (OplogOperation::Insert(document), _) => Ok(Some(document.clone())),
-        (OplogOperation::Update { change, .. }, present) => match (change.get_document("diff"), present) {
-            (Ok(diff), Some(mut document)) => {
-                apply_diff(&mut document, diff).map_err(|error| MoverError::Replay {
-                    position: position(entry.ts),
-                    reason: error.to_string(),
-                })?;
-                Ok(Some(document))
+        (OplogOperation::Update { change, .. }, present) => {
+            match (change.get_document("diff"), present) {
+                (Ok(diff), Some(mut document)) => {
+                    apply_diff(&mut document, diff).map_err(|error| MoverError::Replay {
+                        position: position(entry.ts),
+                        reason: error.to_string(),
+                    })?;
+                    Ok(Some(document))
+                }
+                // The document was deleted later, before it was read.
+                (Ok(_), None) => Ok(None),
+                (Err(_), _) if change.keys().any(|name| name.starts_with('$')) => {
+                    Err(MoverError::Replay {
+                        position: position(entry.ts),
+                        reason: "update operators of servers before 5.0 are not supported"
+                            .to_owned(),
+                    })
+                }
+                (Err(_), _) => Ok(Some(change.clone())),
             }
-            // The document was deleted later, before it was read.
-            (Ok(_), None) => Ok(None),
-            (Err(_), _) if change.keys().any(|name| name.starts_with('$')) => Err(MoverError::Replay {
-                position: position(entry.ts),
-                reason: "update operators of servers before 5.0 are not supported".to_owned(),
-            }),
-            (Err(_), _) => Ok(Some(change.clone())),
-        },
+        }
         (OplogOperation::Delete(_), _) => Ok(None),
         (OplogOperation::Command(_) | OplogOperation::Noop, present) => Ok(present),
     }
@@ -326,7 +415,11 @@ fn load(
     let mut found = HashMap::new();
     let command = bson::doc! { "find": &staged.name, "filter": { "_id": { "$in": ids } } };
     connection.for_each(&staged.database, command, |document| {
-        let id = document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok());
+        let id = document
+            .get("_id")
+            .ok()
+            .flatten()
+            .and_then(|id| Bson::try_from(id).ok());
         if let Some(id) = id {
             found.insert(key_of(&id), document.as_bytes().to_vec());
         }
@@ -359,7 +452,9 @@ fn write(
                 let statement = bson::doc! { "q": { "_id": id }, "u": document, "upsert": true };
                 updates.extend(encode_document(&statement));
             }
-            _ => deletes.extend(encode_document(&bson::doc! { "q": { "_id": id }, "limit": 1 })),
+            _ => deletes.extend(encode_document(
+                &bson::doc! { "q": { "_id": id }, "limit": 1 },
+            )),
         }
     }
     let concern = bson::doc! { "w": 1, "j": false };
@@ -374,7 +469,8 @@ fn write(
         connection.write_run(&staged.database, command, ("updates", &updates))?;
     }
     if !deletes.is_empty() {
-        let command = bson::doc! { "delete": &staged.name, "ordered": true, "writeConcern": concern };
+        let command =
+            bson::doc! { "delete": &staged.name, "ordered": true, "writeConcern": concern };
         connection.write_run(&staged.database, command, ("deletes", &deletes))?;
     }
     staged.content = content;

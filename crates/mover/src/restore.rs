@@ -77,17 +77,35 @@ impl<'a> Restore<'a> {
         progress: &'a Progress,
     ) -> Self {
         let stage = Stage::new(prefix(job));
-        Self { vault, endpoint, job: job.to_owned(), source, stage, stop, progress }
+        Self {
+            vault,
+            endpoint,
+            job: job.to_owned(),
+            source,
+            stage,
+            stop,
+            progress,
+        }
     }
 
     /// Reads everything that the restore needs and proves that it is whole. Writes nothing.
     pub fn verify(&self) -> Result<(), MoverError> {
-        self.vault.check_snapshot(&self.source.manifest, |_| !self.stop.is_requested())?;
+        self.vault
+            .check_snapshot(&self.source.manifest, |_| !self.stop.is_requested())?;
         self.stop.check()?;
-        if let Some(kind) = self.source.manifest.collections.iter().map(|c| &c.kind).find(|kind| *kind == "timeseries") {
+        if let Some(kind) = self
+            .source
+            .manifest
+            .collections
+            .iter()
+            .map(|c| &c.kind)
+            .find(|kind| *kind == "timeseries")
+        {
             return Err(MoverError::Replay {
                 position: "the snapshot".to_owned(),
-                reason: format!("collections of the kind {kind} cannot be restored by this release"),
+                reason: format!(
+                    "collections of the kind {kind} cannot be restored by this release"
+                ),
             });
         }
         self.for_each_entry(|_| Ok(()))
@@ -100,8 +118,15 @@ impl<'a> Restore<'a> {
         connection.command(MARKER_DATABASE, bson::doc! { "create": marker(&self.job) })?;
         self.stage = Stage::new(prefix(&self.job));
         let collections = self.source.manifest.collections.clone();
-        for collection in collections.iter().filter(|collection| collection.kind != "view") {
-            self.stage.create(&mut connection, &collection.namespace(), collection.options.clone())?;
+        for collection in collections
+            .iter()
+            .filter(|collection| collection.kind != "view")
+        {
+            self.stage.create(
+                &mut connection,
+                &collection.namespace(),
+                collection.options.clone(),
+            )?;
             if let Some(staged) = self.stage.collections.get_mut(&collection.namespace()) {
                 staged.content = collection.content;
                 staged.indexes = collection.indexes.clone();
@@ -122,15 +147,23 @@ impl<'a> Restore<'a> {
         std::thread::scope(|scope| {
             let threads = PARALLEL_COLLECTIONS.min(collections.len());
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(load_some)).collect();
-            let outcomes: Vec<_> =
-                threads.into_iter().map(|thread| thread.join().unwrap_or(Err(MoverError::Stopped))).collect();
+            let outcomes: Vec<_> = threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or(Err(MoverError::Stopped)))
+                .collect();
             outcomes.into_iter().collect()
         })
     }
 
     /// Inserts the chunks of one collection, in their order.
-    fn load_collection(&self, connection: &mut Connection, collection: &CollectionManifest) -> Result<(), MoverError> {
-        let Some(staged) = self.stage.collections.get(&collection.namespace()) else { return Ok(()) };
+    fn load_collection(
+        &self,
+        connection: &mut Connection,
+        collection: &CollectionManifest,
+    ) -> Result<(), MoverError> {
+        let Some(staged) = self.stage.collections.get(&collection.namespace()) else {
+            return Ok(());
+        };
         let command = bson::doc! {
             "insert": &staged.name,
             "ordered": true,
@@ -163,15 +196,24 @@ impl<'a> Restore<'a> {
         let mut connection = Connection::open(&self.endpoint)?;
         let mut stage = std::mem::take(&mut self.stage);
         let mut replayer = Replayer::new(&mut connection, &mut stage, self.stop);
-        let outcome =
-            self.for_each_entry(|entry| replayer.push(entry)).and_then(|()| replayer.flush());
+        let outcome = self
+            .for_each_entry(|entry| replayer.push(entry))
+            .and_then(|()| replayer.flush());
         self.stage = stage;
         outcome?;
         // Leftovers of restores that were running at the restored moment.
         let is_leftover = |namespace: &String| {
-            namespace.split_once('.').is_some_and(|(_, name)| name.starts_with(STAGE_PREFIX))
+            namespace
+                .split_once('.')
+                .is_some_and(|(_, name)| name.starts_with(STAGE_PREFIX))
         };
-        let leftovers: Vec<String> = self.stage.collections.keys().filter(|n| is_leftover(n)).cloned().collect();
+        let leftovers: Vec<String> = self
+            .stage
+            .collections
+            .keys()
+            .filter(|n| is_leftover(n))
+            .cloned()
+            .collect();
         for namespace in leftovers {
             if let Some(staged) = self.stage.collections.remove(&namespace) {
                 connection.command(&staged.database, bson::doc! { "drop": staged.name })?;
@@ -189,7 +231,9 @@ impl<'a> Restore<'a> {
         let through = self.source.replay.as_ref().map(|replay| replay.through);
         let mut visit_run = |bytes: &[u8], after: OplogTime| -> Result<(), MoverError> {
             for entry in DocumentRun::new(bytes).flatten() {
-                let Ok(ts) = entry.get_timestamp("ts") else { continue };
+                let Ok(ts) = entry.get_timestamp("ts") else {
+                    continue;
+                };
                 let at = OplogTime::new(ts.time, ts.increment);
                 if at > after && through.is_none_or(|through| at <= through) {
                     visit(entry)?;
@@ -202,10 +246,15 @@ impl<'a> Restore<'a> {
                 visit_run(&self.vault.read_chunk(*id)?, start)?;
             }
         }
-        let Some(replay) = &self.source.replay else { return Ok(()) };
-        let from = manifest.mode.consistent_at().ok_or_else(|| MoverError::OplogGap {
-            what: "this snapshot: its deployment has no oplog".to_owned(),
-        })?;
+        let Some(replay) = &self.source.replay else {
+            return Ok(());
+        };
+        let from = manifest
+            .mode
+            .consistent_at()
+            .ok_or_else(|| MoverError::OplogGap {
+                what: "this snapshot: its deployment has no oplog".to_owned(),
+            })?;
         let mut reached = None;
         for segment in self.vault.segments(&replay.instance)? {
             if segment.last < from || reached.is_some_and(|reached| reached >= replay.through) {
@@ -226,7 +275,9 @@ impl<'a> Restore<'a> {
         match reached {
             Some(_) => Ok(()),
             None if replay.through <= from => Ok(()),
-            None => Err(MoverError::OplogGap { what: format!("from {from} to {}", replay.through) }),
+            None => Err(MoverError::OplogGap {
+                what: format!("from {from} to {}", replay.through),
+            }),
         }
     }
 
@@ -258,14 +309,18 @@ impl<'a> Restore<'a> {
         let mut connection = Connection::open(&self.endpoint)?;
         for (namespace, staged) in &self.stage.collections {
             let mut found = DocumentSet::default();
-            let command = bson::doc! { "find": &staged.name, "batchSize": 1_000, "hint": { "$natural": 1 } };
+            let command =
+                bson::doc! { "find": &staged.name, "batchSize": 1_000, "hint": { "$natural": 1 } };
             connection.for_each(&staged.database, command, |document| {
                 self.stop.check()?;
                 found.add(document.as_bytes());
                 Ok(())
             })?;
             let describe = |set: &DocumentSet| {
-                format!("{} documents, {} bytes, hash {:016x}", set.documents, set.bytes, set.hash[0])
+                format!(
+                    "{} documents, {} bytes, hash {:016x}",
+                    set.documents, set.bytes, set.hash[0]
+                )
             };
             if found != staged.content {
                 return Err(MoverError::Mismatch {
@@ -275,7 +330,8 @@ impl<'a> Restore<'a> {
                 });
             }
             let indexes = list_indexes(&mut connection, &staged.database, &staged.name)?;
-            let is_missing = |wanted: &&Document| !indexes.iter().any(|index| is_same_index(index, wanted));
+            let is_missing =
+                |wanted: &&Document| !indexes.iter().any(|index| is_same_index(index, wanted));
             if let Some(index) = staged.indexes.iter().find(is_missing) {
                 return Err(MoverError::Mismatch {
                     namespace: namespace.clone(),
@@ -297,7 +353,10 @@ impl<'a> Restore<'a> {
             ));
         }
         let name = marker(&self.job);
-        connection.command(MARKER_DATABASE, bson::doc! { "delete": &name, "deletes": [{ "q": {}, "limit": 0 }] })?;
+        connection.command(
+            MARKER_DATABASE,
+            bson::doc! { "delete": &name, "deletes": [{ "q": {}, "limit": 0 }] },
+        )?;
         let command = bson::doc! { "insert": name, "writeConcern": { "w": "majority", "j": true } };
         connection.write_run(MARKER_DATABASE, command, ("documents", &documents))
     }
@@ -321,10 +380,19 @@ pub fn swap_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
             bson::doc! { "renameCollection": from, "to": namespace, "stayTemp": false, "dropTarget": exists(namespace) },
         ));
     }
-    for target in targets.iter().filter(|target| !plan.contains_key(&target.namespace())) {
-        operations.push(command_entry(&target.database, bson::doc! { "drop": &target.name }));
+    for target in targets
+        .iter()
+        .filter(|target| !plan.contains_key(&target.namespace()))
+    {
+        operations.push(command_entry(
+            &target.database,
+            bson::doc! { "drop": &target.name },
+        ));
     }
-    operations.push(command_entry(MARKER_DATABASE, bson::doc! { "drop": marker(job) }));
+    operations.push(command_entry(
+        MARKER_DATABASE,
+        bson::doc! { "drop": marker(job) },
+    ));
     if probe(&mut connection)?.atomic_renames {
         connection.command("admin", bson::doc! { "applyOps": operations })?;
         return Ok(());
@@ -336,12 +404,19 @@ pub fn swap_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
 }
 
 /// Which staging collection, by database and name, becomes what.
-fn load_plan(connection: &mut Connection, job: &str) -> Result<BTreeMap<String, (String, String)>, MoverError> {
+fn load_plan(
+    connection: &mut Connection,
+    job: &str,
+) -> Result<BTreeMap<String, (String, String)>, MoverError> {
     let mut plan = BTreeMap::new();
     let mut is_sealed = false;
     connection.for_each(MARKER_DATABASE, bson::doc! { "find": marker(job) }, |row| {
         is_sealed |= row.get_bool("sealed").unwrap_or(false);
-        if let (Ok(id), Ok(database), Ok(name)) = (row.get_str("_id"), row.get_str("database"), row.get_str("name")) {
+        if let (Ok(id), Ok(database), Ok(name)) = (
+            row.get_str("_id"),
+            row.get_str("database"),
+            row.get_str("name"),
+        ) {
             plan.insert(id.to_owned(), (database.to_owned(), name.to_owned()));
         }
         Ok(())
@@ -363,7 +438,8 @@ fn command_entry(database: &str, command: Document) -> Document {
 /// Whether the swap of a job has not happened yet.
 fn has_marker(connection: &mut Connection, job: &str) -> Result<bool, MoverError> {
     let mut found = false;
-    let command = bson::doc! { "listCollections": 1, "filter": { "name": marker(job) }, "nameOnly": true };
+    let command =
+        bson::doc! { "listCollections": 1, "filter": { "name": marker(job) }, "nameOnly": true };
     connection.for_each(MARKER_DATABASE, command, |_| {
         found = true;
         Ok(())
@@ -378,17 +454,23 @@ pub fn discard_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     let prefix = prefix(job);
     let mut leftovers = Vec::new();
     for database in reply.get_array("databases").into_iter().flatten() {
-        let Some(database) = database.as_document().and_then(|d| d.get_str("name").ok()) else { continue };
+        let Some(database) = database.as_document().and_then(|d| d.get_str("name").ok()) else {
+            continue;
+        };
         if database == "local" {
             continue;
         }
-        connection.for_each(database, bson::doc! { "listCollections": 1, "nameOnly": true }, |collection| {
-            let name = collection.get_str("name").unwrap_or_default();
-            if name.starts_with(&prefix) {
-                leftovers.push((database.to_owned(), name.to_owned()));
-            }
-            Ok(())
-        })?;
+        connection.for_each(
+            database,
+            bson::doc! { "listCollections": 1, "nameOnly": true },
+            |collection| {
+                let name = collection.get_str("name").unwrap_or_default();
+                if name.starts_with(&prefix) {
+                    leftovers.push((database.to_owned(), name.to_owned()));
+                }
+                Ok(())
+            },
+        )?;
     }
     leftovers.sort_by_key(|(_, name)| *name == marker(job));
     for (database, name) in leftovers {

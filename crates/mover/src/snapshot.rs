@@ -17,7 +17,9 @@ use tidemark_vault::{
 };
 
 use crate::client::{Connection, Endpoint};
-use crate::deployment::{Abilities, CollectionListing, list_collections, newest_entry, open_snapshot, probe};
+use crate::deployment::{
+    Abilities, CollectionListing, list_collections, newest_entry, open_snapshot, probe,
+};
 use crate::error::MoverError;
 use crate::stop::{Progress, Stop};
 
@@ -59,7 +61,12 @@ pub fn take_snapshot(
 ) -> Result<Manifest, MoverError> {
     let mut connection = Connection::open(&request.endpoint)?;
     let abilities = probe(&mut connection)?;
-    let reader = Reader { request, writer: vault.writer(), stop, progress };
+    let reader = Reader {
+        request,
+        writer: vault.writer(),
+        stop,
+        progress,
+    };
     let read = if request.mode == WantedMode::Strongest && abilities.snapshot_reads {
         reader.read_at_one_moment(&mut connection)?
     } else {
@@ -99,7 +106,9 @@ impl Reader<'_> {
         connection: &mut Connection,
     ) -> Result<Option<(OplogTime, Vec<CollectionManifest>)>, MoverError> {
         let before = list_collections(connection)?;
-        let Some(at) = open_snapshot(connection)? else { return Ok(None) };
+        let Some(at) = open_snapshot(connection)? else {
+            return Ok(None);
+        };
         let collections = self.read_collections(&before, Some(at))?;
         let after = list_collections(connection)?;
         Ok((before == after).then_some((at, collections)))
@@ -110,13 +119,23 @@ impl Reader<'_> {
         connection: &mut Connection,
         abilities: &Abilities,
     ) -> Result<FuzzyRead, MoverError> {
-        let start = if abilities.newest_entry.is_some() { newest_entry(connection)? } else { None };
+        let start = if abilities.newest_entry.is_some() {
+            newest_entry(connection)?
+        } else {
+            None
+        };
         let listings = list_collections(connection)?;
         let collections = self.read_collections(&listings, None)?;
-        let Some(start) = start else { return Ok((SnapshotMode::AsIs, collections, Vec::new())) };
+        let Some(start) = start else {
+            return Ok((SnapshotMode::AsIs, collections, Vec::new()));
+        };
         let end = newest_entry(connection)?.unwrap_or(start);
         let oplog = self.read_oplog(connection, start, end)?;
-        Ok((SnapshotMode::FuzzyWithOplog { start, end }, collections, oplog))
+        Ok((
+            SnapshotMode::FuzzyWithOplog { start, end },
+            collections,
+            oplog,
+        ))
     }
 
     fn read_collections(
@@ -130,21 +149,32 @@ impl Reader<'_> {
             let mut done = Vec::new();
             loop {
                 let position = next.fetch_add(1, Ordering::Relaxed);
-                let Some(listing) = listings.get(position) else { return Ok(done) };
-                done.push((position, self.read_collection(&mut connection, listing, at)?));
+                let Some(listing) = listings.get(position) else {
+                    return Ok(done);
+                };
+                done.push((
+                    position,
+                    self.read_collection(&mut connection, listing, at)?,
+                ));
             }
         };
         let threads = PARALLEL_COLLECTIONS.min(listings.len());
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(read_some)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or(Err(MoverError::Stopped))).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or(Err(MoverError::Stopped)))
+                .collect()
         });
         let mut collections = Vec::new();
         for outcome in outcomes {
             collections.extend(outcome?);
         }
         collections.sort_by_key(|(position, _)| *position);
-        Ok(collections.into_iter().map(|(_, collection)| collection).collect())
+        Ok(collections
+            .into_iter()
+            .map(|(_, collection)| collection)
+            .collect())
     }
 
     fn read_collection(
@@ -162,8 +192,14 @@ impl Reader<'_> {
             };
             match at {
                 Some(at) => {
-                    let at = bson::Timestamp { time: at.seconds, increment: at.increment };
-                    command.insert("readConcern", bson::doc! { "level": "snapshot", "atClusterTime": at });
+                    let at = bson::Timestamp {
+                        time: at.seconds,
+                        increment: at.increment,
+                    };
+                    command.insert(
+                        "readConcern",
+                        bson::doc! { "level": "snapshot", "atClusterTime": at },
+                    );
                 }
                 None => drop(command.insert("hint", bson::doc! { "$natural": 1 })),
             }
@@ -195,7 +231,10 @@ impl Reader<'_> {
     ) -> Result<Vec<ChunkRef>, MoverError> {
         let mut pipeline = ChunkPipeline::new(&self.writer);
         let mut first = None;
-        let timestamp = |at: OplogTime| bson::Timestamp { time: at.seconds, increment: at.increment };
+        let timestamp = |at: OplogTime| bson::Timestamp {
+            time: at.seconds,
+            increment: at.increment,
+        };
         let command = bson::doc! {
             "find": "oplog.rs",
             "filter": { "ts": { "$gte": timestamp(start), "$lte": timestamp(end) } },
@@ -210,7 +249,9 @@ impl Reader<'_> {
         })?;
         if first != Some(timestamp(start)) {
             return Err(MoverError::OplogGap {
-                what: format!("back to {start}, where this snapshot began: it was cut off while documents were read"),
+                what: format!(
+                    "back to {start}, where this snapshot began: it was cut off while documents were read"
+                ),
             });
         }
         Ok(pipeline.finish()?.1)
@@ -227,7 +268,12 @@ struct ChunkPipeline<'w> {
 
 impl<'w> ChunkPipeline<'w> {
     fn new(writer: &'w SnapshotWriter) -> Self {
-        Self { writer, chunker: Chunker::new(), content: DocumentSet::default(), chunks: Vec::new() }
+        Self {
+            writer,
+            chunker: Chunker::new(),
+            content: DocumentSet::default(),
+            chunks: Vec::new(),
+        }
     }
 
     fn push(&mut self, document: &RawDocument) -> Result<(), MoverError> {
@@ -242,7 +288,13 @@ impl<'w> ChunkPipeline<'w> {
         let id = self.writer.put_chunk(chunk)?;
         let (first_id, last_id) = bounds(&chunk.bytes);
         let bytes = u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX);
-        self.chunks.push(ChunkRef { id, documents: chunk.documents, bytes, first_id, last_id });
+        self.chunks.push(ChunkRef {
+            id,
+            documents: chunk.documents,
+            bytes,
+            first_id,
+            last_id,
+        });
         Ok(())
     }
 
@@ -256,11 +308,15 @@ impl<'w> ChunkPipeline<'w> {
 
 /// The `_id` of the first and of the last document.
 fn bounds(documents: &[u8]) -> (Bson, Bson) {
-    let id = |document: &RawDocument| -> Option<Bson> { document.get("_id").ok()??.try_into().ok() };
+    let id =
+        |document: &RawDocument| -> Option<Bson> { document.get("_id").ok()??.try_into().ok() };
     let mut run = tidemark_wire::DocumentRun::new(documents).flatten();
     let first = run.next();
     let last = run.last().or(first);
-    (first.and_then(id).unwrap_or(Bson::Null), last.and_then(id).unwrap_or(Bson::Null))
+    (
+        first.and_then(id).unwrap_or(Bson::Null),
+        last.and_then(id).unwrap_or(Bson::Null),
+    )
 }
 
 /// Whether two index specifications describe the same index.

@@ -1,1 +1,116 @@
-fn main() {}
+//! Backup and restore for MongoDB behind the Atlas Administration API.
+//!
+//! The binary: configuration, wiring, commands, instance hosting, download serving.
+
+mod bootstrap;
+mod config;
+mod downloads;
+mod environment;
+mod folder;
+mod hosting;
+mod serve;
+mod users;
+mod vault_command;
+
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Command};
+
+use crate::config::{Config, KEYS};
+
+type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let outcome = match matches.subcommand() {
+        Some(("serve", matches)) => run_serve(matches),
+        Some(("env", matches)) => environment::run(matches),
+        Some(("vault", matches)) => run_vault(matches),
+        _ => Ok(ExitCode::FAILURE),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("tidemark: {error}");
+        let mut source = error.source();
+        while let Some(cause) = source {
+            eprintln!("  because: {cause}");
+            source = cause.source();
+        }
+        ExitCode::FAILURE
+    })
+}
+
+fn command() -> Command {
+    let with_keys = |command: Command| {
+        KEYS.iter().fold(command, |command, key| {
+            command.arg(
+                Arg::new(key.flag)
+                    .long(key.flag)
+                    .value_name("VALUE")
+                    .help(key.help),
+            )
+        })
+    };
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .help("A TOML file with the same keys");
+    Command::new("tidemark")
+        .about("Backup and restore for MongoDB behind the Atlas Administration API")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(with_keys(
+            Command::new("serve")
+                .about("Run the server")
+                .arg(config.clone()),
+        ))
+        .subcommand(
+            Command::new("env")
+                .about("Print the environment lines that a client needs")
+                .arg(
+                    Arg::new("data-dir")
+                        .long("data-dir")
+                        .required(true)
+                        .value_name("DIR")
+                        .help("The server's data folder"),
+                )
+                .arg(
+                    Arg::new("client")
+                        .long("client")
+                        .required(true)
+                        .value_parser(["curl", "atlas", "terraform", "sdk"])
+                        .help("The client"),
+                ),
+        )
+        .subcommand(
+            Command::new("vault")
+                .about("Look after the vault")
+                .subcommand_required(true)
+                .subcommand(with_keys(
+                    Command::new("verify")
+                        .about("Read everything back and name what is damaged")
+                        .arg(config),
+                )),
+        )
+}
+
+fn load_config(matches: &ArgMatches) -> Result<Config, config::ConfigError> {
+    let file = matches
+        .get_one::<String>("config")
+        .map(std::path::Path::new);
+    let flag = |name: &str| matches.get_one::<String>(name).cloned();
+    Config::load(file, std::env::vars(), flag)
+}
+
+fn run_serve(matches: &ArgMatches) -> Outcome {
+    let config = load_config(matches)?;
+    serve::run(&config)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_vault(matches: &ArgMatches) -> Outcome {
+    match matches.subcommand() {
+        Some(("verify", matches)) => vault_command::verify(&load_config(matches)?),
+        _ => Ok(ExitCode::FAILURE),
+    }
+}

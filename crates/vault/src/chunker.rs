@@ -47,7 +47,11 @@ impl Chunker {
             return complete;
         }
         let ends = self.bytes.len() >= SMALLEST_BYTES && is_boundary(document);
-        if ends || self.bytes.len() >= LARGEST_BYTES { self.finish() } else { None }
+        if ends || self.bytes.len() >= LARGEST_BYTES {
+            self.finish()
+        } else {
+            None
+        }
     }
 
     /// The chunk of what is left.
@@ -56,18 +60,26 @@ impl Chunker {
             return None;
         }
         let documents = std::mem::take(&mut self.documents);
-        Some(RawChunk { bytes: std::mem::take(&mut self.bytes), documents })
+        Some(RawChunk {
+            bytes: std::mem::take(&mut self.bytes),
+            documents,
+        })
     }
 }
 
 /// Whether a chunk ends after this document: with probability size / average.
 fn is_boundary(document: &[u8]) -> bool {
-    let tail = document.get(document.len().saturating_sub(TAIL_BYTES)..).unwrap_or_default();
+    let tail = document
+        .get(document.len().saturating_sub(TAIL_BYTES)..)
+        .unwrap_or_default();
     // FNV-1a over eight bytes at a time, then mixed so that the high bits depend on all.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for word in tail.chunks(8) {
         let mut bytes = [0; 8];
-        bytes.iter_mut().zip(word).for_each(|(byte, value)| *byte = *value);
+        bytes
+            .iter_mut()
+            .zip(word)
+            .for_each(|(byte, value)| *byte = *value);
         hash = (hash ^ u64::from_le_bytes(bytes)).wrapping_mul(0x0000_0100_0000_01b3);
         hash ^= hash >> 29;
     }
@@ -107,7 +119,10 @@ mod tests {
             let documents = documents(1, 20_000_000 / size as u64, size);
             let chunks = chunks(&documents);
             let average = documents.len() * size / chunks.len();
-            assert!((64 * 1024..160 * 1024).contains(&average), "{size}: {average}");
+            assert!(
+                (64 * 1024..160 * 1024).contains(&average),
+                "{size}: {average}"
+            );
         }
     }
 

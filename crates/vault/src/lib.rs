@@ -11,8 +11,8 @@ mod key;
 mod manifest;
 mod pack;
 mod prune;
-mod segment;
 mod sealed;
+mod segment;
 mod vault;
 mod verify;
 

@@ -107,7 +107,9 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// A newer release wrote it.
-    #[error("it has version {0}; this release reads version {MANIFEST_VERSION}, so a newer release is needed")]
+    #[error(
+        "it has version {0}; this release reads version {MANIFEST_VERSION}, so a newer release is needed"
+    )]
     Version(i32),
     /// A field is missing or has another type.
     #[error("its field {0:?} is unusable")]
@@ -120,12 +122,18 @@ pub enum ManifestError {
 impl Manifest {
     /// All chunks that the snapshot needs.
     pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {
-        self.collections.iter().flat_map(|collection| &collection.chunks).chain(&self.oplog)
+        self.collections
+            .iter()
+            .flat_map(|collection| &collection.chunks)
+            .chain(&self.oplog)
     }
 
     /// Bytes of documents.
     pub fn size_bytes(&self) -> u64 {
-        self.collections.iter().map(|collection| collection.content.bytes).sum()
+        self.collections
+            .iter()
+            .map(|collection| collection.content.bytes)
+            .sum()
     }
 
     pub(crate) fn encode(&self) -> Result<Vec<u8>, ManifestError> {
@@ -147,14 +155,21 @@ impl Manifest {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
         let document = Document::from_reader(bytes).map_err(|_| ManifestError::Format)?;
-        let version = document.get_i32("version").map_err(|_| ManifestError::Field("version"))?;
+        let version = document
+            .get_i32("version")
+            .map_err(|_| ManifestError::Field("version"))?;
         if version != MANIFEST_VERSION {
             return Err(ManifestError::Version(version));
         }
-        let mode = document.get("mode").cloned().ok_or(ManifestError::Field("mode"))?;
+        let mode = document
+            .get("mode")
+            .cloned()
+            .ok_or(ManifestError::Field("mode"))?;
         let collections = array(&document, "collections")?
             .iter()
-            .map(|collection| decode_collection(collection).ok_or(ManifestError::Field("collections")))
+            .map(|collection| {
+                decode_collection(collection).ok_or(ManifestError::Field("collections"))
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self {
             snapshot: text(&document, "snapshot")?,
@@ -163,21 +178,30 @@ impl Manifest {
             server_version: text(&document, "serverVersion")?,
             mode: bson::deserialize_from_bson(mode).map_err(|_| ManifestError::Field("mode"))?,
             collections,
-            oplog: decode_chunks(array(&document, "oplog")?).ok_or(ManifestError::Field("oplog"))?,
+            oplog: decode_chunks(array(&document, "oplog")?)
+                .ok_or(ManifestError::Field("oplog"))?,
         })
     }
 }
 
 fn text(document: &Document, field: &'static str) -> Result<String, ManifestError> {
-    document.get_str(field).map(str::to_owned).map_err(|_| ManifestError::Field(field))
+    document
+        .get_str(field)
+        .map(str::to_owned)
+        .map_err(|_| ManifestError::Field(field))
 }
 
 fn array<'a>(document: &'a Document, field: &'static str) -> Result<&'a Vec<Bson>, ManifestError> {
-    document.get_array(field).map_err(|_| ManifestError::Field(field))
+    document
+        .get_array(field)
+        .map_err(|_| ManifestError::Field(field))
 }
 
 fn binary(bytes: &[u8]) -> Binary {
-    Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: bytes.to_vec() }
+    Binary {
+        subtype: bson::spec::BinarySubtype::Generic,
+        bytes: bytes.to_vec(),
+    }
 }
 
 fn encode_chunks(chunks: &[ChunkRef]) -> Vec<Bson> {
@@ -197,7 +221,14 @@ fn decode_chunks(chunks: &[Bson]) -> Option<Vec<ChunkRef>> {
     let decode = |chunk: &Bson| {
         let chunk = chunk.as_document()?;
         Some(ChunkRef {
-            id: ChunkId(chunk.get_binary_generic("id").ok()?.as_slice().try_into().ok()?),
+            id: ChunkId(
+                chunk
+                    .get_binary_generic("id")
+                    .ok()?
+                    .as_slice()
+                    .try_into()
+                    .ok()?,
+            ),
             documents: u32::try_from(chunk.get_i64("n").ok()?).ok()?,
             bytes: u32::try_from(chunk.get_i64("b").ok()?).ok()?,
             first_id: chunk.get("first")?.clone(),
@@ -209,7 +240,11 @@ fn decode_chunks(chunks: &[Bson]) -> Option<Vec<ChunkRef>> {
 
 fn encode_collection(collection: &CollectionManifest) -> Bson {
     let content = &collection.content;
-    let hash: Vec<u8> = content.hash.iter().flat_map(|lane| lane.to_le_bytes()).collect();
+    let hash: Vec<u8> = content
+        .hash
+        .iter()
+        .flat_map(|lane| lane.to_le_bytes())
+        .collect();
     let mut document = bson::doc! {
         "db": &collection.database,
         "name": &collection.name,
@@ -230,12 +265,16 @@ fn encode_collection(collection: &CollectionManifest) -> Bson {
 fn decode_collection(collection: &Bson) -> Option<CollectionManifest> {
     let collection = collection.as_document()?;
     let hash = collection.get_binary_generic("hash").ok()?;
-    let (lanes, []) = hash.as_chunks::<8>() else { return None };
+    let (lanes, []) = hash.as_chunks::<8>() else {
+        return None;
+    };
     let mut sum = [0; 4];
     if lanes.len() != sum.len() {
         return None;
     }
-    sum.iter_mut().zip(lanes).for_each(|(lane, bytes)| *lane = u64::from_le_bytes(*bytes));
+    sum.iter_mut()
+        .zip(lanes)
+        .for_each(|(lane, bytes)| *lane = u64::from_le_bytes(*bytes));
     let indexes = collection.get_array("indexes").ok()?.iter();
     Some(CollectionManifest {
         database: collection.get_str("db").ok()?.to_owned(),
@@ -246,7 +285,9 @@ fn decode_collection(collection: &Bson) -> Option<CollectionManifest> {
             _ => None,
         },
         options: collection.get_document("options").ok()?.clone(),
-        indexes: indexes.map(|index| index.as_document().cloned()).collect::<Option<_>>()?,
+        indexes: indexes
+            .map(|index| index.as_document().cloned())
+            .collect::<Option<_>>()?,
         content: DocumentSet {
             documents: collection.get_i64("documents").ok()?.cast_unsigned(),
             bytes: collection.get_i64("bytes").ok()?.cast_unsigned(),
@@ -276,12 +317,18 @@ mod tests {
             instance: "i".into(),
             taken_at: "2026-01-01T00:00:00Z".into(),
             server_version: "7.0.12".into(),
-            mode: SnapshotMode::FuzzyWithOplog { start: OplogTime::new(1, 2), end: OplogTime::new(3, 4) },
+            mode: SnapshotMode::FuzzyWithOplog {
+                start: OplogTime::new(1, 2),
+                end: OplogTime::new(3, 4),
+            },
             collections: vec![CollectionManifest {
                 database: "d".into(),
                 name: "c\n$/".into(),
                 kind: "collection".into(),
-                uuid: Some(Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: vec![1; 16] }),
+                uuid: Some(Binary {
+                    subtype: bson::spec::BinarySubtype::Uuid,
+                    bytes: vec![1; 16],
+                }),
                 options: bson::doc! { "validator": { "b": 1, "a": 2 } },
                 indexes: vec![bson::doc! { "v": 2, "key": { "z": 1, "a": -1 }, "name": "z_a" }],
                 content,
@@ -289,7 +336,10 @@ mod tests {
             }],
             oplog: vec![chunk],
         };
-        assert_eq!(Manifest::decode(&manifest.encode().unwrap()).unwrap(), manifest);
+        assert_eq!(
+            Manifest::decode(&manifest.encode().unwrap()).unwrap(),
+            manifest
+        );
     }
 
     #[test]

@@ -96,7 +96,14 @@ impl PackWriter {
         let mut file = File::create(path.with_extension("tmp"))?;
         file.write_all(MAGIC)?;
         file.write_all(&id.0)?;
-        Ok(Self { id, cipher: cipher(key, id), file, path, offset: HEADER_BYTES, entries: Vec::new() })
+        Ok(Self {
+            id,
+            cipher: cipher(key, id),
+            file,
+            path,
+            offset: HEADER_BYTES,
+            entries: Vec::new(),
+        })
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -104,11 +111,18 @@ impl PackWriter {
     }
 
     /// Seals and appends a compressed chunk.
-    pub(crate) fn append(&mut self, id: ChunkId, raw_bytes: usize, mut compressed: Vec<u8>) -> std::io::Result<()> {
+    pub(crate) fn append(
+        &mut self,
+        id: ChunkId,
+        raw_bytes: usize,
+        mut compressed: Vec<u8>,
+    ) -> std::io::Result<()> {
         let ordinal = self.entries.len() as u64;
         self.seal(ordinal, &id.0, &mut compressed)?;
         self.file.write_all(&compressed)?;
-        let size = |bytes: usize| u32::try_from(bytes).map_err(|_| std::io::Error::other("a chunk is too large"));
+        let size = |bytes: usize| {
+            u32::try_from(bytes).map_err(|_| std::io::Error::other("a chunk is too large"))
+        };
         let entry = Entry {
             id,
             ordinal,
@@ -137,7 +151,8 @@ impl PackWriter {
             table.extend_from_slice(&entry.raw_bytes.to_le_bytes());
         }
         self.seal(TABLE_NONCE, MAGIC, &mut table)?;
-        let length = u32::try_from(table.len()).map_err(|_| std::io::Error::other("a pack has too many chunks"))?;
+        let length = u32::try_from(table.len())
+            .map_err(|_| std::io::Error::other("a pack has too many chunks"))?;
         self.file.write_all(&table)?;
         self.file.write_all(&length.to_le_bytes())?;
         self.file.write_all(END_MAGIC)?;
@@ -159,18 +174,25 @@ impl PackReader {
     pub(crate) fn open(key: &VaultKey, path: &Path, id: PackId) -> Result<Self, PackError> {
         let file = File::open(path)?;
         let mut header = [0; HEADER_BYTES as usize];
-        file.read_exact_at(&mut header, 0).map_err(|_| PackError::Format)?;
+        file.read_exact_at(&mut header, 0)
+            .map_err(|_| PackError::Format)?;
         let (magic, name) = header.split_at(8);
         if magic != MAGIC || name != id.0 {
             return Err(PackError::Tampered);
         }
-        Ok(Self { cipher: cipher(key, id), file })
+        Ok(Self {
+            cipher: cipher(key, id),
+            file,
+        })
     }
 
     /// Reads the table.
     pub(crate) fn table(&mut self) -> Result<Vec<Entry>, PackError> {
         let size = self.file.metadata()?.len();
-        let end = size.checked_sub(TRAILER_BYTES).filter(|end| *end >= HEADER_BYTES).ok_or(PackError::Format)?;
+        let end = size
+            .checked_sub(TRAILER_BYTES)
+            .filter(|end| *end >= HEADER_BYTES)
+            .ok_or(PackError::Format)?;
         let mut trailer = [0; TRAILER_BYTES as usize];
         self.file.read_exact_at(&mut trailer, end)?;
         let (length, magic) = trailer.split_first_chunk::<4>().ok_or(PackError::Format)?;
@@ -178,7 +200,10 @@ impl PackReader {
             return Err(PackError::Format);
         }
         let length = u64::from(u32::from_le_bytes(*length));
-        let start = end.checked_sub(length).filter(|start| *start >= HEADER_BYTES).ok_or(PackError::Format)?;
+        let start = end
+            .checked_sub(length)
+            .filter(|start| *start >= HEADER_BYTES)
+            .ok_or(PackError::Format)?;
         self.file.seek(SeekFrom::Start(start))?;
         let mut sealed = Vec::new();
         (&self.file).take(length).read_to_end(&mut sealed)?;
@@ -201,7 +226,11 @@ impl PackReader {
             .open_in_place(nonce(entry.ordinal), Aad::from(&entry.id.0), &mut sealed)
             .map_err(|_| PackError::Tampered)?;
         let raw = zstd::bulk::decompress(compressed, entry.raw_bytes as usize)?;
-        if raw.len() == entry.raw_bytes as usize { Ok(raw) } else { Err(PackError::Tampered) }
+        if raw.len() == entry.raw_bytes as usize {
+            Ok(raw)
+        } else {
+            Err(PackError::Tampered)
+        }
     }
 }
 

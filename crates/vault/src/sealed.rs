@@ -43,20 +43,26 @@ pub(crate) fn seal(key: &VaultKey, kind: Kind, plaintext: &[u8]) -> Vec<u8> {
     let cipher = key.cipher("object", out.get(8..).unwrap_or_default());
     let mut body = plaintext.to_vec();
     #[expect(clippy::expect_used, reason = "sealing fails only beyond 64 GiB")]
-    cipher.seal_in_place_append_tag(nonce(), Aad::from(&out), &mut body).expect("an object below 64 GiB");
+    cipher
+        .seal_in_place_append_tag(nonce(), Aad::from(&out), &mut body)
+        .expect("an object below 64 GiB");
     out.extend_from_slice(&body);
     out
 }
 
 pub(crate) fn open(key: &VaultKey, kind: Kind, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-    let (header, body) = sealed.split_at_checked(HEADER_BYTES).ok_or(SealError::Format)?;
+    let (header, body) = sealed
+        .split_at_checked(HEADER_BYTES)
+        .ok_or(SealError::Format)?;
     if !header.starts_with(MAGIC) || header.get(8) != Some(&(kind as u8)) {
         return Err(SealError::Format);
     }
     let cipher = key.cipher("object", header.get(8..).unwrap_or_default());
     let mut body = body.to_vec();
-    let length =
-        cipher.open_in_place(nonce(), Aad::from(header), &mut body).map_err(|_| SealError::Tampered)?.len();
+    let length = cipher
+        .open_in_place(nonce(), Aad::from(header), &mut body)
+        .map_err(|_| SealError::Tampered)?
+        .len();
     body.truncate(length);
     Ok(body)
 }
@@ -73,7 +79,10 @@ mod tests {
         for position in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[position] ^= 1;
-            assert!(open(&key, Kind::Manifest, &damaged).is_err(), "byte {position}");
+            assert!(
+                open(&key, Kind::Manifest, &damaged).is_err(),
+                "byte {position}"
+            );
         }
         assert_eq!(open(&key, Kind::Segment, &sealed), Err(SealError::Format));
         assert!(open(&VaultKey::from_bytes([8; 32]), Kind::Manifest, &sealed).is_err());

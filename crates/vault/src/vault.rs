@@ -29,13 +29,17 @@ pub enum VaultError {
         source: std::io::Error,
     },
     /// The vault was made with another key.
-    #[error("the vault in {path} was made with another key; give the right one with --vault-key-file")]
+    #[error(
+        "the vault in {path} was made with another key; give the right one with --vault-key-file"
+    )]
     WrongKey {
         /// The vault's folder.
         path: PathBuf,
     },
     /// An object was changed since it was written.
-    #[error("{path} is damaged ({reason}); run `tidemark vault verify` and restore another snapshot")]
+    #[error(
+        "{path} is damaged ({reason}); run `tidemark vault verify` and restore another snapshot"
+    )]
     Damaged {
         /// The object.
         path: PathBuf,
@@ -43,7 +47,9 @@ pub enum VaultError {
         reason: String,
     },
     /// A chunk that a snapshot names is in no pack.
-    #[error("chunk {0} is in no readable pack; run `tidemark vault verify` and restore another snapshot")]
+    #[error(
+        "chunk {0} is in no readable pack; run `tidemark vault verify` and restore another snapshot"
+    )]
     MissingChunk(ChunkId),
     /// There is no such object.
     #[error("the vault has no {kind} {name}")]
@@ -86,14 +92,22 @@ impl Vault {
     /// Reads the table of every pack; one that is damaged is remembered for `verify` and its
     /// chunks count as missing.
     pub fn open(root: &Path, key: VaultKey) -> Result<Arc<Self>, VaultError> {
-        let file = |source| VaultError::File { path: root.to_owned(), source };
+        let file = |source| VaultError::File {
+            path: root.to_owned(),
+            source,
+        };
         for folder in ["packs", "snapshots", "oplog"] {
             std::fs::create_dir_all(root.join(folder)).map_err(file)?;
             folder::remove_temporary(&root.join(folder)).map_err(file)?;
         }
         check_key(root, &key)?;
         let naming_key = key.chunk_naming_key();
-        let vault = Self { root: root.to_owned(), key, naming_key, state: Mutex::default() };
+        let vault = Self {
+            root: root.to_owned(),
+            key,
+            naming_key,
+            state: Mutex::default(),
+        };
         vault.load_index()?;
         Ok(Arc::new(vault))
     }
@@ -103,17 +117,25 @@ impl Vault {
     }
 
     pub(crate) fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> VaultError + '_ {
-        move |source| VaultError::File { path: path.to_owned(), source }
+        move |source| VaultError::File {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     fn load_index(&self) -> Result<(), VaultError> {
         let mut state = self.lock();
         for pack in self.packs()? {
             let path = self.pack_path(pack);
-            let table = PackReader::open(&self.key, &path, pack).and_then(|mut reader| reader.table());
+            let table =
+                PackReader::open(&self.key, &path, pack).and_then(|mut reader| reader.table());
             match table {
                 Ok(entries) => {
-                    state.index.extend(entries.into_iter().map(|entry| (entry.id, Location { pack, entry })));
+                    state.index.extend(
+                        entries
+                            .into_iter()
+                            .map(|entry| (entry.id, Location { pack, entry })),
+                    );
                 }
                 Err(error) => state.damaged_packs.push((path, error.to_string())),
             }
@@ -126,7 +148,9 @@ impl Vault {
         let folder = self.root.join("packs");
         let names = folder::names(&folder).map_err(Self::file_error(&folder))?;
         let parse = |name: &String| {
-            let number = u128::from_str_radix(name, 16).ok().filter(|_| name.len() == 32)?;
+            let number = u128::from_str_radix(name, 16)
+                .ok()
+                .filter(|_| name.len() == 32)?;
             Some(PackId(number.to_be_bytes()))
         };
         Ok(names.iter().filter_map(parse).collect())
@@ -141,7 +165,11 @@ impl Vault {
     }
 
     pub(crate) fn locate(&self, chunk: ChunkId) -> Result<Location, VaultError> {
-        self.lock().index.get(&chunk).copied().ok_or(VaultError::MissingChunk(chunk))
+        self.lock()
+            .index
+            .get(&chunk)
+            .copied()
+            .ok_or(VaultError::MissingChunk(chunk))
     }
 
     /// Removes packs while nobody writes; `None` when somebody does.
@@ -153,8 +181,14 @@ impl Vault {
         if state.writers > 0 {
             return Ok(None);
         }
-        let unused: Vec<PackId> = self.packs()?.into_iter().filter(|pack| is_unused(*pack)).collect();
-        state.index.retain(|_, location| !unused.contains(&location.pack));
+        let unused: Vec<PackId> = self
+            .packs()?
+            .into_iter()
+            .filter(|pack| is_unused(*pack))
+            .collect();
+        state
+            .index
+            .retain(|_, location| !unused.contains(&location.pack));
         for pack in &unused {
             let path = self.pack_path(*pack);
             std::fs::remove_file(&path).map_err(Self::file_error(&path))?;
@@ -177,13 +211,20 @@ impl Vault {
         };
         let reader = PackReader::open(&self.key, &path, location.pack).map_err(damaged)?;
         let raw = reader.chunk(&location.entry).map_err(damaged)?;
-        if self.name_chunk(&raw) == chunk { Ok(raw) } else { Err(damaged(PackError::Tampered)) }
+        if self.name_chunk(&raw) == chunk {
+            Ok(raw)
+        } else {
+            Err(damaged(PackError::Tampered))
+        }
     }
 
     /// Begins to write a snapshot.
     pub fn writer(self: &Arc<Self>) -> SnapshotWriter {
         self.lock().writers += 1;
-        SnapshotWriter { vault: Arc::clone(self), pack: Mutex::default() }
+        SnapshotWriter {
+            vault: Arc::clone(self),
+            pack: Mutex::default(),
+        }
     }
 
     fn manifest_path(&self, snapshot: &str) -> PathBuf {
@@ -200,8 +241,10 @@ impl Vault {
     pub fn load_manifest(&self, snapshot: &str) -> Result<Manifest, VaultError> {
         let path = self.manifest_path(snapshot);
         let bytes = self.load_object(&path, Kind::Manifest, "snapshot")?;
-        let manifest = Manifest::decode(&bytes)
-            .map_err(|error| VaultError::Damaged { path: path.clone(), reason: error.to_string() })?;
+        let manifest = Manifest::decode(&bytes).map_err(|error| VaultError::Damaged {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
         if manifest.snapshot == snapshot {
             return Ok(manifest);
         }
@@ -214,16 +257,30 @@ impl Vault {
         remove(&self.manifest_path(snapshot))
     }
 
-    fn load_object(&self, path: &Path, kind: Kind, what: &'static str) -> Result<Vec<u8>, VaultError> {
+    fn load_object(
+        &self,
+        path: &Path,
+        kind: Kind,
+        what: &'static str,
+    ) -> Result<Vec<u8>, VaultError> {
         let sealed = std::fs::read(path).map_err(|source| match source.kind() {
             ErrorKind::NotFound => VaultError::Missing {
                 kind: what,
-                name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                name: path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned(),
             },
-            _ => VaultError::File { path: path.to_owned(), source },
+            _ => VaultError::File {
+                path: path.to_owned(),
+                source,
+            },
         })?;
-        sealed::open(&self.key, kind, &sealed)
-            .map_err(|error: SealError| VaultError::Damaged { path: path.to_owned(), reason: error.to_string() })
+        sealed::open(&self.key, kind, &sealed).map_err(|error: SealError| VaultError::Damaged {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
     }
 
     fn segment_folder(&self, instance: &str) -> PathBuf {
@@ -248,17 +305,29 @@ impl Vault {
             return Ok(Vec::new());
         }
         let names = folder::names(&folder).map_err(Self::file_error(&folder))?;
-        let mut segments: Vec<_> = names.iter().filter_map(|name| SegmentName::parse(name)).collect();
+        let mut segments: Vec<_> = names
+            .iter()
+            .filter_map(|name| SegmentName::parse(name))
+            .collect();
         segments.sort();
         Ok(segments)
     }
 
     /// Loads a segment.
-    pub fn load_segment(&self, instance: &str, name: SegmentName) -> Result<OplogSegment, VaultError> {
+    pub fn load_segment(
+        &self,
+        instance: &str,
+        name: SegmentName,
+    ) -> Result<OplogSegment, VaultError> {
         let path = self.segment_folder(instance).join(name.to_string());
         let bytes = self.load_object(&path, Kind::Segment, "oplog segment")?;
-        let damaged = || VaultError::Damaged { path: path.clone(), reason: "it is not a whole segment".into() };
-        OplogSegment::decode(&bytes).filter(|segment| segment.name == name).ok_or_else(damaged)
+        let damaged = || VaultError::Damaged {
+            path: path.clone(),
+            reason: "it is not a whole segment".into(),
+        };
+        OplogSegment::decode(&bytes)
+            .filter(|segment| segment.name == name)
+            .ok_or_else(damaged)
     }
 
     /// Removes a segment. Removing it twice is fine.
@@ -275,9 +344,10 @@ impl Vault {
 
 fn remove(path: &Path) -> Result<(), VaultError> {
     match std::fs::remove_file(path) {
-        Err(source) if source.kind() != ErrorKind::NotFound => {
-            Err(VaultError::File { path: path.to_owned(), source })
-        }
+        Err(source) if source.kind() != ErrorKind::NotFound => Err(VaultError::File {
+            path: path.to_owned(),
+            source,
+        }),
         _ => folder::sync_parent(path).map_err(Vault::file_error(path)),
     }
 }
@@ -288,10 +358,13 @@ fn check_key(root: &Path, key: &VaultKey) -> Result<(), VaultError> {
     match std::fs::read(&path) {
         Ok(sealed) => match sealed::open(key, Kind::Configuration, &sealed) {
             Ok(content) if content == CONFIGURATION => Ok(()),
-            Ok(_) | Err(SealError::Format) => {
-                Err(VaultError::Damaged { path, reason: "it is not the configuration of a vault".into() })
-            }
-            Err(SealError::Tampered) => Err(VaultError::WrongKey { path: root.to_owned() }),
+            Ok(_) | Err(SealError::Format) => Err(VaultError::Damaged {
+                path,
+                reason: "it is not the configuration of a vault".into(),
+            }),
+            Err(SealError::Tampered) => Err(VaultError::WrongKey {
+                path: root.to_owned(),
+            }),
         },
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let sealed = sealed::seal(key, Kind::Configuration, CONFIGURATION);
@@ -331,9 +404,13 @@ impl SnapshotWriter {
         }
         let mut writer = match pack.writer.take() {
             Some(writer) => writer,
-            None => PackWriter::create(&self.vault.key, &folder).map_err(Vault::file_error(&folder))?,
+            None => {
+                PackWriter::create(&self.vault.key, &folder).map_err(Vault::file_error(&folder))?
+            }
         };
-        writer.append(id, chunk.bytes.len(), compressed).map_err(Vault::file_error(&folder))?;
+        writer
+            .append(id, chunk.bytes.len(), compressed)
+            .map_err(Vault::file_error(&folder))?;
         pack.pending.insert(id);
         if writer.is_full() {
             self.finish_pack(writer, &mut pack)?;
@@ -351,7 +428,9 @@ impl SnapshotWriter {
         let folder = self.vault.root.join("packs");
         let (id, entries) = writer.finish().map_err(Vault::file_error(&folder))?;
         pack.pending.clear();
-        let locations = entries.into_iter().map(|entry| (entry.id, Location { pack: id, entry }));
+        let locations = entries
+            .into_iter()
+            .map(|entry| (entry.id, Location { pack: id, entry }));
         self.vault.lock().index.extend(locations);
         Ok(())
     }

@@ -32,7 +32,10 @@ pub struct VerifyReport {
 
 impl VerifyReport {
     fn note(&mut self, object: impl Into<String>, reason: impl ToString) {
-        self.damages.push(Damage { object: object.into(), reason: reason.to_string() });
+        self.damages.push(Damage {
+            object: object.into(),
+            reason: reason.to_string(),
+        });
     }
 }
 
@@ -66,7 +69,11 @@ impl Vault {
 
     /// Reads all packs; returns the chunks that cannot be read.
     fn verify_packs(&self, report: &mut VerifyReport) -> Result<HashSet<ChunkId>, VaultError> {
-        let known: HashSet<PathBuf> = self.damaged_packs().into_iter().map(|(path, _)| path).collect();
+        let known: HashSet<PathBuf> = self
+            .damaged_packs()
+            .into_iter()
+            .map(|(path, _)| path)
+            .collect();
         let mut broken = HashSet::new();
         for pack in self.packs()? {
             let path = self.pack_path(pack);
@@ -91,18 +98,27 @@ impl Vault {
                 };
                 if !is_whole {
                     broken.insert(entry.id);
-                    report.note(object.clone(), format!("chunk {} at byte {} is damaged", entry.id, entry.offset));
+                    report.note(
+                        object.clone(),
+                        format!("chunk {} at byte {} is damaged", entry.id, entry.offset),
+                    );
                 }
             }
         }
         Ok(broken)
     }
 
-    fn verify_references(&self, manifest: &Manifest, broken: &HashSet<ChunkId>, report: &mut VerifyReport) {
+    fn verify_references(
+        &self,
+        manifest: &Manifest,
+        broken: &HashSet<ChunkId>,
+        report: &mut VerifyReport,
+    ) {
         let is_lost = |id: ChunkId| broken.contains(&id) || self.locate(id).is_err();
         let lost = manifest.chunks().filter(|chunk| is_lost(chunk.id)).count();
         if lost > 0 {
-            let reason = format!("{lost} of its chunks are damaged or missing; it cannot be restored");
+            let reason =
+                format!("{lost} of its chunks are damaged or missing; it cannot be restored");
             report.note(format!("snapshot {}", manifest.snapshot), reason);
         }
     }
@@ -125,7 +141,9 @@ impl Vault {
                 let mut rest = raw.as_slice();
                 while let Some(length) = rest.first_chunk::<4>() {
                     let length = usize::try_from(i32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-                    let Some((document, after)) = rest.split_at_checked(length.max(5)) else { break };
+                    let Some((document, after)) = rest.split_at_checked(length.max(5)) else {
+                        break;
+                    };
                     content.add(document);
                     rest = after;
                 }
@@ -133,7 +151,10 @@ impl Vault {
             if content != collection.content {
                 return Err(VaultError::Damaged {
                     path: self.root.join("snapshots").join(&manifest.snapshot),
-                    reason: format!("{} does not hold what the manifest says", collection.namespace()),
+                    reason: format!(
+                        "{} does not hold what the manifest says",
+                        collection.namespace()
+                    ),
                 });
             }
         }
@@ -154,16 +175,29 @@ mod tests {
     use crate::{ChunkRef, Chunker, CollectionManifest, PruneReport, SnapshotMode, VaultKey};
 
     fn document(n: u32) -> Vec<u8> {
-        bson::doc! { "_id": i64::from(n), "text": n.to_string().repeat(20) }.to_vec().unwrap()
+        bson::doc! { "_id": i64::from(n), "text": n.to_string().repeat(20) }
+            .to_vec()
+            .unwrap()
     }
 
-    fn snapshot(vault: &std::sync::Arc<Vault>, id: &str, numbers: std::ops::Range<u32>) -> Manifest {
+    fn snapshot(
+        vault: &std::sync::Arc<Vault>,
+        id: &str,
+        numbers: std::ops::Range<u32>,
+    ) -> Manifest {
         let writer = vault.writer();
-        let (mut chunker, mut content, mut chunks) = (Chunker::new(), DocumentSet::default(), Vec::new());
+        let (mut chunker, mut content, mut chunks) =
+            (Chunker::new(), DocumentSet::default(), Vec::new());
         let mut put = |chunk: &crate::RawChunk| {
             let id = writer.put_chunk(chunk).unwrap();
             let bytes = u32::try_from(chunk.bytes.len()).unwrap();
-            chunks.push(ChunkRef { id, documents: chunk.documents, bytes, first_id: Bson::Null, last_id: Bson::Null });
+            chunks.push(ChunkRef {
+                id,
+                documents: chunk.documents,
+                bytes,
+                first_id: Bson::Null,
+                last_id: Bson::Null,
+            });
         };
         for n in numbers {
             let document = document(n);
@@ -224,7 +258,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let manifest = snapshot(&Vault::open(folder.path(), key()).unwrap(), "one", 0..300);
         let mut files = vec![folder.path().join("snapshots/one")];
-        files.extend(std::fs::read_dir(folder.path().join("packs")).unwrap().map(|f| f.unwrap().path()));
+        files.extend(
+            std::fs::read_dir(folder.path().join("packs"))
+                .unwrap()
+                .map(|f| f.unwrap().path()),
+        );
         for file in files {
             let whole = std::fs::read(&file).unwrap();
             for position in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
@@ -233,13 +271,22 @@ mod tests {
                 std::fs::write(&file, damaged).unwrap();
                 let vault = Vault::open(folder.path(), key()).unwrap();
                 let report = vault.verify().unwrap();
-                assert!(!report.damages.is_empty(), "{} byte {position}", file.display());
-                let restorable = vault.load_manifest("one").and_then(|m| vault.check_snapshot(&m, |_| true));
+                assert!(
+                    !report.damages.is_empty(),
+                    "{} byte {position}",
+                    file.display()
+                );
+                let restorable = vault
+                    .load_manifest("one")
+                    .and_then(|m| vault.check_snapshot(&m, |_| true));
                 assert!(restorable.is_err(), "{} byte {position}", file.display());
             }
             std::fs::write(&file, whole).unwrap();
         }
-        Vault::open(folder.path(), key()).unwrap().check_snapshot(&manifest, |_| true).unwrap();
+        Vault::open(folder.path(), key())
+            .unwrap()
+            .check_snapshot(&manifest, |_| true)
+            .unwrap();
     }
 
     #[test]
@@ -249,11 +296,17 @@ mod tests {
         snapshot(&vault, "one", 0..1_000);
         let kept = snapshot(&vault, "two", 5_000..6_000);
         vault.remove_manifest("one").unwrap();
-        assert_eq!(vault.prune(Duration::from_hours(1)).unwrap(), PruneReport::Removed(0));
+        assert_eq!(
+            vault.prune(Duration::from_hours(1)).unwrap(),
+            PruneReport::Removed(0)
+        );
         let writer = vault.writer();
         assert_eq!(vault.prune(Duration::ZERO).unwrap(), PruneReport::Busy);
         drop(writer);
-        assert_eq!(vault.prune(Duration::ZERO).unwrap(), PruneReport::Removed(1));
+        assert_eq!(
+            vault.prune(Duration::ZERO).unwrap(),
+            PruneReport::Removed(1)
+        );
         vault.check_snapshot(&kept, |_| true).unwrap();
         assert_eq!(vault.verify().unwrap().damages, []);
     }

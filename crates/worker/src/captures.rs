@@ -23,7 +23,10 @@ pub struct Captures {
 
 impl Captures {
     pub(crate) fn new(config: WorkerConfig) -> Self {
-        Self { config, slots: Mutex::default() }
+        Self {
+            config,
+            slots: Mutex::default(),
+        }
     }
 
     /// How to reach an instance.
@@ -33,12 +36,23 @@ impl Captures {
             doing: "looking for its database".to_owned(),
             source: std::io::Error::other(reason.to_owned()),
         };
-        let found = self.config.catalog.load_instance(instance).map_err(|error| not_running(&error.to_string()))?;
-        self.config.deployments.endpoint(&found).ok_or_else(|| not_running("it does not run"))
+        let found = self
+            .config
+            .catalog
+            .load_instance(instance)
+            .map_err(|error| not_running(&error.to_string()))?;
+        self.config
+            .deployments
+            .endpoint(&found)
+            .ok_or_else(|| not_running("it does not run"))
     }
 
     /// Reads what is new in one oplog; with `flush`, stores it whatever it is.
-    pub(crate) fn run_now(&self, instance: InstanceId, flush: bool) -> Result<OplogTime, MoverError> {
+    pub(crate) fn run_now(
+        &self,
+        instance: InstanceId,
+        flush: bool,
+    ) -> Result<OplogTime, MoverError> {
         let endpoint = self.endpoint(instance)?;
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,9 +89,13 @@ fn record(
     outcome: CaptureOutcome,
 ) -> Result<(), tidemark_catalog::CatalogError> {
     match outcome {
-        CaptureOutcome::CaughtUp { stored } => {
-            catalog.extend_oplog_range(instance, OplogRange { first: stored.first, last: stored.last })
-        }
+        CaptureOutcome::CaughtUp { stored } => catalog.extend_oplog_range(
+            instance,
+            OplogRange {
+                first: stored.first,
+                last: stored.last,
+            },
+        ),
         CaptureOutcome::Gap { begins_at } => {
             tracing::info!(%instance, %begins_at, "the capture of an oplog begins");
             catalog.begin_oplog_range(instance, begins_at)
@@ -95,7 +113,10 @@ pub(crate) fn run_round(shared: &Shared) {
         }
     };
     for instance in instances {
-        let runs = matches!(instance.state, InstanceState::Idle | InstanceState::Updating);
+        let runs = matches!(
+            instance.state,
+            InstanceState::Idle | InstanceState::Updating
+        );
         let is_up = shared.config.deployments.endpoint(&instance).is_some();
         if shared.stop.is_requested() || !runs || !is_up || !shared.captures.is_due(instance.id) {
             continue;

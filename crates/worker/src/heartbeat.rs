@@ -27,9 +27,10 @@ pub(crate) fn keep_lease<T>(
     work: impl FnOnce(&Stop) -> T,
 ) -> (T, Interruption) {
     let stop = Stop::new();
+    let for_work = stop.clone();
     let (done, is_done) = channel::<()>();
     std::thread::scope(|scope| {
-        let beat = scope.spawn(|| {
+        let beat = scope.spawn(move || {
             let mut interruption = Interruption::None;
             while is_done.recv_timeout(RENEWAL) == Err(RecvTimeoutError::Timeout) {
                 match renew() {
@@ -46,7 +47,7 @@ pub(crate) fn keep_lease<T>(
             }
             interruption
         });
-        let outcome = work(&stop);
+        let outcome = work(&for_work);
         drop(done);
         (outcome, beat.join().unwrap_or(Interruption::LeaseLost))
     })

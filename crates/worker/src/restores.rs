@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use tidemark_catalog::{CatalogError, Claim, Download, RestoreJob};
 use tidemark_model::{
-    Delivery, InstanceId, InstanceState, OplogTime, PointInTime, RestoreEvent, RestoreJobId, RestoreState,
-    RestoreStep, Secret,
+    Delivery, InstanceId, InstanceState, OplogTime, PointInTime, RestoreEvent, RestoreJobId,
+    RestoreState, RestoreStep, Secret,
 };
 use tidemark_mover::{
-    Endpoint, MoverError, Progress, Replay, Restore, RestoreSource, Stop, discard_stage, swap_stage,
-    write_archive,
+    Endpoint, MoverError, Progress, Replay, Restore, RestoreSource, Stop, discard_stage,
+    swap_stage, write_archive,
 };
 
 use crate::heartbeat::{Interruption, keep_lease};
@@ -65,7 +65,11 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
     let target = job.delivery.target();
     if let Some(target) = target {
         // After a restart it is UPDATING already.
-        let _ = catalog.change_instance_state(target, (InstanceState::Idle, InstanceState::Updating), clock.now());
+        let _ = catalog.change_instance_state(
+            target,
+            (InstanceState::Idle, InstanceState::Updating),
+            clock.now(),
+        );
     }
     let renew = || catalog.renew_restore_job(claim, &shared.holder, clock.now());
     let running = Running { shared, claim, job };
@@ -75,7 +79,11 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
     }
     let event = match outcome {
         Ok(download) => {
-            catalog.record_restore_event(claim, RestoreEvent::Delivered(clock.now()), download.as_ref())?;
+            catalog.record_restore_event(
+                claim,
+                RestoreEvent::Delivered(clock.now()),
+                download.as_ref(),
+            )?;
             tracing::info!(job = %claim.id, delivery = job.delivery.as_str(), "a restore job is complete");
             return settle(shared, target);
         }
@@ -87,7 +95,10 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
         }
         Err(StepError::Mover(error)) => {
             tracing::error!(%error, job = %claim.id, "a restore job failed");
-            RestoreEvent::GivenUp { at: clock.now(), reason: error.to_string() }
+            RestoreEvent::GivenUp {
+                at: clock.now(),
+                reason: error.to_string(),
+            }
         }
     };
     if let Some(Ok(endpoint)) = target.map(|target| shared.captures.endpoint(target))
@@ -104,7 +115,8 @@ fn settle(shared: &Shared, target: Option<InstanceId>) -> Result<(), CatalogErro
     let Some(target) = target else { return Ok(()) };
     let now = shared.config.clock.now();
     let catalog = &shared.config.catalog;
-    match catalog.change_instance_state(target, (InstanceState::Updating, InstanceState::Idle), now) {
+    match catalog.change_instance_state(target, (InstanceState::Updating, InstanceState::Idle), now)
+    {
         // It is being deleted meanwhile.
         Err(CatalogError::InUse(_)) => Ok(()),
         outcome => outcome,
@@ -131,13 +143,20 @@ impl Running<'_> {
     fn begin(&self, step: RestoreStep) -> Result<(), StepError> {
         tracing::debug!(job = %self.claim.id, step = step.as_str(), "a restore step begins");
         let event = RestoreEvent::StepStarted(step);
-        self.shared.config.catalog.record_restore_event(self.claim, event, None)?;
-        crash_at(step);
+        self.shared
+            .config
+            .catalog
+            .record_restore_event(self.claim, event, None)?;
+        crash_at(step.as_str());
         Ok(())
     }
 
     fn source(&self, moment: Option<PointInTime>) -> Result<RestoreSource, StepError> {
-        let manifest = self.shared.config.vault.load_manifest(&self.job.delivery.snapshot().to_string());
+        let manifest = self
+            .shared
+            .config
+            .vault
+            .load_manifest(&self.job.delivery.snapshot().to_string());
         let manifest = manifest.map_err(MoverError::from)?;
         let replay = moment.map(|moment| Replay {
             instance: self.job.instance.to_string(),
@@ -146,10 +165,19 @@ impl Running<'_> {
         Ok(RestoreSource { manifest, replay })
     }
 
-    fn restore(&self, target: InstanceId, moment: Option<PointInTime>, stop: &Stop) -> Result<(), StepError> {
+    fn restore(
+        &self,
+        target: InstanceId,
+        moment: Option<PointInTime>,
+        stop: &Stop,
+    ) -> Result<(), StepError> {
         let endpoint = self.shared.captures.endpoint(target)?;
         let job = self.claim.id.to_string();
-        if self.job.state == (RestoreState::Running { step: RestoreStep::Swap }) {
+        if self.job.state
+            == (RestoreState::Running {
+                step: RestoreStep::Swap,
+            })
+        {
             return Ok(swap_stage(&endpoint, &job)?);
         }
         if let Some(moment) = moment {
@@ -157,8 +185,13 @@ impl Running<'_> {
         }
         let progress = Progress::default();
         let source = self.source(moment)?;
-        let mut restore =
-            Restore::new(&self.shared.config.vault, endpoint.clone(), (&job, source), stop, &progress);
+        let mut restore = Restore::new(
+            &self.shared.config.vault,
+            endpoint.clone(),
+            (&job, source),
+            stop,
+            &progress,
+        );
         self.begin(RestoreStep::Verify)?;
         restore.verify()?;
         self.begin(RestoreStep::Stage)?;
@@ -176,7 +209,7 @@ impl Running<'_> {
 
     fn swap(&self, endpoint: &Endpoint, job: &str) -> Result<(), StepError> {
         swap_stage(endpoint, job)?;
-        crash_after_swap();
+        crash_at("after-swap");
         Ok(())
     }
 
@@ -205,21 +238,37 @@ impl Running<'_> {
         let config = &self.shared.config;
         let source = self.source(None)?;
         self.begin(RestoreStep::Verify)?;
-        config.vault.check_snapshot(&source.manifest, |_| !stop.is_requested()).map_err(MoverError::from)?;
+        config
+            .vault
+            .check_snapshot(&source.manifest, |_| !stop.is_requested())
+            .map_err(MoverError::from)?;
         self.begin(RestoreStep::Pack)?;
-        let name = format!("{}-{}.archive.gz", self.claim.id, self.job.delivery.snapshot());
+        let name = format!(
+            "{}-{}.archive.gz",
+            self.claim.id,
+            self.job.delivery.snapshot()
+        );
         let path = config.downloads.join(&name);
         let temporary = path.with_extension("tmp");
-        let failed = |source| MoverError::File { path: path.display().to_string(), source };
+        let failed = |source| MoverError::File {
+            path: path.display().to_string(),
+            source,
+        };
         let mut out = BufWriter::new(File::create(&temporary).map_err(failed)?);
         write_archive(&config.vault, &source.manifest, &mut out, stop)?;
-        let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
+        let file = out
+            .into_inner()
+            .map_err(|error| failed(error.into_error()))?;
         file.sync_all().map_err(failed)?;
         std::fs::rename(&temporary, &path).map_err(failed)?;
         Ok(Download {
             token: Secret::random::<12>().expose().to_owned(),
             file: name,
-            expires_at: config.clock.now().saturating_add(config.download_lifetime).unwrap_or(config.clock.now()),
+            expires_at: config
+                .clock
+                .now()
+                .saturating_add(config.download_lifetime)
+                .unwrap_or(config.clock.now()),
         })
     }
 }
@@ -227,15 +276,10 @@ impl Running<'_> {
 /// Ends the process as SIGKILL would, where a test asks for it by `TIDEMARK_CRASH_AT=<step>`.
 ///
 /// A test of recovery must be sure that the step was reached; a kill from outside cannot be.
-fn crash_at(step: RestoreStep) {
-    if std::env::var("TIDEMARK_CRASH_AT").is_ok_and(|wanted| wanted == step.as_str()) {
-        std::process::abort();
-    }
-}
-
-/// As `crash_at`, between the swap and the record of it.
-fn crash_after_swap() {
-    if std::env::var("TIDEMARK_CRASH_AT").is_ok_and(|wanted| wanted == "after-swap") {
+/// Builds for release do not have this.
+fn crash_at(point: &str) {
+    let is_wanted = || std::env::var("TIDEMARK_CRASH_AT").is_ok_and(|wanted| wanted == point);
+    if cfg!(debug_assertions) && is_wanted() {
         std::process::abort();
     }
 }

@@ -13,8 +13,11 @@ const PRUNE_GRACE: Duration = Duration::from_hours(24);
 
 /// Enqueues what is due and removes what is over.
 pub(crate) fn run_round(shared: &Shared) {
-    let outcomes =
-        [schedule(shared), remove_expired_snapshots(shared), remove_old_downloads(shared)];
+    let outcomes = [
+        schedule(shared),
+        remove_expired_snapshots(shared),
+        remove_old_downloads(shared),
+    ];
     for error in outcomes.into_iter().filter_map(Result::err) {
         tracing::error!(%error, "the scheduler could not finish its round");
     }
@@ -42,11 +45,15 @@ fn schedule(shared: &Shared) -> Result<(), CatalogError> {
 /// Whether the last snapshot is too old, or older than a restore that replaced everything.
 fn is_snapshot_due(shared: &Shared, instance: &Instance) -> Result<bool, CatalogError> {
     let catalog = &shared.config.catalog;
-    let Some((newest, is_open)) = catalog.newest_snapshot(instance.id)? else { return Ok(true) };
+    let Some((newest, is_open)) = catalog.newest_snapshot(instance.id)? else {
+        return Ok(true);
+    };
     if is_open {
         return Ok(false);
     }
-    let due = newest.saturating_add(shared.config.policy.snapshot_interval).unwrap_or(newest);
+    let due = newest
+        .saturating_add(shared.config.policy.snapshot_interval)
+        .unwrap_or(newest);
     let restored = catalog.newest_restore_of(instance.id)?;
     Ok(shared.config.clock.now() >= due || restored.is_some_and(|restored| restored > newest))
 }
@@ -73,7 +80,9 @@ fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
         if stored.contains(&id) {
             match vault.remove_manifest(&id) {
                 Ok(()) => has_removed = true,
-                Err(error) => tracing::error!(%error, snapshot = id, "a manifest could not be removed"),
+                Err(error) => {
+                    tracing::error!(%error, snapshot = id, "a manifest could not be removed")
+                }
             }
         }
     }
@@ -89,10 +98,16 @@ fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
 
 /// Removes the files of links that have ended, and what unfinished jobs left.
 fn remove_old_downloads(shared: &Shared) -> Result<(), CatalogError> {
-    let Ok(entries) = std::fs::read_dir(&shared.config.downloads) else { return Ok(()) };
+    let Ok(entries) = std::fs::read_dir(&shared.config.downloads) else {
+        return Ok(());
+    };
     for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let Some(job) = name.split('-').next().and_then(|id| id.parse().ok()) else { continue };
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let Some(job) = name.split('-').next().and_then(|id| id.parse().ok()) else {
+            continue;
+        };
         let is_over = match shared.config.catalog.load_restore_job(job) {
             Ok(job) => match &job.download {
                 Some(download) => download.expires_at <= shared.config.clock.now(),

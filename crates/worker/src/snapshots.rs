@@ -30,11 +30,20 @@ pub(crate) fn run_round(shared: &Shared) {
     }
 }
 
-fn run(shared: &Shared, claim: &Claim<SnapshotId>, snapshot: &Snapshot) -> Result<(), CatalogError> {
+fn run(
+    shared: &Shared,
+    claim: &Claim<SnapshotId>,
+    snapshot: &Snapshot,
+) -> Result<(), CatalogError> {
     let catalog = &shared.config.catalog;
     let clock = &shared.config.clock;
-    let renew = || catalog.renew_snapshot(claim, &shared.holder, clock.now()).map(|()| false);
-    let (outcome, interruption) = keep_lease(&shared.stop, renew, |stop| take(shared, snapshot, stop));
+    let renew = || {
+        catalog
+            .renew_snapshot(claim, &shared.holder, clock.now())
+            .map(|()| false)
+    };
+    let (outcome, interruption) =
+        keep_lease(&shared.stop, renew, |stop| take(shared, snapshot, stop));
     if interruption == Interruption::LeaseLost || shared.stop.is_requested() {
         return Ok(());
     }
@@ -56,13 +65,20 @@ fn run(shared: &Shared, claim: &Claim<SnapshotId>, snapshot: &Snapshot) -> Resul
         }
         Err(error) => {
             tracing::error!(%error, snapshot = %claim.id, "a snapshot failed");
-            let state = SnapshotState::Failed { finished_at, reason: error.to_string() };
+            let state = SnapshotState::Failed {
+                finished_at,
+                reason: error.to_string(),
+            };
             catalog.record_snapshot(claim, &state, None)
         }
     }
 }
 
-fn take(shared: &Shared, snapshot: &Snapshot, stop: &tidemark_mover::Stop) -> Result<Manifest, MoverError> {
+fn take(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    stop: &tidemark_mover::Stop,
+) -> Result<Manifest, MoverError> {
     let config = &shared.config;
     let endpoint = shared.captures.endpoint(snapshot.instance)?;
     let request = SnapshotRequest {

@@ -61,9 +61,17 @@ impl Worker {
     /// Starts the threads. Claims of an earlier process on the same data folder are taken back.
     pub fn start(config: WorkerConfig) -> Result<Self, CatalogError> {
         config.catalog.release_claims()?;
-        let holder = LeaseHolder { worker: Secret::random::<8>().expose().to_owned(), duration: LEASE };
+        let holder = LeaseHolder {
+            worker: Secret::random::<8>().expose().to_owned(),
+            duration: LEASE,
+        };
         let captures = Captures::new(config.clone());
-        let shared = Arc::new(Shared { config, holder, captures, stop: Stop::new() });
+        let shared = Arc::new(Shared {
+            config,
+            holder,
+            captures,
+            stop: Stop::new(),
+        });
         let rounds: [(&str, fn(&Shared)); 4] = [
             ("snapshots", crate::snapshots::run_round),
             ("restores", crate::restores::run_round),

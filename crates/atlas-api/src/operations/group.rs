@@ -1,0 +1,54 @@
+//! How a project is shown.
+
+use serde_json::{Value, json};
+use tidemark_catalog::Project;
+use tidemark_model::format_instant;
+
+use super::tags;
+use crate::call::Call;
+use crate::error::Result;
+use crate::links::{link, part_link};
+
+/// The parts of a project that the real service links to.
+const PARTS: &[&str] = &[
+    "containers",
+    "clusters",
+    "databaseUsers",
+    "peers",
+    "processes",
+    "whitelist",
+];
+
+fn href(call: &Call<'_>, project: &Project) -> String {
+    call.href(&format!("/groups/{}", project.id))
+}
+
+/// A project in a list: with a link to itself only.
+pub(super) fn describe_item(call: &Call<'_>, project: &Project) -> Result<Value> {
+    Ok(json!({
+        "clusterCount": call.api.catalog.count_instances(project.id)?,
+        "created": format_instant(project.created_at),
+        "id": project.id.to_string(),
+        "links": [link(href(call, project), "self")],
+        "name": project.name,
+        "orgId": project.org.to_string(),
+        "tags": tags::describe(&project.tags),
+        "withDefaultAlertsSettings": true,
+    }))
+}
+
+/// A project by itself: with links to its parts.
+pub(super) fn describe(call: &Call<'_>, project: &Project) -> Result<Value> {
+    let mut body = describe_item(call, project)?;
+    let base = href(call, project);
+    let mut links = vec![link(base.clone(), "self")];
+    links.extend(
+        PARTS
+            .iter()
+            .map(|part| part_link(format!("{base}/{part}"), part)),
+    );
+    if let Some(fields) = body.as_object_mut() {
+        fields.insert("links".to_owned(), links.into());
+    }
+    Ok(body)
+}

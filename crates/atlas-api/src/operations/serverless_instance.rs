@@ -1,0 +1,74 @@
+//! How an instance is shown in the serverless API.
+//!
+//! As recorded since February 2025, when the real service began to put flex clusters behind it.
+
+use serde_json::{Value, json};
+use tidemark_catalog::Instance;
+use tidemark_model::{InstanceState, format_instant};
+
+use super::tags;
+use crate::call::Call;
+use crate::error::Result;
+use crate::links::{link, part_link};
+
+/// The version that embedded instances claim.
+pub(super) const MONGODB_VERSION: &str = "7.0.12";
+
+pub(super) fn describe(call: &Call<'_>, instance: &Instance) -> Result<Value> {
+    let base = call.href(&format!(
+        "/groups/{}/serverless/{}",
+        instance.project, instance.name
+    ));
+    let settings = &instance.settings;
+    let newest = call
+        .api
+        .catalog
+        .newest_snapshot(instance.id)?
+        .map(|(taken_at, _)| taken_at);
+    let next = newest
+        .and_then(|taken_at| {
+            taken_at
+                .saturating_add(call.api.config.policy.snapshot_interval)
+                .ok()
+        })
+        .unwrap_or(instance.created_at);
+    Ok(json!({
+        "connectionStrings": connection_strings(call, instance),
+        "createDate": format_instant(instance.created_at),
+        "groupId": instance.project.to_string(),
+        "id": instance.id.to_string(),
+        "links": [
+            link(base.clone(), "self"),
+            part_link(format!("{base}/backup/restoreJobs"), "restoreJobs"),
+            part_link(format!("{base}/backup/snapshots"), "snapshots"),
+        ],
+        "mongoDBVersion": MONGODB_VERSION,
+        "name": instance.name.as_str(),
+        "providerSettings": {
+            "backingProviderName": settings.backing_provider,
+            "effectiveDiskSizeGBLimit": 5,
+            "effectiveInstanceSizeName": "FLEX",
+            "effectiveProviderName": "TENANT",
+            "nextBackupDate": format_instant(next),
+            "providerName": "SERVERLESS",
+            "regionName": settings.region,
+            "tenantBackupEnabled": true,
+        },
+        "serverlessBackupOptions": { "serverlessContinuousBackupEnabled": settings.continuous_backup },
+        "stateName": instance.state.as_str(),
+        "tags": tags::describe(&settings.tags),
+        "terminationProtectionEnabled": settings.termination_protection,
+    }))
+}
+
+/// Empty until the instance is up, as the real service does it.
+fn connection_strings(call: &Call<'_>, instance: &Instance) -> Value {
+    match instance.port {
+        Some(port) if instance.state != InstanceState::Creating => {
+            let host = &call.api.config.advertised_host;
+            // A direct connection works whatever name the client knows the server by.
+            json!({ "standardSrv": format!("mongodb://{host}:{port}/?authSource=admin&directConnection=true") })
+        }
+        _ => json!({}),
+    }
+}

@@ -1,0 +1,445 @@
+//! The configuration: a TOML file, then the environment, then flags.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+/// What environment variables of the configuration begin with.
+const ENVIRONMENT_PREFIX: &str = "TIDEMARK_";
+/// Variables with that beginning that are no keys.
+const OTHER_VARIABLES: &[&str] = &["TIDEMARK_CRASH_AT"];
+
+/// A key of the configuration.
+pub(crate) struct Key {
+    /// `section.key`, or `key` at the top.
+    path: &'static str,
+    pub(crate) flag: &'static str,
+    pub(crate) help: &'static str,
+}
+
+const fn key(path: &'static str, flag: &'static str, help: &'static str) -> Key {
+    Key { path, flag, help }
+}
+
+/// Every key, with its flag.
+pub(crate) const KEYS: &[Key] = &[
+    key("data_dir", "data-dir", "Where everything is kept"),
+    key(
+        "server.listen",
+        "listen",
+        "Where the API listens [127.0.0.1:8080]",
+    ),
+    key(
+        "server.public_url",
+        "server-public-url",
+        "The address in links, if clients use another",
+    ),
+    key(
+        "server.sunset",
+        "server-sunset",
+        "What switched-off operations do: ignore or enforce [ignore]",
+    ),
+    key(
+        "server.largest_body_bytes",
+        "server-largest-body-bytes",
+        "The largest request body [1048576]",
+    ),
+    key(
+        "server.deadline_seconds",
+        "server-deadline-seconds",
+        "How long a request may take [30]",
+    ),
+    key(
+        "server.shutdown_seconds",
+        "server-shutdown-seconds",
+        "How long running requests may finish at the end [20]",
+    ),
+    key(
+        "instances.host",
+        "instances-host",
+        "The address on which instances listen [127.0.0.1]",
+    ),
+    key(
+        "instances.advertised_host",
+        "instances-advertised-host",
+        "The host in connection strings [the address above]",
+    ),
+    key(
+        "instances.first_port",
+        "instances-first-port",
+        "The first port for instances [27100]",
+    ),
+    key(
+        "instances.last_port",
+        "instances-last-port",
+        "The last port for instances [27999]",
+    ),
+    key(
+        "backup.snapshot_interval_minutes",
+        "backup-snapshot-interval-minutes",
+        "Time between snapshots [360]",
+    ),
+    key(
+        "backup.snapshot_retention_hours",
+        "backup-snapshot-retention-hours",
+        "How long snapshots are kept [840]",
+    ),
+    key(
+        "backup.oplog_retention_hours",
+        "backup-oplog-retention-hours",
+        "How far back moments can be restored [72]",
+    ),
+    key(
+        "backup.download_lifetime_minutes",
+        "backup-download-lifetime-minutes",
+        "How long download links work [60]",
+    ),
+    key(
+        "vault.folder",
+        "vault-folder",
+        "Where snapshots are kept [vault in the data folder]",
+    ),
+    key(
+        "vault.key_file",
+        "vault-key-file",
+        "The vault's key [vault.key in the data folder]",
+    ),
+    key("log.filter", "log-filter", "What is logged [info]"),
+];
+
+/// Why there is no usable configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("the configuration file {path} cannot be read: {source}")]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("the configuration file {path} is not TOML: {reason}")]
+    Syntax { path: PathBuf, reason: String },
+    #[error("the configuration is wrong: {0}")]
+    Invalid(String),
+    #[error(
+        "the variable {0} names no key of the configuration; `tidemark serve --help` lists them"
+    )]
+    UnknownVariable(String),
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    #[serde(default)]
+    pub(crate) server: ServerSection,
+    #[serde(default)]
+    pub(crate) instances: InstancesSection,
+    #[serde(default)]
+    pub(crate) backup: BackupSection,
+    #[serde(default)]
+    pub(crate) vault: VaultSection,
+    #[serde(default)]
+    pub(crate) log: LogSection,
+}
+
+/// `sunset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SunsetSetting {
+    Ignore,
+    Enforce,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ServerSection {
+    pub(crate) listen: SocketAddr,
+    pub(crate) public_url: Option<String>,
+    pub(crate) sunset: SunsetSetting,
+    pub(crate) largest_body_bytes: usize,
+    pub(crate) deadline_seconds: u64,
+    pub(crate) shutdown_seconds: u64,
+}
+
+impl Default for ServerSection {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: None,
+            sunset: SunsetSetting::Ignore,
+            largest_body_bytes: 1024 * 1024,
+            deadline_seconds: 30,
+            shutdown_seconds: 20,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct InstancesSection {
+    pub(crate) host: IpAddr,
+    pub(crate) advertised_host: Option<String>,
+    pub(crate) first_port: u16,
+    pub(crate) last_port: u16,
+}
+
+impl Default for InstancesSection {
+    fn default() -> Self {
+        Self {
+            host: IpAddr::from([127, 0, 0, 1]),
+            advertised_host: None,
+            first_port: 27_100,
+            last_port: 27_999,
+        }
+    }
+}
+
+impl InstancesSection {
+    /// The host that clients are told.
+    pub(crate) fn advertised(&self) -> String {
+        self.advertised_host
+            .clone()
+            .unwrap_or_else(|| self.host.to_string())
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct BackupSection {
+    pub(crate) snapshot_interval_minutes: u32,
+    pub(crate) snapshot_retention_hours: u32,
+    pub(crate) oplog_retention_hours: u32,
+    pub(crate) download_lifetime_minutes: u32,
+}
+
+impl Default for BackupSection {
+    fn default() -> Self {
+        Self {
+            snapshot_interval_minutes: 360,
+            snapshot_retention_hours: 840,
+            oplog_retention_hours: 72,
+            download_lifetime_minutes: 60,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct VaultSection {
+    folder: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LogSection {
+    pub(crate) filter: String,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, then the environment, then the flags; later ones win.
+    pub(crate) fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        flag: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let mut table = match file {
+            Some(path) => read_file(path)?,
+            None => Table::new(),
+        };
+        for (name, value) in environment {
+            let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
+                continue;
+            };
+            if OTHER_VARIABLES.contains(&name.as_str()) {
+                continue;
+            }
+            let path = rest.to_ascii_lowercase().replace("__", ".");
+            if !KEYS.iter().any(|key| key.path == path) {
+                return Err(ConfigError::UnknownVariable(name));
+            }
+            set(&mut table, &path, &value);
+        }
+        for key in KEYS {
+            if let Some(value) = flag(key.flag) {
+                set(&mut table, key.path, &value);
+            }
+        }
+        let config = Self::deserialize(Value::Table(table))
+            .map_err(|error| ConfigError::Invalid(error.message().to_owned()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
+        if self.instances.first_port == 0 || self.instances.first_port > self.instances.last_port {
+            return invalid(
+                "instances.first_port must be at least 1 and at most instances.last_port",
+            );
+        }
+        if self.backup.snapshot_interval_minutes == 0 || self.backup.snapshot_retention_hours == 0 {
+            return invalid(
+                "backup.snapshot_interval_minutes and backup.snapshot_retention_hours must be at least 1",
+            );
+        }
+        Ok(())
+    }
+
+    /// Where snapshots are kept.
+    pub(crate) fn vault_folder(&self) -> PathBuf {
+        self.vault
+            .folder
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("vault"))
+    }
+
+    /// The vault's key.
+    pub(crate) fn vault_key_file(&self) -> PathBuf {
+        self.vault
+            .key_file
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("vault.key"))
+    }
+}
+
+fn read_file(path: &Path) -> Result<Table, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    text.parse()
+        .map_err(|error: toml::de::Error| ConfigError::Syntax {
+            path: path.to_owned(),
+            reason: error.message().to_owned(),
+        })
+}
+
+/// Sets a key; a text that is a number or a flag in TOML becomes one.
+fn set(table: &mut Table, path: &str, text: &str) {
+    let parsed = format!("value = {text}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut table| table.remove("value"));
+    let value = match parsed {
+        Some(value @ (Value::Integer(_) | Value::Boolean(_))) => value,
+        _ => Value::String(text.to_owned()),
+    };
+    match path.split_once('.') {
+        None => drop(table.insert(path.to_owned(), value)),
+        Some((section, key)) => {
+            let section = table
+                .entry(section)
+                .or_insert_with(|| Value::Table(Table::new()));
+            if let Some(section) = section.as_table_mut() {
+                section.insert(key.to_owned(), value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(
+        file: &str,
+        environment: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tidemark.toml");
+        std::fs::write(&path, file).unwrap();
+        let environment = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(Some(&path), environment, |name| {
+            flags
+                .iter()
+                .find(|(flag, _)| *flag == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn flags_win_over_the_environment_and_that_over_the_file() {
+        let file =
+            "data_dir = \"/a\"\n[server]\nlisten = \"127.0.0.1:1\"\n[instances]\nfirst_port = 5";
+        let config = load(
+            file,
+            &[
+                ("TIDEMARK_SERVER__LISTEN", "127.0.0.1:2"),
+                ("TIDEMARK_INSTANCES__FIRST_PORT", "6"),
+            ],
+            &[("listen", "127.0.0.1:3")],
+        )
+        .unwrap();
+        assert_eq!(
+            (config.server.listen.port(), config.instances.first_port),
+            (3, 6)
+        );
+        assert_eq!(config.data_dir, PathBuf::from("/a"));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_wherever_they_stand() {
+        assert!(load("data_dir = \"/a\"\nnonsense = 1", &[], &[]).is_err());
+        assert!(load("data_dir = \"/a\"\n[server]\nnonsense = 1", &[], &[]).is_err());
+        assert!(
+            load(
+                "data_dir = \"/a\"",
+                &[("TIDEMARK_SERVER__NONSENSE", "1")],
+                &[]
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn every_key_can_be_set_by_its_path() {
+        let samples = [
+            ("listen", "1.2.3.4:5"),
+            ("sunset", "enforce"),
+            ("host", "0.0.0.0"),
+        ];
+        for key in KEYS {
+            let name = key.path.rsplit('.').next().unwrap();
+            let sample = samples
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map_or("7", |(_, value)| *value);
+            let flags = [
+                ("data-dir", "/a"),
+                ("instances-first-port", "1"),
+                (key.flag, sample),
+            ];
+            let flags: Vec<_> = flags.into_iter().rev().collect();
+            let config = load("", &[], &flags);
+            let is_typed_text = [
+                "data_dir",
+                "public_url",
+                "advertised_host",
+                "folder",
+                "key_file",
+                "filter",
+            ]
+            .contains(&name);
+            assert!(
+                config.is_ok() || is_typed_text,
+                "{}: {:?}",
+                key.path,
+                config.err()
+            );
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Serving the files of download jobs: signed by a secret in the link, with ranges.
+
+use std::io::SeekFrom;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    IF_RANGE, RANGE,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use tidemark_catalog::Catalog;
+use tidemark_model::Clock;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio_util::io::ReaderStream;
+
+/// What the download route needs.
+pub(crate) struct Downloads {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) clock: Clock,
+    pub(crate) folder: PathBuf,
+}
+
+/// Answers `GET` and `HEAD /download/{token}/{file}`.
+pub(crate) async fn serve(
+    State(downloads): State<Arc<Downloads>>,
+    Path((token, file)): Path<(String, String)>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response<Body> {
+    match downloads.find(token, file.clone()).await {
+        Found::Ready => downloads.send(&file, &method, &headers).await,
+        Found::Over => refuse(
+            StatusCode::GONE,
+            "This link has expired; create another restore job with deliveryType download.",
+        ),
+        Found::Unknown => refuse(
+            StatusCode::NOT_FOUND,
+            "There is no download at this address.",
+        ),
+        Found::Failed => refuse(StatusCode::INTERNAL_SERVER_ERROR, "Unexpected error."),
+    }
+}
+
+enum Found {
+    Ready,
+    Over,
+    Unknown,
+    Failed,
+}
+
+impl Downloads {
+    async fn find(&self, token: String, file: String) -> Found {
+        let catalog = Arc::clone(&self.catalog);
+        let now = self.clock.now();
+        let found = tokio::task::spawn_blocking(move || {
+            catalog.find_download(&file).map(|job| (job, token))
+        })
+        .await;
+        match found {
+            Ok(Ok((job, token))) => match job.and_then(|job| job.download) {
+                Some(download) if !is_equal(&download.token, &token) => Found::Unknown,
+                Some(download) if download.expires_at <= now => Found::Over,
+                Some(_) => Found::Ready,
+                None => Found::Unknown,
+            },
+            _ => Found::Failed,
+        }
+    }
+
+    async fn send(&self, name: &str, method: &Method, headers: &HeaderMap) -> Response<Body> {
+        let unavailable = || {
+            refuse(
+                StatusCode::GONE,
+                "The file of this download is gone; create another restore job.",
+            )
+        };
+        let Ok(mut file) = tokio::fs::File::open(self.folder.join(name)).await else {
+            return unavailable();
+        };
+        let Ok(size) = file.metadata().await.map(|metadata| metadata.len()) else {
+            return unavailable();
+        };
+        // The name holds the job and the snapshot, and a file never changes.
+        let etag = format!("\"{}\"", name.trim_end_matches(".archive.gz"));
+        let text = |name| {
+            headers
+                .get(name)
+                .and_then(|value: &HeaderValue| value.to_str().ok())
+        };
+        let is_same = text(IF_RANGE).is_none_or(|wanted| wanted == etag);
+        let range = match text(RANGE)
+            .filter(|_| is_same)
+            .map(|range| parse_range(range, size))
+        {
+            Some(Some(range)) => Some(range),
+            Some(None) => {
+                let mut response = refuse(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    "The range is outside of the file.",
+                );
+                insert(&mut response, CONTENT_RANGE, &format!("bytes */{size}"));
+                return response;
+            }
+            None => None,
+        };
+        let (first, last) = range.unwrap_or((0, size.saturating_sub(1)));
+        let length = if size == 0 { 0 } else { last - first + 1 };
+        if file.seek(SeekFrom::Start(first)).await.is_err() {
+            return unavailable();
+        }
+        let body = if *method == Method::HEAD {
+            Body::empty()
+        } else {
+            Body::from_stream(ReaderStream::with_capacity(file.take(length), 256 * 1024))
+        };
+        let mut response = Response::new(body);
+        if range.is_some() {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            insert(
+                &mut response,
+                CONTENT_RANGE,
+                &format!("bytes {first}-{last}/{size}"),
+            );
+        }
+        insert(&mut response, CONTENT_TYPE, "application/gzip");
+        insert(&mut response, CONTENT_LENGTH, &length.to_string());
+        insert(&mut response, ACCEPT_RANGES, "bytes");
+        insert(&mut response, ETAG, &etag);
+        insert(
+            &mut response,
+            CONTENT_DISPOSITION,
+            &format!("attachment; filename=\"{name}\""),
+        );
+        response
+    }
+}
+
+fn insert(response: &mut Response<Body>, name: axum::http::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn refuse(status: StatusCode, detail: &str) -> Response<Body> {
+    let body = serde_json::json!({ "detail": detail, "error": status.as_u16() });
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    insert(&mut response, CONTENT_TYPE, "application/json");
+    response
+}
+
+fn is_equal(left: &str, right: &str) -> bool {
+    left.len() == right.len()
+        && left
+            .bytes()
+            .zip(right.bytes())
+            .fold(0, |difference, (a, b)| difference | (a ^ b))
+            == 0
+}
+
+/// The first and last byte of a single range; several ranges count as none that can be served.
+fn parse_range(range: &str, size: u64) -> Option<(u64, u64)> {
+    let (first, last) = range.trim().strip_prefix("bytes=")?.split_once('-')?;
+    let (first, last) = match (first.trim(), last.trim()) {
+        ("", suffix) => (
+            size.saturating_sub(suffix.parse().ok().filter(|length| *length > 0)?),
+            size.checked_sub(1)?,
+        ),
+        (first, "") => (first.parse().ok()?, size.checked_sub(1)?),
+        (first, last) => (
+            first.parse().ok()?,
+            last.parse::<u64>().ok()?.min(size.checked_sub(1)?),
+        ),
+    };
+    (first <= last && first < size).then_some((first, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_as_rfc_9110_says() {
+        assert_eq!(parse_range("bytes=0-9", 100), Some((0, 9)));
+        assert_eq!(parse_range("bytes=90-", 100), Some((90, 99)));
+        assert_eq!(parse_range("bytes=-10", 100), Some((90, 99)));
+        assert_eq!(parse_range("bytes=50-500", 100), Some((50, 99)));
+        for bad in [
+            "bytes=100-",
+            "bytes=9-3",
+            "bytes=-0",
+            "items=0-1",
+            "bytes=a-b",
+            "bytes=0-1,4-5",
+        ] {
+            assert_eq!(parse_range(bad, 100), None, "{bad}");
+        }
+        assert_eq!(parse_range("bytes=0-", 0), None);
+    }
+}

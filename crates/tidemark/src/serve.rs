@@ -1,0 +1,178 @@
+//! `tidemark serve`: everything wired together, started and stopped in order.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{any, get};
+use jiff::SignedDuration;
+use tidemark_atlas_api::{Api, ApiConfig, Sunset};
+use tidemark_catalog::Catalog;
+use tidemark_model::{BackupPolicy, Clock};
+use tidemark_vault::{Vault, VaultKey};
+use tidemark_worker::{Worker, WorkerConfig};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, SunsetSetting};
+use crate::downloads::{self, Downloads};
+use crate::hosting::Hosting;
+use crate::{bootstrap, folder, users};
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Runs the server until it is told to stop.
+pub(crate) fn run(config: &Config) -> Result<(), Failure> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_new(&config.log.filter)?)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let _lock = folder::lock(&config.data_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let listener = runtime
+        .block_on(TcpListener::bind(config.server.listen))
+        .map_err(|error| {
+            format!(
+                "the API cannot listen on {}: {error}; free the port or change --listen",
+                config.server.listen
+            )
+        })?;
+    let address = listener.local_addr()?;
+    let base_url = config
+        .server
+        .public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://{address}"));
+
+    let clock = Clock::system();
+    let catalog = Arc::new(Catalog::open(&config.data_dir.join("catalog.sqlite"))?);
+    let vault = Vault::open(
+        &config.vault_folder(),
+        VaultKey::load_or_create(&config.vault_key_file())?,
+    )?;
+    bootstrap::run(&catalog, &clock, &config.data_dir, &base_url)?;
+    let downloads = config.data_dir.join("downloads");
+    std::fs::create_dir_all(&downloads)?;
+
+    let hosting = Hosting::new(
+        Arc::clone(&catalog),
+        clock.clone(),
+        config.instances.clone(),
+        config.data_dir.join("instances"),
+    );
+    hosting.run_round();
+    let rounds = hosting.start();
+    let mut worker = Worker::start(WorkerConfig {
+        catalog: Arc::clone(&catalog),
+        vault,
+        clock: clock.clone(),
+        deployments: Arc::clone(&hosting) as Arc<dyn tidemark_worker::Deployments>,
+        policy: policy(config),
+        downloads: downloads.clone(),
+        download_lifetime: SignedDuration::from_mins(i64::from(
+            config.backup.download_lifetime_minutes,
+        )),
+    })?;
+    let api = Arc::new(Api::new(
+        Arc::clone(&catalog),
+        clock.clone(),
+        api_config(config),
+    )?);
+    let router = router(
+        api,
+        Downloads {
+            catalog,
+            clock,
+            folder: downloads,
+        },
+        Arc::clone(&hosting),
+    );
+    tracing::info!(%base_url, "the API listens");
+    let served = runtime.block_on(serve(
+        listener,
+        router,
+        Duration::from_secs(config.server.shutdown_seconds),
+    ));
+
+    tracing::info!("the server stops");
+    worker.stop();
+    hosting.request_stop();
+    let _ = rounds.join();
+    hosting.stop_all();
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(served?)
+}
+
+fn policy(config: &Config) -> BackupPolicy {
+    let backup = &config.backup;
+    BackupPolicy {
+        snapshot_interval: SignedDuration::from_mins(i64::from(backup.snapshot_interval_minutes)),
+        snapshot_retention: SignedDuration::from_hours(i64::from(backup.snapshot_retention_hours)),
+        oplog_retention: SignedDuration::from_hours(i64::from(backup.oplog_retention_hours)),
+    }
+}
+
+fn api_config(config: &Config) -> ApiConfig {
+    ApiConfig {
+        public_url: config.server.public_url.clone(),
+        sunset: match config.server.sunset {
+            SunsetSetting::Ignore => Sunset::Ignore,
+            SunsetSetting::Enforce => Sunset::Enforce,
+        },
+        policy: policy(config),
+        advertised_host: config.instances.advertised(),
+        largest_body_bytes: config.server.largest_body_bytes,
+        deadline: Duration::from_secs(config.server.deadline_seconds),
+        hash_password: users::hash_password,
+    }
+}
+
+fn router(api: Arc<Api>, downloads: Downloads, hosting: Arc<Hosting>) -> Router {
+    let for_api = move |request| tidemark_atlas_api::serve(Arc::clone(&api), request);
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready).with_state(hosting))
+        .route(
+            "/download/{token}/{file}",
+            get(downloads::serve).with_state(Arc::new(downloads)),
+        )
+        .fallback(any(for_api))
+}
+
+async fn ready(State(hosting): State<Arc<Hosting>>) -> (StatusCode, &'static str) {
+    if hosting.is_ready() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+    }
+}
+
+/// Serves until SIGTERM or SIGINT; then what is running has `patience` to finish.
+async fn serve(listener: TcpListener, router: Router, patience: Duration) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (told, is_told) = tokio::sync::oneshot::channel::<()>();
+    let until_told = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = told.send(());
+    };
+    let serving = axum::serve(listener, router).with_graceful_shutdown(until_told);
+    let out_of_patience = async move {
+        let _ = is_told.await;
+        tokio::time::sleep(patience).await;
+    };
+    tokio::select! {
+        served = serving => served,
+        () = out_of_patience => Ok(()),
+    }
+}

@@ -1,0 +1,128 @@
+//! The users of an instance: database users of its project, and the server itself.
+
+use std::sync::Arc;
+
+use tidemark_catalog::{Catalog, Instance, PasswordRecord};
+use tidemark_docdb::{Grant, User, UserDirectory};
+use tidemark_model::{Secret, random_bytes};
+use tidemark_wire::{SCRAM_ITERATIONS, ScramCredential};
+
+/// The database in which users of the API authenticate.
+const DATABASE: &str = "admin";
+
+/// The user as whom the server logs in to its own instances; new with every start.
+pub(crate) struct InternalUser {
+    pub(crate) name: String,
+    pub(crate) password: Secret,
+    credential: ScramCredential,
+}
+
+impl InternalUser {
+    pub(crate) fn new() -> Self {
+        let password = Secret::random::<32>();
+        let credential =
+            ScramCredential::derive(password.expose(), random_bytes::<28>().to_vec(), 4_096);
+        Self {
+            name: "__tidemark".to_owned(),
+            password,
+            credential,
+        }
+    }
+}
+
+/// The users of one instance.
+pub(crate) struct InstanceUsers {
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) internal: Arc<InternalUser>,
+    pub(crate) instance: Instance,
+}
+
+impl UserDirectory for InstanceUsers {
+    fn find_user(&self, name: &str) -> Option<User> {
+        if name == self.internal.name {
+            let role = Grant {
+                role: "__system".to_owned(),
+                database: DATABASE.to_owned(),
+            };
+            return Some(User {
+                credential: self.internal.credential.clone(),
+                grants: vec![role],
+            });
+        }
+        let found = self
+            .catalog
+            .find_database_user(self.instance.project, (DATABASE, name));
+        let user = found
+            .inspect_err(|error| tracing::error!(%error, "a database user could not be looked up"))
+            .ok()??;
+        if !user.scopes.is_empty()
+            && !user
+                .scopes
+                .iter()
+                .any(|scope| scope == self.instance.name.as_str())
+        {
+            return None;
+        }
+        let grants = user
+            .roles
+            .into_iter()
+            .map(|role| Grant {
+                role: role.role,
+                database: role.database,
+            })
+            .collect();
+        Some(User {
+            credential: credential_of(&user.password)?,
+            grants,
+        })
+    }
+}
+
+/// What is kept of a password.
+pub(crate) fn hash_password(password: &str) -> PasswordRecord {
+    let credential =
+        ScramCredential::derive(password, random_bytes::<28>().to_vec(), SCRAM_ITERATIONS);
+    PasswordRecord {
+        salt: to_hex(&credential.salt),
+        iterations: credential.iterations,
+        stored_key: to_hex(&credential.stored_key),
+        server_key: to_hex(&credential.server_key),
+    }
+}
+
+fn credential_of(record: &PasswordRecord) -> Option<ScramCredential> {
+    Some(ScramCredential {
+        salt: from_hex(&record.salt)?,
+        iterations: record.iterations,
+        stored_key: from_hex(&record.stored_key)?.try_into().ok()?,
+        server_key: from_hex(&record.server_key)?.try_into().ok()?,
+    })
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_record_is_read_back() {
+        let record = hash_password("secret");
+        let credential = credential_of(&record).unwrap();
+        assert_eq!(
+            credential,
+            ScramCredential::derive("secret", credential.salt.clone(), SCRAM_ITERATIONS)
+        );
+    }
+}
