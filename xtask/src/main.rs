@@ -1,1 +1,63 @@
-fn main() {}
+//! What a developer repeats: `ci`, `lint`, `test`, `bench`, `check-layers`.
+
+mod layers;
+
+use std::process::{Command, ExitCode};
+
+fn main() -> ExitCode {
+    let task = std::env::args().nth(1).unwrap_or_default();
+    let arguments: Vec<String> = std::env::args().skip(2).collect();
+    let outcome = match task.as_str() {
+        "ci" => lint().and_then(|()| test(&arguments)),
+        "lint" => lint(),
+        "test" => test(&arguments),
+        "bench" => bench(&arguments),
+        "check-layers" => layers::check(),
+        _ => Err("usage: cargo xtask ci|lint|test|bench|check-layers".to_owned()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<(), String> {
+    eprintln!("» {program} {}", arguments.join(" "));
+    let status = Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .status()
+        .map_err(|error| format!("{program} could not be started: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{program} {} failed: {status}", arguments.join(" "))) }
+}
+
+/// Formatting, lints, documentation, layers.
+fn lint() -> Result<(), String> {
+    layers::check()?;
+    run("cargo", &["fmt", "--all", "--check"], &[])?;
+    run("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    let deny = [("RUSTDOCFLAGS", "-D warnings")];
+    run("cargo", &["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"], &deny)
+}
+
+/// Tests of the crates, then the built binary with real clients.
+fn test(arguments: &[String]) -> Result<(), String> {
+    run("cargo", &["test", "--workspace"], &[])?;
+    run("cargo", &["build", "--package", "tidemark"], &[])?;
+    run("scripts/install-clients", &[], &[])?;
+    let mut pytest = vec!["-m", "pytest", "-q", "--durations=5", "tests"];
+    pytest.extend(arguments.iter().map(String::as_str));
+    run(".clients/python/bin/python", &pytest, &[])
+}
+
+/// Measures against mongodump and mongorestore, in one run.
+fn bench(arguments: &[String]) -> Result<(), String> {
+    run("cargo", &["build", "--release", "--package", "tidemark"], &[])?;
+    run("scripts/install-clients", &["python", "mongo-tools"], &[])?;
+    let mut bench = vec!["bench/bench.py"];
+    bench.extend(arguments.iter().map(String::as_str));
+    run(".clients/python/bin/python", &bench, &[])
+}

@@ -1,0 +1,261 @@
+"""A world to test in: the built binary, its API, its databases."""
+
+import base64
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+import pymongo
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+BINARY = TOP / "target" / "debug" / "tidemark"
+CLIENTS = TOP / ".clients"
+PASSWORD = "a-password-for-tests"
+PATIENCE_SECONDS = 60
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def until(condition, what):
+    """Waits for a condition; there is no sleep for a fixed time in these tests."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.05)
+
+
+class ApiError(Exception):
+    def __init__(self, status, body, headers):
+        super().__init__(f"{status} {body}")
+        self.status, self.body, self.headers = status, body, headers
+
+    @property
+    def code(self):
+        return self.body.get("errorCode")
+
+
+class World:
+    """One server on one data folder."""
+
+    def __init__(self, **settings):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidemark-test-"))
+        self.data = self.folder / "data"
+        self.port = free_port()
+        first = free_port()
+        self.settings = {
+            "instances-first-port": str(first),
+            "instances-last-port": str(min(first + 50, 65000)),
+            **{name.replace("_", "-"): str(value) for name, value in settings.items()},
+        }
+        self.process = None
+        self.token = None
+
+    def start(self, crash_at=None):
+        command = [BINARY, "serve", "--data-dir", self.data, "--listen", f"127.0.0.1:{self.port}"]
+        for name, value in self.settings.items():
+            command += [f"--{name}", value]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("TIDEMARK_")}
+        if crash_at:
+            environment["TIDEMARK_CRASH_AT"] = crash_at
+        self.log = open(self.folder / "server.log", "ab")
+        self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log, env=environment)
+        until(self.is_ready, "the server to be ready")
+        self.bootstrap = json.loads((self.data / "bootstrap.json").read_text())
+        self.group = self.bootstrap["groupId"]
+        return self
+
+    def is_ready(self):
+        assert self.process.poll() is None, f"the server ended: {self.log_text()}"
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def log_text(self):
+        return (self.folder / "server.log").read_text()
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(30)
+        return self.process.returncode if self.process else None
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(30)
+
+    def wait_for_crash(self):
+        self.process.wait(PATIENCE_SECONDS)
+        assert self.process.returncode == -signal.SIGABRT, self.process.returncode
+
+    def close(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # The API, as a service account.
+
+    def new_token(self):
+        pair = f"{self.bootstrap['clientId']}:{self.bootstrap['clientSecret']}"
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/api/oauth/token",
+            data=b"grant_type=client_credentials",
+            headers={"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()},
+        )
+        with urllib.request.urlopen(request) as answer:
+            return json.loads(answer.read())["access_token"]
+
+    def raw(self, method, path, body=None, headers=None):
+        """Status, parsed body, headers."""
+        if self.token is None:
+            self.token = self.new_token()
+        all_headers = {
+            "Authorization": f"Bearer {self.token}",
+            "Accept": "application/vnd.atlas.2023-01-01+json",
+            "Content-Type": "application/json",
+            **(headers or {}),
+        }
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}",
+            data=data,
+            method=method,
+            headers={name: value for name, value in all_headers.items() if value is not None},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                text, status, answered = answer.read(), answer.status, answer.headers
+        except urllib.error.HTTPError as error:
+            text, status, answered = error.read(), error.code, error.headers
+        try:
+            parsed = json.loads(text) if text else None
+        except ValueError:
+            parsed = text
+        return status, parsed, answered
+
+    def call(self, method, path, body=None):
+        """The body of a successful answer below the API's root."""
+        status, parsed, headers = self.raw(method, "/api/atlas/v2" + path, body)
+        if status >= 300:
+            raise ApiError(status, parsed or {}, headers)
+        return parsed
+
+    # Instances and their backups.
+
+    def instance_path(self, name="one"):
+        return f"/groups/{self.group}/serverless/{name}"
+
+    def create_instance(self, name="one"):
+        provider = {"backingProviderName": "AWS", "providerName": "SERVERLESS", "regionName": "US_EAST_1"}
+        self.call("POST", f"/groups/{self.group}/serverless", {"name": name, "providerSettings": provider})
+        return self.wait_idle(name)
+
+    def wait_idle(self, name="one"):
+        def idle():
+            instance = self.call("GET", self.instance_path(name))
+            return instance if instance["stateName"] == "IDLE" else None
+
+        return until(idle, f"{name} to be idle")
+
+    def create_user(self, name="app", role="atlasAdmin", database="admin", **more):
+        user = {
+            "username": name,
+            "password": PASSWORD,
+            "databaseName": "admin",
+            "roles": [{"roleName": role, "databaseName": database}],
+            **more,
+        }
+        return self.call("POST", f"/groups/{self.group}/databaseUsers", user)
+
+    def uri(self, name="one", user="app"):
+        address = self.call("GET", self.instance_path(name))["connectionStrings"]["standardSrv"]
+        return address.replace("mongodb://", f"mongodb://{user}:{PASSWORD}@")
+
+    def client(self, name="one", user="app"):
+        return pymongo.MongoClient(self.uri(name, user), serverSelectionTimeoutMS=10_000)
+
+    def snapshot(self, name="one"):
+        """Takes a snapshot and waits for it."""
+
+        def posted():
+            try:
+                return self.call("POST", self.instance_path(name) + "/backup/snapshots", {})
+            except ApiError as error:
+                assert error.code == "UNFINISHED_ON_DEMAND_SNAPSHOT", error
+                return None
+
+        snapshot = until(posted, "a free place for a snapshot")
+        return self.wait_snapshot(snapshot["id"], name)
+
+    def wait_snapshot(self, snapshot, name="one"):
+        def completed():
+            found = self.call("GET", self.instance_path(name) + f"/backup/snapshots/{snapshot}")
+            assert found["status"] != "failed", self.log_text()
+            return found if found["status"] == "completed" else None
+
+        return until(completed, "the snapshot")
+
+    def restore(self, delivery, name="one", target="one", **attributes):
+        """Asks for a restore job."""
+        body = {"deliveryType": delivery, "targetClusterName": target, "targetGroupId": self.group, **attributes}
+        return self.call("POST", self.instance_path(name) + "/backup/restoreJobs", body)
+
+    def job(self, job, name="one"):
+        return self.call("GET", self.instance_path(name) + f"/backup/restoreJobs/{job}")
+
+    def wait_job(self, job, name="one"):
+        def finished():
+            found = self.job(job, name)
+            return found if "finishedAt" in found else None
+
+        return until(finished, "the restore job")
+
+    def wait_restored(self, job, name="one"):
+        finished = self.wait_job(job["id"], name)
+        assert not finished["failed"] and not finished["cancelled"], self.log_text()
+        return finished
+
+
+def content(client):
+    """Every document of every collection of users, and every index, in a comparable form."""
+    found = {}
+    for database in client.list_database_names():
+        if database in ("admin", "config", "local"):
+            continue
+        for collection in client[database].list_collection_names():
+            raw = client[database].get_collection(
+                collection, codec_options=CodecOptions(RawBSONDocument)
+            )
+            documents = sorted(document.raw for document in raw.find())
+            indexes = {
+                name: {key: value for key, value in spec.items() if key not in ("v", "ns")}
+                for name, spec in client[database][collection].index_information().items()
+            }
+            found[f"{database}.{collection}"] = (documents, indexes)
+    return found
+
+
+def run(command, **options):
+    """Runs a real client; one that hangs is killed."""
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=PATIENCE_SECONDS, **options
+    )
+    assert done.returncode == 0, f"{command[0]} failed: {done.stdout}\n{done.stderr}"
+    return done.stdout
