@@ -1,6 +1,7 @@
 """A world to test in: the built binary, its API, its databases."""
 
 import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -233,22 +234,31 @@ class World:
         return finished
 
 
-def content(client):
-    """Every document of every collection of users, and every index, in a comparable form."""
+def content(client, at_one_moment=False):
+    """Every document of every collection of users, and every index, in a comparable form.
+
+    Staging collections of a restore do not count. With `at_one_moment` all documents are read at
+    one cluster time, and indexes, which have no history, are left out.
+    """
     found = {}
-    for database in client.list_database_names():
-        if database in ("admin", "config", "local"):
-            continue
-        for collection in client[database].list_collection_names():
-            raw = client[database].get_collection(
-                collection, codec_options=CodecOptions(RawBSONDocument)
-            )
-            documents = sorted(document.raw for document in raw.find())
-            indexes = {
-                name: {key: value for key, value in spec.items() if key not in ("v", "ns")}
-                for name, spec in client[database][collection].index_information().items()
-            }
-            found[f"{database}.{collection}"] = (documents, indexes)
+    with client.start_session(snapshot=True) if at_one_moment else contextlib.nullcontext() as session:
+        for database in client.list_database_names():
+            if database in ("admin", "config", "local"):
+                continue
+            for name in client[database].list_collection_names():
+                if name.startswith("tidemark.stage."):
+                    continue
+                raw = client[database].get_collection(name, codec_options=CodecOptions(RawBSONDocument))
+                documents = sorted(document.raw for document in raw.find(session=session))
+                if at_one_moment:
+                    if documents:
+                        found[f"{database}.{name}"] = documents
+                    continue
+                indexes = {
+                    index: {key: value for key, value in spec.items() if key not in ("v", "ns")}
+                    for index, spec in client[database][name].index_information().items()
+                }
+                found[f"{database}.{name}"] = (documents, indexes)
     return found
 
 

@@ -128,7 +128,10 @@ impl Collection {
                 .and_then(|id| u32::try_from(id).ok())
         };
         let text = |field: &str| record.get_str(field).map_err(|_| damaged(field));
-        let uuid = record.get_binary_generic("uuid").ok();
+        let uuid = match record.get("uuid") {
+            Some(Bson::Binary(uuid)) => uuid.bytes.as_slice().try_into().ok(),
+            _ => None,
+        };
         let mut indexes = Vec::new();
         for index in record
             .get_array("indexes")
@@ -145,9 +148,7 @@ impl Collection {
                 database: text("db")?.to_owned(),
                 collection: text("name")?.to_owned(),
             },
-            uuid: uuid
-                .and_then(|bytes| bytes.as_slice().try_into().ok())
-                .ok_or_else(|| damaged("uuid"))?,
+            uuid: uuid.ok_or_else(|| damaged("uuid"))?,
             options: record
                 .get_document("options")
                 .map_err(|_| damaged("options"))?
@@ -211,5 +212,33 @@ impl Catalog {
             .collect();
         names.dedup();
         names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collection_survives_its_record() {
+        let collection = Collection {
+            id: 7,
+            namespace: Namespace::new("db", "a.b c").unwrap(),
+            uuid: [9; 16],
+            options: bson::doc! { "validator": { "a": 1 } },
+            indexes: vec![Arc::new(Index::on_id(8).unwrap())],
+        };
+        let decoded = Collection::decode(&collection.encode().unwrap()).unwrap();
+        assert_eq!((decoded.id, decoded.uuid), (7, [9; 16]));
+        assert_eq!(decoded.namespace, collection.namespace);
+        assert_eq!(decoded.indexes[0].id, 8);
+        assert!(Collection::decode(&bson::doc! { "id": 1i64 }.to_vec().unwrap()).is_err());
+    }
+
+    #[test]
+    fn names_that_are_not_allowed_are_refused() {
+        for (database, collection) in [("", "c"), ("a.b", "c"), ("a$", "c"), ("a", ""), ("a", ".c"), ("a", &"x".repeat(255))] {
+            assert!(Namespace::new(database, collection).is_err());
+        }
     }
 }
