@@ -16,7 +16,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Compares every manifest with the table.
 pub(crate) fn check() -> Result<(), String> {
     let mut errors = Vec::new();
-    let folders = std::fs::read_dir("crates").map_err(|error| format!("crates cannot be listed: {error}"))?;
+    let folders =
+        std::fs::read_dir("crates").map_err(|error| format!("crates cannot be listed: {error}"))?;
     for folder in folders.flatten() {
         let name = folder.file_name().to_string_lossy().into_owned();
         let manifest = std::fs::read_to_string(folder.path().join("Cargo.toml"))
@@ -40,7 +41,9 @@ fn uses(manifest: &str) -> Vec<String> {
     section
         .lines()
         .take_while(|line| !line.starts_with('['))
-        .filter_map(|line| Some(line.strip_prefix("tidemark-")?.split(['.', ' ', '=']).next()?.to_owned()))
+        .filter_map(|line| {
+            Some(line.strip_prefix("tidemark-")?.split(['.', ' ', '=']).next()?.to_owned())
+        })
         .collect()
 }
 

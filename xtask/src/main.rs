@@ -31,14 +31,22 @@ fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Resul
         .envs(environment.iter().copied())
         .status()
         .map_err(|error| format!("{program} could not be started: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{program} {} failed: {status}", arguments.join(" "))) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{program} {} failed: {status}", arguments.join(" ")))
+    }
 }
 
 /// Formatting, lints, documentation, layers.
 fn lint() -> Result<(), String> {
     layers::check()?;
     run("cargo", &["fmt", "--all", "--check"], &[])?;
-    run("cargo", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"], &[])?;
+    run(
+        "cargo",
+        &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        &[],
+    )?;
     let deny = [("RUSTDOCFLAGS", "-D warnings")];
     run("cargo", &["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"], &deny)
 }

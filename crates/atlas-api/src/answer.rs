@@ -14,19 +14,11 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn entity(body: Value) -> Self {
-        Self {
-            status: StatusCode::OK,
-            body: Some(body),
-            is_list: false,
-        }
+        Self { status: StatusCode::OK, body: Some(body), is_list: false }
     }
 
     pub(crate) fn created(body: Value) -> Self {
-        Self {
-            status: StatusCode::CREATED,
-            body: Some(body),
-            is_list: false,
-        }
+        Self { status: StatusCode::CREATED, body: Some(body), is_list: false }
     }
 
     /// 202 with the empty object that the real service sends.
@@ -39,18 +31,10 @@ impl Answer {
     }
 
     pub(crate) fn no_content() -> Self {
-        Self {
-            status: StatusCode::NO_CONTENT,
-            body: None,
-            is_list: false,
-        }
+        Self { status: StatusCode::NO_CONTENT, body: None, is_list: false }
     }
 
     pub(crate) fn list(body: Value) -> Self {
-        Self {
-            status: StatusCode::OK,
-            body: Some(body),
-            is_list: true,
-        }
+        Self { status: StatusCode::OK, body: Some(body), is_list: true }
     }
 }

@@ -58,13 +58,7 @@ impl Api {
     ) -> Result<Self, CatalogError> {
         let key = catalog.setting_or_random(Setting::SigningKey)?;
         let signer = Signer::new(&key);
-        Ok(Self {
-            catalog,
-            clock,
-            config,
-            signer,
-            used_nonces: Mutex::default(),
-        })
+        Ok(Self { catalog, clock, config, signer, used_nonces: Mutex::default() })
     }
 
     /// The records behind it.

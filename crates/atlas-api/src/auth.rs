@@ -35,10 +35,8 @@ impl Api {
         target: &str,
         headers: &HeaderMap,
     ) -> Result<Caller, AuthError> {
-        let header = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
+        let header =
+            headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         match header.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
                 self.by_token(token.trim())
@@ -64,10 +62,7 @@ impl Api {
         }
         let account = self.catalog.find_service_account(token.account)?;
         let account = account.ok_or_else(|| self.challenge(false))?;
-        Ok(Caller {
-            org: account.org,
-            roles: account.roles,
-        })
+        Ok(Caller { org: account.org, roles: account.roles })
     }
 
     fn by_digest(&self, header: &str, method: &str, target: &str) -> Result<Caller, AuthError> {
@@ -77,18 +72,12 @@ impl Api {
         if credentials.uri != target || !credentials.proves(&key.ha1, method) {
             return Err(self.challenge(false));
         }
-        match self
-            .signer
-            .check_nonce(&credentials.nonce, self.clock.now())
-        {
+        match self.signer.check_nonce(&credentials.nonce, self.clock.now()) {
             Nonce::Foreign => Err(self.challenge(false)),
             Nonce::Stale => Err(self.challenge(true)),
             // A repeated request may be a replay: the client has to prove itself once more.
             Nonce::Fresh if !self.use_nonce(&credentials) => Err(self.challenge(true)),
-            Nonce::Fresh => Ok(Caller {
-                org: key.org,
-                roles: key.roles,
-            }),
+            Nonce::Fresh => Ok(Caller { org: key.org, roles: key.roles }),
         }
     }
 
@@ -98,14 +87,10 @@ impl Api {
             return false;
         };
         let now = self.clock.now();
-        let mut used = self
-            .used_nonces
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut used = self.used_nonces.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if used.len() >= NONCES_BEFORE_CLEANING {
             used.retain(|_, end| *end > now);
         }
-        used.insert((credentials.nonce.clone(), count), Signer::nonce_end(now))
-            .is_none()
+        used.insert((credentials.nonce.clone(), count), Signer::nonce_end(now)).is_none()
     }
 }

@@ -14,10 +14,7 @@ pub(crate) struct Body<'a> {
 impl<'a> Body<'a> {
     pub(crate) fn new(value: &'a Value) -> Result<Self> {
         let fields = value.as_object().ok_or_else(ApiError::invalid_json)?;
-        Ok(Self {
-            fields,
-            prefix: String::new(),
-        })
+        Ok(Self { fields, prefix: String::new() })
     }
 
     fn name(&self, attribute: &str) -> String {
@@ -26,11 +23,7 @@ impl<'a> Body<'a> {
 
     /// Refuses attributes that are not known.
     pub(crate) fn allow(&self, known: &[&str]) -> Result<()> {
-        match self
-            .fields
-            .keys()
-            .find(|name| !known.contains(&name.as_str()))
-        {
+        match self.fields.keys().find(|name| !known.contains(&name.as_str())) {
             Some(name) => Err(ApiError::invalid_attribute(&self.name(name))),
             None => Ok(()),
         }
@@ -79,13 +72,8 @@ impl<'a> Body<'a> {
         let Some(value) = self.get(attribute) else {
             return Ok(None);
         };
-        let fields = value
-            .as_object()
-            .ok_or_else(|| self.wrong_type(attribute))?;
-        Ok(Some(Body {
-            fields,
-            prefix: format!("{}.", self.name(attribute)),
-        }))
+        let fields = value.as_object().ok_or_else(|| self.wrong_type(attribute))?;
+        Ok(Some(Body { fields, prefix: format!("{}.", self.name(attribute)) }))
     }
 
     /// The objects of an array.
@@ -98,10 +86,7 @@ impl<'a> Body<'a> {
         for (position, item) in items.iter().enumerate() {
             let name = format!("{attribute}[{position}]");
             let fields = item.as_object().ok_or_else(|| self.wrong_type(&name))?;
-            objects.push(Body {
-                fields,
-                prefix: format!("{}.", self.name(&name)),
-            });
+            objects.push(Body { fields, prefix: format!("{}.", self.name(&name)) });
         }
         Ok(Some(objects))
     }

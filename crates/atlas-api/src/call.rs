@@ -49,18 +49,13 @@ impl Call<'_> {
     pub(crate) fn page(&self) -> Result<Page> {
         let number = |name: &str| match self.query_value(name) {
             None | Some("") => Ok(0),
-            Some(text) => text
-                .parse::<u64>()
-                .map_err(|_| ApiError::invalid_query_parameter(name)),
+            Some(text) => text.parse::<u64>().map_err(|_| ApiError::invalid_query_parameter(name)),
         };
         let size = match number("itemsPerPage")? {
             0 => DEFAULT_PAGE_SIZE,
             size => size.min(LARGEST_PAGE_SIZE),
         };
-        Ok(Page {
-            number: number("pageNum")?.max(1),
-            size,
-        })
+        Ok(Page { number: number("pageNum")?.max(1), size })
     }
 
     /// The body's attributes; a missing body is an empty one.
@@ -74,11 +69,8 @@ impl Call<'_> {
     pub(crate) fn project(&self, role: Role) -> Result<Project> {
         let text = self.path_value("groupId");
         let id: ProjectId = text.parse().map_err(|_| ApiError::invalid_group_id(text))?;
-        let project = self
-            .api
-            .catalog
-            .find_project(id)?
-            .ok_or_else(|| ApiError::group_not_found(id))?;
+        let project =
+            self.api.catalog.find_project(id)?.ok_or_else(|| ApiError::group_not_found(id))?;
         if !self.caller.sees_project(project.org, project.id) {
             return Err(ApiError::not_in_group());
         }
@@ -103,8 +95,7 @@ impl Call<'_> {
     /// The snapshot id of the path.
     pub(crate) fn snapshot_id(&self) -> Result<SnapshotId> {
         let text = self.path_value("snapshotId");
-        text.parse()
-            .map_err(|_| ApiError::invalid_snapshot_id(text))
+        text.parse().map_err(|_| ApiError::invalid_snapshot_id(text))
     }
 
     /// The address of a resource below the API's root.

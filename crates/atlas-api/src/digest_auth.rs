@@ -79,10 +79,7 @@ impl Credentials {
             "{ha1}:{}:{}:{}:{}:{ha2}",
             self.nonce, self.nc, self.cnonce, self.qop
         ));
-        is_equal(
-            expected.as_bytes(),
-            self.response.to_ascii_lowercase().as_bytes(),
-        )
+        is_equal(expected.as_bytes(), self.response.to_ascii_lowercase().as_bytes())
     }
 }
 

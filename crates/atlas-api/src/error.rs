@@ -22,16 +22,8 @@ fn error(
     detail: impl Into<String>,
     parameters: &[&str],
 ) -> ApiError {
-    let parameters = parameters
-        .iter()
-        .map(|parameter| Value::from(*parameter))
-        .collect();
-    ApiError {
-        status,
-        code,
-        detail: detail.into(),
-        parameters,
-    }
+    let parameters = parameters.iter().map(|parameter| Value::from(*parameter)).collect();
+    ApiError { status, code, detail: detail.into(), parameters }
 }
 
 const BAD: StatusCode = StatusCode::BAD_REQUEST;
@@ -50,32 +42,17 @@ impl ApiError {
     }
 
     pub(crate) fn unexpected() -> Self {
-        error(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "UNEXPECTED_ERROR",
-            "Unexpected error.",
-            &[],
-        )
+        error(StatusCode::INTERNAL_SERVER_ERROR, "UNEXPECTED_ERROR", "Unexpected error.", &[])
     }
 
     pub(crate) fn out_of_time() -> Self {
         let detail = "The request took too long; it may still be carried out.";
-        error(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "SERVICE_UNAVAILABLE",
-            detail,
-            &[],
-        )
+        error(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", detail, &[])
     }
 
     pub(crate) fn invalid_version() -> Self {
         let detail = "Invalid accept header or version date.";
-        error(
-            StatusCode::NOT_ACCEPTABLE,
-            "INVALID_VERSION_DATE",
-            detail,
-            &[],
-        )
+        error(StatusCode::NOT_ACCEPTABLE, "INVALID_VERSION_DATE", detail, &[])
     }
 
     pub(crate) fn version_gone(version: &str, path: &str) -> Self {
@@ -85,33 +62,18 @@ impl ApiError {
     }
 
     pub(crate) fn unknown_route(path: &str) -> Self {
-        error(
-            NOT_FOUND,
-            "RESOURCE_NOT_FOUND",
-            format!("Cannot find resource {path}."),
-            &[path],
-        )
+        error(NOT_FOUND, "RESOURCE_NOT_FOUND", format!("Cannot find resource {path}."), &[path])
     }
 
     pub(crate) fn unsupported_media_type(given: &str) -> Self {
         let detail = format!("Content type {given} is not supported; send application/json.");
-        error(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "UNSUPPORTED_MEDIA_TYPE",
-            detail,
-            &[given],
-        )
+        error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail, &[given])
     }
 
     pub(crate) fn body_too_large(limit: usize) -> Self {
         let limit = limit.to_string();
         let detail = format!("The request body is larger than {limit} bytes.");
-        error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "REQUEST_TOO_LARGE",
-            detail,
-            &[&limit],
-        )
+        error(StatusCode::PAYLOAD_TOO_LARGE, "REQUEST_TOO_LARGE", detail, &[&limit])
     }
 
     pub(crate) fn not_authorized() -> Self {
@@ -127,12 +89,7 @@ impl ApiError {
     pub(crate) fn cannot_restore_to_target() -> Self {
         let detail =
             "Cannot restore with insufficient permission on source snapshot or target cluster.";
-        error(
-            StatusCode::FORBIDDEN,
-            "CANNOT_RESTORE_TO_TARGET",
-            detail,
-            &[],
-        )
+        error(StatusCode::FORBIDDEN, "CANNOT_RESTORE_TO_TARGET", detail, &[])
     }
 
     pub(crate) fn invalid_group_id(id: &str) -> Self {
@@ -173,21 +130,11 @@ impl ApiError {
 
     pub(crate) fn group_not_found(id: ProjectId) -> Self {
         let id = id.to_string();
-        error(
-            NOT_FOUND,
-            "GROUP_NOT_FOUND",
-            format!("No group with ID {id} exists."),
-            &[&id],
-        )
+        error(NOT_FOUND, "GROUP_NOT_FOUND", format!("No group with ID {id} exists."), &[&id])
     }
 
     pub(crate) fn org_not_found(id: &str) -> Self {
-        error(
-            NOT_FOUND,
-            "ORG_NOT_FOUND",
-            format!("No organization with ID {id} exists."),
-            &[id],
-        )
+        error(NOT_FOUND, "ORG_NOT_FOUND", format!("No organization with ID {id} exists."), &[id])
     }
 
     pub(crate) fn cluster_not_found(name: &str, project: ProjectId) -> Self {
@@ -220,12 +167,7 @@ impl ApiError {
     }
 
     pub(crate) fn invalid_json() -> Self {
-        error(
-            BAD,
-            "INVALID_JSON",
-            "Received JSON does not match expected format.",
-            &[],
-        )
+        error(BAD, "INVALID_JSON", "Received JSON does not match expected format.", &[])
     }
 
     pub(crate) fn invalid_json_attribute(name: &str) -> Self {
@@ -235,12 +177,7 @@ impl ApiError {
     }
 
     pub(crate) fn invalid_attribute(name: &str) -> Self {
-        error(
-            BAD,
-            "INVALID_ATTRIBUTE",
-            format!("Invalid attribute {name} specified."),
-            &[name],
-        )
+        error(BAD, "INVALID_ATTRIBUTE", format!("Invalid attribute {name} specified."), &[name])
     }
 
     pub(crate) fn missing_attribute(name: &str) -> Self {
@@ -293,12 +230,7 @@ impl ApiError {
     pub(crate) fn group_has_clusters() -> Self {
         let detail =
             "Cannot close group while it has active clusters; please terminate all clusters.";
-        error(
-            CONFLICT,
-            "CANNOT_CLOSE_GROUP_ACTIVE_ATLAS_CLUSTERS",
-            detail,
-            &[],
-        )
+        error(CONFLICT, "CANNOT_CLOSE_GROUP_ACTIVE_ATLAS_CLUSTERS", detail, &[])
     }
 
     pub(crate) fn cluster_name_invalid(name: &str) -> Self {
@@ -346,22 +278,12 @@ impl ApiError {
     }
 
     pub(crate) fn not_updatable(what: &str) -> Self {
-        error(
-            BAD,
-            "ATLAS_GENERAL_ERROR",
-            format!("Reason: {what}."),
-            &[what],
-        )
+        error(BAD, "ATLAS_GENERAL_ERROR", format!("Reason: {what}."), &[what])
     }
 
     pub(crate) fn restore_in_progress() -> Self {
         let detail = "The update can not succeed because cluster restore is in progress. Please try again once the restore is finished.";
-        error(
-            BAD,
-            "CLUSTER_RESTORE_IN_PROGRESS_CANNOT_UPDATE",
-            detail,
-            &[],
-        )
+        error(BAD, "CLUSTER_RESTORE_IN_PROGRESS_CANNOT_UPDATE", detail, &[])
     }
 
     pub(crate) fn target_unavailable() -> Self {
@@ -377,12 +299,7 @@ impl ApiError {
 
     pub(crate) fn snapshot_incomplete() -> Self {
         let detail = "Cannot start restore job for incomplete cluster snapshot.";
-        error(
-            CONFLICT,
-            "CANNOT_START_RESTORE_JOB_FOR_INCOMPLETE_CLUSTER_SNAPSHOT",
-            detail,
-            &[],
-        )
+        error(CONFLICT, "CANNOT_START_RESTORE_JOB_FOR_INCOMPLETE_CLUSTER_SNAPSHOT", detail, &[])
     }
 
     pub(crate) fn download_incomplete() -> Self {
@@ -435,12 +352,7 @@ impl ApiError {
     }
 
     pub(crate) fn weak_password() -> Self {
-        error(
-            BAD,
-            "WEAK_PASSWORD",
-            "The specified password is not strong enough.",
-            &[],
-        )
+        error(BAD, "WEAK_PASSWORD", "The specified password is not strong enough.", &[])
     }
 }
 

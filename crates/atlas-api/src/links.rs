@@ -25,17 +25,15 @@ pub(crate) fn list_body<T>(
     let page = call.page()?;
     let counts = call.query_flag("includeCount", true)?;
     let url = format!("{}{}", call.base_url, call.path);
-    let others: String = call
+    let others = call
         .query
         .iter()
         .filter(|(name, _)| name != "pageNum" && name != "itemsPerPage")
-        .map(|(name, value)| format!("{}={}&", encode(name), encode(value)))
-        .collect();
+        .fold(String::new(), |text, (name, value)| {
+            text + &encode(name) + "=" + &encode(value) + "&"
+        });
     // The page comes first in the link to itself and last in the links to others.
-    let here = format!(
-        "{url}?{others}pageNum={}&itemsPerPage={}",
-        page.number, page.size
-    );
+    let here = format!("{url}?{others}pageNum={}&itemsPerPage={}", page.number, page.size);
     let there = |number: u64| format!("{url}?{others}itemsPerPage={}&pageNum={number}", page.size);
     let mut links = vec![link(here, "self")];
     if page.number > 1 {

@@ -53,46 +53,15 @@ const fn operation(
     lifetime: Lifetime,
     run: fn(&Call<'_>) -> Result<Answer>,
 ) -> Operation {
-    Operation {
-        id,
-        method,
-        path,
-        versions: FIRST,
-        lifetime,
-        run,
-    }
+    Operation { id, method, path, versions: FIRST, lifetime, run }
 }
 
 /// All operations.
 pub(crate) const OPERATIONS: &[Operation] = &[
-    operation(
-        "getSystemStatus",
-        Method::GET,
-        "",
-        Lifetime::Current,
-        at::get_system_status::run,
-    ),
-    operation(
-        "listGroups",
-        Method::GET,
-        "/groups",
-        Lifetime::Current,
-        at::list_groups::run,
-    ),
-    operation(
-        "createGroup",
-        Method::POST,
-        "/groups",
-        Lifetime::Current,
-        at::create_group::run,
-    ),
-    operation(
-        "getGroup",
-        Method::GET,
-        "/groups/{groupId}",
-        Lifetime::Current,
-        at::get_group::run,
-    ),
+    operation("getSystemStatus", Method::GET, "", Lifetime::Current, at::get_system_status::run),
+    operation("listGroups", Method::GET, "/groups", Lifetime::Current, at::list_groups::run),
+    operation("createGroup", Method::POST, "/groups", Lifetime::Current, at::create_group::run),
+    operation("getGroup", Method::GET, "/groups/{groupId}", Lifetime::Current, at::get_group::run),
     operation(
         "deleteGroup",
         Method::DELETE,
@@ -254,15 +223,10 @@ fn match_path(template: &'static str, path: &str) -> Option<BTreeMap<&'static st
     let mut values = BTreeMap::new();
     for expected in template.split('/') {
         let part = parts.next()?;
-        match expected
-            .strip_prefix('{')
-            .and_then(|name| name.strip_suffix('}'))
-        {
+        match expected.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
             Some(_) if part.is_empty() => return None,
             Some(name) => {
-                let value = percent_encoding::percent_decode_str(part)
-                    .decode_utf8()
-                    .ok()?;
+                let value = percent_encoding::percent_decode_str(part).decode_utf8().ok()?;
                 values.insert(name, value.into_owned());
             }
             None if expected == part => {}
@@ -285,18 +249,14 @@ mod tests {
             .iter()
             .map(|operation| (operation.method.as_str(), operation.path))
             .collect();
-        assert_eq!(
-            (ids.len(), routes.len()),
-            (OPERATIONS.len(), OPERATIONS.len())
-        );
+        assert_eq!((ids.len(), routes.len()), (OPERATIONS.len(), OPERATIONS.len()));
     }
 
     #[test]
     fn paths_lead_to_their_operation_with_their_values() {
-        let Route::Found(operation, values) = route(
-            &Method::GET,
-            "/groups/abc/serverless/my%20db/backup/restoreJobs/1",
-        ) else {
+        let Route::Found(operation, values) =
+            route(&Method::GET, "/groups/abc/serverless/my%20db/backup/restoreJobs/1")
+        else {
             panic!("no route")
         };
         assert_eq!(operation.id, "getGroupServerlessBackupRestoreJob");

@@ -56,10 +56,7 @@ mod tests {
     #[test]
     fn keys_are_sorted_and_pretty_is_jacksons() {
         let value = json!({ "b": [{ "y": 1, "x": "a\"b" }, 2], "a": {}, "c": [] });
-        assert_eq!(
-            compact(value.clone()),
-            r#"{"a":{},"b":[{"x":"a\"b","y":1},2],"c":[]}"#
-        );
+        assert_eq!(compact(value.clone()), r#"{"a":{},"b":[{"x":"a\"b","y":1},2],"c":[]}"#);
         let expected = "{\n  \"a\" : { },\n  \"b\" : [ {\n    \"x\" : \"a\\\"b\",\n    \"y\" : 1\n  }, 2 ],\n  \"c\" : [ ]\n}";
         assert_eq!(pretty(value), expected);
     }

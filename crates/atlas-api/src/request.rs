@@ -23,10 +23,7 @@ use crate::{operation, token_endpoint};
 const ROOT: &str = "/api/atlas/v2";
 /// Headers that every answer but a challenge has.
 const COMMON_HEADERS: &[(&str, &str)] = &[
-    (
-        "strict-transport-security",
-        "max-age=31536000; includeSubdomains;",
-    ),
+    ("strict-transport-security", "max-age=31536000; includeSubdomains;"),
     ("referrer-policy", "strict-origin-when-cross-origin"),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
@@ -53,12 +50,7 @@ pub async fn serve(api: Arc<Api>, request: Request<Body>) -> Response<Body> {
         Err(_) => return failure(&ApiError::malformed_json(), false),
     };
     let deadline = api.config.deadline;
-    let incoming = Incoming {
-        method: head.method,
-        uri: head.uri,
-        headers: head.headers,
-        body,
-    };
+    let incoming = Incoming { method: head.method, uri: head.uri, headers: head.headers, body };
     let running = tokio::task::spawn_blocking(move || respond(&api, &incoming));
     match tokio::time::timeout(deadline, running).await {
         Ok(Ok(response)) => response,
@@ -77,24 +69,24 @@ fn respond(api: &Api, incoming: &Incoming) -> Response<Body> {
             return token_endpoint::issue(api, &incoming.method, &incoming.headers, &incoming.body);
         }
         "/api/oauth/revoke" => {
-            return token_endpoint::revoke(api, &incoming.method, &incoming.headers, &incoming.body);
+            return token_endpoint::revoke(
+                api,
+                &incoming.method,
+                &incoming.headers,
+                &incoming.body,
+            );
         }
         _ => {}
     }
     let query = parse_query(incoming.uri.query().unwrap_or_default());
     let wants_pretty = query_flag(&query, "pretty", false).unwrap_or(false);
-    let target = incoming
-        .uri
-        .path_and_query()
-        .map_or(path, |target| target.as_str());
+    let target = incoming.uri.path_and_query().map_or(path, |target| target.as_str());
     let caller = match api.authenticate(incoming.method.as_str(), target, &incoming.headers) {
         Ok(caller) => caller,
         Err(AuthError::Challenge(challenge)) => return challenge_response(&challenge),
         Err(AuthError::Catalog(error)) => return failure(&error.into(), wants_pretty),
     };
-    let below = path
-        .strip_prefix(ROOT)
-        .filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below = path.strip_prefix(ROOT).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let (operation, path_values) =
         match below.map_or(Route::Unknown, |below| route(&incoming.method, below)) {
             Route::Found(operation, values) => (operation, values),
@@ -104,15 +96,8 @@ fn respond(api: &Api, incoming: &Incoming) -> Response<Body> {
     let base_url = base_url(api, &incoming.headers);
     let outcome = prepare(api, operation, incoming).and_then(|(version, body)| {
         let caller = &caller;
-        let call = Call {
-            api,
-            caller,
-            base_url: &base_url,
-            path,
-            path_values,
-            query: &query,
-            body,
-        };
+        let call =
+            Call { api, caller, base_url: &base_url, path, path_values, query: &query, body };
         query_flag(&query, "pretty", false)?;
         let wants_envelope = call.query_flag("envelope", false)?;
         Ok((version, (operation.run)(&call)?, wants_envelope))
@@ -124,13 +109,10 @@ fn respond(api: &Api, incoming: &Incoming) -> Response<Body> {
         Err(error) => failure(&error, wants_pretty),
     };
     if operation.lifetime == Lifetime::Serverless {
-        response.headers_mut().insert(
-            "deprecation",
-            HeaderValue::from_static(SERVERLESS_DEPRECATION),
-        );
         response
             .headers_mut()
-            .insert("sunset", HeaderValue::from_static(SERVERLESS_SUNSET));
+            .insert("deprecation", HeaderValue::from_static(SERVERLESS_DEPRECATION));
+        response.headers_mut().insert("sunset", HeaderValue::from_static(SERVERLESS_SUNSET));
     }
     tracing::debug!(
         operation = operation.id,
@@ -146,17 +128,11 @@ fn prepare(
     operation: &Operation,
     incoming: &Incoming,
 ) -> Result<(Version, Option<Value>), ApiError> {
-    let accept = incoming
-        .headers
-        .get(ACCEPT)
-        .and_then(|value| value.to_str().ok());
+    let accept = incoming.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let version = resolve(accept, operation.versions).ok_or_else(ApiError::invalid_version)?;
     if operation.lifetime == operation::Lifetime::Serverless && api.config.sunset == Sunset::Enforce
     {
-        return Err(ApiError::version_gone(
-            &version.to_string(),
-            incoming.uri.path(),
-        ));
+        return Err(ApiError::version_gone(&version.to_string(), incoming.uri.path()));
     }
     if incoming.body.is_empty() || matches!(incoming.method, Method::GET | Method::DELETE) {
         return Ok((version, None));
@@ -180,9 +156,7 @@ fn prepare(
 fn parse_query(query: &str) -> Vec<(String, String)> {
     let decode = |text: &str| {
         let text = text.replace('+', " ");
-        percent_encoding::percent_decode_str(&text)
-            .decode_utf8_lossy()
-            .into_owned()
+        percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned()
     };
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
@@ -199,9 +173,7 @@ fn base_url(api: &Api, headers: &HeaderMap) -> String {
         return url.trim_end_matches('/').to_owned();
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let scheme = text("x-forwarded-proto")
-        .filter(|scheme| *scheme == "https")
-        .unwrap_or("http");
+    let scheme = text("x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or("http");
     format!("{scheme}://{}", text(HOST.as_str()).unwrap_or("localhost"))
 }
 
@@ -221,32 +193,18 @@ fn success(
         (body, _) => body,
     };
     let content_type = format!("application/vnd.atlas.{version}+json;charset=utf-8");
-    let text = body.map(|body| {
-        if wants_pretty {
-            pretty(body)
-        } else {
-            compact(body)
-        }
-    });
+    let text = body.map(|body| if wants_pretty { pretty(body) } else { compact(body) });
     build(status, &content_type, text)
 }
 
 /// An error answer.
 pub(crate) fn failure(error: &ApiError, wants_pretty: bool) -> Response<Body> {
     let body = error.body();
-    let text = if wants_pretty {
-        pretty(body)
-    } else {
-        compact(body)
-    };
+    let text = if wants_pretty { pretty(body) } else { compact(body) };
     let mut response = build(error.status, "application/json", Some(text));
-    response
-        .headers_mut()
-        .insert("x-error-code", HeaderValue::from_static(error.code));
+    response.headers_mut().insert("x-error-code", HeaderValue::from_static(error.code));
     if error.status == StatusCode::SERVICE_UNAVAILABLE {
-        response
-            .headers_mut()
-            .insert("retry-after", HeaderValue::from_static("5"));
+        response.headers_mut().insert("retry-after", HeaderValue::from_static("5"));
     }
     response
 }
@@ -283,8 +241,6 @@ fn wrong_method(methods: &[&str]) -> Response<Body> {
     if let Ok(value) = HeaderValue::from_str(&methods.join(",")) {
         response.headers_mut().insert(ALLOW, value);
     }
-    response
-        .headers_mut()
-        .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
 }

@@ -29,9 +29,7 @@ pub(crate) fn account_of(client_id: &str) -> Option<ServiceAccountId> {
 /// These secrets are 256 random bits, so a slow hash would add nothing.
 pub fn hash_secret(secret: &str) -> String {
     let hash = digest::digest(&digest::SHA256, secret.as_bytes());
-    hash.as_ref()
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    hash.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// A valid token.
@@ -62,15 +60,9 @@ pub(crate) struct Signer {
 impl Signer {
     pub(crate) fn new(key: &Secret) -> Self {
         let derive = |purpose: &str| {
-            hmac::Key::new(
-                hmac::HMAC_SHA256,
-                format!("{purpose}/{}", key.expose()).as_bytes(),
-            )
+            hmac::Key::new(hmac::HMAC_SHA256, format!("{purpose}/{}", key.expose()).as_bytes())
         };
-        Self {
-            tokens: derive("tokens"),
-            nonces: derive("nonces"),
-        }
+        Self { tokens: derive("tokens"), nonces: derive("nonces") }
     }
 
     /// A token for a service account, as a JSON web token with HMAC-SHA-256.
@@ -127,14 +119,9 @@ impl Signer {
         if signature.len() != 12 || !is_equal(signature, expected) {
             return Nonce::Foreign;
         }
-        let made = content
-            .first_chunk::<4>()
-            .map_or(0, |bytes| i64::from(u32::from_be_bytes(*bytes)));
-        if now.as_second() - made <= NONCE_LIFETIME_SECONDS {
-            Nonce::Fresh
-        } else {
-            Nonce::Stale
-        }
+        let made =
+            content.first_chunk::<4>().map_or(0, |bytes| i64::from(u32::from_be_bytes(*bytes)));
+        if now.as_second() - made <= NONCE_LIFETIME_SECONDS { Nonce::Fresh } else { Nonce::Stale }
     }
 
     /// When a nonce that is used now need not be remembered any more.
@@ -146,11 +133,7 @@ impl Signer {
 /// Compares without telling by the time it takes where the first difference is.
 pub(crate) fn is_equal(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len()
-        && left
-            .iter()
-            .zip(right)
-            .fold(0, |difference, (a, b)| difference | (a ^ b))
-            == 0
+        && left.iter().zip(right).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 #[cfg(test)]
@@ -166,18 +149,9 @@ mod tests {
         let signer = Signer::new(&Secret::new("key"));
         let account = ServiceAccountId::from_bytes([5; 12]);
         let token = signer.issue_token(account, at(1_000));
-        assert_eq!(
-            signer.check_token(&token, at(1_001)).unwrap().account,
-            account
-        );
-        assert_eq!(
-            signer.check_token(&token, at(1_000 + TOKEN_LIFETIME_SECONDS)),
-            None
-        );
-        assert_eq!(
-            Signer::new(&Secret::new("other")).check_token(&token, at(1_001)),
-            None
-        );
+        assert_eq!(signer.check_token(&token, at(1_001)).unwrap().account, account);
+        assert_eq!(signer.check_token(&token, at(1_000 + TOKEN_LIFETIME_SECONDS)), None);
+        assert_eq!(Signer::new(&Secret::new("other")).check_token(&token, at(1_001)), None);
         assert_eq!(signer.check_token("a.b.c", at(1_001)), None);
     }
 

@@ -65,10 +65,8 @@ pub(crate) fn revoke(
         );
     };
     let now = api.clock.now();
-    if let Some(token) = api
-        .signer
-        .check_token(&token, now)
-        .filter(|token| token.account == account)
+    if let Some(token) =
+        api.signer.check_token(&token, now).filter(|token| token.account == account)
         && let Err(error) = api.catalog.revoke_token(&token.id, token.expires_at, now)
     {
         return server_error(&error);
@@ -81,11 +79,7 @@ fn server_error(error: &tidemark_catalog::CatalogError) -> Response<Body> {
         error = error as &dyn std::error::Error,
         "a token request failed in the catalog"
     );
-    refuse(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "server_error",
-        "Unexpected error.",
-    )
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "Unexpected error.")
 }
 
 #[expect(clippy::result_large_err, reason = "the error is the answer itself")]
@@ -97,24 +91,14 @@ fn authenticate(
     if *method != Method::POST {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("POST,OPTIONS"));
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST,OPTIONS"));
         return Err(response);
     }
-    let invalid = || {
-        refuse(
-            StatusCode::UNAUTHORIZED,
-            "invalid_client",
-            "Invalid credentials provided.",
-        )
-    };
+    let invalid =
+        || refuse(StatusCode::UNAUTHORIZED, "invalid_client", "Invalid credentials provided.");
     let (client_id, secret) = basic_credentials(headers).ok_or_else(invalid)?;
     let account = account_of(&client_id).ok_or_else(invalid)?;
-    match api
-        .catalog
-        .has_secret(account, &hash_secret(&secret), api.clock.now())
-    {
+    match api.catalog.has_secret(account, &hash_secret(&secret), api.clock.now()) {
         Ok(true) => Ok(account),
         Ok(false) => Err(invalid()),
         Err(error) => Err(server_error(&error)),
@@ -135,9 +119,7 @@ fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
 
 fn decode_form(text: &str) -> String {
     let text = text.replace('+', " ");
-    percent_encoding::percent_decode_str(&text)
-        .decode_utf8_lossy()
-        .into_owned()
+    percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }
 
 fn form_value(body: &[u8], name: &str) -> Option<String> {
@@ -149,20 +131,13 @@ fn form_value(body: &[u8], name: &str) -> Option<String> {
 }
 
 fn refuse(status: StatusCode, error: &str, description: &str) -> Response<Body> {
-    answer_with(
-        status,
-        json!({ "error": error, "error_description": description }),
-    )
+    answer_with(status, json!({ "error": error, "error_description": description }))
 }
 
 fn answer_with(status: StatusCode, body: Value) -> Response<Body> {
     let mut response = Response::new(Body::from(compact(body)));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -19,9 +19,7 @@ impl std::fmt::Display for Version {
 fn parse_accept(accept: &str) -> Option<Version> {
     accept.split(',').find_map(|media_type| {
         let media_type = media_type.split(';').next()?.trim();
-        let date = media_type
-            .strip_prefix("application/vnd.atlas.")?
-            .strip_suffix("+json")?;
+        let date = media_type.strip_prefix("application/vnd.atlas.")?.strip_suffix("+json")?;
         // The date's own parser takes other forms as well.
         let is_plain = date.len() == 10 && date.bytes().all(|b| b.is_ascii_digit() || b == b'-');
         is_plain.then(|| date.parse().ok().map(Version))?
@@ -31,11 +29,7 @@ fn parse_accept(accept: &str) -> Option<Version> {
 /// The newest version that is not after the wanted one.
 pub(crate) fn resolve(accept: Option<&str>, versions: &[Version]) -> Option<Version> {
     let wanted = parse_accept(accept?)?;
-    versions
-        .iter()
-        .copied()
-        .filter(|version| *version <= wanted)
-        .max()
+    versions.iter().copied().filter(|version| *version <= wanted).max()
 }
 
 #[cfg(test)]
@@ -46,14 +40,8 @@ mod tests {
     fn the_newest_version_not_after_the_wanted_one_is_served() {
         let versions = [V2023_01_01, Version(jiff::civil::date(2024, 8, 5))];
         let resolve = |accept: &str| resolve(Some(accept), &versions).map(|v| v.to_string());
-        assert_eq!(
-            resolve("application/vnd.atlas.2023-02-01+json").as_deref(),
-            Some("2023-01-01")
-        );
-        assert_eq!(
-            resolve("application/vnd.atlas.2025-03-12+json").as_deref(),
-            Some("2024-08-05")
-        );
+        assert_eq!(resolve("application/vnd.atlas.2023-02-01+json").as_deref(), Some("2023-01-01"));
+        assert_eq!(resolve("application/vnd.atlas.2025-03-12+json").as_deref(), Some("2024-08-05"));
         for bad in [
             "*/*",
             "application/json",

@@ -133,10 +133,7 @@ impl Catalog {
         while let Some(row) = rows.next()? {
             items.push(decode(row)?);
         }
-        Ok(Paged {
-            items,
-            total: total.unsigned_abs(),
-        })
+        Ok(Paged { items, total: total.unsigned_abs() })
     }
 
     /// Removes a database user.
@@ -149,8 +146,6 @@ impl Catalog {
             "DELETE FROM database_users WHERE project_id = ?1 AND database_name = ?2 AND username = ?3",
             (project.to_string(), database, username),
         )?;
-        one_row(changed, || {
-            CatalogError::Missing(format!("user {username}"))
-        })
+        one_row(changed, || CatalogError::Missing(format!("user {username}")))
     }
 }

@@ -80,10 +80,7 @@ pub enum Principal {
 
 fn roles_to_json(roles: &Roles) -> String {
     let org = roles.org.iter().map(|role| (None, role.as_str()));
-    let projects = roles
-        .projects
-        .iter()
-        .map(|(id, role)| (Some(id.to_string()), role.as_str()));
+    let projects = roles.projects.iter().map(|(id, role)| (Some(id.to_string()), role.as_str()));
     to_json(&org.chain(projects).collect::<Vec<(Option<String>, &str)>>())
 }
 
@@ -96,9 +93,8 @@ fn decode_roles(row: &Decoder<'_>) -> Result<Roles, CatalogError> {
         match project {
             None => roles.org.push(role),
             Some(project) => {
-                let project = project
-                    .parse()
-                    .map_err(|_| row.corrupt(format!("a role in {project:?}")))?;
+                let project =
+                    project.parse().map_err(|_| row.corrupt(format!("a role in {project:?}")))?;
                 roles.projects.push((project, role));
             }
         }
@@ -248,10 +244,7 @@ impl Catalog {
         let total = visible.len() as u64;
         let skip = usize::try_from(page.offset()).unwrap_or(usize::MAX);
         let take = usize::try_from(page.size).unwrap_or(usize::MAX);
-        Ok(Paged {
-            items: visible.into_iter().skip(skip).take(take).collect(),
-            total,
-        })
+        Ok(Paged { items: visible.into_iter().skip(skip).take(take).collect(), total })
     }
 
     /// How many instances a project has.
@@ -267,9 +260,7 @@ impl Catalog {
     /// Deletes a project that has no instances.
     pub fn delete_project(&self, id: ProjectId, at: Timestamp) -> Result<(), CatalogError> {
         if self.count_instances(id)? > 0 {
-            return Err(CatalogError::InUse(
-                "the project has active clusters".to_owned(),
-            ));
+            return Err(CatalogError::InUse("the project has active clusters".to_owned()));
         }
         let changed = self.lock().execute(
             "UPDATE projects SET deleted_at = ?2 WHERE id = ?1 AND deleted_at IS NULL",
@@ -369,10 +360,8 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<(), CatalogError> {
         let connection = self.lock();
-        connection.execute(
-            "DELETE FROM revoked_tokens WHERE expires_at <= ?1",
-            [now.as_second()],
-        )?;
+        connection
+            .execute("DELETE FROM revoked_tokens WHERE expires_at <= ?1", [now.as_second()])?;
         connection.execute(
             "INSERT INTO revoked_tokens (id, expires_at) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING",
             (token, expires_at.as_second()),

@@ -38,9 +38,7 @@ impl InstanceFamily {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Serverless, Self::Flex]
-            .into_iter()
-            .find(|family| family.as_str() == text)
+        [Self::Serverless, Self::Flex].into_iter().find(|family| family.as_str() == text)
     }
 }
 
@@ -143,9 +141,7 @@ impl Catalog {
         let connection = self.lock();
         let mut statement = connection.prepare_cached("SELECT * FROM instances WHERE id = ?1")?;
         let mut rows = statement.query([id.to_string()])?;
-        let row = rows
-            .next()?
-            .ok_or_else(|| CatalogError::Missing(format!("instance {id}")))?;
+        let row = rows.next()?.ok_or_else(|| CatalogError::Missing(format!("instance {id}")))?;
         decode(row)
     }
 
@@ -185,10 +181,7 @@ impl Catalog {
     /// The ports that instances have.
     pub fn used_ports(&self) -> Result<BTreeSet<u16>, CatalogError> {
         let instances = self.list_all_instances()?;
-        Ok(instances
-            .iter()
-            .filter_map(|instance| instance.port)
-            .collect())
+        Ok(instances.iter().filter_map(|instance| instance.port).collect())
     }
 
     /// Moves an instance from one state to another; fails if it is not in the first.
@@ -202,17 +195,14 @@ impl Catalog {
             "UPDATE instances SET state = ?3, changed_at = ?4 WHERE id = ?1 AND state = ?2",
             (id.to_string(), from.as_str(), to.as_str(), at.as_second()),
         )?;
-        one_row(changed, || {
-            CatalogError::InUse(format!("instance {id} is not {}", from.as_str()))
-        })
+        one_row(changed, || CatalogError::InUse(format!("instance {id} is not {}", from.as_str())))
     }
 
     /// Records the port of an instance.
     pub fn set_instance_port(&self, id: InstanceId, port: u16) -> Result<(), CatalogError> {
-        let changed = self.lock().execute(
-            "UPDATE instances SET port = ?2 WHERE id = ?1",
-            (id.to_string(), port),
-        )?;
+        let changed = self
+            .lock()
+            .execute("UPDATE instances SET port = ?2 WHERE id = ?1", (id.to_string(), port))?;
         one_row(changed, || CatalogError::Missing(format!("instance {id}")))
     }
 

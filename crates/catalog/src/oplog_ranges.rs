@@ -63,10 +63,7 @@ impl Catalog {
             "SELECT first, last FROM oplog_ranges WHERE instance_id = ?1 ORDER BY first",
         )?;
         let rows = statement.query_map([instance.to_string()], |row| {
-            Ok(OplogRange {
-                first: position(row.get(0)?),
-                last: position(row.get(1)?),
-            })
+            Ok(OplogRange { first: position(row.get(0)?), last: position(row.get(1)?) })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

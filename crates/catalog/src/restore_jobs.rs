@@ -95,10 +95,8 @@ fn decode_delivery(row: &Decoder<'_>) -> Result<Delivery, CatalogError> {
     let snapshot = row.parse("snapshot_id")?;
     let target: Option<InstanceId> = row.parse_optional("target_id")?;
     let seconds: Option<u32> = row.get("pit_seconds")?;
-    let oplog: (Option<u32>, Option<u32>) = (
-        row.get("pit_oplog_seconds")?,
-        row.get("pit_oplog_increment")?,
-    );
+    let oplog: (Option<u32>, Option<u32>) =
+        (row.get("pit_oplog_seconds")?, row.get("pit_oplog_increment")?);
     match (delivery.as_str(), target, seconds, oplog) {
         ("automated", Some(target), None, (None, None)) => {
             Ok(Delivery::Automated { snapshot, target })
@@ -111,15 +109,9 @@ fn decode_delivery(row: &Decoder<'_>) -> Result<Delivery, CatalogError> {
         }),
         ("pointInTime", Some(target), None, (Some(second), Some(increment))) => {
             let moment = PointInTime::Entry(OplogTime::new(second, increment));
-            Ok(Delivery::PointInTime {
-                moment,
-                base: snapshot,
-                target,
-            })
+            Ok(Delivery::PointInTime { moment, base: snapshot, target })
         }
-        _ => Err(row.corrupt(format!(
-            "delivery {delivery:?} contradicts the other columns"
-        ))),
+        _ => Err(row.corrupt(format!("delivery {delivery:?} contradicts the other columns"))),
     }
 }
 
@@ -135,10 +127,9 @@ fn decode_state(row: &Decoder<'_>) -> Result<RestoreState, CatalogError> {
         ("queued", None, None, None) => Ok(RestoreState::Queued),
         ("running", Some(step), None, None) => Ok(RestoreState::Running { step }),
         ("completed", None, Some(finished_at), None) => Ok(RestoreState::Completed { finished_at }),
-        ("failed", None, Some(finished_at), Some(reason)) => Ok(RestoreState::Failed {
-            finished_at,
-            reason,
-        }),
+        ("failed", None, Some(finished_at), Some(reason)) => {
+            Ok(RestoreState::Failed { finished_at, reason })
+        }
         ("cancelled", None, Some(finished_at), None) => Ok(RestoreState::Cancelled { finished_at }),
         _ => Err(row.corrupt(format!("state {state:?} contradicts the other columns"))),
     }
@@ -149,11 +140,9 @@ fn decode_download(row: &Decoder<'_>) -> Result<Option<Download>, CatalogError> 
     let file: Option<String> = row.get("download_file")?;
     match (token, file, row.optional_instant("expires_at")?) {
         (None, None, None) => Ok(None),
-        (Some(token), Some(file), Some(expires_at)) => Ok(Some(Download {
-            token,
-            file,
-            expires_at,
-        })),
+        (Some(token), Some(file), Some(expires_at)) => {
+            Ok(Some(Download { token, file, expires_at }))
+        }
         _ => Err(row.corrupt("a download has some of its columns only")),
     }
 }
@@ -161,12 +150,7 @@ fn decode_download(row: &Decoder<'_>) -> Result<Option<Download>, CatalogError> 
 /// The columns that hold a state.
 fn state_columns(
     state: &RestoreState,
-) -> (
-    &'static str,
-    Option<&'static str>,
-    Option<i64>,
-    Option<&str>,
-) {
+) -> (&'static str, Option<&'static str>, Option<i64>, Option<&str>) {
     let step = match state {
         RestoreState::Running { step } => Some(step.as_str()),
         _ => None,
@@ -175,12 +159,7 @@ fn state_columns(
         RestoreState::Failed { reason, .. } => Some(reason.as_str()),
         _ => None,
     };
-    (
-        state.as_str(),
-        step,
-        state.finished_at().map(Timestamp::as_second),
-        failure,
-    )
+    (state.as_str(), step, state.finished_at().map(Timestamp::as_second), failure)
 }
 
 fn find(connection: &Connection, id: RestoreJobId) -> Result<Option<RestoreJob>, CatalogError> {
@@ -204,14 +183,10 @@ impl Catalog {
             .optional()?
             .ok_or_else(|| CatalogError::Missing(format!("instance {}", job.instance)))?;
         let (seconds, oplog) = match job.delivery {
-            Delivery::PointInTime {
-                moment: PointInTime::Second(second),
-                ..
-            } => (Some(second), None),
-            Delivery::PointInTime {
-                moment: PointInTime::Entry(entry),
-                ..
-            } => (None, Some(entry)),
+            Delivery::PointInTime { moment: PointInTime::Second(second), .. } => {
+                (Some(second), None)
+            }
+            Delivery::PointInTime { moment: PointInTime::Entry(entry), .. } => (None, Some(entry)),
             Delivery::Automated { .. } | Delivery::Download { .. } => (None, None),
         };
         transaction.execute(
@@ -277,10 +252,7 @@ impl Catalog {
         while let Some(row) = rows.next()? {
             items.push(decode(row)?);
         }
-        Ok(Paged {
-            items,
-            total: total.unsigned_abs(),
-        })
+        Ok(Paged { items, total: total.unsigned_abs() })
     }
 
     /// Claims a restore job: one that waits, or one whose worker is gone.
@@ -382,9 +354,7 @@ impl Catalog {
                 download.map(|download| download.expires_at.as_second()),
             ),
         )?;
-        one_row(changed, || {
-            CatalogError::LeaseLost(format!("restore job {}", claim.id))
-        })?;
+        one_row(changed, || CatalogError::LeaseLost(format!("restore job {}", claim.id)))?;
         transaction.commit()?;
         Ok(state)
     }
@@ -408,9 +378,7 @@ impl Catalog {
                 [id.to_string()],
             )?
         };
-        one_row(changed, || {
-            CatalogError::Missing(format!("restore job {id}"))
-        })?;
+        one_row(changed, || CatalogError::Missing(format!("restore job {id}")))?;
         Ok(transaction.commit()?)
     }
 

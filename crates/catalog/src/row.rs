@@ -18,28 +18,18 @@ impl<'a> Decoder<'a> {
     }
 
     pub(crate) fn corrupt(&self, reason: impl Into<String>) -> CatalogError {
-        let id: String = self
-            .row
-            .get("id")
-            .unwrap_or_else(|_| "without id".to_owned());
-        CatalogError::Corrupt {
-            table: self.table,
-            id,
-            reason: reason.into(),
-        }
+        let id: String = self.row.get("id").unwrap_or_else(|_| "without id".to_owned());
+        CatalogError::Corrupt { table: self.table, id, reason: reason.into() }
     }
 
     pub(crate) fn get<T: FromSql>(&self, column: &str) -> Result<T, CatalogError> {
-        self.row
-            .get(column)
-            .map_err(|error| self.corrupt(format!("{column}: {error}")))
+        self.row.get(column).map_err(|error| self.corrupt(format!("{column}: {error}")))
     }
 
     /// A text that has a domain type.
     pub(crate) fn parse<T: std::str::FromStr>(&self, column: &str) -> Result<T, CatalogError> {
         let text: String = self.get(column)?;
-        text.parse()
-            .map_err(|_| self.corrupt(format!("{column} holds {text:?}")))
+        text.parse().map_err(|_| self.corrupt(format!("{column} holds {text:?}")))
     }
 
     pub(crate) fn parse_optional<T: std::str::FromStr>(
@@ -47,11 +37,8 @@ impl<'a> Decoder<'a> {
         column: &str,
     ) -> Result<Option<T>, CatalogError> {
         let text: Option<String> = self.get(column)?;
-        text.map(|text| {
-            text.parse()
-                .map_err(|_| self.corrupt(format!("{column} holds {text:?}")))
-        })
-        .transpose()
+        text.map(|text| text.parse().map_err(|_| self.corrupt(format!("{column} holds {text:?}"))))
+            .transpose()
     }
 
     pub(crate) fn instant(&self, column: &str) -> Result<Timestamp, CatalogError> {

@@ -31,11 +31,9 @@ impl Catalog {
             (setting.name(), fresh.expose()),
         )?;
         let stored: Option<String> = connection
-            .query_row(
-                "SELECT value FROM settings WHERE name = ?1",
-                [setting.name()],
-                |row| row.get(0),
-            )
+            .query_row("SELECT value FROM settings WHERE name = ?1", [setting.name()], |row| {
+                row.get(0)
+            })
             .optional()?;
         Ok(stored.map_or(fresh, Secret::new))
     }

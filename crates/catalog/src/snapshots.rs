@@ -72,10 +72,9 @@ fn decode_state(row: &Decoder<'_>) -> Result<SnapshotState, CatalogError> {
             consistent_at: seconds.zip(increment).map(|(s, i)| OplogTime::new(s, i)),
             size_bytes: size.unsigned_abs(),
         }),
-        ("failed", Some(finished_at), None, Some(reason)) => Ok(SnapshotState::Failed {
-            finished_at,
-            reason,
-        }),
+        ("failed", Some(finished_at), None, Some(reason)) => {
+            Ok(SnapshotState::Failed { finished_at, reason })
+        }
         _ => Err(row.corrupt(format!("state {state:?} contradicts the other columns"))),
     }
 }
@@ -100,9 +99,7 @@ impl Catalog {
             "UPDATE instances SET snapshot_count = snapshot_count + 1 WHERE id = ?1",
             [snapshot.instance.to_string()],
         )?;
-        one_row(changed, || {
-            CatalogError::Missing(format!("instance {}", snapshot.instance))
-        })?;
+        one_row(changed, || CatalogError::Missing(format!("instance {}", snapshot.instance)))?;
         Ok(transaction.commit()?)
     }
 
@@ -142,10 +139,7 @@ impl Catalog {
         while let Some(row) = rows.next()? {
             items.push(decode(row)?);
         }
-        Ok(Paged {
-            items,
-            total: total.unsigned_abs(),
-        })
+        Ok(Paged { items, total: total.unsigned_abs() })
     }
 
     /// The newest completed snapshot that shows a moment at or before `at`, and not before `since`.
@@ -199,13 +193,7 @@ impl Catalog {
                 Some(row) => {
                     let attempt = row.get("attempt")?;
                     let snapshot = decode(row)?;
-                    Some((
-                        Claim {
-                            id: snapshot.id,
-                            attempt,
-                        },
-                        snapshot,
-                    ))
+                    Some((Claim { id: snapshot.id, attempt }, snapshot))
                 }
                 None => None,
             }
@@ -225,9 +213,7 @@ impl Catalog {
             "UPDATE snapshots SET lease_until = ?3 WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress'",
             (claim.id.to_string(), claim.attempt, holder.until(now)),
         )?;
-        one_row(changed, || {
-            CatalogError::LeaseLost(format!("snapshot {}", claim.id))
-        })
+        one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))
     }
 
     /// Records how a snapshot ended.
@@ -238,28 +224,13 @@ impl Catalog {
         server_version: Option<&str>,
     ) -> Result<(), CatalogError> {
         let (finished_at, consistent_at, size, failure) = match state {
-            SnapshotState::Completed {
-                finished_at,
-                consistent_at,
-                size_bytes,
-            } => {
+            SnapshotState::Completed { finished_at, consistent_at, size_bytes } => {
                 let size = i64::try_from(*size_bytes).unwrap_or(i64::MAX);
-                (
-                    Some(finished_at.as_second()),
-                    *consistent_at,
-                    Some(size),
-                    None,
-                )
+                (Some(finished_at.as_second()), *consistent_at, Some(size), None)
             }
-            SnapshotState::Failed {
-                finished_at,
-                reason,
-            } => (
-                Some(finished_at.as_second()),
-                None,
-                None,
-                Some(reason.as_str()),
-            ),
+            SnapshotState::Failed { finished_at, reason } => {
+                (Some(finished_at.as_second()), None, None, Some(reason.as_str()))
+            }
             SnapshotState::Queued | SnapshotState::InProgress => (None, None, None, None),
         };
         let changed = self.lock().execute(
@@ -278,9 +249,7 @@ impl Catalog {
                 server_version,
             ),
         )?;
-        one_row(changed, || {
-            CatalogError::LeaseLost(format!("snapshot {}", claim.id))
-        })
+        one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))
     }
 
     /// Gives every claim of dead workers back at the start of the only worker process.
@@ -311,18 +280,14 @@ impl Catalog {
             |row| row.get(0),
         )?;
         if in_use {
-            return Err(CatalogError::InUse(format!(
-                "snapshot {id} is being restored"
-            )));
+            return Err(CatalogError::InUse(format!("snapshot {id} is being restored")));
         }
         let changed = transaction.execute(
             "UPDATE snapshots SET is_deleted = 1
              WHERE id = ?1 AND instance_id = ?2 AND is_deleted = 0 AND state IN ('completed', 'failed')",
             (id.to_string(), instance.to_string()),
         )?;
-        one_row(changed, || {
-            CatalogError::InUse(format!("snapshot {id} is in progress"))
-        })?;
+        one_row(changed, || CatalogError::InUse(format!("snapshot {id} is in progress")))?;
         transaction.execute(
             "UPDATE instances SET snapshot_count = snapshot_count - 1 WHERE id = ?1",
             [instance.to_string()],
@@ -369,9 +334,6 @@ impl Catalog {
         instance: InstanceId,
     ) -> Result<Option<(Timestamp, bool)>, CatalogError> {
         let newest = self.list_snapshots(instance, Page { number: 1, size: 1 })?;
-        Ok(newest
-            .items
-            .first()
-            .map(|snapshot| (snapshot.created_at, !snapshot.state.is_final())))
+        Ok(newest.items.first().map(|snapshot| (snapshot.created_at, !snapshot.state.is_final())))
     }
 }

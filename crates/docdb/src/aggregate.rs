@@ -34,11 +34,7 @@ enum Stage {
     Project(Option<Projection>),
     AddFields(Vec<(String, Expression)>),
     ReplaceRoot(Expression),
-    Unwind {
-        path: Vec<String>,
-        keeps_empty: bool,
-        index_field: Option<String>,
-    },
+    Unwind { path: Vec<String>, keeps_empty: bool, index_field: Option<String> },
     Count(String),
     SortByCount(Group),
 }
@@ -69,10 +65,7 @@ impl Pipeline {
     pub(crate) fn parse_for_update(stages: &RawArray) -> Result<Self> {
         let pipeline = Self::parse(stages)?;
         let rewrites = |stage: &Stage| {
-            matches!(
-                stage,
-                Stage::Project(_) | Stage::AddFields(_) | Stage::ReplaceRoot(_)
-            )
+            matches!(stage, Stage::Project(_) | Stage::AddFields(_) | Stage::ReplaceRoot(_))
         };
         if pipeline.0.iter().all(rewrites) {
             Ok(pipeline)
@@ -103,18 +96,14 @@ impl Pipeline {
 
     /// Runs the stages over all documents.
     pub(crate) fn run(&self, documents: Vec<Document>) -> Result<Vec<Document>> {
-        self.0
-            .iter()
-            .try_fold(documents, |documents, stage| stage.run(documents))
+        self.0.iter().try_fold(documents, |documents, stage| stage.run(documents))
     }
 }
 
 fn parse_stage(name: &str, argument: RawBsonRef<'_>) -> Result<Stage> {
     let document = || {
         let text = format!("the argument of {name} must be a document");
-        argument
-            .as_document()
-            .ok_or_else(|| CommandError::new(Code::FailedToParse, text))
+        argument.as_document().ok_or_else(|| CommandError::new(Code::FailedToParse, text))
     };
     match name {
         "$match" => parse_filter(document()?).map(Stage::Match),
@@ -122,10 +111,7 @@ fn parse_stage(name: &str, argument: RawBsonRef<'_>) -> Result<Stage> {
         "$sortByCount" => Group::count_by(Expression::parse(argument)?).map(Stage::SortByCount),
         "$sort" => SortOrder::parse(document()?).map(Stage::Sort),
         "$limit" => match whole_number(name, argument)? {
-            0 => Err(CommandError::new(
-                Code::BadValue,
-                "the limit must be positive",
-            )),
+            0 => Err(CommandError::new(Code::BadValue, "the limit must be positive")),
             limit => Ok(Stage::Limit(limit)),
         },
         "$skip" => whole_number(name, argument).map(Stage::Skip),
@@ -159,14 +145,12 @@ fn parse_stage(name: &str, argument: RawBsonRef<'_>) -> Result<Stage> {
 }
 
 fn whole_number(name: &str, argument: RawBsonRef<'_>) -> Result<usize> {
-    as_integer(argument)
-        .and_then(|number| usize::try_from(number).ok())
-        .ok_or_else(|| {
-            CommandError::new(
-                Code::FailedToParse,
-                format!("{name} takes a whole number that is not negative"),
-            )
-        })
+    as_integer(argument).and_then(|number| usize::try_from(number).ok()).ok_or_else(|| {
+        CommandError::new(
+            Code::FailedToParse,
+            format!("{name} takes a whole number that is not negative"),
+        )
+    })
 }
 
 fn parse_fields(document: &RawDocument) -> Result<Vec<(String, Expression)>> {
@@ -186,42 +170,27 @@ fn parse_unset(argument: RawBsonRef<'_>) -> Result<Option<Projection>> {
         _ => None,
     };
     let names = names.ok_or_else(|| {
-        CommandError::new(
-            Code::FailedToParse,
-            "$unset takes a field name or an array of them",
-        )
+        CommandError::new(Code::FailedToParse, "$unset takes a field name or an array of them")
     })?;
-    let exclusion: Document = names
-        .into_iter()
-        .map(|name| (name.to_owned(), Bson::Int32(0)))
-        .collect();
+    let exclusion: Document =
+        names.into_iter().map(|name| (name.to_owned(), Bson::Int32(0))).collect();
     Projection::parse(RawDocument::from_bytes(&exclusion.to_vec()?)?)
 }
 
 fn parse_unwind(argument: RawBsonRef<'_>) -> Result<Stage> {
-    let invalid = || {
-        CommandError::new(
-            Code::FailedToParse,
-            "$unwind needs a path that begins with $",
-        )
-    };
+    let invalid =
+        || CommandError::new(Code::FailedToParse, "$unwind needs a path that begins with $");
     let (path, options) = match argument {
         RawBsonRef::String(path) => (path, None),
-        RawBsonRef::Document(options) => (
-            options.get_str("path").map_err(|_| invalid())?,
-            Some(options),
-        ),
+        RawBsonRef::Document(options) => {
+            (options.get_str("path").map_err(|_| invalid())?, Some(options))
+        }
         _ => return Err(invalid()),
     };
-    let path = path
-        .strip_prefix('$')
-        .filter(|path| !path.is_empty())
-        .ok_or_else(invalid)?;
+    let path = path.strip_prefix('$').filter(|path| !path.is_empty()).ok_or_else(invalid)?;
     let keeps_empty =
         options.is_some_and(|o| o.get_bool("preserveNullAndEmptyArrays").unwrap_or(false));
-    let index_field = options
-        .and_then(|o| o.get_str("includeArrayIndex").ok())
-        .map(str::to_owned);
+    let index_field = options.and_then(|o| o.get_str("includeArrayIndex").ok()).map(str::to_owned);
     Ok(Stage::Unwind {
         path: path.split('.').map(str::to_owned).collect(),
         keeps_empty,
@@ -255,31 +224,19 @@ impl Stage {
             }
             Self::Skip(skip) => Ok(documents.split_off((*skip).min(documents.len()))),
             Self::Project(None) => Ok(documents),
-            Self::Project(Some(projection)) => documents
-                .iter()
-                .map(|document| projection.apply(document))
-                .collect(),
-            Self::AddFields(fields) => documents
-                .into_iter()
-                .map(|document| add_fields(document, fields))
-                .collect(),
-            Self::ReplaceRoot(root) => documents
-                .iter()
-                .map(|document| replace_root(document, root))
-                .collect(),
-            Self::Unwind {
-                path,
-                keeps_empty,
-                index_field,
-            } => {
+            Self::Project(Some(projection)) => {
+                documents.iter().map(|document| projection.apply(document)).collect()
+            }
+            Self::AddFields(fields) => {
+                documents.into_iter().map(|document| add_fields(document, fields)).collect()
+            }
+            Self::ReplaceRoot(root) => {
+                documents.iter().map(|document| replace_root(document, root)).collect()
+            }
+            Self::Unwind { path, keeps_empty, index_field } => {
                 let mut out = Vec::new();
                 for document in &documents {
-                    unwind(
-                        document,
-                        path,
-                        (*keeps_empty, index_field.as_deref()),
-                        &mut out,
-                    );
+                    unwind(document, path, (*keeps_empty, index_field.as_deref()), &mut out);
                 }
                 Ok(out)
             }
@@ -318,10 +275,7 @@ fn unwind(
     (keeps_empty, index_field): (bool, Option<&str>),
     out: &mut Vec<Document>,
 ) {
-    let found = Expression::Field(path.to_vec())
-        .evaluate(document)
-        .ok()
-        .flatten();
+    let found = Expression::Field(path.to_vec()).evaluate(document).ok().flatten();
     let path = path.join(".");
     let mut push = |value: Option<Bson>, index: Bson| {
         let mut document = document.clone();
@@ -370,11 +324,8 @@ mod tests {
 
     #[test]
     fn groups_are_summed_and_sorted() {
-        let documents = vec![
-            doc! { "k": "a", "n": 1 },
-            doc! { "k": "b", "n": 5 },
-            doc! { "k": "a", "n": 2.5 },
-        ];
+        let documents =
+            vec![doc! { "k": "a", "n": 1 }, doc! { "k": "b", "n": 5 }, doc! { "k": "a", "n": 2.5 }];
         let stages = vec![
             doc! { "$group": { "_id": "$k", "s": { "$sum": "$n" }, "avg": { "$avg": "$n" }, "lo": { "$min": "$n" }, "hi": { "$max": "$n" }, "f": { "$first": "$n" }, "l": { "$last": "$n" }, "all": { "$push": "$n" }, "c": { "$sum": 1 } } },
             doc! { "$sort": { "_id": 1 } },
@@ -388,12 +339,7 @@ mod tests {
 
     #[test]
     fn unwinding_makes_one_document_for_each_element() {
-        let documents = vec![
-            doc! { "a": [1, 2] },
-            doc! { "a": [] },
-            doc! { "a": 3 },
-            doc! {},
-        ];
+        let documents = vec![doc! { "a": [1, 2] }, doc! { "a": [] }, doc! { "a": 3 }, doc! {}];
         let out = run(vec![doc! { "$unwind": "$a" }], documents.clone()).unwrap();
         assert_eq!(out, [doc! { "a": 1 }, doc! { "a": 2 }, doc! { "a": 3 }]);
         let kept = doc! { "$unwind": { "path": "$a", "preserveNullAndEmptyArrays": true } };
@@ -402,22 +348,13 @@ mod tests {
 
     #[test]
     fn counting_nothing_answers_nothing() {
-        assert_eq!(
-            run(vec![doc! { "$count": "n" }], vec![]).unwrap(),
-            Vec::<Document>::new()
-        );
-        assert_eq!(
-            run(vec![doc! { "$count": "n" }], vec![doc! {}]).unwrap(),
-            [doc! { "n": 1 }]
-        );
+        assert_eq!(run(vec![doc! { "$count": "n" }], vec![]).unwrap(), Vec::<Document>::new());
+        assert_eq!(run(vec![doc! { "$count": "n" }], vec![doc! {}]).unwrap(), [doc! { "n": 1 }]);
     }
 
     #[test]
     fn what_is_not_supported_is_refused_by_name() {
-        for stage in [
-            doc! { "$lookup": {} },
-            doc! { "$project": { "a": { "$map": 1 } } },
-        ] {
+        for stage in [doc! { "$lookup": {} }, doc! { "$project": { "a": { "$map": 1 } } }] {
             let error = run(vec![stage.clone()], vec![]).unwrap_err();
             assert!(error.message.contains("'$"), "{}", error.message);
         }

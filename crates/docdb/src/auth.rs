@@ -107,28 +107,19 @@ impl Login {
         let (server, reply) = ScramServer::start(payload, user.credential.clone(), nonce.expose())
             .map_err(|_| failed())?;
         self.conversation = Some((name, user, server));
-        Ok(Step {
-            payload: reply,
-            is_done: false,
-        })
+        Ok(Step { payload: reply, is_done: false })
     }
 
     /// Takes the client's proof, or its last empty message.
     pub(crate) fn continue_with(&mut self, payload: &[u8], skips_empty: bool) -> Result<Step> {
         if payload.is_empty() && std::mem::take(&mut self.awaits_empty_exchange) {
-            return Ok(Step {
-                payload: Vec::new(),
-                is_done: true,
-            });
+            return Ok(Step { payload: Vec::new(), is_done: true });
         }
         let (name, user, server) = self.conversation.take().ok_or_else(failed)?;
         let reply = server.finish(payload).map_err(|_| failed())?;
         self.user = Some((name, user));
         self.awaits_empty_exchange = !skips_empty;
-        Ok(Step {
-            payload: reply,
-            is_done: skips_empty,
-        })
+        Ok(Step { payload: reply, is_done: skips_empty })
     }
 
     /// Refuses what the user may not do.
@@ -141,10 +132,7 @@ impl Login {
             return Err(CommandError::new(Code::Unauthorized, text));
         };
         let allowed = privilege == Privilege::Authenticated
-            || user
-                .grants
-                .iter()
-                .any(|grant| grant.allows(privilege, database));
+            || user.grants.iter().any(|grant| grant.allows(privilege, database));
         if allowed {
             return Ok(());
         }
@@ -173,10 +161,8 @@ mod tests {
 
     #[test]
     fn roles_reach_as_far_as_their_names_say() {
-        let grant = |role: &str, database: &str| Grant {
-            role: role.into(),
-            database: database.into(),
-        };
+        let grant =
+            |role: &str, database: &str| Grant { role: role.into(), database: database.into() };
         assert!(grant("readWrite", "shop").allows(Privilege::Write, "shop"));
         assert!(!grant("readWrite", "shop").allows(Privilege::Read, "other"));
         assert!(!grant("read", "shop").allows(Privilege::Write, "shop"));

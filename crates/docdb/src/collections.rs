@@ -37,10 +37,7 @@ impl Namespace {
                 "Fully qualified namespace is too long: {database}.{collection}"
             ));
         }
-        Ok(Self {
-            database: database.to_owned(),
-            collection: collection.to_owned(),
-        })
+        Ok(Self { database: database.to_owned(), collection: collection.to_owned() })
     }
 
     /// Reads `database.collection`.
@@ -56,10 +53,7 @@ impl Namespace {
 
     /// The oplog.
     pub(crate) fn oplog() -> Self {
-        Self {
-            database: "local".to_owned(),
-            collection: "oplog.rs".to_owned(),
-        }
+        Self { database: "local".to_owned(), collection: "oplog.rs".to_owned() }
     }
 
     pub(crate) fn is_oplog(&self) -> bool {
@@ -121,22 +115,15 @@ impl Collection {
             );
             CommandError::new(Code::InternalError, text)
         };
-        let number = |document: &Document| {
-            document
-                .get_i64("id")
-                .ok()
-                .and_then(|id| u32::try_from(id).ok())
-        };
+        let number =
+            |document: &Document| document.get_i64("id").ok().and_then(|id| u32::try_from(id).ok());
         let text = |field: &str| record.get_str(field).map_err(|_| damaged(field));
         let uuid = match record.get("uuid") {
             Some(Bson::Binary(uuid)) => uuid.bytes.as_slice().try_into().ok(),
             _ => None,
         };
         let mut indexes = Vec::new();
-        for index in record
-            .get_array("indexes")
-            .map_err(|_| damaged("indexes"))?
-        {
+        for index in record.get_array("indexes").map_err(|_| damaged("indexes"))? {
             let index = index.as_document().ok_or_else(|| damaged("indexes"))?;
             let spec = index.get_document("spec").map_err(|_| damaged("indexes"))?;
             let id = number(index).ok_or_else(|| damaged("indexes"))?;
@@ -149,10 +136,7 @@ impl Collection {
                 collection: text("name")?.to_owned(),
             },
             uuid: uuid.ok_or_else(|| damaged("uuid"))?,
-            options: record
-                .get_document("options")
-                .map_err(|_| damaged("options"))?
-                .clone(),
+            options: record.get_document("options").map_err(|_| damaged("options"))?.clone(),
             indexes,
         })
     }
@@ -160,10 +144,7 @@ impl Collection {
 
 /// A UUID as a BSON value.
 pub(crate) fn uuid_bson(uuid: [u8; 16]) -> Bson {
-    Bson::Binary(Binary {
-        subtype: BinarySubtype::Uuid,
-        bytes: uuid.to_vec(),
-    })
+    Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: uuid.to_vec() })
 }
 
 /// All collections at one moment; a change makes a new one.
@@ -178,14 +159,11 @@ impl Catalog {
     }
 
     pub(crate) fn find_by_uuid(&self, uuid: &[u8]) -> Option<&Arc<Collection>> {
-        self.collections
-            .values()
-            .find(|collection| collection.uuid == uuid)
+        self.collections.values().find(|collection| collection.uuid == uuid)
     }
 
     pub(crate) fn put(&mut self, collection: Arc<Collection>) {
-        self.collections
-            .insert(collection.namespace.clone(), collection);
+        self.collections.insert(collection.namespace.clone(), collection);
     }
 
     pub(crate) fn remove(&mut self, namespace: &Namespace) {
@@ -200,16 +178,13 @@ impl Catalog {
         &'a self,
         database: &'a str,
     ) -> impl Iterator<Item = &'a Arc<Collection>> {
-        self.all()
-            .filter(move |collection| collection.namespace.database == database)
+        self.all().filter(move |collection| collection.namespace.database == database)
     }
 
     /// The names of all databases that hold a collection, in order.
     pub(crate) fn databases(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self
-            .all()
-            .map(|collection| collection.namespace.database.as_str())
-            .collect();
+        let mut names: Vec<&str> =
+            self.all().map(|collection| collection.namespace.database.as_str()).collect();
         names.dedup();
         names
     }
@@ -237,7 +212,9 @@ mod tests {
 
     #[test]
     fn names_that_are_not_allowed_are_refused() {
-        for (database, collection) in [("", "c"), ("a.b", "c"), ("a$", "c"), ("a", ""), ("a", ".c"), ("a", &"x".repeat(255))] {
+        for (database, collection) in
+            [("", "c"), ("a.b", "c"), ("a$", "c"), ("a", ""), ("a", ".c"), ("a", &"x".repeat(255))]
+        {
             assert!(Namespace::new(database, collection).is_err());
         }
     }

@@ -44,100 +44,36 @@ impl Command {
 }
 
 const fn command(names: &'static [&'static str], privilege: Privilege, run: Run) -> Command {
-    Command {
-        names,
-        privilege,
-        run,
-    }
+    Command { names, privilege, run }
 }
 
 const COMMANDS: &[Command] = &[
-    command(
-        &["hello", "isMaster", "ismaster"],
-        Privilege::Anyone,
-        hello::run,
-    ),
+    command(&["hello", "isMaster", "ismaster"], Privilege::Anyone, hello::run),
     command(&["ping"], Privilege::Anyone, diagnostics::ping),
-    command(
-        &["buildInfo", "buildinfo"],
-        Privilege::Anyone,
-        diagnostics::build_info,
-    ),
+    command(&["buildInfo", "buildinfo"], Privilege::Anyone, diagnostics::build_info),
     command(&["saslStart"], Privilege::Anyone, authenticate::start),
-    command(
-        &["saslContinue"],
-        Privilege::Anyone,
-        authenticate::continue_conversation,
-    ),
+    command(&["saslContinue"], Privilege::Anyone, authenticate::continue_conversation),
     command(&["logout"], Privilege::Anyone, authenticate::logout),
     command(
         &["endSessions", "refreshSessions", "killSessions"],
         Privilege::Anyone,
         diagnostics::accept,
     ),
-    command(
-        &["startSession"],
-        Privilege::Authenticated,
-        diagnostics::start_session,
-    ),
-    command(
-        &["connectionStatus"],
-        Privilege::Anyone,
-        diagnostics::connection_status,
-    ),
-    command(
-        &["whatsmyuri"],
-        Privilege::Authenticated,
-        diagnostics::whats_my_uri,
-    ),
-    command(
-        &["getParameter"],
-        Privilege::Authenticated,
-        diagnostics::get_parameter,
-    ),
-    command(
-        &["getCmdLineOpts"],
-        Privilege::Authenticated,
-        diagnostics::command_line,
-    ),
+    command(&["startSession"], Privilege::Authenticated, diagnostics::start_session),
+    command(&["connectionStatus"], Privilege::Anyone, diagnostics::connection_status),
+    command(&["whatsmyuri"], Privilege::Authenticated, diagnostics::whats_my_uri),
+    command(&["getParameter"], Privilege::Authenticated, diagnostics::get_parameter),
+    command(&["getCmdLineOpts"], Privilege::Authenticated, diagnostics::command_line),
     command(&["getLog"], Privilege::Authenticated, diagnostics::get_log),
-    command(
-        &["hostInfo"],
-        Privilege::Authenticated,
-        diagnostics::host_info,
-    ),
-    command(
-        &["serverStatus"],
-        Privilege::Authenticated,
-        diagnostics::server_status,
-    ),
-    command(
-        &["replSetGetStatus"],
-        Privilege::Authenticated,
-        diagnostics::replica_set_status,
-    ),
-    command(
-        &["replSetGetConfig"],
-        Privilege::Authenticated,
-        diagnostics::replica_set_config,
-    ),
-    command(
-        &["listDatabases"],
-        Privilege::Authenticated,
-        list::databases,
-    ),
+    command(&["hostInfo"], Privilege::Authenticated, diagnostics::host_info),
+    command(&["serverStatus"], Privilege::Authenticated, diagnostics::server_status),
+    command(&["replSetGetStatus"], Privilege::Authenticated, diagnostics::replica_set_status),
+    command(&["replSetGetConfig"], Privilege::Authenticated, diagnostics::replica_set_config),
+    command(&["listDatabases"], Privilege::Authenticated, list::databases),
     command(&["listCollections"], Privilege::Read, list::collections),
     command(&["listIndexes"], Privilege::Read, indexes::list),
-    command(
-        &["collStats", "collstats"],
-        Privilege::Read,
-        statistics::collection,
-    ),
-    command(
-        &["dbStats", "dbstats"],
-        Privilege::Read,
-        statistics::database,
-    ),
+    command(&["collStats", "collstats"], Privilege::Read, statistics::collection),
+    command(&["dbStats", "dbstats"], Privilege::Read, statistics::database),
     command(&["find"], Privilege::Read, find::run),
     command(&["getMore"], Privilege::Authenticated, get_more::run),
     command(&["killCursors"], Privilege::Authenticated, get_more::kill),
@@ -147,11 +83,7 @@ const COMMANDS: &[Command] = &[
     command(&["insert"], Privilege::Write, insert::run),
     command(&["update"], Privilege::Write, update::run),
     command(&["delete"], Privilege::Write, delete::run),
-    command(
-        &["findAndModify", "findandmodify"],
-        Privilege::Write,
-        find_and_modify::run,
-    ),
+    command(&["findAndModify", "findandmodify"], Privilege::Write, find_and_modify::run),
     command(&["create"], Privilege::Define, create::run),
     command(&["collMod"], Privilege::Define, create::modify),
     command(&["drop"], Privilege::Define, drop::collection),
@@ -164,7 +96,5 @@ const COMMANDS: &[Command] = &[
 
 /// The command that a client names.
 pub(crate) fn find(name: &str) -> Option<&'static Command> {
-    COMMANDS
-        .iter()
-        .find(|command| command.names.contains(&name))
+    COMMANDS.iter().find(|command| command.names.contains(&name))
 }

@@ -46,15 +46,10 @@ impl Statistics {
 
     pub(crate) fn decode(bytes: &[u8]) -> Self {
         let number = |at: usize| {
-            let bytes = bytes
-                .get(at..at + 8)
-                .and_then(|bytes| bytes.try_into().ok());
+            let bytes = bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
             bytes.map_or(0, i64::from_le_bytes)
         };
-        Self {
-            count: number(0),
-            bytes: number(8),
-        }
+        Self { count: number(0), bytes: number(8) }
     }
 }
 
@@ -115,16 +110,12 @@ pub(crate) fn document_key(collection: u32, record: u64) -> [u8; 12] {
 
 /// The record number at the end of a document's key or an index entry's value.
 pub(crate) fn record_of(bytes: &[u8]) -> Option<u64> {
-    bytes
-        .last_chunk::<8>()
-        .map(|bytes| u64::from_be_bytes(*bytes))
+    bytes.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere does not make the state wrong: it changes only after a commit.
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 impl Engine {
@@ -140,11 +131,7 @@ impl Engine {
         };
         let snapshot = database.snapshot();
         let writer = load_writer(&snapshot, &keyspaces)?;
-        let view = View {
-            snapshot,
-            catalog: Arc::clone(&writer.catalog),
-            at: writer.last,
-        };
+        let view = View { snapshot, catalog: Arc::clone(&writer.catalog), at: writer.last };
         let durable = writer.last;
         let engine = Arc::new(Self {
             database,
@@ -152,11 +139,7 @@ impl Engine {
             clock,
             writer: Mutex::new(writer),
             view: RwLock::new(Arc::new(view)),
-            durability: Mutex::new(Durability {
-                durable,
-                is_syncing: false,
-                has_failed: false,
-            }),
+            durability: Mutex::new(Durability { durable, is_syncing: false, has_failed: false }),
             progress: Condvar::new(),
             pinned: Mutex::default(),
         });
@@ -168,23 +151,14 @@ impl Engine {
     fn start_term(&self) -> Result<()> {
         let mut transaction = self.begin();
         let term = transaction.next_term();
-        let message = if term == 1 {
-            "initiating set"
-        } else {
-            "new primary"
-        };
+        let message = if term == 1 { "initiating set" } else { "new primary" };
         transaction.log_noop(message);
         self.wait_durable(transaction.commit()?)
     }
 
     /// The present moment.
     pub(crate) fn view(&self) -> Arc<View> {
-        Arc::clone(
-            &self
-                .view
-                .read()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        )
+        Arc::clone(&self.view.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// The present moment, kept readable by its time for a while.
@@ -212,15 +186,8 @@ impl Engine {
     }
 
     pub(crate) fn publish(&self, catalog: Arc<Catalog>, at: OplogTime) {
-        let view = Arc::new(View {
-            snapshot: self.database.snapshot(),
-            catalog,
-            at,
-        });
-        *self
-            .view
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = view;
+        let view = Arc::new(View { snapshot: self.database.snapshot(), catalog, at });
+        *self.view.write().unwrap_or_else(std::sync::PoisonError::into_inner) = view;
     }
 
     pub(crate) fn lock_writer(&self) -> MutexGuard<'_, Writer> {
@@ -246,10 +213,8 @@ impl Engine {
                 return Ok(());
             }
             if state.is_syncing {
-                state = self
-                    .progress
-                    .wait(state)
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                state =
+                    self.progress.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
                 continue;
             }
             state.is_syncing = true;
@@ -278,9 +243,7 @@ impl Engine {
     pub(crate) fn wait_for_progress(&self, at: OplogTime, patience: Duration) {
         let state = lock(&self.durability);
         let is_waiting = |state: &mut Durability| state.durable <= at && !state.has_failed;
-        let _ = self
-            .progress
-            .wait_timeout_while(state, patience, is_waiting);
+        let _ = self.progress.wait_timeout_while(state, patience, is_waiting);
     }
 }
 
@@ -290,14 +253,9 @@ fn load_writer(snapshot: &Snapshot, keyspaces: &Keyspaces) -> Result<Writer> {
     let mut statistics = HashMap::new();
     for entry in snapshot.prefix(&keyspaces.meta, b"c") {
         let collection = Collection::decode(&entry.value()?)?;
-        let last = snapshot
-            .prefix(&keyspaces.documents, collection.id.to_be_bytes())
-            .next_back();
-        let last = last.map(|entry| entry.key()).transpose()?;
-        let next = last
-            .as_deref()
-            .and_then(record_of)
-            .map_or(1, |record| record + 1);
+        let last = snapshot.prefix(&keyspaces.documents, collection.id.to_be_bytes()).next_back();
+        let last = last.map(fjall::Guard::key).transpose()?;
+        let next = last.as_deref().and_then(record_of).map_or(1, |record| record + 1);
         next_record.insert(collection.id, next);
         let stored = snapshot.get(&keyspaces.meta, meta_key(b'n', collection.id))?;
         statistics.insert(
@@ -310,10 +268,7 @@ fn load_writer(snapshot: &Snapshot, keyspaces: &Keyspaces) -> Result<Writer> {
         let value = snapshot.get(&keyspaces.meta, key)?;
         Ok(value.as_deref().and_then(record_of).unwrap_or(0))
     };
-    let last = snapshot
-        .last_key_value(&keyspaces.oplog)
-        .map(|entry| entry.key())
-        .transpose()?;
+    let last = snapshot.last_key_value(&keyspaces.oplog).map(fjall::Guard::key).transpose()?;
     Ok(Writer {
         last: last
             .as_deref()
@@ -335,16 +290,12 @@ impl View {
         collection: u32,
         record: u64,
     ) -> Result<Option<fjall::Slice>> {
-        Ok(self
-            .snapshot
-            .get(&keyspaces.documents, document_key(collection, record))?)
+        Ok(self.snapshot.get(&keyspaces.documents, document_key(collection, record))?)
     }
 
     /// How many documents a collection holds.
     pub(crate) fn statistics(&self, keyspaces: &Keyspaces, collection: u32) -> Result<Statistics> {
-        let stored = self
-            .snapshot
-            .get(&keyspaces.meta, meta_key(b'n', collection))?;
+        let stored = self.snapshot.get(&keyspaces.meta, meta_key(b'n', collection))?;
         Ok(stored.map_or_else(Statistics::default, |bytes| Statistics::decode(&bytes)))
     }
 }

@@ -74,11 +74,7 @@ pub(crate) struct CommandError {
 
 impl CommandError {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            extra: Document::new(),
-        }
+        Self { code, message: message.into(), extra: Document::new() }
     }
 
     /// Refuses what the engine does not have, by its name.
@@ -102,19 +98,13 @@ impl CommandError {
 impl From<fjall::Error> for CommandError {
     fn from(error: fjall::Error) -> Self {
         tracing::error!(%error, "the storage of an instance failed");
-        Self::new(
-            Code::InternalError,
-            "the storage of this instance failed; see the server's log",
-        )
+        Self::new(Code::InternalError, "the storage of this instance failed; see the server's log")
     }
 }
 
 impl From<bson::error::Error> for CommandError {
     fn from(error: bson::error::Error) -> Self {
-        Self::new(
-            Code::BadValue,
-            format!("a document is not valid BSON: {error}"),
-        )
+        Self::new(Code::BadValue, format!("a document is not valid BSON: {error}"))
     }
 }
 

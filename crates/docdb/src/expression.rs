@@ -80,9 +80,7 @@ impl Expression {
             (Some(variable), _) => match variable.split_once('.') {
                 Some(("ROOT" | "CURRENT", path)) => path,
                 _ => {
-                    return Err(CommandError::unsupported(format!(
-                        "the variable $${variable}"
-                    )));
+                    return Err(CommandError::unsupported(format!("the variable $${variable}")));
                 }
             },
             (None, Some(path)) if !path.is_empty() => path,
@@ -125,10 +123,9 @@ impl Expression {
                 .filter_map(|part| parts.get(part).ok().flatten())
                 .map(Self::parse)
                 .collect::<Result<Vec<_>>>()?,
-            (_, RawBsonRef::Array(items)) => items
-                .into_iter()
-                .map(|item| Self::parse(item?))
-                .collect::<Result<_>>()?,
+            (_, RawBsonRef::Array(items)) => {
+                items.into_iter().map(|item| Self::parse(item?)).collect::<Result<_>>()?
+            }
             (_, value) => vec![Self::parse(value)?],
         };
         if !function.accepts(arguments.len()) {
@@ -146,8 +143,7 @@ impl Expression {
         let Ok(document) = Document::try_from(document) else {
             return false;
         };
-        self.evaluate(&document)
-            .is_ok_and(|value| is_truthy(value.as_ref()))
+        self.evaluate(&document).is_ok_and(|value| is_truthy(value.as_ref()))
     }
 
     /// The value for a document; `None` where it is missing.
@@ -166,9 +162,8 @@ impl Expression {
                 Ok(Some(Bson::Document(object)))
             }
             Self::Array(items) => {
-                let values = items
-                    .iter()
-                    .map(|item| Ok(item.evaluate(document)?.unwrap_or(Bson::Null)));
+                let values =
+                    items.iter().map(|item| Ok(item.evaluate(document)?.unwrap_or(Bson::Null)));
                 Ok(Some(Bson::Array(values.collect::<Result<_>>()?)))
             }
             Self::Call(function, arguments) => call(*function, arguments, document).map(Some),
@@ -203,11 +198,8 @@ fn call(function: Function, arguments: &[Expression], document: &Document) -> Re
             let [condition, then, otherwise] = arguments else {
                 return Ok(Bson::Null);
             };
-            let branch = if is_truthy(condition.evaluate(document)?.as_ref()) {
-                then
-            } else {
-                otherwise
-            };
+            let branch =
+                if is_truthy(condition.evaluate(document)?.as_ref()) { then } else { otherwise };
             return Ok(branch.evaluate(document)?.unwrap_or(Bson::Null));
         }
         Function::And | Function::Or => {
@@ -221,10 +213,8 @@ fn call(function: Function, arguments: &[Expression], document: &Document) -> Re
         }
         _ => {}
     }
-    let values: Vec<Option<Bson>> = arguments
-        .iter()
-        .map(|argument| argument.evaluate(document))
-        .collect::<Result<_>>()?;
+    let values: Vec<Option<Bson>> =
+        arguments.iter().map(|argument| argument.evaluate(document)).collect::<Result<_>>()?;
     apply(function, &values)
 }
 
@@ -233,19 +223,28 @@ fn apply(function: Function, values: &[Option<Bson>]) -> Result<Bson> {
         |value: &Option<Bson>| matches!(value, None | Some(Bson::Null | Bson::Undefined));
     match (function, values) {
         (Function::IfNull, values) => {
-            let found = values
-                .iter()
-                .find(|value| !is_missing(value))
-                .or(values.last());
+            let found = values.iter().find(|value| !is_missing(value)).or(values.last());
             Ok(found.cloned().flatten().unwrap_or(Bson::Null))
         }
         (Function::Not, [value]) => Ok(Bson::Boolean(!is_truthy(value.as_ref()))),
-        (Function::Equal, [a, b]) => Ok(Bson::Boolean(order(a, b)? == Ordering::Equal)),
-        (Function::NotEqual, [a, b]) => Ok(Bson::Boolean(order(a, b)? != Ordering::Equal)),
-        (Function::Greater, [a, b]) => Ok(Bson::Boolean(order(a, b)? == Ordering::Greater)),
-        (Function::GreaterOrEqual, [a, b]) => Ok(Bson::Boolean(order(a, b)? != Ordering::Less)),
-        (Function::Less, [a, b]) => Ok(Bson::Boolean(order(a, b)? == Ordering::Less)),
-        (Function::LessOrEqual, [a, b]) => Ok(Bson::Boolean(order(a, b)? != Ordering::Greater)),
+        (Function::Equal, [a, b]) => {
+            Ok(Bson::Boolean(order(a.as_ref(), b.as_ref())? == Ordering::Equal))
+        }
+        (Function::NotEqual, [a, b]) => {
+            Ok(Bson::Boolean(order(a.as_ref(), b.as_ref())? != Ordering::Equal))
+        }
+        (Function::Greater, [a, b]) => {
+            Ok(Bson::Boolean(order(a.as_ref(), b.as_ref())? == Ordering::Greater))
+        }
+        (Function::GreaterOrEqual, [a, b]) => {
+            Ok(Bson::Boolean(order(a.as_ref(), b.as_ref())? != Ordering::Less))
+        }
+        (Function::Less, [a, b]) => {
+            Ok(Bson::Boolean(order(a.as_ref(), b.as_ref())? == Ordering::Less))
+        }
+        (Function::LessOrEqual, [a, b]) => {
+            Ok(Bson::Boolean(order(a.as_ref(), b.as_ref())? != Ordering::Greater))
+        }
         (Function::Size, [Some(Bson::Array(items))]) => {
             Ok(Bson::Int32(i32::try_from(items.len()).unwrap_or(i32::MAX)))
         }
@@ -254,8 +253,7 @@ fn apply(function: Function, values: &[Option<Bson>]) -> Result<Bson> {
         (Function::Concat, values) => {
             let texts = values.iter().flatten().map(|value| value.as_str());
             let text: Option<String> = texts.collect();
-            text.map(Bson::String)
-                .ok_or_else(|| type_mismatch("$concat", "strings"))
+            text.map(Bson::String).ok_or_else(|| type_mismatch("$concat", "strings"))
         }
         (Function::Subtract, [Some(a), Some(b)]) => {
             let negative = fold(Arithmetic::Multiply, [b, &Bson::Int32(-1)], "$subtract")?;
@@ -274,10 +272,7 @@ fn apply(function: Function, values: &[Option<Bson>]) -> Result<Bson> {
 }
 
 fn type_mismatch(operator: &str, expected: &str) -> CommandError {
-    CommandError::new(
-        Code::TypeMismatch,
-        format!("{operator} only supports {expected}"),
-    )
+    CommandError::new(Code::TypeMismatch, format!("{operator} only supports {expected}"))
 }
 
 fn fold<'a>(
@@ -296,16 +291,15 @@ pub(crate) fn arithmetic_error(error: &ArithmeticError, operator: &str) -> Comma
     match error {
         ArithmeticError::NotANumber => type_mismatch(operator, "numeric types"),
         ArithmeticError::Decimal => CommandError::unsupported(format!("{operator} of Decimal128")),
-        ArithmeticError::Overflow => CommandError::new(
-            Code::BadValue,
-            format!("{operator} overflowed a 64-bit integer"),
-        ),
+        ArithmeticError::Overflow => {
+            CommandError::new(Code::BadValue, format!("{operator} overflowed a 64-bit integer"))
+        }
     }
 }
 
 /// The order of two values, a missing one before all others.
-pub(crate) fn order(left: &Option<Bson>, right: &Option<Bson>) -> Result<Ordering> {
-    Ok(value_key(left.as_ref())?.cmp(&value_key(right.as_ref())?))
+fn order(left: Option<&Bson>, right: Option<&Bson>) -> Result<Ordering> {
+    Ok(value_key(left)?.cmp(&value_key(right)?))
 }
 
 /// The order-preserving bytes of an owned value; nothing comes before everything.

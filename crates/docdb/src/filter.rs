@@ -80,10 +80,7 @@ pub(crate) struct Operand {
 
 impl Operand {
     pub(crate) fn new(value: RawBsonRef<'_>) -> bson::error::Result<Self> {
-        Ok(Self {
-            value: value.into(),
-            key: encoded(value)?,
-        })
+        Ok(Self { value: value.into(), key: encoded(value)? })
     }
 
     /// The order of `value` relative to this operand.
@@ -201,11 +198,7 @@ impl Test {
                     } else {
                         self.holds_for(candidate.value)
                     };
-                    if found {
-                        ControlFlow::Break(())
-                    } else {
-                        ControlFlow::Continue(())
-                    }
+                    if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 });
                 found
             }
@@ -214,10 +207,7 @@ impl Test {
 
     /// Whether the elements of an array do not count, only the array itself.
     fn wants_whole_value(&self) -> bool {
-        matches!(
-            self,
-            Self::Exists | Self::Size(_) | Self::ElementDocument(_) | Self::Element(_)
-        )
+        matches!(self, Self::Exists | Self::Size(_) | Self::ElementDocument(_) | Self::Element(_))
     }
 
     fn holds_for(&self, candidate: Option<RawBsonRef<'_>>) -> bool {
@@ -237,9 +227,9 @@ impl Test {
             Self::Modulo { divisor, remainder } => candidate
                 .and_then(truncated)
                 .is_some_and(|number| number.wrapping_rem(*divisor) == *remainder),
-            Self::Bits { mask, wanted } => candidate
-                .and_then(as_integer)
-                .is_some_and(|number| wanted.test(number, *mask)),
+            Self::Bits { mask, wanted } => {
+                candidate.and_then(as_integer).is_some_and(|number| wanted.test(number, *mask))
+            }
             Self::ElementDocument(filter) => elements(candidate).is_some_and(|mut elements| {
                 elements.any(|element| match element {
                     RawBsonRef::Document(document) => filter.matches(document),
@@ -305,16 +295,10 @@ mod tests {
     fn check(cases: Vec<Case>) {
         for (filter, yes, no) in cases {
             for document in yes {
-                assert!(
-                    matches(&filter, &document),
-                    "{filter} should match {document}"
-                );
+                assert!(matches(&filter, &document), "{filter} should match {document}");
             }
             for document in no {
-                assert!(
-                    !matches(&filter, &document),
-                    "{filter} should not match {document}"
-                );
+                assert!(!matches(&filter, &document), "{filter} should not match {document}");
             }
         }
     }
@@ -373,11 +357,7 @@ mod tests {
                 vec![doc! { "b": 1 }],
                 vec![doc! { "a": 2 }],
             ),
-            (
-                doc! { "$nor": [{ "a": 1 }, { "b": 1 }] },
-                vec![doc! {}],
-                vec![doc! { "b": 1 }],
-            ),
+            (doc! { "$nor": [{ "a": 1 }, { "b": 1 }] }, vec![doc! {}], vec![doc! { "b": 1 }]),
             (
                 doc! { "$and": [{ "a": 1 }, { "b": 1 }] },
                 vec![doc! { "a": 1, "b": 1 }],
@@ -394,16 +374,8 @@ mod tests {
     #[test]
     fn element_and_array_operators_look_at_shape() {
         check(vec![
-            (
-                doc! { "a": { "$exists": true } },
-                vec![doc! { "a": null }],
-                vec![doc! {}],
-            ),
-            (
-                doc! { "a": { "$exists": false } },
-                vec![doc! {}],
-                vec![doc! { "a": null }],
-            ),
+            (doc! { "a": { "$exists": true } }, vec![doc! { "a": null }], vec![doc! {}]),
+            (doc! { "a": { "$exists": false } }, vec![doc! {}], vec![doc! { "a": null }]),
             (
                 doc! { "a": { "$type": "string" } },
                 vec![doc! { "a": "x" }, doc! { "a": ["x"] }],
@@ -440,11 +412,7 @@ mod tests {
                 vec![doc! { "a": 4 }, doc! { "a": 4.9 }],
                 vec![doc! { "a": 3 }],
             ),
-            (
-                doc! { "a": { "$bitsAllSet": 6 } },
-                vec![doc! { "a": 7 }],
-                vec![doc! { "a": 2 }],
-            ),
+            (doc! { "a": { "$bitsAllSet": 6 } }, vec![doc! { "a": 7 }], vec![doc! { "a": 2 }]),
         ]);
     }
 
@@ -469,17 +437,10 @@ mod tests {
         check(vec![
             (
                 doc! { "a.b": 2 },
-                vec![
-                    doc! { "a": [{ "b": 1 }, { "b": 2 }] },
-                    doc! { "a": { "b": [2] } },
-                ],
+                vec![doc! { "a": [{ "b": 1 }, { "b": 2 }] }, doc! { "a": { "b": [2] } }],
                 vec![doc! { "a": 2 }],
             ),
-            (
-                doc! { "a.1": 2 },
-                vec![doc! { "a": [1, 2] }],
-                vec![doc! { "a": [2, 1] }],
-            ),
+            (doc! { "a.1": 2 }, vec![doc! { "a": [1, 2] }], vec![doc! { "a": [2, 1] }]),
         ]);
     }
 

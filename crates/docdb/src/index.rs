@@ -46,10 +46,7 @@ pub(crate) struct Index {
 impl Index {
     /// The index on `_id` that every collection has.
     pub(crate) fn on_id(id: u32) -> Result<Self> {
-        Self::from_spec(
-            id,
-            bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" },
-        )
+        Self::from_spec(id, bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" })
     }
 
     /// Reads a specification; what the engine cannot keep is refused by name.
@@ -58,26 +55,20 @@ impl Index {
         let key = spec
             .get_document("key")
             .map_err(|_| invalid("an index needs a 'key' document".into()))?;
-        let name = spec
-            .get_str("name")
-            .map_err(|_| invalid("an index needs a 'name'".into()))?;
+        let name = spec.get_str("name").map_err(|_| invalid("an index needs a 'name'".into()))?;
         for (option, value) in &spec {
             let is_simple_collation = option == "collation"
                 && value
                     .as_document()
                     .is_some_and(|c| c.get_str("locale").is_ok_and(|locale| locale == "simple"));
             if !KEPT_OPTIONS.contains(&option.as_str()) && !is_simple_collation {
-                return Err(CommandError::unsupported(format!(
-                    "the index option '{option}'"
-                )));
+                return Err(CommandError::unsupported(format!("the index option '{option}'")));
             }
         }
         let mut keys = Vec::new();
         for (path, kind) in key {
             if let Bson::String(kind) = kind {
-                return Err(CommandError::unsupported(format!(
-                    "an index of the kind '{kind}'"
-                )));
+                return Err(CommandError::unsupported(format!("an index of the kind '{kind}'")));
             }
             let raw = bson::RawBson::try_from(kind.clone())?;
             let direction = Direction::parse(raw.as_raw_bson_ref()).ok_or_else(|| {
@@ -85,10 +76,7 @@ impl Index {
                     "Values in the index key pattern must be non-zero numbers, not {kind}"
                 ))
             })?;
-            if path
-                .split('.')
-                .any(|part| part.is_empty() || part.starts_with('$'))
-            {
+            if path.split('.').any(|part| part.is_empty() || part.starts_with('$')) {
                 return Err(invalid(format!("Index keys cannot use the path '{path}'")));
             }
             keys.push((Path::parse(path), direction));
@@ -124,11 +112,7 @@ impl Index {
 
     /// The keys of a document, without the index's id.
     pub(crate) fn keys_of(&self, document: &RawDocument) -> Result<BTreeSet<Vec<u8>>> {
-        if self
-            .partial
-            .as_ref()
-            .is_some_and(|filter| !filter.matches(document))
-        {
+        if self.partial.as_ref().is_some_and(|filter| !filter.matches(document)) {
             return Ok(BTreeSet::new());
         }
         let mut keys = BTreeSet::from([Vec::new()]);
@@ -139,10 +123,7 @@ impl Index {
             if is_multikey && std::mem::replace(&mut has_array, true) {
                 return Err(CommandError::new(
                     Code::CannotIndexParallelArrays,
-                    format!(
-                        "cannot index parallel arrays [{path}] in index {}",
-                        self.name
-                    ),
+                    format!("cannot index parallel arrays [{path}] in index {}", self.name),
                 ));
             }
             has_value |= values.iter().any(Option::is_some);
@@ -152,11 +133,7 @@ impl Index {
             }
             keys = keys
                 .iter()
-                .flat_map(|key| {
-                    parts
-                        .iter()
-                        .map(move |part| [key.as_slice(), part].concat())
-                })
+                .flat_map(|key| parts.iter().map(move |part| [key.as_slice(), part].concat()))
                 .collect();
         }
         if self.is_sparse && !has_value {
@@ -171,9 +148,7 @@ impl Index {
         for (path, _) in &self.keys {
             let (values, _) = path.index_values(document);
             let first = values.into_iter().next().flatten();
-            let first = first
-                .and_then(|value| Bson::try_from(value).ok())
-                .unwrap_or(Bson::Null);
+            let first = first.and_then(|value| Bson::try_from(value).ok()).unwrap_or(Bson::Null);
             value.insert(path.to_string(), first);
         }
         let message = format!(
@@ -225,18 +200,13 @@ mod tests {
 
     fn keys(spec: Document, document: &Document) -> Result<usize> {
         let bytes = document.to_vec().unwrap();
-        Ok(Index::from_spec(1, spec)?
-            .keys_of(RawDocument::from_bytes(&bytes).unwrap())?
-            .len())
+        Ok(Index::from_spec(1, spec)?.keys_of(RawDocument::from_bytes(&bytes).unwrap())?.len())
     }
 
     #[test]
     fn an_array_has_a_key_for_each_different_element() {
         let spec = doc! { "key": { "a": 1, "b": -1 }, "name": "a_b" };
-        assert_eq!(
-            keys(spec.clone(), &doc! { "a": [1, 2, 2], "b": 5 }).unwrap(),
-            2
-        );
+        assert_eq!(keys(spec.clone(), &doc! { "a": [1, 2, 2], "b": 5 }).unwrap(), 2);
         assert_eq!(keys(spec.clone(), &doc! {}).unwrap(), 1);
         let parallel = keys(spec, &doc! { "a": [1], "b": [1] }).unwrap_err();
         assert_eq!(parallel.code, Code::CannotIndexParallelArrays);
@@ -269,17 +239,9 @@ mod tests {
     fn kinds_that_are_not_kept_are_refused_by_name() {
         for (spec, name) in [
             (doc! { "key": { "a": "text" }, "name": "t" }, "text"),
-            (
-                doc! { "key": { "a": 1 }, "name": "t", "collation": { "locale": "de" } },
-                "collation",
-            ),
+            (doc! { "key": { "a": 1 }, "name": "t", "collation": { "locale": "de" } }, "collation"),
         ] {
-            assert!(
-                Index::from_spec(1, spec)
-                    .unwrap_err()
-                    .message
-                    .contains(name)
-            );
+            assert!(Index::from_spec(1, spec).unwrap_err().message.contains(name));
         }
     }
 }

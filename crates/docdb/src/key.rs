@@ -79,7 +79,7 @@ pub(crate) fn encode_value(out: &mut Vec<u8>, value: RawBsonRef<'_>) -> bson::er
         | RawBsonRef::Double(_)
         | RawBsonRef::Decimal128(_) => encode_number(out, value),
         RawBsonRef::String(text) | RawBsonRef::Symbol(text) | RawBsonRef::JavaScriptCode(text) => {
-            encode_bytes(out, text.as_bytes())
+            encode_bytes(out, text.as_bytes());
         }
         RawBsonRef::Document(document) => encode_document(out, document)?,
         RawBsonRef::Array(array) => encode_array(out, array)?,
@@ -171,17 +171,10 @@ mod tests {
             Bson::ObjectId(bson::oid::ObjectId::from_bytes([1; 12])),
             Bson::Boolean(false),
             Bson::DateTime(bson::DateTime::from_millis(-1)),
-            Bson::Timestamp(bson::Timestamp {
-                time: 0,
-                increment: 1,
-            }),
+            Bson::Timestamp(bson::Timestamp { time: 0, increment: 1 }),
             Bson::MaxKey,
         ];
-        assert!(
-            values
-                .windows(2)
-                .all(|pair| key(pair[0].clone()) < key(pair[1].clone()))
-        );
+        assert!(values.windows(2).all(|pair| key(pair[0].clone()) < key(pair[1].clone())));
     }
 
     #[test]
@@ -205,10 +198,7 @@ mod tests {
         // 0.1 as a double is slightly above the decimal 0.1.
         assert!(key(decimal("0.1")) < key(0.1));
         assert!(key(9_007_199_254_740_992i64) < key(9_007_199_254_740_993i64));
-        assert_eq!(
-            key(9_007_199_254_740_993i64),
-            key(decimal("9007199254740993"))
-        );
+        assert_eq!(key(9_007_199_254_740_993i64), key(decimal("9007199254740993")));
         assert!(key(9_007_199_254_740_993i64) < key(decimal("9007199254740993.5")));
         assert!(key(i64::MAX) < key(9.3e18));
         assert!(key(1e308) < key(decimal("1E+6000")));

@@ -26,11 +26,7 @@ fn ordered_bits(number: f64) -> u64 {
     }
     // Zero has one representation only.
     let bits = (number + 0.0).to_bits();
-    if bits >> 63 == 1 {
-        !bits
-    } else {
-        bits | 1 << 63
-    }
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
 }
 
 const BELOW: u8 = 0x7f;
@@ -51,7 +47,7 @@ fn encode_integer(out: &mut Vec<u8>, number: i64) {
     let nearest = number as f64;
     match i128::from(number).cmp(&(nearest as i128)) {
         Ordering::Equal => encode_double(out, nearest),
-        order => encode_inexact(out, nearest, order, &Digits::parse(&number.to_string())),
+        order => encode_inexact(out, nearest, order, &Decimal::parse(&number.to_string())),
     }
 }
 
@@ -61,33 +57,29 @@ fn encode_decimal(out: &mut Vec<u8>, text: &str) {
         return encode_double(out, number);
     }
     let nearest = number.clamp(f64::MIN, f64::MAX);
-    let exact = Digits::parse(text);
-    let expansion = Digits::parse(&format!("{nearest:.EXPANSION_DIGITS$e}"));
+    let exact = Decimal::parse(text);
+    let expansion = Decimal::parse(&format!("{nearest:.EXPANSION_DIGITS$e}"));
     match exact.cmp(&expansion) {
         Ordering::Equal => encode_double(out, nearest),
         order => encode_inexact(out, nearest, order, &exact),
     }
 }
 
-fn encode_inexact(out: &mut Vec<u8>, nearest: f64, order: Ordering, exact: &Digits) {
+fn encode_inexact(out: &mut Vec<u8>, nearest: f64, order: Ordering, exact: &Decimal) {
     out.extend_from_slice(&ordered_bits(nearest).to_be_bytes());
-    out.push(if order == Ordering::Less {
-        BELOW
-    } else {
-        ABOVE
-    });
+    out.push(if order == Ordering::Less { BELOW } else { ABOVE });
     exact.encode(out);
 }
 
 /// A decimal number: `0.d₁d₂d₃… × 10^exponent`, without leading or trailing zeros.
 #[derive(Debug, PartialEq, Eq)]
-struct Digits {
+struct Decimal {
     negative: bool,
     exponent: i32,
     digits: Vec<u8>,
 }
 
-impl Digits {
+impl Decimal {
     /// Reads `-12.5E+3` and the like.
     fn parse(text: &str) -> Self {
         let (text, negative) = match text.strip_prefix('-') {
@@ -97,10 +89,7 @@ impl Digits {
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let exponent: i32 = exponent.trim_start_matches('+').parse().unwrap_or(0);
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let all = whole
-            .bytes()
-            .chain(fraction.bytes())
-            .map(|digit| digit.wrapping_sub(b'0'));
+        let all = whole.bytes().chain(fraction.bytes()).map(|digit| digit.wrapping_sub(b'0'));
         let leading = all.clone().take_while(|digit| *digit == 0).count();
         let mut digits: Vec<u8> = all.skip(leading).collect();
         while digits.last() == Some(&0) {
@@ -127,12 +116,11 @@ impl Digits {
     }
 }
 
-impl Digits {
+impl Decimal {
     fn cmp(&self, other: &Self) -> Ordering {
         let magnitude = |number: &Self| (!number.digits.is_empty(), number.exponent);
-        let absolute = magnitude(self)
-            .cmp(&magnitude(other))
-            .then_with(|| self.digits.cmp(&other.digits));
+        let absolute =
+            magnitude(self).cmp(&magnitude(other)).then_with(|| self.digits.cmp(&other.digits));
         match (self.negative, other.negative) {
             (false, true) => Ordering::Greater,
             (true, false) => Ordering::Less,
@@ -199,10 +187,7 @@ pub(crate) fn compute(
         Bson::Int64(number) => Some(*number),
         _ => None,
     };
-    if matches!(
-        (left, right),
-        (Bson::Decimal128(_), _) | (_, Bson::Decimal128(_))
-    ) {
+    if matches!((left, right), (Bson::Decimal128(_), _) | (_, Bson::Decimal128(_))) {
         return Err(ArithmeticError::Decimal);
     }
     if let (Some(a), Some(b)) = (integer(left), integer(right)) {
@@ -233,23 +218,11 @@ mod tests {
     fn arithmetic_keeps_the_smallest_type_that_mongodb_keeps() {
         let add = |a, b| compute(Arithmetic::Add, &a, &b);
         assert_eq!(add(Bson::Int32(1), Bson::Int32(2)), Ok(Bson::Int32(3)));
-        assert_eq!(
-            add(Bson::Int32(i32::MAX), Bson::Int32(1)),
-            Ok(Bson::Int64(2_147_483_648))
-        );
+        assert_eq!(add(Bson::Int32(i32::MAX), Bson::Int32(1)), Ok(Bson::Int64(2_147_483_648)));
         assert_eq!(add(Bson::Int32(1), Bson::Int64(2)), Ok(Bson::Int64(3)));
-        assert_eq!(
-            add(Bson::Int32(1), Bson::Double(0.5)),
-            Ok(Bson::Double(1.5))
-        );
-        assert_eq!(
-            add(Bson::Int64(i64::MAX), Bson::Int32(1)),
-            Err(ArithmeticError::Overflow)
-        );
-        assert_eq!(
-            add(Bson::Null, Bson::Int32(1)),
-            Err(ArithmeticError::NotANumber)
-        );
+        assert_eq!(add(Bson::Int32(1), Bson::Double(0.5)), Ok(Bson::Double(1.5)));
+        assert_eq!(add(Bson::Int64(i64::MAX), Bson::Int32(1)), Err(ArithmeticError::Overflow));
+        assert_eq!(add(Bson::Null, Bson::Int32(1)), Err(ArithmeticError::NotANumber));
     }
 
     #[test]

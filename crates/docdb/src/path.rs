@@ -80,11 +80,8 @@ fn field<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> {
     document.get(name).ok().flatten()
 }
 
-fn missing<'a>(visitor: Visitor<'_, 'a>) -> ControlFlow<()> {
-    visitor(Candidate {
-        value: None,
-        is_element: false,
-    })
+fn missing(visitor: Visitor<'_, '_>) -> ControlFlow<()> {
+    visitor(Candidate { value: None, is_element: false })
 }
 
 fn visit_document<'a>(
@@ -105,16 +102,10 @@ fn visit_document<'a>(
 }
 
 fn visit_end<'a>(value: RawBsonRef<'a>, visitor: Visitor<'_, 'a>) -> ControlFlow<()> {
-    visitor(Candidate {
-        value: Some(value),
-        is_element: false,
-    })?;
+    visitor(Candidate { value: Some(value), is_element: false })?;
     if let RawBsonRef::Array(array) = value {
         for element in array.into_iter().flatten() {
-            visitor(Candidate {
-                value: Some(element),
-                is_element: true,
-            })?;
+            visitor(Candidate { value: Some(element), is_element: true })?;
         }
     }
     ControlFlow::Continue(())
@@ -128,10 +119,7 @@ fn visit_array<'a>(
     let Some((name, rest)) = path.split_first() else {
         return ControlFlow::Continue(());
     };
-    let indexed = name
-        .parse()
-        .ok()
-        .and_then(|index: usize| array.into_iter().flatten().nth(index));
+    let indexed = name.parse().ok().and_then(|index: usize| array.into_iter().flatten().nth(index));
     match indexed {
         Some(value) if rest.is_empty() => visit_end(value, visitor)?,
         Some(RawBsonRef::Document(nested)) => visit_document(nested, rest, visitor)?,

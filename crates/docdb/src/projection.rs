@@ -22,9 +22,8 @@ struct Tree(Vec<(String, Tree)>);
 
 impl Tree {
     fn insert(&mut self, path: &str) {
-        let (name, rest) = path
-            .split_once('.')
-            .map_or((path, None), |(name, rest)| (name, Some(rest)));
+        let (name, rest) =
+            path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
         if self.find(name).is_none() {
             self.0.push((name.to_owned(), Self::default()));
         }
@@ -35,10 +34,7 @@ impl Tree {
     }
 
     fn find(&self, name: &str) -> Option<&Self> {
-        self.0
-            .iter()
-            .find(|(candidate, _)| candidate == name)
-            .map(|(_, below)| below)
+        self.0.iter().find(|(candidate, _)| candidate == name).map(|(_, below)| below)
     }
 }
 
@@ -52,13 +48,8 @@ impl Projection {
         for element in projection {
             let (name, value) = element?;
             let name = name.as_str();
-            if name
-                .split('.')
-                .any(|part| part.is_empty() || part.starts_with('$'))
-            {
-                return Err(CommandError::unsupported(format!(
-                    "the projection path {name}"
-                )));
+            if name.split('.').any(|part| part.is_empty() || part.starts_with('$')) {
+                return Err(CommandError::unsupported(format!("the projection path {name}")));
             }
             match flag(value) {
                 Some(flag) if name == "_id" => id = Some(flag),
@@ -81,12 +72,7 @@ impl Projection {
         for path in included.iter().chain(&excluded) {
             fields.insert(path);
         }
-        Ok(Some(Self {
-            is_inclusive,
-            includes_id: id.unwrap_or(true),
-            fields,
-            computed,
-        }))
+        Ok(Some(Self { is_inclusive, includes_id: id.unwrap_or(true), fields, computed }))
     }
 
     /// The projected document.
@@ -130,9 +116,9 @@ fn flag(value: RawBsonRef<'_>) -> Option<bool> {
 fn parse_computed(value: RawBsonRef<'_>) -> Result<Expression> {
     let first = value.as_document().and_then(|d| d.into_iter().next()?.ok());
     match first {
-        Some((name, _)) if ["$slice", "$elemMatch", "$meta"].contains(&name.as_str()) => Err(
-            CommandError::unsupported(format!("the projection operator {}", name.as_str())),
-        ),
+        Some((name, _)) if ["$slice", "$elemMatch", "$meta"].contains(&name.as_str()) => {
+            Err(CommandError::unsupported(format!("the projection operator {}", name.as_str())))
+        }
         _ => Expression::parse(value),
     }
 }
@@ -148,12 +134,9 @@ fn include(value: &Bson, below: &Tree) -> Option<Bson> {
             });
             Some(Bson::Document(kept.collect()))
         }
-        Bson::Array(items) => Some(Bson::Array(
-            items
-                .iter()
-                .filter_map(|item| include(item, below))
-                .collect(),
-        )),
+        Bson::Array(items) => {
+            Some(Bson::Array(items.iter().filter_map(|item| include(item, below)).collect()))
+        }
         _ => None,
     }
 }
@@ -164,20 +147,15 @@ fn exclude(value: &Bson, below: &Tree) -> Option<Bson> {
     }
     match value {
         Bson::Document(fields) => {
-            let kept = fields
-                .iter()
-                .filter_map(|(name, value)| match below.find(name) {
-                    Some(below) => Some((name.clone(), exclude(value, below)?)),
-                    None => Some((name.clone(), value.clone())),
-                });
+            let kept = fields.iter().filter_map(|(name, value)| match below.find(name) {
+                Some(below) => Some((name.clone(), exclude(value, below)?)),
+                None => Some((name.clone(), value.clone())),
+            });
             Some(Bson::Document(kept.collect()))
         }
-        Bson::Array(items) => Some(Bson::Array(
-            items
-                .iter()
-                .filter_map(|item| exclude(item, below))
-                .collect(),
-        )),
+        Bson::Array(items) => {
+            Some(Bson::Array(items.iter().filter_map(|item| exclude(item, below)).collect()))
+        }
         value => Some(value.clone()),
     }
 }
@@ -223,22 +201,12 @@ mod tests {
                 doc! { "_id": 0 },
                 doc! { "a": { "b": 1, "c": 2 }, "d": [{ "e": 1, "f": 2 }, 5], "g": 3 },
             ),
-            (
-                doc! { "a.b": true, "d.e": 1 },
-                doc! { "_id": 1, "a": { "b": 1 }, "d": [{ "e": 1 }] },
-            ),
-            (
-                doc! { "a.b": 0, "d": 0 },
-                doc! { "_id": 1, "a": { "c": 2 }, "g": 3 },
-            ),
+            (doc! { "a.b": true, "d.e": 1 }, doc! { "_id": 1, "a": { "b": 1 }, "d": [{ "e": 1 }] }),
+            (doc! { "a.b": 0, "d": 0 }, doc! { "_id": 1, "a": { "c": 2 }, "g": 3 }),
             (doc! { "x": "$a.c" }, doc! { "_id": 1, "x": 2 }),
         ];
         for (projection, expected) in cases {
-            assert_eq!(
-                project(&projection, &document).unwrap(),
-                expected,
-                "{projection}"
-            );
+            assert_eq!(project(&projection, &document).unwrap(), expected, "{projection}");
         }
         assert!(project(&doc! { "a": 1, "g": 0 }, &document).is_err());
         assert!(project(&doc! { "d": { "$slice": 1 } }, &document).is_err());

@@ -34,38 +34,16 @@ pub(crate) struct Query {
 impl Query {
     /// Everything that matches a filter.
     pub(crate) fn all(filter: Filter) -> Self {
-        Self {
-            filter,
-            sort: None,
-            projection: None,
-            skip: 0,
-            limit: None,
-            hint: None,
-        }
+        Self { filter, sort: None, projection: None, skip: 0, limit: None, hint: None }
     }
 }
 
 /// Where the documents of a stream come from, and how far it is.
 enum Source {
-    Scan {
-        collection: u32,
-        direction: Direction,
-        reached: Option<u64>,
-    },
-    Records {
-        collection: u32,
-        records: Arc<[u64]>,
-        next: usize,
-    },
-    Documents {
-        documents: Arc<[fjall::Slice]>,
-        next: usize,
-    },
-    Oplog {
-        next: OplogTime,
-        last: OplogTime,
-        direction: Direction,
-    },
+    Scan { collection: u32, direction: Direction, reached: Option<u64> },
+    Records { collection: u32, records: Arc<[u64]>, next: usize },
+    Documents { documents: Arc<[fjall::Slice]>, next: usize },
+    Oplog { next: OplogTime, last: OplogTime, direction: Direction },
 }
 
 /// Matching documents, one after another.
@@ -107,11 +85,9 @@ impl Stream {
             plan_records(engine, view, collection, &query)?
         };
         let source = match records {
-            Some(records) => Source::Records {
-                collection: collection.id,
-                records: records.into(),
-                next: 0,
-            },
+            Some(records) => {
+                Source::Records { collection: collection.id, records: records.into(), next: 0 }
+            }
             None => Source::Scan {
                 collection: collection.id,
                 direction: natural.or(hinted).unwrap_or(Direction::Ascending),
@@ -126,9 +102,8 @@ impl Stream {
             skip: query.skip,
             remaining: query.limit,
         };
-        if let Some(order) = query
-            .sort
-            .filter(|order| order.natural().is_none() && !order.is_empty())
+        if let Some(order) =
+            query.sort.filter(|order| order.natural().is_none() && !order.is_empty())
         {
             stream.sort(engine, &order)?;
         }
@@ -137,14 +112,10 @@ impl Stream {
 
     /// The entries of the oplog; a tail goes on with what comes later.
     pub(crate) fn open_oplog(view: Option<Arc<View>>, query: Query) -> Self {
-        let direction = query
-            .sort
-            .as_ref()
-            .and_then(SortOrder::natural)
-            .or(match &query.hint {
-                Some(Hint::Natural(direction)) => Some(*direction),
-                _ => None,
-            });
+        let direction = query.sort.as_ref().and_then(SortOrder::natural).or(match &query.hint {
+            Some(Hint::Natural(direction)) => Some(*direction),
+            _ => None,
+        });
         let (next, last) = oplog_bounds(&query.filter);
         Self {
             view,
@@ -246,38 +217,17 @@ impl Stream {
             Ok((record_of(&key).unwrap_or(0), value))
         };
         match &self.source {
-            Source::Scan {
-                collection,
-                direction: Direction::Ascending,
-                reached,
-            } => {
+            Source::Scan { collection, direction: Direction::Ascending, reached } => {
                 let from = document_key(*collection, reached.map_or(0, |reached| reached + 1));
                 let to = document_key(*collection, u64::MAX);
-                Box::new(
-                    view.snapshot
-                        .range(&keyspaces.documents, from..=to)
-                        .map(pair),
-                )
+                Box::new(view.snapshot.range(&keyspaces.documents, from..=to).map(pair))
             }
-            Source::Scan {
-                collection,
-                direction: Direction::Descending,
-                reached,
-            } => {
+            Source::Scan { collection, direction: Direction::Descending, reached } => {
                 let from = document_key(*collection, 0);
                 let to = document_key(*collection, reached.unwrap_or(u64::MAX));
-                Box::new(
-                    view.snapshot
-                        .range(&keyspaces.documents, from..to)
-                        .rev()
-                        .map(pair),
-                )
+                Box::new(view.snapshot.range(&keyspaces.documents, from..to).rev().map(pair))
             }
-            Source::Records {
-                collection,
-                records,
-                next,
-            } => {
+            Source::Records { collection, records, next } => {
                 let (collection, view, records) =
                     (*collection, Arc::clone(view), Arc::clone(records));
                 Box::new((*next..records.len()).filter_map(move |position| {
@@ -292,11 +242,7 @@ impl Stream {
                     Some(Ok((position as u64, documents.get(position)?.clone())))
                 }))
             }
-            Source::Oplog {
-                next,
-                last,
-                direction,
-            } => {
+            Source::Oplog { next, last, direction } => {
                 // Entries that are not on disk yet may vanish; nobody may see them.
                 let last = (*last).min(engine.durable()).min(view.at);
                 if *next > last {
@@ -318,11 +264,7 @@ impl Stream {
             Source::Records { next, .. } | Source::Documents { next, .. } => {
                 *next = usize::try_from(position).map_or(usize::MAX, |position| position + 1);
             }
-            Source::Oplog {
-                next,
-                last,
-                direction,
-            } => match direction {
+            Source::Oplog { next, last, direction } => match direction {
                 Direction::Ascending => *next = OplogTime::from_u64(position.saturating_add(1)),
                 Direction::Descending => *last = OplogTime::from_u64(position.saturating_sub(1)),
             },

@@ -19,11 +19,7 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn new(limit: Option<usize>) -> Self {
-        Self {
-            elements: Vec::new(),
-            count: 0,
-            limit: limit.unwrap_or(usize::MAX),
-        }
+        Self { elements: Vec::new(), count: 0, limit: limit.unwrap_or(usize::MAX) }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -39,8 +35,7 @@ impl Batch {
             return false;
         }
         self.elements.push(3);
-        self.elements
-            .extend_from_slice(self.count.to_string().as_bytes());
+        self.elements.extend_from_slice(self.count.to_string().as_bytes());
         self.elements.push(0);
         self.elements.extend_from_slice(bytes);
         self.count += 1;
@@ -58,11 +53,7 @@ fn push_container(out: &mut Vec<u8>, kind: u8, name: &str, bytes: &[u8]) {
 
 fn wrap(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + 5);
-    out.extend_from_slice(
-        &u32::try_from(bytes.len() + 5)
-            .unwrap_or(u32::MAX)
-            .to_le_bytes(),
-    );
+    out.extend_from_slice(&u32::try_from(bytes.len() + 5).unwrap_or(u32::MAX).to_le_bytes());
     out.extend_from_slice(bytes);
     out.push(0);
     out
@@ -77,13 +68,7 @@ fn elements_of(document: &Document) -> Result<Vec<u8>> {
 /// An answer to a command.
 pub(crate) enum Reply {
     Document(Document),
-    Cursor {
-        field: &'static str,
-        batch: Batch,
-        id: i64,
-        namespace: String,
-        at: Option<OplogTime>,
-    },
+    Cursor { field: &'static str, batch: Batch, id: i64, namespace: String, at: Option<OplogTime> },
 }
 
 impl From<Document> for Reply {
@@ -103,13 +88,7 @@ impl Reply {
         let is_failure = matches!(&self, Self::Document(document) if document.contains_key("ok"));
         let mut out = match self {
             Self::Document(document) => elements_of(&document)?,
-            Self::Cursor {
-                field,
-                batch,
-                id,
-                namespace,
-                at,
-            } => {
+            Self::Cursor { field, batch, id, namespace, at } => {
                 let mut cursor = Vec::with_capacity(batch.elements.len() + 128);
                 push_container(&mut cursor, 4, field, &batch.elements);
                 let mut rest = bson::doc! { "id": id, "ns": namespace };
@@ -125,10 +104,8 @@ impl Reply {
         if !is_failure {
             out.extend(elements_of(&bson::doc! { "ok": 1.0 })?);
         }
-        let signature = bson::Binary {
-            subtype: bson::spec::BinarySubtype::Generic,
-            bytes: vec![0; 20],
-        };
+        let signature =
+            bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![0; 20] };
         out.extend(elements_of(&bson::doc! {
             "$clusterTime": {
                 "clusterTime": timestamp(now),
@@ -142,8 +119,5 @@ impl Reply {
 
 /// An oplog position as a BSON value.
 pub(crate) fn timestamp(at: OplogTime) -> Timestamp {
-    Timestamp {
-        time: at.seconds,
-        increment: at.increment,
-    }
+    Timestamp { time: at.seconds, increment: at.increment }
 }

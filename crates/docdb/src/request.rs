@@ -59,11 +59,7 @@ impl<'a> Request<'a> {
     }
 
     pub(crate) fn field(&self, name: &str) -> Option<RawBsonRef<'a>> {
-        self.body
-            .get(name)
-            .ok()
-            .flatten()
-            .filter(|value| !matches!(value, RawBsonRef::Null))
+        self.body.get(name).ok().flatten().filter(|value| !matches!(value, RawBsonRef::Null))
     }
 
     /// Refuses fields that the command does not have.
@@ -77,9 +73,7 @@ impl<'a> Request<'a> {
             match (name, element.value()?) {
                 ("collation", RawBsonRef::Document(collation))
                     if collation.is_empty()
-                        || collation
-                            .get_str("locale")
-                            .is_ok_and(|locale| locale == "simple") => {}
+                        || collation.get_str("locale").is_ok_and(|locale| locale == "simple") => {}
                 ("let", RawBsonRef::Document(variables)) if variables.is_empty() => {}
                 ("collation" | "let", _) => {
                     return Err(CommandError::unsupported(format!(
@@ -101,16 +95,10 @@ impl<'a> Request<'a> {
 
     /// The collection that the command's first field names.
     pub(crate) fn namespace(&self) -> Result<Namespace> {
-        let name = self
-            .field(self.name)
-            .and_then(RawBsonRef::as_str)
-            .ok_or_else(|| {
-                let text = format!(
-                    "collection name has invalid type; {} needs a string",
-                    self.name
-                );
-                CommandError::new(Code::InvalidNamespace, text)
-            })?;
+        let name = self.field(self.name).and_then(RawBsonRef::as_str).ok_or_else(|| {
+            let text = format!("collection name has invalid type; {} needs a string", self.name);
+            CommandError::new(Code::InvalidNamespace, text)
+        })?;
         Namespace::new(self.database, name)
     }
 
@@ -149,19 +137,13 @@ impl<'a> Request<'a> {
 
     pub(crate) fn document(&self, name: &str) -> Result<Option<&'a RawDocument>> {
         self.field(name)
-            .map(|value| {
-                value
-                    .as_document()
-                    .ok_or_else(|| self.wrong_type(name, "an object"))
-            })
+            .map(|value| value.as_document().ok_or_else(|| self.wrong_type(name, "an object")))
             .transpose()
     }
 
     fn wrong_type(&self, name: &str, expected: &str) -> CommandError {
-        let text = format!(
-            "BSON field '{}.{name}' is the wrong type; it must be {expected}",
-            self.name
-        );
+        let text =
+            format!("BSON field '{}.{name}' is the wrong type; it must be {expected}", self.name);
         CommandError::new(Code::TypeMismatch, text)
     }
 
@@ -172,22 +154,14 @@ impl<'a> Request<'a> {
             return documents
                 .map_err(|error| CommandError::new(Code::FailedToParse, error.to_string()));
         }
-        let array = self
-            .field(name)
-            .and_then(RawBsonRef::as_array)
-            .ok_or_else(|| {
-                let text = format!(
-                    "BSON field '{}.{name}' is missing but a required field",
-                    self.name
-                );
-                CommandError::new(Code::Location40414, text)
-            })?;
+        let array = self.field(name).and_then(RawBsonRef::as_array).ok_or_else(|| {
+            let text = format!("BSON field '{}.{name}' is missing but a required field", self.name);
+            CommandError::new(Code::Location40414, text)
+        })?;
         let mut documents = Vec::new();
         for item in array {
             documents.push(
-                item?
-                    .as_document()
-                    .ok_or_else(|| self.wrong_type(name, "an array of objects"))?,
+                item?.as_document().ok_or_else(|| self.wrong_type(name, "an array of objects"))?,
             );
         }
         Ok(documents)
@@ -199,17 +173,9 @@ impl<'a> Request<'a> {
         else {
             return Ok(None);
         };
-        let id = session
-            .get("id")?
-            .map(Bson::try_from)
-            .transpose()?
-            .unwrap_or(Bson::Null);
+        let id = session.get("id")?.map(Bson::try_from).transpose()?.unwrap_or(Bson::Null);
         let session: Document = bson::doc! { "id": id };
-        Ok(Some(StatementId {
-            session,
-            number,
-            statement: 0,
-        }))
+        Ok(Some(StatementId { session, number, statement: 0 }))
     }
 
     /// Whether a write may be answered before it is on disk: `w: 0` or `j: false`.
@@ -226,15 +192,13 @@ impl<'a> Request<'a> {
         let Some(concern) = self.document("readConcern")? else {
             return Ok(ReadConcern::Local);
         };
-        let at = concern
-            .get("atClusterTime")?
-            .and_then(RawBsonRef::as_timestamp);
+        let at = concern.get("atClusterTime")?.and_then(RawBsonRef::as_timestamp);
         match concern.get("level")?.and_then(RawBsonRef::as_str) {
             None | Some("local" | "available") => Ok(ReadConcern::Local),
             Some("majority" | "linearizable") => Ok(ReadConcern::Durable),
-            Some("snapshot") => Ok(ReadConcern::Snapshot(
-                at.map(|ts| OplogTime::new(ts.time, ts.increment)),
-            )),
+            Some("snapshot") => {
+                Ok(ReadConcern::Snapshot(at.map(|ts| OplogTime::new(ts.time, ts.increment))))
+            }
             Some(level) => {
                 let text = format!(
                     "Enumeration value '{level}' for field 'readConcern.level' is not a valid value"

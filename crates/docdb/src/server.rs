@@ -83,15 +83,10 @@ pub struct Server {
 impl Server {
     /// Opens the storage and listens.
     pub fn start(config: ServerConfig) -> Result<Self, ServerError> {
-        let engine =
-            Engine::open(&config.folder, config.clock).map_err(|error| ServerError::Storage {
-                folder: config.folder.clone(),
-                reason: error.message,
-            })?;
-        let listen = |source| ServerError::Listen {
-            address: config.listen,
-            source,
-        };
+        let engine = Engine::open(&config.folder, config.clock).map_err(|error| {
+            ServerError::Storage { folder: config.folder.clone(), reason: error.message }
+        })?;
+        let listen = |source| ServerError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let shared = Arc::new(Shared {
@@ -144,9 +139,7 @@ impl Drop for Server {
 
 impl Shared {
     fn lock_connections(&self) -> std::sync::MutexGuard<'_, HashMap<u64, TcpStream>> {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -26,15 +26,9 @@ impl Retry {
         let Some(id) = id else {
             return Ok(Self::default());
         };
-        let stored = engine
-            .view()
-            .snapshot
-            .get(&engine.keyspaces.meta, record_key(&id)?)?;
+        let stored = engine.view().snapshot.get(&engine.keyspaces.meta, record_key(&id)?)?;
         let Some(stored) = stored else {
-            return Ok(Self {
-                id: Some(id),
-                done: Vec::new(),
-            });
+            return Ok(Self { id: Some(id), done: Vec::new() });
         };
         let record = Document::try_from(RawDocument::from_bytes(&stored)?)?;
         let number = record.get_i64("number").unwrap_or(-1);
@@ -48,13 +42,8 @@ impl Retry {
         let mut done = Vec::new();
         if number == id.number {
             for item in record.get_array("done").into_iter().flatten() {
-                if let Some(
-                    [
-                        Bson::Int32(first),
-                        Bson::Int32(last),
-                        Bson::Document(outcome),
-                    ],
-                ) = item.as_array().map(Vec::as_slice)
+                if let Some([Bson::Int32(first), Bson::Int32(last), Bson::Document(outcome)]) =
+                    item.as_array().map(Vec::as_slice)
                 {
                     done.push((*first, *last, outcome.clone()));
                 }
@@ -66,10 +55,7 @@ impl Retry {
     /// What a statement answered when it was done before.
     pub(crate) fn outcome(&self, statement: usize) -> Option<&Document> {
         let statement = i32::try_from(statement).ok()?;
-        let found = self
-            .done
-            .iter()
-            .find(|(first, last, _)| (*first..=*last).contains(&statement));
+        let found = self.done.iter().find(|(first, last, _)| (*first..=*last).contains(&statement));
         found.map(|(_, _, outcome)| outcome)
     }
 
@@ -84,7 +70,7 @@ impl Retry {
         let statement = i32::try_from(statement).unwrap_or(i32::MAX);
         match self.done.last_mut() {
             Some((_, last, same)) if *last + 1 == statement && *same == outcome => {
-                *last = statement
+                *last = statement;
             }
             _ => self.done.push((statement, statement, outcome)),
         }

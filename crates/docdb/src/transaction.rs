@@ -103,12 +103,7 @@ impl Transaction<'_> {
     pub(crate) fn commit(mut self) -> Result<OplogTime> {
         let changed = std::mem::take(&mut self.changed_statistics);
         for collection in changed {
-            let statistics = self
-                .writer
-                .statistics
-                .get(&collection)
-                .copied()
-                .unwrap_or_default();
+            let statistics = self.writer.statistics.get(&collection).copied().unwrap_or_default();
             self.batch.insert(
                 &self.engine.keyspaces.meta,
                 meta_key(b'n', collection),
@@ -139,9 +134,8 @@ impl Transaction<'_> {
         let normalized = self.normalize(document, keeps_timestamps)?;
         let document = normalized.as_deref().unwrap_or(document);
         check_size(document)?;
-        let id = document
-            .get("_id")?
-            .ok_or_else(|| CommandError::new(Code::InternalError, "no _id"))?;
+        let id =
+            document.get("_id")?.ok_or_else(|| CommandError::new(Code::InternalError, "no _id"))?;
         if matches!(
             id,
             RawBsonRef::Array(_) | RawBsonRef::RegularExpression(_) | RawBsonRef::Undefined
@@ -174,10 +168,7 @@ impl Transaction<'_> {
         self.log_document(
             "i",
             collection,
-            &LoggedChange {
-                o: document,
-                o2: Some(&bson::doc! { "_id": &id }),
-            },
+            &LoggedChange { o: document, o2: Some(&bson::doc! { "_id": &id }) },
         )?;
         Ok(id)
     }
@@ -199,8 +190,7 @@ impl Transaction<'_> {
             let new = index.keys_of(raw)?;
             for key in old.difference(&new) {
                 let entry = entry_key(index, key, record);
-                self.batch
-                    .remove(&self.engine.keyspaces.indexes, entry.as_slice());
+                self.batch.remove(&self.engine.keyspaces.indexes, entry.as_slice());
                 self.pending_keys.insert(entry, None);
             }
             for key in new.difference(&old) {
@@ -218,27 +208,10 @@ impl Transaction<'_> {
         );
         let before = Document::try_from(before)?;
         let id = before.get("_id").cloned().unwrap_or(Bson::Null);
-        let diff = if is_replacement {
-            None
-        } else {
-            compute_diff(&before, after)
-        };
-        let change = diff
-            .map(|diff| bson::doc! { "$v": 2, "diff": diff }.to_vec())
-            .transpose()?;
-        let o = change
-            .as_deref()
-            .map(RawDocument::from_bytes)
-            .transpose()?
-            .unwrap_or(raw);
-        self.log_document(
-            "u",
-            collection,
-            &LoggedChange {
-                o,
-                o2: Some(&bson::doc! { "_id": id }),
-            },
-        )
+        let diff = if is_replacement { None } else { compute_diff(&before, after) };
+        let change = diff.map(|diff| bson::doc! { "$v": 2, "diff": diff }.to_vec()).transpose()?;
+        let o = change.as_deref().map(RawDocument::from_bytes).transpose()?.unwrap_or(raw);
+        self.log_document("u", collection, &LoggedChange { o, o2: Some(&bson::doc! { "_id": id }) })
     }
 
     /// Removes a stored document.
@@ -251,25 +224,13 @@ impl Transaction<'_> {
         for index in &collection.indexes {
             for key in index.keys_of(document)? {
                 let entry = entry_key(index, &key, record);
-                self.batch
-                    .remove(&self.engine.keyspaces.indexes, entry.as_slice());
+                self.batch.remove(&self.engine.keyspaces.indexes, entry.as_slice());
                 self.pending_keys.insert(entry, None);
             }
         }
-        self.batch.remove(
-            &self.engine.keyspaces.documents,
-            document_key(collection.id, record),
-        );
-        self.count(
-            collection.id,
-            -1,
-            -i64::try_from(document.as_bytes().len()).unwrap_or(0),
-        );
-        let id = document
-            .get("_id")?
-            .map(Bson::try_from)
-            .transpose()?
-            .unwrap_or(Bson::Null);
+        self.batch.remove(&self.engine.keyspaces.documents, document_key(collection.id, record));
+        self.count(collection.id, -1, -i64::try_from(document.as_bytes().len()).unwrap_or(0));
+        let id = document.get("_id")?.map(Bson::try_from).transpose()?.unwrap_or(Bson::Null);
         let selector = bson::doc! { "_id": id }.to_vec()?;
         let o = RawDocument::from_bytes(&selector)?;
         self.log_document("d", collection, &LoggedChange { o, o2: None })
@@ -313,57 +274,32 @@ impl Transaction<'_> {
         entry.extend_from_slice(head_bytes);
         entry.extend_from_slice(change.o.as_bytes());
         entry.extend_from_slice(tail_bytes);
-        self.batch.insert(
-            &self.engine.keyspaces.oplog,
-            self.last.to_u64().to_be_bytes(),
-            entry,
-        );
+        self.batch.insert(&self.engine.keyspaces.oplog, self.last.to_u64().to_be_bytes(), entry);
         Ok(())
     }
 
     fn log(&mut self, mut entry: Document) {
         entry.extend(self.stamp(None));
         let bytes = tidemark_wire::encode_document(&entry);
-        self.batch.insert(
-            &self.engine.keyspaces.oplog,
-            self.last.to_u64().to_be_bytes(),
-            bytes,
-        );
+        self.batch.insert(&self.engine.keyspaces.oplog, self.last.to_u64().to_be_bytes(), bytes);
     }
 
     /// Takes the next position; the fields that every entry ends with.
     fn stamp(&mut self, o2: Option<&Document>) -> Document {
         let now = self.engine.clock.now();
-        let seconds = u32::try_from(now.as_second())
-            .unwrap_or(0)
-            .max(self.last.seconds);
-        let increment = if seconds == self.last.seconds {
-            self.last.increment + 1
-        } else {
-            1
-        };
+        let seconds = u32::try_from(now.as_second()).unwrap_or(0).max(self.last.seconds);
+        let increment = if seconds == self.last.seconds { self.last.increment + 1 } else { 1 };
         self.last = OplogTime::new(seconds, increment);
         let mut stamp = Document::new();
         if let Some(o2) = o2 {
             stamp.insert("o2", o2);
         }
-        if let Some(StatementId {
-            session,
-            number,
-            statement,
-        }) = &self.statement
-        {
+        if let Some(StatementId { session, number, statement }) = &self.statement {
             stamp.insert("lsid", session);
             stamp.insert("txnNumber", number);
             stamp.insert("stmtId", statement);
         }
-        stamp.insert(
-            "ts",
-            Timestamp {
-                time: seconds,
-                increment,
-            },
-        );
+        stamp.insert("ts", Timestamp { time: seconds, increment });
         stamp.insert("t", self.term);
         stamp.insert("v", 2i64);
         stamp.insert("wall", bson::DateTime::from_millis(now.as_millisecond()));
@@ -376,13 +312,7 @@ impl Transaction<'_> {
         keeps_timestamps: bool,
     ) -> Result<Option<RawDocumentBuf>> {
         let is_empty = |value: RawBsonRef<'_>| {
-            matches!(
-                value,
-                RawBsonRef::Timestamp(Timestamp {
-                    time: 0,
-                    increment: 0
-                })
-            )
+            matches!(value, RawBsonRef::Timestamp(Timestamp { time: 0, increment: 0 }))
         };
         let mut has_empty_timestamp = false;
         let mut id_position = None;
@@ -433,13 +363,7 @@ impl Transaction<'_> {
         if index.is_unique {
             let holder = match self.pending_keys.get(&entry) {
                 Some(pending) => *pending,
-                None => self
-                    .engine
-                    .keyspaces
-                    .indexes
-                    .get(&entry)?
-                    .as_deref()
-                    .and_then(record_of),
+                None => self.engine.keyspaces.indexes.get(&entry)?.as_deref().and_then(record_of),
             };
             if holder.is_some_and(|holder| holder != record) {
                 return Err(index.duplicate_key(&collection.namespace.to_string(), document));
@@ -449,19 +373,13 @@ impl Transaction<'_> {
     }
 
     fn put_key(&mut self, entry: Vec<u8>, record: u64) {
-        self.batch.insert(
-            &self.engine.keyspaces.indexes,
-            entry.as_slice(),
-            record.to_be_bytes(),
-        );
+        self.batch.insert(&self.engine.keyspaces.indexes, entry.as_slice(), record.to_be_bytes());
         self.pending_keys.insert(entry, Some(record));
     }
 
     fn count(&mut self, collection: u32, documents: i64, bytes: i64) {
         let statistics = self.writer.statistics.entry(collection).or_default();
-        self.undo_statistics
-            .entry(collection)
-            .or_insert(*statistics);
+        self.undo_statistics.entry(collection).or_insert(*statistics);
         statistics.count += documents;
         statistics.bytes += bytes;
         self.changed_statistics.insert(collection);
@@ -500,14 +418,8 @@ fn check_validator(collection: &Collection, document: &RawDocument) -> Result<()
     let Ok(validator) = collection.options.get_document("validator") else {
         return Ok(());
     };
-    let is_off = collection
-        .options
-        .get_str("validationLevel")
-        .is_ok_and(|level| level == "off")
-        || collection
-            .options
-            .get_str("validationAction")
-            .is_ok_and(|action| action == "warn");
+    let is_off = collection.options.get_str("validationLevel").is_ok_and(|level| level == "off")
+        || collection.options.get_str("validationAction").is_ok_and(|action| action == "warn");
     if is_off {
         return Ok(());
     }
@@ -515,8 +427,5 @@ fn check_validator(collection: &Collection, document: &RawDocument) -> Result<()
     if crate::filter::parse_filter(RawDocument::from_bytes(&bytes)?)?.matches(document) {
         return Ok(());
     }
-    Err(CommandError::new(
-        Code::DocumentValidationFailure,
-        "Document failed validation",
-    ))
+    Err(CommandError::new(Code::DocumentValidationFailure, "Document failed validation"))
 }

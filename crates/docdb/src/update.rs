@@ -77,10 +77,7 @@ pub(crate) fn parse_update(value: RawBsonRef<'_>) -> Result<Update> {
     match value {
         RawBsonRef::Array(stages) => Ok(Update::Pipeline(Pipeline::parse_for_update(stages)?)),
         RawBsonRef::Document(document) => parse_update_document(document),
-        _ => Err(CommandError::new(
-            Code::FailedToParse,
-            "an update is a document or a pipeline",
-        )),
+        _ => Err(CommandError::new(Code::FailedToParse, "an update is a document or a pipeline")),
     }
 }
 
@@ -104,10 +101,7 @@ fn parse_update_document(document: &RawDocument) -> Result<Update> {
             CommandError::new(Code::FailedToParse, text)
         })?;
         let arguments = arguments.as_document().ok_or_else(|| {
-            let text = format!(
-                "Modifiers operate on fields but {} has no document",
-                name.as_str()
-            );
+            let text = format!("Modifiers operate on fields but {} has no document", name.as_str());
             CommandError::new(Code::FailedToParse, text)
         })?;
         for argument in arguments {
@@ -131,9 +125,7 @@ fn parse_path(text: &str) -> Result<Vec<String>> {
         return Err(CommandError::new(Code::FailedToParse, message));
     }
     match path.iter().find(|part| part.starts_with('$')) {
-        Some(part) => Err(CommandError::unsupported(format!(
-            "the positional operator {part}"
-        ))),
+        Some(part) => Err(CommandError::unsupported(format!("the positional operator {part}"))),
         None => Ok(path),
     }
 }
@@ -147,17 +139,11 @@ fn check_conflicts(changes: &[Change]) -> Result<()> {
         }
     }
     paths.sort();
-    let conflict = paths
-        .iter()
-        .zip(paths.iter().skip(1))
-        .find(|(a, b)| b.starts_with(a));
+    let conflict = paths.iter().zip(paths.iter().skip(1)).find(|(a, b)| b.starts_with(a));
     match conflict {
         Some((path, _)) => Err(CommandError::new(
             Code::ConflictingUpdateOperators,
-            format!(
-                "Updating the path '{0}' would create a conflict at '{0}'",
-                path.join(".")
-            ),
+            format!("Updating the path '{0}' would create a conflict at '{0}'", path.join(".")),
         )),
         None => Ok(()),
     }
@@ -165,10 +151,7 @@ fn check_conflicts(changes: &[Change]) -> Result<()> {
 
 fn rename_target(change: &Change) -> Result<Vec<String>> {
     let target = change.argument.as_str().ok_or_else(|| {
-        CommandError::new(
-            Code::BadValue,
-            "The 'to' field for $rename must be a string",
-        )
+        CommandError::new(Code::BadValue, "The 'to' field for $rename must be a string")
     })?;
     parse_path(target)
 }
@@ -210,14 +193,10 @@ impl Update {
                 }
             }
         }
-        let context = UpdateContext {
-            is_insert: true,
-            ..context
-        };
+        let context = UpdateContext { is_insert: true, ..context };
         let mut document = self.apply(&seed, context)?;
-        let id = document
-            .remove("_id")
-            .unwrap_or_else(|| Bson::ObjectId(bson::oid::ObjectId::new()));
+        let id =
+            document.remove("_id").unwrap_or_else(|| Bson::ObjectId(bson::oid::ObjectId::new()));
         let mut ordered = bson::doc! { "_id": id };
         ordered.extend(document);
         Ok(ordered)
@@ -282,18 +261,10 @@ impl Change {
             None => true,
             Some(present) => {
                 let order = value_key(Some(&self.argument))?.cmp(&value_key(Some(present))?);
-                if self.operator == Operator::Min {
-                    order.is_lt()
-                } else {
-                    order.is_gt()
-                }
+                if self.operator == Operator::Min { order.is_lt() } else { order.is_gt() }
             }
         };
-        if replaces {
-            set(document, &self.path, self.argument.clone())
-        } else {
-            Ok(())
-        }
+        if replaces { set(document, &self.path, self.argument.clone()) } else { Ok(()) }
     }
 
     fn rename(&self, document: &mut Document) -> Result<()> {
@@ -347,10 +318,7 @@ const LARGEST_PADDING: usize = 1_500_000;
 /// The place of a value, made with all its parents where it does not exist.
 fn place<'a>(document: &'a mut Document, path: &[String]) -> Result<&'a mut Bson> {
     let Some((name, rest)) = path.split_first() else {
-        return Err(CommandError::new(
-            Code::FailedToParse,
-            "an update path is empty",
-        ));
+        return Err(CommandError::new(Code::FailedToParse, "an update path is empty"));
     };
     let mut value = document.entry(name.clone()).or_insert(missing(rest));
     for (position, part) in rest.iter().enumerate() {
@@ -364,9 +332,7 @@ fn place<'a>(document: &'a mut Document, path: &[String]) -> Result<&'a mut Bson
                     items.resize(index, Bson::Null);
                     items.push(missing(after));
                 }
-                items
-                    .get_mut(index)
-                    .ok_or_else(|| not_viable(part, "array"))?
+                items.get_mut(index).ok_or_else(|| not_viable(part, "array"))?
             }
             _ => return Err(not_viable(part, "scalar")),
         };
@@ -376,11 +342,7 @@ fn place<'a>(document: &'a mut Document, path: &[String]) -> Result<&'a mut Bson
 
 /// What stands at a new place until it is set: a document if the path goes on.
 fn missing(rest: &[String]) -> Bson {
-    if rest.is_empty() {
-        Bson::Undefined
-    } else {
-        Bson::Document(Document::new())
-    }
+    if rest.is_empty() { Bson::Undefined } else { Bson::Document(Document::new()) }
 }
 
 fn not_viable(part: &str, kind: &str) -> CommandError {
@@ -426,16 +388,12 @@ mod tests {
     use super::*;
     use crate::filter::parse_filter;
 
-    const CONTEXT: UpdateContext = UpdateContext {
-        now: bson::DateTime::from_millis(5_000),
-        is_insert: false,
-    };
+    const CONTEXT: UpdateContext =
+        UpdateContext { now: bson::DateTime::from_millis(5_000), is_insert: false };
 
     fn parse(update: &Document) -> Result<Update> {
         let bytes = update.to_vec().unwrap();
-        parse_update(RawBsonRef::Document(
-            RawDocument::from_bytes(&bytes).unwrap(),
-        ))
+        parse_update(RawBsonRef::Document(RawDocument::from_bytes(&bytes).unwrap()))
     }
 
     fn apply(before: &Document, update: &Document) -> Result<Document> {
@@ -445,51 +403,15 @@ mod tests {
     #[test]
     fn each_operator_does_what_its_name_says() {
         let cases = [
-            (
-                doc! { "a": 1 },
-                doc! { "$set": { "b.c": 2 } },
-                doc! { "a": 1, "b": { "c": 2 } },
-            ),
-            (
-                doc! { "a": [1, 2] },
-                doc! { "$set": { "a.1": 9 } },
-                doc! { "a": [1, 9] },
-            ),
-            (
-                doc! { "a": 1, "b": 2 },
-                doc! { "$unset": { "a": "" } },
-                doc! { "b": 2 },
-            ),
-            (
-                doc! { "a": 1 },
-                doc! { "$inc": { "a": 2, "b": 5 } },
-                doc! { "a": 3, "b": 5 },
-            ),
-            (
-                doc! { "a": 3 },
-                doc! { "$mul": { "a": 2, "b": 5 } },
-                doc! { "a": 6, "b": 0 },
-            ),
-            (
-                doc! { "a": 3 },
-                doc! { "$min": { "a": 2 } },
-                doc! { "a": 2 },
-            ),
-            (
-                doc! { "a": 3 },
-                doc! { "$max": { "a": 2 } },
-                doc! { "a": 3 },
-            ),
-            (
-                doc! { "a": 3 },
-                doc! { "$rename": { "a": "b" } },
-                doc! { "b": 3 },
-            ),
-            (
-                doc! { "a": [1] },
-                doc! { "$push": { "a": 2 } },
-                doc! { "a": [1, 2] },
-            ),
+            (doc! { "a": 1 }, doc! { "$set": { "b.c": 2 } }, doc! { "a": 1, "b": { "c": 2 } }),
+            (doc! { "a": [1, 2] }, doc! { "$set": { "a.1": 9 } }, doc! { "a": [1, 9] }),
+            (doc! { "a": 1, "b": 2 }, doc! { "$unset": { "a": "" } }, doc! { "b": 2 }),
+            (doc! { "a": 1 }, doc! { "$inc": { "a": 2, "b": 5 } }, doc! { "a": 3, "b": 5 }),
+            (doc! { "a": 3 }, doc! { "$mul": { "a": 2, "b": 5 } }, doc! { "a": 6, "b": 0 }),
+            (doc! { "a": 3 }, doc! { "$min": { "a": 2 } }, doc! { "a": 2 }),
+            (doc! { "a": 3 }, doc! { "$max": { "a": 2 } }, doc! { "a": 3 }),
+            (doc! { "a": 3 }, doc! { "$rename": { "a": "b" } }, doc! { "b": 3 }),
+            (doc! { "a": [1] }, doc! { "$push": { "a": 2 } }, doc! { "a": [1, 2] }),
             (
                 doc! {},
                 doc! { "$push": { "a": { "$each": [3, 1, 2], "$sort": 1, "$slice": 2 } } },
@@ -505,26 +427,14 @@ mod tests {
                 doc! { "$addToSet": { "a": { "$each": [1, 2] } } },
                 doc! { "a": [1, 2] },
             ),
-            (
-                doc! { "a": [1, 5, 3] },
-                doc! { "$pull": { "a": { "$gt": 2 } } },
-                doc! { "a": [1] },
-            ),
+            (doc! { "a": [1, 5, 3] }, doc! { "$pull": { "a": { "$gt": 2 } } }, doc! { "a": [1] }),
             (
                 doc! { "a": [{ "b": 1 }, { "b": 2 }] },
                 doc! { "$pull": { "a": { "b": 1 } } },
                 doc! { "a": [{ "b": 2 }] },
             ),
-            (
-                doc! { "a": [1, 2, 1] },
-                doc! { "$pullAll": { "a": [1] } },
-                doc! { "a": [2] },
-            ),
-            (
-                doc! { "a": [1, 2] },
-                doc! { "$pop": { "a": -1 } },
-                doc! { "a": [2] },
-            ),
+            (doc! { "a": [1, 2, 1] }, doc! { "$pullAll": { "a": [1] } }, doc! { "a": [2] }),
+            (doc! { "a": [1, 2] }, doc! { "$pop": { "a": -1 } }, doc! { "a": [2] }),
             (doc! {}, doc! { "$setOnInsert": { "a": 1 } }, doc! {}),
             (
                 doc! {},
@@ -555,19 +465,14 @@ mod tests {
             Code::ConflictingUpdateOperators
         );
         assert_eq!(code(doc! { "$bogus": { "a": 1 } }), Code::FailedToParse);
-        assert_eq!(
-            code(doc! { "$set": { "a.$": 1 } }),
-            Code::CommandNotSupported
-        );
+        assert_eq!(code(doc! { "$set": { "a.$": 1 } }), Code::CommandNotSupported);
         let error = apply(&doc! { "a": 5 }, &doc! { "$set": { "a.b": 1 } }).unwrap_err();
         assert_eq!(error.code, Code::PathNotViable);
     }
 
     #[test]
     fn an_upsert_starts_from_the_equalities_of_its_filter() {
-        let filter = doc! { "_id": 7, "a.b": 1, "c": { "$gt": 5 } }
-            .to_vec()
-            .unwrap();
+        let filter = doc! { "_id": 7, "a.b": 1, "c": { "$gt": 5 } }.to_vec().unwrap();
         let filter = parse_filter(RawDocument::from_bytes(&filter).unwrap()).unwrap();
         let update = parse(&doc! { "$set": { "d": 1 }, "$setOnInsert": { "e": 2 } }).unwrap();
         let document = update.upsert(&filter, CONTEXT).unwrap();

@@ -23,18 +23,12 @@ enum Source {
 impl Clock {
     /// The clock of the machine.
     pub fn system() -> Self {
-        Self {
-            source: Source::System,
-            offset_seconds: Arc::default(),
-        }
+        Self { source: Source::System, offset_seconds: Arc::default() }
     }
 
     /// A clock that stands still at `start` until it is advanced.
     pub fn fixed(start: Timestamp) -> Self {
-        Self {
-            source: Source::Fixed(start),
-            offset_seconds: Arc::default(),
-        }
+        Self { source: Source::Fixed(start), offset_seconds: Arc::default() }
     }
 
     /// The present instant.
@@ -50,16 +44,13 @@ impl Clock {
 
     /// Moves the clock forward.
     pub fn advance(&self, seconds: u32) {
-        self.offset_seconds
-            .fetch_add(i64::from(seconds), Ordering::Relaxed);
+        self.offset_seconds.fetch_add(i64::from(seconds), Ordering::Relaxed);
     }
 }
 
 /// Writes an instant as the API does: `YYYY-MM-DDTHH:MM:SSZ`, whole seconds.
 pub fn format_instant(instant: Timestamp) -> String {
-    Timestamp::from_second(instant.as_second())
-        .unwrap_or(instant)
-        .to_string()
+    Timestamp::from_second(instant.as_second()).unwrap_or(instant).to_string()
 }
 
 /// Reads an RFC 3339 instant.

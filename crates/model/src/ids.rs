@@ -32,9 +32,7 @@ pub fn new_object_id(created_at: jiff::Timestamp) -> [u8; 12] {
 }
 
 fn parse_hex(text: &str) -> Result<[u8; 12], IdError> {
-    let invalid = || IdError {
-        text: text.chars().take(64).collect(),
-    };
+    let invalid = || IdError { text: text.chars().take(64).collect() };
     if text.len() != 24 {
         return Err(invalid());
     }
@@ -131,12 +129,9 @@ mod tests {
 
     #[test]
     fn what_is_not_24_lower_case_hex_digits_is_refused() {
-        for text in [
-            "",
-            "6553F1000000000000000000",
-            "6553f10000000000000000",
-            "6553f100000000000000000g",
-        ] {
+        for text in
+            ["", "6553F1000000000000000000", "6553f10000000000000000", "6553f100000000000000000g"]
+        {
             assert!(text.parse::<ProjectId>().is_err(), "{text}");
         }
     }

@@ -71,13 +71,8 @@ pub enum InstanceState {
 
 impl InstanceState {
     /// Every state.
-    pub const ALL: [Self; 5] = [
-        Self::Creating,
-        Self::Idle,
-        Self::Updating,
-        Self::Deleting,
-        Self::Deleted,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Creating, Self::Idle, Self::Updating, Self::Deleting, Self::Deleted];
 
     /// The word that the API and the catalog use.
     pub fn as_str(self) -> &'static str {
@@ -106,15 +101,8 @@ mod tests {
             assert!(good.parse::<InstanceName>().is_ok(), "{good}");
         }
         for bad in ["", "-a", "a_b", "a b", "é", "a/b"] {
-            assert_eq!(
-                bad.parse::<InstanceName>(),
-                Err(InstanceNameError::Invalid),
-                "{bad}"
-            );
+            assert_eq!(bad.parse::<InstanceName>(), Err(InstanceNameError::Invalid), "{bad}");
         }
-        assert_eq!(
-            "a".repeat(65).parse::<InstanceName>(),
-            Err(InstanceNameError::TooLong)
-        );
+        assert_eq!("a".repeat(65).parse::<InstanceName>(), Err(InstanceNameError::TooLong));
     }
 }

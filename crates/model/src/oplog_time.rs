@@ -25,10 +25,7 @@ impl OplogTime {
 
     /// The last position that a second can hold.
     pub const fn end_of_second(seconds: u32) -> Self {
-        Self {
-            seconds,
-            increment: u32::MAX,
-        }
+        Self { seconds, increment: u32::MAX }
     }
 
     /// Both parts in one number that keeps the order.
@@ -37,15 +34,9 @@ impl OplogTime {
     }
 
     /// The inverse of [`Self::to_u64`].
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the two halves are taken apart"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves are taken apart")]
     pub fn from_u64(value: u64) -> Self {
-        Self {
-            seconds: (value >> 32) as u32,
-            increment: value as u32,
-        }
+        Self { seconds: (value >> 32) as u32, increment: value as u32 }
     }
 }
 

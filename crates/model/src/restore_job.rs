@@ -224,28 +224,19 @@ impl RestoreState {
                 Ok(Self::Running { step })
             }
             // A swap may have happened already, so it is taken up where it was.
-            (
-                Self::Running {
-                    step: RestoreStep::Swap,
-                },
-                Reclaimed,
-            ) => Ok(self.clone()),
+            (Self::Running { step: RestoreStep::Swap }, Reclaimed) => Ok(self.clone()),
             (Self::Queued | Self::Running { .. }, Reclaimed) => Ok(Self::Queued),
             (Self::Running { .. }, Delivered(finished_at)) => Ok(Self::Completed { finished_at }),
-            (Self::Queued | Self::Running { .. }, GivenUp { at, reason }) => Ok(Self::Failed {
-                finished_at: at,
-                reason,
-            }),
+            (Self::Queued | Self::Running { .. }, GivenUp { at, reason }) => {
+                Ok(Self::Failed { finished_at: at, reason })
+            }
             (Self::Queued, CancelRequested(finished_at)) => Ok(Self::Cancelled { finished_at }),
             (Self::Running { step }, CancelRequested(finished_at))
                 if *step != RestoreStep::Swap =>
             {
                 Ok(Self::Cancelled { finished_at })
             }
-            (state, event) => Err(InvalidTransition {
-                state: state.as_str(),
-                event,
-            }),
+            (state, event) => Err(InvalidTransition { state: state.as_str(), event }),
         }
     }
 }
@@ -258,50 +249,25 @@ mod tests {
 
     #[test]
     fn steps_go_forward_or_repeat_but_never_back() {
-        let staging = RestoreState::Running {
-            step: RestoreStep::Stage,
-        };
-        assert!(
-            staging
-                .after(RestoreEvent::StepStarted(RestoreStep::Stage))
-                .is_ok()
-        );
-        assert!(
-            staging
-                .after(RestoreEvent::StepStarted(RestoreStep::Swap))
-                .is_ok()
-        );
-        assert!(
-            staging
-                .after(RestoreEvent::StepStarted(RestoreStep::Verify))
-                .is_err()
-        );
+        let staging = RestoreState::Running { step: RestoreStep::Stage };
+        assert!(staging.after(RestoreEvent::StepStarted(RestoreStep::Stage)).is_ok());
+        assert!(staging.after(RestoreEvent::StepStarted(RestoreStep::Swap)).is_ok());
+        assert!(staging.after(RestoreEvent::StepStarted(RestoreStep::Verify)).is_err());
     }
 
     #[test]
     fn a_swap_cannot_be_cancelled() {
-        let swapping = RestoreState::Running {
-            step: RestoreStep::Swap,
-        };
+        let swapping = RestoreState::Running { step: RestoreStep::Swap };
         assert!(swapping.after(RestoreEvent::CancelRequested(NOW)).is_err());
-        let staging = RestoreState::Running {
-            step: RestoreStep::Stage,
-        };
+        let staging = RestoreState::Running { step: RestoreStep::Stage };
         assert!(staging.after(RestoreEvent::CancelRequested(NOW)).is_ok());
     }
 
     #[test]
     fn a_reclaimed_job_begins_anew_unless_it_was_in_its_swap() {
-        let staging = RestoreState::Running {
-            step: RestoreStep::Stage,
-        };
-        assert_eq!(
-            staging.after(RestoreEvent::Reclaimed),
-            Ok(RestoreState::Queued)
-        );
-        let swapping = RestoreState::Running {
-            step: RestoreStep::Swap,
-        };
+        let staging = RestoreState::Running { step: RestoreStep::Stage };
+        assert_eq!(staging.after(RestoreEvent::Reclaimed), Ok(RestoreState::Queued));
+        let swapping = RestoreState::Running { step: RestoreStep::Swap };
         assert_eq!(swapping.after(RestoreEvent::Reclaimed), Ok(swapping));
     }
 
@@ -309,10 +275,7 @@ mod tests {
     fn nothing_happens_after_the_end() {
         for end in [
             RestoreState::Completed { finished_at: NOW },
-            RestoreState::Failed {
-                finished_at: NOW,
-                reason: String::new(),
-            },
+            RestoreState::Failed { finished_at: NOW, reason: String::new() },
             RestoreState::Cancelled { finished_at: NOW },
         ] {
             for event in [

@@ -70,14 +70,14 @@ impl Role {
         };
         match (self, needed) {
             _ if self == needed => true,
-            (OrgOwner, _) => true,
-            (OrgReadOnly, GroupReadOnly) => true,
-            (_, OrgMember) => true,
-            (GroupOwner, needed) => !needed.is_org_role(),
-            (
+            (OrgOwner, _)
+            | (OrgReadOnly, GroupReadOnly)
+            | (_, OrgMember)
+            | (
                 GroupBackupManager,
                 GroupBackupCreator | GroupBackupRecoveryOperator | GroupBackupExportOperator,
             ) => true,
+            (GroupOwner, needed) => !needed.is_org_role(),
             (role, GroupReadOnly) => !role.is_org_role(),
             _ => false,
         }
@@ -110,11 +110,8 @@ impl Caller {
 
     /// Whether it may do what needs `needed` in a project of `org`.
     pub fn may_in_project(&self, org: OrgId, project: ProjectId, needed: Role) -> bool {
-        let by_project = self
-            .roles
-            .projects
-            .iter()
-            .any(|(id, role)| *id == project && role.covers(needed));
+        let by_project =
+            self.roles.projects.iter().any(|(id, role)| *id == project && role.covers(needed));
         by_project || self.may_in_org(org, needed)
     }
 
@@ -129,14 +126,8 @@ mod tests {
     use super::*;
 
     fn caller(org: &[Role], projects: &[(ProjectId, Role)]) -> Caller {
-        let roles = Roles {
-            org: org.to_vec(),
-            projects: projects.to_vec(),
-        };
-        Caller {
-            org: OrgId::from_bytes([1; 12]),
-            roles,
-        }
+        let roles = Roles { org: org.to_vec(), projects: projects.to_vec() };
+        Caller { org: OrgId::from_bytes([1; 12]), roles }
     }
 
     #[test]

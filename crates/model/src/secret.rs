@@ -9,15 +9,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 /// # Panics
 ///
 /// When the operating system has no randomness to give: nothing safe can be done then.
-#[expect(
-    clippy::expect_used,
-    reason = "without randomness every secret would be guessable"
-)]
+#[expect(clippy::expect_used, reason = "without randomness every secret would be guessable")]
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    SystemRandom::new()
-        .fill(&mut bytes)
-        .expect("the operating system gives random bytes");
+    SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
     bytes
 }
 

@@ -22,9 +22,7 @@ impl SnapshotKind {
 
     /// The kind with this word.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Scheduled, Self::OnDemand]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        [Self::Scheduled, Self::OnDemand].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 

@@ -37,11 +37,7 @@ pub fn write_archive(
     out: &mut impl Write,
     stop: &Stop,
 ) -> Result<ArchiveSummary, MoverError> {
-    let mut archive = Archive {
-        out,
-        member: Vec::new(),
-        summary: ArchiveSummary::default(),
-    };
+    let mut archive = Archive { out, member: Vec::new(), summary: ArchiveSummary::default() };
     archive.prelude(manifest)?;
     for collection in &manifest.collections {
         stop.check()?;
@@ -122,11 +118,7 @@ impl<W: Write> Archive<'_, W> {
             }
             self.put(&TERMINATOR)?;
         }
-        let crc = if documents == 0 {
-            0
-        } else {
-            crc.sum64().cast_signed()
-        };
+        let crc = if documents == 0 { 0 } else { crc.sum64().cast_signed() };
         self.put(&header(true, crc))?;
         self.put(&TERMINATOR)?;
         Ok(documents)
@@ -134,18 +126,11 @@ impl<W: Write> Archive<'_, W> {
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), MoverError> {
         self.member.extend_from_slice(bytes);
-        if self.member.len() >= MEMBER_BYTES {
-            self.finish_member()
-        } else {
-            Ok(())
-        }
+        if self.member.len() >= MEMBER_BYTES { self.finish_member() } else { Ok(()) }
     }
 
     fn finish_member(&mut self) -> Result<(), MoverError> {
-        let failed = |source| MoverError::File {
-            path: "the archive".to_owned(),
-            source,
-        };
+        let failed = |source| MoverError::File { path: "the archive".to_owned(), source };
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(&self.member).map_err(failed)?;
         let compressed = encoder.finish().map_err(failed)?;
@@ -158,9 +143,7 @@ impl<W: Write> Archive<'_, W> {
 /// The text of a collection's metadata: canonical Extended JSON in one line.
 fn metadata(collection: &CollectionManifest) -> String {
     let uuid = collection.uuid.as_ref().map(|uuid| {
-        uuid.bytes
-            .iter()
-            .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+        uuid.bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     });
     let mut metadata = Document::new();
     metadata.insert("options", &collection.options);
@@ -170,9 +153,7 @@ fn metadata(collection: &CollectionManifest) -> String {
     }
     metadata.insert("collectionName", &collection.name);
     metadata.insert("type", &collection.kind);
-    Bson::Document(metadata)
-        .into_canonical_extjson()
-        .to_string()
+    Bson::Document(metadata).into_canonical_extjson().to_string()
 }
 
 #[cfg(test)]
@@ -224,9 +205,7 @@ mod tests {
         let summary = write_archive(&vault, &manifest, &mut file, &Stop::new()).unwrap();
         assert_eq!((summary.documents, summary.bytes), (1, file.len() as u64));
         let mut raw = Vec::new();
-        MultiGzDecoder::new(file.as_slice())
-            .read_to_end(&mut raw)
-            .unwrap();
+        MultiGzDecoder::new(file.as_slice()).read_to_end(&mut raw).unwrap();
         assert_eq!(raw[..4], [0x6d, 0xe2, 0x99, 0x81]);
         let mut crc = Digest::new();
         crc.write(&document);

@@ -57,11 +57,7 @@ impl Capture {
             }
             None => None,
         };
-        Ok(Self {
-            instance: instance.to_owned(),
-            stored,
-            last_entry,
-        })
+        Ok(Self { instance: instance.to_owned(), stored, last_entry })
     }
 
     /// The last position that is stored.
@@ -83,10 +79,7 @@ impl Capture {
         let mut round = Round::new(&self.instance, vault);
         let mut is_first = true;
         let mut has_gap = false;
-        let from = bson::Timestamp {
-            time: stored.last.seconds,
-            increment: stored.last.increment,
-        };
+        let from = bson::Timestamp { time: stored.last.seconds, increment: stored.last.increment };
         let command = bson::doc! {
             "find": "oplog.rs",
             "filter": { "ts": { "$gte": from } },
@@ -112,9 +105,7 @@ impl Capture {
             self.stored = Some(segment);
             self.last_entry = Some(last_entry);
         }
-        Ok(CaptureOutcome::CaughtUp {
-            stored: self.stored.unwrap_or(stored),
-        })
+        Ok(CaptureOutcome::CaughtUp { stored: self.stored.unwrap_or(stored) })
     }
 
     /// Begins a new range at the newest entry.
@@ -124,13 +115,9 @@ impl Capture {
         vault: &Vault,
         stop: &Stop,
     ) -> Result<CaptureOutcome, MoverError> {
-        let begins_at = newest_entry(connection)?.ok_or_else(|| MoverError::OplogGap {
-            what: "anything: it is empty".to_owned(),
-        })?;
-        let from = bson::Timestamp {
-            time: begins_at.seconds,
-            increment: begins_at.increment,
-        };
+        let begins_at = newest_entry(connection)?
+            .ok_or_else(|| MoverError::OplogGap { what: "anything: it is empty".to_owned() })?;
+        let from = bson::Timestamp { time: begins_at.seconds, increment: begins_at.increment };
         let mut round = Round::new(&self.instance, vault);
         let command = bson::doc! {
             "find": "oplog.rs",
@@ -143,9 +130,9 @@ impl Capture {
         })?;
         round.is_beginning = true;
         round.store()?;
-        let (segment, last_entry) = round.stored.ok_or_else(|| MoverError::OplogGap {
-            what: format!("{begins_at} any more"),
-        })?;
+        let (segment, last_entry) = round
+            .stored
+            .ok_or_else(|| MoverError::OplogGap { what: format!("{begins_at} any more") })?;
         self.stored = Some(segment);
         self.last_entry = Some(last_entry);
         Ok(CaptureOutcome::Gap { begins_at })
@@ -185,12 +172,10 @@ impl<'a> Round<'a> {
     }
 
     fn push(&mut self, entry: &RawDocument) -> Result<(), MoverError> {
-        let ts = entry
-            .get_timestamp("ts")
-            .map_err(|error| MoverError::Replay {
-                position: "unknown".to_owned(),
-                reason: error.to_string(),
-            })?;
+        let ts = entry.get_timestamp("ts").map_err(|error| MoverError::Replay {
+            position: "unknown".to_owned(),
+            reason: error.to_string(),
+        })?;
         let at = OplogTime::new(ts.time, ts.increment);
         // The entry that the range before ends with is a proof, not a change.
         self.has_changes |= self.first.is_some() && entry.get_str("op").is_ok_and(|op| op != "n");
@@ -205,11 +190,7 @@ impl<'a> Round<'a> {
         }
         self.last_entry.clear();
         self.last_entry.extend_from_slice(entry.as_bytes());
-        if self.entries.len() >= SEGMENT_BYTES {
-            self.store()
-        } else {
-            Ok(())
-        }
+        if self.entries.len() >= SEGMENT_BYTES { self.store() } else { Ok(()) }
     }
 
     /// Stores what was read; the last entry begins the next segment.
@@ -220,10 +201,7 @@ impl<'a> Round<'a> {
         if self.count < 2 && !self.is_beginning {
             return Ok(());
         }
-        let name = SegmentName {
-            first,
-            last: self.last,
-        };
+        let name = SegmentName { first, last: self.last };
         let segment = OplogSegment {
             name,
             count: self.count,

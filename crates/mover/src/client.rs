@@ -47,29 +47,20 @@ impl Connection {
         stream.set_nodelay(true).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
-        let mut connection = Self {
-            stream,
-            address: endpoint.address.clone(),
-            requests: 0,
-        };
+        let mut connection = Self { stream, address: endpoint.address.clone(), requests: 0 };
         connection.log_in(endpoint)?;
         Ok(connection)
     }
 
     fn protocol(&self, reason: impl Into<String>) -> MoverError {
-        MoverError::Protocol {
-            address: self.address.clone(),
-            reason: reason.into(),
-        }
+        MoverError::Protocol { address: self.address.clone(), reason: reason.into() }
     }
 
     fn log_in(&mut self, endpoint: &Endpoint) -> Result<(), MoverError> {
         let nonce = Secret::random::<18>();
         let (client, first) = ScramClient::start(&endpoint.user, nonce.expose());
-        let payload = |bytes: Vec<u8>| bson::Binary {
-            subtype: bson::spec::BinarySubtype::Generic,
-            bytes,
-        };
+        let payload =
+            |bytes: Vec<u8>| bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes };
         let start = bson::doc! {
             "saslStart": 1,
             "mechanism": "SCRAM-SHA-256",
@@ -77,16 +68,12 @@ impl Connection {
             "options": { "skipEmptyExchange": true },
         };
         let reply = self.command("admin", start)?;
-        let server_first = reply
-            .get_binary_generic("payload")
-            .map_err(|_| self.protocol("no SASL payload"))?;
+        let server_first =
+            reply.get_binary_generic("payload").map_err(|_| self.protocol("no SASL payload"))?;
         let (proof, expected) = client
             .answer(endpoint.password.expose(), server_first)
             .map_err(|error| self.protocol(error.to_string()))?;
-        let conversation = reply
-            .get("conversationId")
-            .cloned()
-            .unwrap_or(Bson::Int32(1));
+        let conversation = reply.get("conversationId").cloned().unwrap_or(Bson::Int32(1));
         let answer = bson::doc! { "saslContinue": 1, "conversationId": conversation, "payload": payload(proof) };
         let reply = self.command("admin", answer)?;
         match reply.get_binary_generic("payload") {
@@ -113,13 +100,11 @@ impl Connection {
         let body = tidemark_wire::encode_document(&command);
         self.requests = self.requests.wrapping_add(1);
         let request = encode_msg(self.requests, 0, &body, documents);
-        let message = self
-            .exchange(&request)
-            .map_err(|source| MoverError::Connection {
-                address: self.address.clone(),
-                doing: format!("running {name} on {database}"),
-                source,
-            })?;
+        let message = self.exchange(&request).map_err(|source| MoverError::Connection {
+            address: self.address.clone(),
+            doing: format!("running {name} on {database}"),
+            source,
+        })?;
         self.check(&name, message.body())?;
         Ok(message)
     }
@@ -132,16 +117,14 @@ impl Connection {
         let mut body = vec![0; header.body_bytes];
         self.stream.read_exact(&mut body)?;
         if header.response_to != self.requests {
-            return Err(std::io::Error::other(
-                "an answer to another request arrived",
-            ));
+            return Err(std::io::Error::other("an answer to another request arrived"));
         }
         parse_msg(header, body).map_err(std::io::Error::other)
     }
 
     fn check(&self, command: &str, reply: &RawDocument) -> Result<(), MoverError> {
         let is_ok = match reply.get("ok") {
-            Ok(Some(bson::RawBsonRef::Double(ok))) => ok == 1.0,
+            Ok(Some(bson::RawBsonRef::Double(ok))) => ok > 0.5,
             Ok(Some(bson::RawBsonRef::Int32(ok))) => ok == 1,
             Ok(Some(bson::RawBsonRef::Int64(ok))) => ok == 1,
             _ => false,
@@ -157,10 +140,7 @@ impl Connection {
             address: self.address.clone(),
             command: command.to_owned(),
             code: error.get_i32("code").unwrap_or(0),
-            message: error
-                .get_str("errmsg")
-                .unwrap_or("no reason given")
-                .to_owned(),
+            message: error.get_str("errmsg").unwrap_or("no reason given").to_owned(),
         })
     }
 
@@ -191,15 +171,11 @@ impl Connection {
             let (id, collection) = {
                 let cursor = self.cursor(&message)?;
                 at = at.or(cursor.get_timestamp("atClusterTime").ok());
-                let batch = cursor
-                    .get_array(field)
-                    .map_err(|error| self.protocol(error.to_string()))?;
+                let batch =
+                    cursor.get_array(field).map_err(|error| self.protocol(error.to_string()))?;
                 let id = cursor.get_i64("id").unwrap_or(0);
                 let namespace = cursor.get_str("ns").unwrap_or_default();
-                let collection = namespace
-                    .split_once('.')
-                    .map_or("", |(_, name)| name)
-                    .to_owned();
+                let collection = namespace.split_once('.').map_or("", |(_, name)| name).to_owned();
                 if let Err(error) = self.visit_batch(batch, &mut visit) {
                     self.close(database, &collection, id);
                     return Err(error);
@@ -210,19 +186,13 @@ impl Connection {
                 return Ok(at);
             }
             field = "nextBatch";
-            message = self.send(
-                database,
-                bson::doc! { "getMore": id, "collection": collection },
-                None,
-            )?;
+            message =
+                self.send(database, bson::doc! { "getMore": id, "collection": collection }, None)?;
         }
     }
 
     fn cursor<'m>(&self, message: &'m OpMsg) -> Result<&'m RawDocument, MoverError> {
-        message
-            .body()
-            .get_document("cursor")
-            .map_err(|error| self.protocol(error.to_string()))
+        message.body().get_document("cursor").map_err(|error| self.protocol(error.to_string()))
     }
 
     fn visit_batch(
@@ -242,10 +212,8 @@ impl Connection {
     /// Closes a cursor; if that fails the server closes it itself after a while.
     fn close(&mut self, database: &str, collection: &str, id: i64) {
         if id != 0 {
-            let _ = self.command(
-                database,
-                bson::doc! { "killCursors": collection, "cursors": [id] },
-            );
+            let _ =
+                self.command(database, bson::doc! { "killCursors": collection, "cursors": [id] });
         }
     }
 }

@@ -29,11 +29,7 @@ pub fn probe(connection: &mut Connection) -> Result<Abilities, MoverError> {
     let extensions = hello.get_document("tidemark").ok();
     Ok(Abilities {
         version: build.get_str("version").unwrap_or("0.0.0").to_owned(),
-        newest_entry: if hello.contains_key("setName") {
-            newest_entry(connection)?
-        } else {
-            None
-        },
+        newest_entry: if hello.contains_key("setName") { newest_entry(connection)? } else { None },
         snapshot_reads: open_snapshot(connection).is_ok_and(|at| at.is_some()),
         atomic_renames: extensions.is_some_and(|e| e.get_bool("atomicApplyOps").unwrap_or(false)),
     })
@@ -50,10 +46,7 @@ pub(crate) fn newest_entry(connection: &mut Connection) -> Result<Option<OplogTi
     };
     let mut newest = None;
     connection.for_each("local", command, |entry| {
-        newest = entry
-            .get_timestamp("ts")
-            .ok()
-            .map(|ts| OplogTime::new(ts.time, ts.increment));
+        newest = entry.get_timestamp("ts").ok().map(|ts| OplogTime::new(ts.time, ts.increment));
         Ok(())
     })?;
     Ok(newest)
@@ -105,26 +98,16 @@ pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionLis
         .get_array("databases")
         .into_iter()
         .flatten()
-        .filter_map(|database| {
-            database
-                .as_document()?
-                .get_str("name")
-                .ok()
-                .map(str::to_owned)
-        })
+        .filter_map(|database| database.as_document()?.get_str("name").ok().map(str::to_owned))
         .filter(|name| !INTERNAL_DATABASES.contains(&name.as_str()))
         .collect();
     let mut listings = Vec::new();
     for database in databases {
         let mut found = Vec::new();
-        connection.for_each(
-            &database,
-            bson::doc! { "listCollections": 1 },
-            |collection| {
-                found.push(Document::try_from(collection).unwrap_or_default());
-                Ok(())
-            },
-        )?;
+        connection.for_each(&database, bson::doc! { "listCollections": 1 }, |collection| {
+            found.push(Document::try_from(collection).unwrap_or_default());
+            Ok(())
+        })?;
         for collection in found {
             let listing = read_listing(&database, &collection);
             if !listing.name.starts_with("system.") && !listing.name.starts_with(STAGE_PREFIX) {
@@ -142,25 +125,16 @@ pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionLis
 }
 
 fn read_listing(database: &str, collection: &Document) -> CollectionListing {
-    let uuid = collection
-        .get_document("info")
-        .ok()
-        .and_then(|info| match info.get("uuid") {
-            Some(Bson::Binary(uuid)) => Some(uuid.clone()),
-            _ => None,
-        });
+    let uuid = collection.get_document("info").ok().and_then(|info| match info.get("uuid") {
+        Some(Bson::Binary(uuid)) => Some(uuid.clone()),
+        _ => None,
+    });
     CollectionListing {
         database: database.to_owned(),
         name: collection.get_str("name").unwrap_or_default().to_owned(),
-        kind: collection
-            .get_str("type")
-            .unwrap_or("collection")
-            .to_owned(),
+        kind: collection.get_str("type").unwrap_or("collection").to_owned(),
         uuid,
-        options: collection
-            .get_document("options")
-            .cloned()
-            .unwrap_or_default(),
+        options: collection.get_document("options").cloned().unwrap_or_default(),
         indexes: Vec::new(),
     }
 }
@@ -173,14 +147,10 @@ pub(crate) fn list_indexes(
 ) -> Result<Vec<Document>, MoverError> {
     const NAMESPACE_NOT_FOUND: i32 = 26;
     let mut indexes = Vec::new();
-    let listed = connection.for_each(
-        database,
-        bson::doc! { "listIndexes": collection },
-        |index| {
-            indexes.push(Document::try_from(index).unwrap_or_default());
-            Ok(())
-        },
-    );
+    let listed = connection.for_each(database, bson::doc! { "listIndexes": collection }, |index| {
+        indexes.push(Document::try_from(index).unwrap_or_default());
+        Ok(())
+    });
     match listed {
         Err(error) if error.code() == Some(NAMESPACE_NOT_FOUND) => Ok(Vec::new()),
         Err(error) => Err(error),

@@ -48,11 +48,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(prefix: String) -> Self {
-        Self {
-            collections: BTreeMap::new(),
-            prefix,
-            next: 0,
-        }
+        Self { collections: BTreeMap::new(), prefix, next: 0 }
     }
 
     /// Creates the staging collection for a namespace.
@@ -70,13 +66,7 @@ impl Stage {
         connection.command(&database, command)?;
         let indexes = vec![bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" }];
         let content = DocumentSet::default();
-        let staged = Staged {
-            database,
-            name,
-            content,
-            options,
-            indexes,
-        };
+        let staged = Staged { database, name, content, options, indexes };
         self.collections.insert(namespace.to_owned(), staged);
         Ok(())
     }
@@ -87,9 +77,9 @@ impl Stage {
         namespace: &str,
     ) -> Result<(), MoverError> {
         match self.collections.remove(namespace) {
-            Some(staged) => connection
-                .command(&staged.database, bson::doc! { "drop": staged.name })
-                .map(drop),
+            Some(staged) => {
+                connection.command(&staged.database, bson::doc! { "drop": staged.name }).map(drop)
+            }
             None => Ok(()),
         }
     }
@@ -97,9 +87,7 @@ impl Stage {
 
 /// The database part of a namespace.
 pub(crate) fn database_of(namespace: &str) -> &str {
-    namespace
-        .split_once('.')
-        .map_or(namespace, |(database, _)| database)
+    namespace.split_once('.').map_or(namespace, |(database, _)| database)
 }
 
 /// Applies entries to a stage.
@@ -119,22 +107,13 @@ impl<'a> Replayer<'a> {
         stage: &'a mut Stage,
         stop: &'a Stop,
     ) -> Self {
-        Self {
-            connection,
-            stage,
-            window: BTreeMap::new(),
-            entries: 0,
-            bytes: 0,
-            stop,
-        }
+        Self { connection, stage, window: BTreeMap::new(), entries: 0, bytes: 0, stop }
     }
 
     /// Takes the next entry.
     pub(crate) fn push(&mut self, raw: &RawDocument) -> Result<(), MoverError> {
         let entry = OplogEntry::parse(raw).map_err(|error| MoverError::Replay {
-            position: raw
-                .get_timestamp("ts")
-                .map_or_else(|_| "unknown".into(), position),
+            position: raw.get_timestamp("ts").map_or_else(|_| "unknown".into(), position),
             reason: error.to_string(),
         })?;
         self.bytes += raw.as_bytes().len();
@@ -161,10 +140,7 @@ impl<'a> Replayer<'a> {
             }
             _ => {
                 self.entries += 1;
-                self.window
-                    .entry(entry.namespace.clone())
-                    .or_default()
-                    .push(entry);
+                self.window.entry(entry.namespace.clone()).or_default().push(entry);
                 Ok(())
             }
         }
@@ -185,11 +161,8 @@ impl<'a> Replayer<'a> {
             // The collection was dropped or renamed later, before its documents were read.
             return Ok(());
         }
-        let ids: Vec<Bson> = entries
-            .iter()
-            .filter_map(|entry| id_of(&entry.operation))
-            .cloned()
-            .collect();
+        let ids: Vec<Bson> =
+            entries.iter().filter_map(|entry| id_of(&entry.operation)).cloned().collect();
         let Some(staged) = self.stage.collections.get_mut(namespace) else {
             return Ok(());
         };
@@ -202,10 +175,7 @@ impl<'a> Replayer<'a> {
             let key = key_of(id);
             let present = match after.remove(&key) {
                 Some((_, present)) => present,
-                None => before
-                    .get(&key)
-                    .map(|bytes| decode(bytes, entry))
-                    .transpose()?,
+                None => before.get(&key).map(|bytes| decode(bytes, entry)).transpose()?,
             };
             after.insert(key, (id.clone(), apply(entry, present)?));
         }
@@ -218,14 +188,8 @@ impl<'a> Replayer<'a> {
         database: &str,
         command: &Document,
     ) -> Result<(), MoverError> {
-        let unknown = |reason: String| MoverError::Replay {
-            position: position(entry.ts),
-            reason,
-        };
-        let (name, value) = command
-            .iter()
-            .next()
-            .ok_or_else(|| unknown("it is empty".into()))?;
+        let unknown = |reason: String| MoverError::Replay { position: position(entry.ts), reason };
+        let (name, value) = command.iter().next().ok_or_else(|| unknown("it is empty".into()))?;
         let namespace = format!("{database}.{}", value.as_str().unwrap_or_default());
         match name.as_str() {
             "create" if self.stage.collections.contains_key(&namespace) => Ok(()),
@@ -261,9 +225,7 @@ impl<'a> Replayer<'a> {
             "collMod" => self.modify(&namespace, command),
             "applyOps" => self.apply_all(entry, command),
             "startIndexBuild" | "abortIndexBuild" | "dbCheck" => Ok(()),
-            other => Err(unknown(format!(
-                "the command {other} is not known to this release"
-            ))),
+            other => Err(unknown(format!("the command {other} is not known to this release"))),
         }
     }
 
@@ -286,16 +248,12 @@ impl<'a> Replayer<'a> {
         let Some(staged) = self.stage.collections.get_mut(namespace) else {
             return;
         };
-        let specs: Vec<Document> = match command.get_array("indexes") {
-            Ok(specs) => specs
-                .iter()
-                .filter_map(|spec| spec.as_document().cloned())
-                .collect(),
-            Err(_) => {
-                let mut spec = command.clone();
-                spec.remove("createIndexes");
-                vec![spec]
-            }
+        let specs: Vec<Document> = if let Ok(specs) = command.get_array("indexes") {
+            specs.iter().filter_map(|spec| spec.as_document().cloned()).collect()
+        } else {
+            let mut spec = command.clone();
+            spec.remove("createIndexes");
+            vec![spec]
         };
         for spec in specs {
             let name = spec.get_str("name").unwrap_or_default().to_owned();
@@ -339,10 +297,7 @@ impl<'a> Replayer<'a> {
             let parsed = RawDocument::from_bytes(&bytes)
                 .map_err(|error| error.to_string())
                 .and_then(|raw| OplogEntry::parse(raw).map_err(|error| error.to_string()))
-                .map_err(|reason| MoverError::Replay {
-                    position: position(entry.ts),
-                    reason,
-                })?;
+                .map_err(|reason| MoverError::Replay { position: position(entry.ts), reason })?;
             self.take(parsed)?;
         }
         Ok(())
@@ -415,11 +370,7 @@ fn load(
     let mut found = HashMap::new();
     let command = bson::doc! { "find": &staged.name, "filter": { "_id": { "$in": ids } } };
     connection.for_each(&staged.database, command, |document| {
-        let id = document
-            .get("_id")
-            .ok()
-            .flatten()
-            .and_then(|id| Bson::try_from(id).ok());
+        let id = document.get("_id").ok().flatten().and_then(|id| Bson::try_from(id).ok());
         if let Some(id) = id {
             found.insert(key_of(&id), document.as_bytes().to_vec());
         }
@@ -452,9 +403,7 @@ fn write(
                 let statement = bson::doc! { "q": { "_id": id }, "u": document, "upsert": true };
                 updates.extend(encode_document(&statement));
             }
-            _ => deletes.extend(encode_document(
-                &bson::doc! { "q": { "_id": id }, "limit": 1 },
-            )),
+            _ => deletes.extend(encode_document(&bson::doc! { "q": { "_id": id }, "limit": 1 })),
         }
     }
     let concern = bson::doc! { "w": 1, "j": false };

@@ -77,21 +77,12 @@ impl<'a> Restore<'a> {
         progress: &'a Progress,
     ) -> Self {
         let stage = Stage::new(prefix(job));
-        Self {
-            vault,
-            endpoint,
-            job: job.to_owned(),
-            source,
-            stage,
-            stop,
-            progress,
-        }
+        Self { vault, endpoint, job: job.to_owned(), source, stage, stop, progress }
     }
 
     /// Reads everything that the restore needs and proves that it is whole. Writes nothing.
     pub fn verify(&self) -> Result<(), MoverError> {
-        self.vault
-            .check_snapshot(&self.source.manifest, |_| !self.stop.is_requested())?;
+        self.vault.check_snapshot(&self.source.manifest, |_| !self.stop.is_requested())?;
         self.stop.check()?;
         if let Some(kind) = self
             .source
@@ -118,10 +109,7 @@ impl<'a> Restore<'a> {
         connection.command(MARKER_DATABASE, bson::doc! { "create": marker(&self.job) })?;
         self.stage = Stage::new(prefix(&self.job));
         let collections = self.source.manifest.collections.clone();
-        for collection in collections
-            .iter()
-            .filter(|collection| collection.kind != "view")
-        {
+        for collection in collections.iter().filter(|collection| collection.kind != "view") {
             self.stage.create(
                 &mut connection,
                 &collection.namespace(),
@@ -129,7 +117,7 @@ impl<'a> Restore<'a> {
             )?;
             if let Some(staged) = self.stage.collections.get_mut(&collection.namespace()) {
                 staged.content = collection.content;
-                staged.indexes = collection.indexes.clone();
+                staged.indexes.clone_from(&collection.indexes);
             }
         }
         self.load(&collections)
@@ -196,24 +184,16 @@ impl<'a> Restore<'a> {
         let mut connection = Connection::open(&self.endpoint)?;
         let mut stage = std::mem::take(&mut self.stage);
         let mut replayer = Replayer::new(&mut connection, &mut stage, self.stop);
-        let outcome = self
-            .for_each_entry(|entry| replayer.push(entry))
-            .and_then(|()| replayer.flush());
+        let outcome =
+            self.for_each_entry(|entry| replayer.push(entry)).and_then(|()| replayer.flush());
         self.stage = stage;
         outcome?;
         // Leftovers of restores that were running at the restored moment.
         let is_leftover = |namespace: &String| {
-            namespace
-                .split_once('.')
-                .is_some_and(|(_, name)| name.starts_with(STAGE_PREFIX))
+            namespace.split_once('.').is_some_and(|(_, name)| name.starts_with(STAGE_PREFIX))
         };
-        let leftovers: Vec<String> = self
-            .stage
-            .collections
-            .keys()
-            .filter(|n| is_leftover(n))
-            .cloned()
-            .collect();
+        let leftovers: Vec<String> =
+            self.stage.collections.keys().filter(|n| is_leftover(n)).cloned().collect();
         for namespace in leftovers {
             if let Some(staged) = self.stage.collections.remove(&namespace) {
                 connection.command(&staged.database, bson::doc! { "drop": staged.name })?;
@@ -249,12 +229,9 @@ impl<'a> Restore<'a> {
         let Some(replay) = &self.source.replay else {
             return Ok(());
         };
-        let from = manifest
-            .mode
-            .consistent_at()
-            .ok_or_else(|| MoverError::OplogGap {
-                what: "this snapshot: its deployment has no oplog".to_owned(),
-            })?;
+        let from = manifest.mode.consistent_at().ok_or_else(|| MoverError::OplogGap {
+            what: "this snapshot: its deployment has no oplog".to_owned(),
+        })?;
         let mut reached = None;
         for segment in self.vault.segments(&replay.instance)? {
             if segment.last < from || reached.is_some_and(|reached| reached >= replay.through) {
@@ -275,9 +252,9 @@ impl<'a> Restore<'a> {
         match reached {
             Some(_) => Ok(()),
             None if replay.through <= from => Ok(()),
-            None => Err(MoverError::OplogGap {
-                what: format!("from {from} to {}", replay.through),
-            }),
+            None => {
+                Err(MoverError::OplogGap { what: format!("from {from} to {}", replay.through) })
+            }
         }
     }
 
@@ -380,19 +357,10 @@ pub fn swap_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
             bson::doc! { "renameCollection": from, "to": namespace, "stayTemp": false, "dropTarget": exists(namespace) },
         ));
     }
-    for target in targets
-        .iter()
-        .filter(|target| !plan.contains_key(&target.namespace()))
-    {
-        operations.push(command_entry(
-            &target.database,
-            bson::doc! { "drop": &target.name },
-        ));
+    for target in targets.iter().filter(|target| !plan.contains_key(&target.namespace())) {
+        operations.push(command_entry(&target.database, bson::doc! { "drop": &target.name }));
     }
-    operations.push(command_entry(
-        MARKER_DATABASE,
-        bson::doc! { "drop": marker(job) },
-    ));
+    operations.push(command_entry(MARKER_DATABASE, bson::doc! { "drop": marker(job) }));
     if probe(&mut connection)?.atomic_renames {
         connection.command("admin", bson::doc! { "applyOps": operations })?;
         return Ok(());
@@ -412,11 +380,9 @@ fn load_plan(
     let mut is_sealed = false;
     connection.for_each(MARKER_DATABASE, bson::doc! { "find": marker(job) }, |row| {
         is_sealed |= row.get_bool("sealed").unwrap_or(false);
-        if let (Ok(id), Ok(database), Ok(name)) = (
-            row.get_str("_id"),
-            row.get_str("database"),
-            row.get_str("name"),
-        ) {
+        if let (Ok(id), Ok(database), Ok(name)) =
+            (row.get_str("_id"), row.get_str("database"), row.get_str("name"))
+        {
             plan.insert(id.to_owned(), (database.to_owned(), name.to_owned()));
         }
         Ok(())

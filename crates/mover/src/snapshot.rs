@@ -61,12 +61,7 @@ pub fn take_snapshot(
 ) -> Result<Manifest, MoverError> {
     let mut connection = Connection::open(&request.endpoint)?;
     let abilities = probe(&mut connection)?;
-    let reader = Reader {
-        request,
-        writer: vault.writer(),
-        stop,
-        progress,
-    };
+    let reader = Reader { request, writer: vault.writer(), stop, progress };
     let read = if request.mode == WantedMode::Strongest && abilities.snapshot_reads {
         reader.read_at_one_moment(&mut connection)?
     } else {
@@ -119,11 +114,7 @@ impl Reader<'_> {
         connection: &mut Connection,
         abilities: &Abilities,
     ) -> Result<FuzzyRead, MoverError> {
-        let start = if abilities.newest_entry.is_some() {
-            newest_entry(connection)?
-        } else {
-            None
-        };
+        let start = if abilities.newest_entry.is_some() { newest_entry(connection)? } else { None };
         let listings = list_collections(connection)?;
         let collections = self.read_collections(&listings, None)?;
         let Some(start) = start else {
@@ -131,11 +122,7 @@ impl Reader<'_> {
         };
         let end = newest_entry(connection)?.unwrap_or(start);
         let oplog = self.read_oplog(connection, start, end)?;
-        Ok((
-            SnapshotMode::FuzzyWithOplog { start, end },
-            collections,
-            oplog,
-        ))
+        Ok((SnapshotMode::FuzzyWithOplog { start, end }, collections, oplog))
     }
 
     fn read_collections(
@@ -152,10 +139,7 @@ impl Reader<'_> {
                 let Some(listing) = listings.get(position) else {
                     return Ok(done);
                 };
-                done.push((
-                    position,
-                    self.read_collection(&mut connection, listing, at)?,
-                ));
+                done.push((position, self.read_collection(&mut connection, listing, at)?));
             }
         };
         let threads = PARALLEL_COLLECTIONS.min(listings.len());
@@ -171,10 +155,7 @@ impl Reader<'_> {
             collections.extend(outcome?);
         }
         collections.sort_by_key(|(position, _)| *position);
-        Ok(collections
-            .into_iter()
-            .map(|(_, collection)| collection)
-            .collect())
+        Ok(collections.into_iter().map(|(_, collection)| collection).collect())
     }
 
     fn read_collection(
@@ -192,10 +173,7 @@ impl Reader<'_> {
             };
             match at {
                 Some(at) => {
-                    let at = bson::Timestamp {
-                        time: at.seconds,
-                        increment: at.increment,
-                    };
+                    let at = bson::Timestamp { time: at.seconds, increment: at.increment };
                     command.insert(
                         "readConcern",
                         bson::doc! { "level": "snapshot", "atClusterTime": at },
@@ -231,10 +209,8 @@ impl Reader<'_> {
     ) -> Result<Vec<ChunkRef>, MoverError> {
         let mut pipeline = ChunkPipeline::new(&self.writer);
         let mut first = None;
-        let timestamp = |at: OplogTime| bson::Timestamp {
-            time: at.seconds,
-            increment: at.increment,
-        };
+        let timestamp =
+            |at: OplogTime| bson::Timestamp { time: at.seconds, increment: at.increment };
         let command = bson::doc! {
             "find": "oplog.rs",
             "filter": { "ts": { "$gte": timestamp(start), "$lte": timestamp(end) } },
@@ -288,13 +264,7 @@ impl<'w> ChunkPipeline<'w> {
         let id = self.writer.put_chunk(chunk)?;
         let (first_id, last_id) = bounds(&chunk.bytes);
         let bytes = u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX);
-        self.chunks.push(ChunkRef {
-            id,
-            documents: chunk.documents,
-            bytes,
-            first_id,
-            last_id,
-        });
+        self.chunks.push(ChunkRef { id, documents: chunk.documents, bytes, first_id, last_id });
         Ok(())
     }
 
@@ -313,10 +283,7 @@ fn bounds(documents: &[u8]) -> (Bson, Bson) {
     let mut run = tidemark_wire::DocumentRun::new(documents).flatten();
     let first = run.next();
     let last = run.last().or(first);
-    (
-        first.and_then(id).unwrap_or(Bson::Null),
-        last.and_then(id).unwrap_or(Bson::Null),
-    )
+    (first.and_then(id).unwrap_or(Bson::Null), last.and_then(id).unwrap_or(Bson::Null))
 }
 
 /// Whether two index specifications describe the same index.

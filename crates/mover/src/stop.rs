@@ -27,11 +27,7 @@ impl Stop {
 
     /// An error once somebody asked; called between two pieces of work.
     pub fn check(&self) -> Result<(), MoverError> {
-        if self.is_requested() {
-            Err(MoverError::Stopped)
-        } else {
-            Ok(())
-        }
+        if self.is_requested() { Err(MoverError::Stopped) } else { Ok(()) }
     }
 }
 

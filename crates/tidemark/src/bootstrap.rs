@@ -33,15 +33,9 @@ pub(crate) struct Bootstrap {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BootstrapError {
     #[error("{path} cannot be written or read: {source}")]
-    File {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    File { path: PathBuf, source: std::io::Error },
     #[error("{path} is not what a first start writes: {source}")]
-    Malformed {
-        path: PathBuf,
-        source: serde_json::Error,
-    },
+    Malformed { path: PathBuf, source: serde_json::Error },
     #[error(transparent)]
     Catalog(#[from] CatalogError),
 }
@@ -49,10 +43,8 @@ pub(crate) enum BootstrapError {
 /// Reads the file that the first start wrote.
 pub(crate) fn load(data_dir: &Path) -> Result<Bootstrap, BootstrapError> {
     let path = data_dir.join(FILE);
-    let text = std::fs::read_to_string(&path).map_err(|source| BootstrapError::File {
-        path: path.clone(),
-        source,
-    })?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|source| BootstrapError::File { path: path.clone(), source })?;
     serde_json::from_str(&text).map_err(|source| BootstrapError::Malformed { path, source })
 }
 
@@ -65,23 +57,15 @@ pub(crate) fn run(
 ) -> Result<(), BootstrapError> {
     if catalog.find_first_org()?.is_some() {
         return match load(data_dir) {
-            Ok(bootstrap) if bootstrap.base_url != base_url => write(
-                data_dir,
-                &Bootstrap {
-                    base_url: base_url.to_owned(),
-                    ..bootstrap
-                },
-            ),
+            Ok(bootstrap) if bootstrap.base_url != base_url => {
+                write(data_dir, &Bootstrap { base_url: base_url.to_owned(), ..bootstrap })
+            }
             // Whoever removed the file has put the secrets elsewhere.
             _ => Ok(()),
         };
     }
     let now = clock.now();
-    let org = Org {
-        id: OrgId::new(now),
-        name: "Tidemark".to_owned(),
-        created_at: now,
-    };
+    let org = Org { id: OrgId::new(now), name: "Tidemark".to_owned(), created_at: now };
     let project = Project {
         id: ProjectId::new(now),
         org: org.id,
@@ -89,10 +73,7 @@ pub(crate) fn run(
         created_at: now,
         tags: Vec::new(),
     };
-    let owner = Roles {
-        org: vec![Role::OrgOwner],
-        projects: Vec::new(),
-    };
+    let owner = Roles { org: vec![Role::OrgOwner], projects: Vec::new() };
     let (public_key, private_key) = (new_public_key(), new_private_key());
     let key = ApiKey {
         id: ApiKeyId::new(now),
@@ -136,11 +117,8 @@ pub(crate) fn run(
 fn write(data_dir: &Path, bootstrap: &Bootstrap) -> Result<(), BootstrapError> {
     let path = data_dir.join(FILE);
     let temporary = data_dir.join(format!("{FILE}.tmp"));
-    let text =
-        serde_json::to_string_pretty(bootstrap).map_err(|source| BootstrapError::Malformed {
-            path: path.clone(),
-            source,
-        })?;
+    let text = serde_json::to_string_pretty(bootstrap)
+        .map_err(|source| BootstrapError::Malformed { path: path.clone(), source })?;
     let save = || -> std::io::Result<()> {
         let _ = std::fs::remove_file(&temporary);
         let mut file = std::fs::OpenOptions::new()
@@ -157,10 +135,7 @@ fn write(data_dir: &Path, bootstrap: &Bootstrap) -> Result<(), BootstrapError> {
 
 /// Eight lower-case letters, as the real service makes them.
 fn new_public_key() -> String {
-    random_bytes::<8>()
-        .iter()
-        .map(|byte| char::from(b'a' + byte % 26))
-        .collect()
+    random_bytes::<8>().iter().map(|byte| char::from(b'a' + byte % 26)).collect()
 }
 
 /// A random UUID.
@@ -168,14 +143,7 @@ fn new_private_key() -> String {
     let text = Secret::random::<16>();
     let digits = text.expose();
     let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
-    format!(
-        "{}-{}-4{}-a{}-{}",
-        part(0, 8),
-        part(8, 12),
-        part(13, 16),
-        part(17, 20),
-        part(20, 32)
-    )
+    format!("{}-{}-4{}-a{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
 }
 
 fn mask(private_key: &str) -> String {

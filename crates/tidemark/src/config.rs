@@ -26,16 +26,8 @@ const fn key(path: &'static str, flag: &'static str, help: &'static str) -> Key 
 /// Every key, with its flag.
 pub(crate) const KEYS: &[Key] = &[
     key("data_dir", "data-dir", "Where everything is kept"),
-    key(
-        "server.listen",
-        "listen",
-        "Where the API listens [127.0.0.1:8080]",
-    ),
-    key(
-        "server.public_url",
-        "server-public-url",
-        "The address in links, if clients use another",
-    ),
+    key("server.listen", "listen", "Where the API listens [127.0.0.1:8080]"),
+    key("server.public_url", "server-public-url", "The address in links, if clients use another"),
     key(
         "server.sunset",
         "server-sunset",
@@ -46,36 +38,20 @@ pub(crate) const KEYS: &[Key] = &[
         "server-largest-body-bytes",
         "The largest request body [1048576]",
     ),
-    key(
-        "server.deadline_seconds",
-        "server-deadline-seconds",
-        "How long a request may take [30]",
-    ),
+    key("server.deadline_seconds", "server-deadline-seconds", "How long a request may take [30]"),
     key(
         "server.shutdown_seconds",
         "server-shutdown-seconds",
         "How long running requests may finish at the end [20]",
     ),
-    key(
-        "instances.host",
-        "instances-host",
-        "The address on which instances listen [127.0.0.1]",
-    ),
+    key("instances.host", "instances-host", "The address on which instances listen [127.0.0.1]"),
     key(
         "instances.advertised_host",
         "instances-advertised-host",
         "The host in connection strings [the address above]",
     ),
-    key(
-        "instances.first_port",
-        "instances-first-port",
-        "The first port for instances [27100]",
-    ),
-    key(
-        "instances.last_port",
-        "instances-last-port",
-        "The last port for instances [27999]",
-    ),
+    key("instances.first_port", "instances-first-port", "The first port for instances [27100]"),
+    key("instances.last_port", "instances-last-port", "The last port for instances [27999]"),
     key(
         "backup.snapshot_interval_minutes",
         "backup-snapshot-interval-minutes",
@@ -96,16 +72,8 @@ pub(crate) const KEYS: &[Key] = &[
         "backup-download-lifetime-minutes",
         "How long download links work [60]",
     ),
-    key(
-        "vault.folder",
-        "vault-folder",
-        "Where snapshots are kept [vault in the data folder]",
-    ),
-    key(
-        "vault.key_file",
-        "vault-key-file",
-        "The vault's key [vault.key in the data folder]",
-    ),
+    key("vault.folder", "vault-folder", "Where snapshots are kept [vault in the data folder]"),
+    key("vault.key_file", "vault-key-file", "The vault's key [vault.key in the data folder]"),
     key("log.filter", "log-filter", "What is logged [info]"),
 ];
 
@@ -113,10 +81,7 @@ pub(crate) const KEYS: &[Key] = &[
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     #[error("the configuration file {path} cannot be read: {source}")]
-    File {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    File { path: PathBuf, source: std::io::Error },
     #[error("the configuration file {path} is not TOML: {reason}")]
     Syntax { path: PathBuf, reason: String },
     #[error("the configuration is wrong: {0}")]
@@ -199,9 +164,7 @@ impl Default for InstancesSection {
 impl InstancesSection {
     /// The host that clients are told.
     pub(crate) fn advertised(&self) -> String {
-        self.advertised_host
-            .clone()
-            .unwrap_or_else(|| self.host.to_string())
+        self.advertised_host.clone().unwrap_or_else(|| self.host.to_string())
     }
 }
 
@@ -240,9 +203,7 @@ pub(crate) struct LogSection {
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self {
-            filter: "info".to_owned(),
-        }
+        Self { filter: "info".to_owned() }
     }
 }
 
@@ -298,39 +259,28 @@ impl Config {
 
     /// Where snapshots are kept.
     pub(crate) fn vault_folder(&self) -> PathBuf {
-        self.vault
-            .folder
-            .clone()
-            .unwrap_or_else(|| self.data_dir.join("vault"))
+        self.vault.folder.clone().unwrap_or_else(|| self.data_dir.join("vault"))
     }
 
     /// The vault's key.
     pub(crate) fn vault_key_file(&self) -> PathBuf {
-        self.vault
-            .key_file
-            .clone()
-            .unwrap_or_else(|| self.data_dir.join("vault.key"))
+        self.vault.key_file.clone().unwrap_or_else(|| self.data_dir.join("vault.key"))
     }
 }
 
 fn read_file(path: &Path) -> Result<Table, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+    text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),
-        source,
-    })?;
-    text.parse()
-        .map_err(|error: toml::de::Error| ConfigError::Syntax {
-            path: path.to_owned(),
-            reason: error.message().to_owned(),
-        })
+        reason: error.message().to_owned(),
+    })
 }
 
 /// Sets a key; a text that is a number or a flag in TOML becomes one.
 fn set(table: &mut Table, path: &str, text: &str) {
-    let parsed = format!("value = {text}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut table| table.remove("value"));
+    let parsed =
+        format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
     let value = match parsed {
         Some(value @ (Value::Integer(_) | Value::Boolean(_))) => value,
         _ => Value::String(text.to_owned()),
@@ -338,9 +288,7 @@ fn set(table: &mut Table, path: &str, text: &str) {
     match path.split_once('.') {
         None => drop(table.insert(path.to_owned(), value)),
         Some((section, key)) => {
-            let section = table
-                .entry(section)
-                .or_insert_with(|| Value::Table(Table::new()));
+            let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
             if let Some(section) = section.as_table_mut() {
                 section.insert(key.to_owned(), value);
             }
@@ -360,14 +308,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tidemark.toml");
         std::fs::write(&path, file).unwrap();
-        let environment = environment
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Config::load(Some(&path), environment, |name| {
-            flags
-                .iter()
-                .find(|(flag, _)| *flag == name)
-                .map(|(_, value)| (*value).to_owned())
+            flags.iter().find(|(flag, _)| *flag == name).map(|(_, value)| (*value).to_owned())
         })
     }
 
@@ -377,17 +321,11 @@ mod tests {
             "data_dir = \"/a\"\n[server]\nlisten = \"127.0.0.1:1\"\n[instances]\nfirst_port = 5";
         let config = load(
             file,
-            &[
-                ("TIDEMARK_SERVER__LISTEN", "127.0.0.1:2"),
-                ("TIDEMARK_INSTANCES__FIRST_PORT", "6"),
-            ],
+            &[("TIDEMARK_SERVER__LISTEN", "127.0.0.1:2"), ("TIDEMARK_INSTANCES__FIRST_PORT", "6")],
             &[("listen", "127.0.0.1:3")],
         )
         .unwrap();
-        assert_eq!(
-            (config.server.listen.port(), config.instances.first_port),
-            (3, 6)
-        );
+        assert_eq!((config.server.listen.port(), config.instances.first_port), (3, 6));
         assert_eq!(config.data_dir, PathBuf::from("/a"));
     }
 
@@ -395,51 +333,23 @@ mod tests {
     fn unknown_keys_are_refused_wherever_they_stand() {
         assert!(load("data_dir = \"/a\"\nnonsense = 1", &[], &[]).is_err());
         assert!(load("data_dir = \"/a\"\n[server]\nnonsense = 1", &[], &[]).is_err());
-        assert!(
-            load(
-                "data_dir = \"/a\"",
-                &[("TIDEMARK_SERVER__NONSENSE", "1")],
-                &[]
-            )
-            .is_err()
-        );
+        assert!(load("data_dir = \"/a\"", &[("TIDEMARK_SERVER__NONSENSE", "1")], &[]).is_err());
     }
 
     #[test]
     fn every_key_can_be_set_by_its_path() {
-        let samples = [
-            ("listen", "1.2.3.4:5"),
-            ("sunset", "enforce"),
-            ("host", "0.0.0.0"),
-        ];
+        let samples = [("listen", "1.2.3.4:5"), ("sunset", "enforce"), ("host", "0.0.0.0")];
         for key in KEYS {
             let name = key.path.rsplit('.').next().unwrap();
-            let sample = samples
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map_or("7", |(_, value)| *value);
-            let flags = [
-                ("data-dir", "/a"),
-                ("instances-first-port", "1"),
-                (key.flag, sample),
-            ];
+            let sample =
+                samples.iter().find(|(known, _)| *known == name).map_or("7", |(_, value)| *value);
+            let flags = [("data-dir", "/a"), ("instances-first-port", "1"), (key.flag, sample)];
             let flags: Vec<_> = flags.into_iter().rev().collect();
             let config = load("", &[], &flags);
-            let is_typed_text = [
-                "data_dir",
-                "public_url",
-                "advertised_host",
-                "folder",
-                "key_file",
-                "filter",
-            ]
-            .contains(&name);
-            assert!(
-                config.is_ok() || is_typed_text,
-                "{}: {:?}",
-                key.path,
-                config.err()
-            );
+            let is_typed_text =
+                ["data_dir", "public_url", "advertised_host", "folder", "key_file", "filter"]
+                    .contains(&name);
+            assert!(config.is_ok() || is_typed_text, "{}: {:?}", key.path, config.err());
         }
     }
 }

@@ -36,10 +36,7 @@ pub(crate) async fn serve(
             StatusCode::GONE,
             "This link has expired; create another restore job with deliveryType download.",
         ),
-        Found::Unknown => refuse(
-            StatusCode::NOT_FOUND,
-            "There is no download at this address.",
-        ),
+        Found::Unknown => refuse(StatusCode::NOT_FOUND, "There is no download at this address."),
         Found::Failed => refuse(StatusCode::INTERNAL_SERVER_ERROR, "Unexpected error."),
     }
 }
@@ -85,22 +82,13 @@ impl Downloads {
         };
         // The name holds the job and the snapshot, and a file never changes.
         let etag = format!("\"{}\"", name.trim_end_matches(".archive.gz"));
-        let text = |name| {
-            headers
-                .get(name)
-                .and_then(|value: &HeaderValue| value.to_str().ok())
-        };
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let is_same = text(IF_RANGE).is_none_or(|wanted| wanted == etag);
-        let range = match text(RANGE)
-            .filter(|_| is_same)
-            .map(|range| parse_range(range, size))
-        {
+        let range = match text(RANGE).filter(|_| is_same).map(|range| parse_range(range, size)) {
             Some(Some(range)) => Some(range),
             Some(None) => {
-                let mut response = refuse(
-                    StatusCode::RANGE_NOT_SATISFIABLE,
-                    "The range is outside of the file.",
-                );
+                let mut response =
+                    refuse(StatusCode::RANGE_NOT_SATISFIABLE, "The range is outside of the file.");
                 insert(&mut response, CONTENT_RANGE, &format!("bytes */{size}"));
                 return response;
             }
@@ -119,21 +107,13 @@ impl Downloads {
         let mut response = Response::new(body);
         if range.is_some() {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            insert(
-                &mut response,
-                CONTENT_RANGE,
-                &format!("bytes {first}-{last}/{size}"),
-            );
+            insert(&mut response, CONTENT_RANGE, &format!("bytes {first}-{last}/{size}"));
         }
         insert(&mut response, CONTENT_TYPE, "application/gzip");
         insert(&mut response, CONTENT_LENGTH, &length.to_string());
         insert(&mut response, ACCEPT_RANGES, "bytes");
         insert(&mut response, ETAG, &etag);
-        insert(
-            &mut response,
-            CONTENT_DISPOSITION,
-            &format!("attachment; filename=\"{name}\""),
-        );
+        insert(&mut response, CONTENT_DISPOSITION, &format!("attachment; filename=\"{name}\""));
         response
     }
 }
@@ -154,11 +134,7 @@ fn refuse(status: StatusCode, detail: &str) -> Response<Body> {
 
 fn is_equal(left: &str, right: &str) -> bool {
     left.len() == right.len()
-        && left
-            .bytes()
-            .zip(right.bytes())
-            .fold(0, |difference, (a, b)| difference | (a ^ b))
-            == 0
+        && left.bytes().zip(right.bytes()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 /// The first and last byte of a single range; several ranges count as none that can be served.
@@ -170,10 +146,7 @@ fn parse_range(range: &str, size: u64) -> Option<(u64, u64)> {
             size.checked_sub(1)?,
         ),
         (first, "") => (first.parse().ok()?, size.checked_sub(1)?),
-        (first, last) => (
-            first.parse().ok()?,
-            last.parse::<u64>().ok()?.min(size.checked_sub(1)?),
-        ),
+        (first, last) => (first.parse().ok()?, last.parse::<u64>().ok()?.min(size.checked_sub(1)?)),
     };
     (first <= last && first < size).then_some((first, last))
 }
@@ -188,14 +161,9 @@ mod tests {
         assert_eq!(parse_range("bytes=90-", 100), Some((90, 99)));
         assert_eq!(parse_range("bytes=-10", 100), Some((90, 99)));
         assert_eq!(parse_range("bytes=50-500", 100), Some((50, 99)));
-        for bad in [
-            "bytes=100-",
-            "bytes=9-3",
-            "bytes=-0",
-            "items=0-1",
-            "bytes=a-b",
-            "bytes=0-1,4-5",
-        ] {
+        for bad in
+            ["bytes=100-", "bytes=9-3", "bytes=-0", "items=0-1", "bytes=a-b", "bytes=0-1,4-5"]
+        {
             assert_eq!(parse_range(bad, 100), None, "{bad}");
         }
         assert_eq!(parse_range("bytes=0-", 0), None);

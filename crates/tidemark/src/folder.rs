@@ -7,10 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
     #[error("the data folder {path} cannot be used: {source}")]
-    Unusable {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Unusable { path: PathBuf, source: std::io::Error },
     #[error(
         "another tidemark process uses the data folder {path}; stop it or choose another --data-dir"
     )]
@@ -24,10 +21,7 @@ pub(crate) struct FolderLock {
 
 /// Makes the folder if it does not exist and locks it.
 pub(crate) fn lock(folder: &Path) -> Result<FolderLock, FolderError> {
-    let unusable = |source| FolderError::Unusable {
-        path: folder.to_owned(),
-        source,
-    };
+    let unusable = |source| FolderError::Unusable { path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(unusable)?;
     let file = File::options()
         .create(true)
@@ -37,9 +31,7 @@ pub(crate) fn lock(folder: &Path) -> Result<FolderLock, FolderError> {
         .map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(FolderLock { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(FolderError::InUse {
-            path: folder.to_owned(),
-        }),
+        Err(TryLockError::WouldBlock) => Err(FolderError::InUse { path: folder.to_owned() }),
         Err(TryLockError::Error(source)) => Err(unusable(source)),
     }
 }
@@ -52,10 +44,7 @@ mod tests {
     fn a_second_lock_is_refused_until_the_first_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let first = lock(folder.path()).unwrap();
-        assert!(matches!(
-            lock(folder.path()),
-            Err(FolderError::InUse { .. })
-        ));
+        assert!(matches!(lock(folder.path()), Err(FolderError::InUse { .. })));
         drop(first);
         assert!(lock(folder.path()).is_ok());
     }

@@ -36,10 +36,7 @@ enum HostingError {
     )]
     NoPort,
     #[error("the folder {path} cannot be changed: {source}")]
-    Folder {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Folder { path: PathBuf, source: std::io::Error },
 }
 
 /// The databases that run.
@@ -123,10 +120,8 @@ impl Hosting {
     fn reconcile(&self, instance: &Instance) -> Result<(), HostingError> {
         let now = self.clock.now();
         let was_visible = now.as_second() - instance.changed_at.as_second() >= VISIBLE_SECONDS;
-        let change = |to| {
-            self.catalog
-                .change_instance_state(instance.id, (instance.state, to), now)
-        };
+        let change =
+            |to| self.catalog.change_instance_state(instance.id, (instance.state, to), now);
         match instance.state {
             InstanceState::Creating => {
                 self.ensure_running(instance)?;

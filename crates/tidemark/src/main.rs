@@ -42,28 +42,17 @@ fn main() -> ExitCode {
 fn command() -> Command {
     let with_keys = |command: Command| {
         KEYS.iter().fold(command, |command, key| {
-            command.arg(
-                Arg::new(key.flag)
-                    .long(key.flag)
-                    .value_name("VALUE")
-                    .help(key.help),
-            )
+            command.arg(Arg::new(key.flag).long(key.flag).value_name("VALUE").help(key.help))
         })
     };
-    let config = Arg::new("config")
-        .long("config")
-        .value_name("FILE")
-        .help("A TOML file with the same keys");
+    let config =
+        Arg::new("config").long("config").value_name("FILE").help("A TOML file with the same keys");
     Command::new("tidemark")
         .about("Backup and restore for MongoDB behind the Atlas Administration API")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(with_keys(
-            Command::new("serve")
-                .about("Run the server")
-                .arg(config.clone()),
-        ))
+        .subcommand(with_keys(Command::new("serve").about("Run the server").arg(config.clone())))
         .subcommand(
             Command::new("env")
                 .about("Print the environment lines that a client needs")
@@ -95,9 +84,7 @@ fn command() -> Command {
 }
 
 fn load_config(matches: &ArgMatches) -> Result<Config, config::ConfigError> {
-    let file = matches
-        .get_one::<String>("config")
-        .map(std::path::Path::new);
+    let file = matches.get_one::<String>("config").map(std::path::Path::new);
     let flag = |name: &str| matches.get_one::<String>(name).cloned();
     Config::load(file, std::env::vars(), flag)
 }

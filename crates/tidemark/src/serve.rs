@@ -32,31 +32,21 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let _lock = folder::lock(&config.data_dir)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    let listener = runtime
-        .block_on(TcpListener::bind(config.server.listen))
-        .map_err(|error| {
-            format!(
-                "the API cannot listen on {}: {error}; free the port or change --listen",
-                config.server.listen
-            )
-        })?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let listener = runtime.block_on(TcpListener::bind(config.server.listen)).map_err(|error| {
+        format!(
+            "the API cannot listen on {}: {error}; free the port or change --listen",
+            config.server.listen
+        )
+    })?;
     let address = listener.local_addr()?;
-    let base_url = config
-        .server
-        .public_url
-        .clone()
-        .unwrap_or_else(|| format!("http://{address}"));
+    let base_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
 
     let clock = Clock::system();
     let catalog = Arc::new(Catalog::open(&config.data_dir.join("catalog.sqlite"))?);
-    let vault = Vault::open(
-        &config.vault_folder(),
-        VaultKey::load_or_create(&config.vault_key_file())?,
-    )?;
+    let vault =
+        Vault::open(&config.vault_folder(), VaultKey::load_or_create(&config.vault_key_file())?)?;
     bootstrap::run(&catalog, &clock, &config.data_dir, &base_url)?;
     let downloads = config.data_dir.join("downloads");
     std::fs::create_dir_all(&downloads)?;
@@ -80,20 +70,8 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
             config.backup.download_lifetime_minutes,
         )),
     })?;
-    let api = Arc::new(Api::new(
-        Arc::clone(&catalog),
-        clock.clone(),
-        api_config(config),
-    )?);
-    let router = router(
-        api,
-        Downloads {
-            catalog,
-            clock,
-            folder: downloads,
-        },
-        Arc::clone(&hosting),
-    );
+    let api = Arc::new(Api::new(Arc::clone(&catalog), clock.clone(), api_config(config))?);
+    let router = router(api, Downloads { catalog, clock, folder: downloads }, Arc::clone(&hosting));
     tracing::info!(%base_url, "the API listens");
     let served = runtime.block_on(serve(
         listener,
@@ -139,10 +117,7 @@ fn router(api: Arc<Api>, downloads: Downloads, hosting: Arc<Hosting>) -> Router 
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(hosting))
-        .route(
-            "/download/{token}/{file}",
-            get(downloads::serve).with_state(Arc::new(downloads)),
-        )
+        .route("/download/{token}/{file}", get(downloads::serve).with_state(Arc::new(downloads)))
         .fallback(any(for_api))
 }
 

@@ -22,11 +22,7 @@ impl InternalUser {
         let password = Secret::random::<32>();
         let credential =
             ScramCredential::derive(password.expose(), random_bytes::<28>().to_vec(), 4_096);
-        Self {
-            name: "__tidemark".to_owned(),
-            password,
-            credential,
-        }
+        Self { name: "__tidemark".to_owned(), password, credential }
     }
 }
 
@@ -40,41 +36,24 @@ pub(crate) struct InstanceUsers {
 impl UserDirectory for InstanceUsers {
     fn find_user(&self, name: &str) -> Option<User> {
         if name == self.internal.name {
-            let role = Grant {
-                role: "__system".to_owned(),
-                database: DATABASE.to_owned(),
-            };
-            return Some(User {
-                credential: self.internal.credential.clone(),
-                grants: vec![role],
-            });
+            let role = Grant { role: "__system".to_owned(), database: DATABASE.to_owned() };
+            return Some(User { credential: self.internal.credential.clone(), grants: vec![role] });
         }
-        let found = self
-            .catalog
-            .find_database_user(self.instance.project, (DATABASE, name));
+        let found = self.catalog.find_database_user(self.instance.project, (DATABASE, name));
         let user = found
             .inspect_err(|error| tracing::error!(%error, "a database user could not be looked up"))
             .ok()??;
         if !user.scopes.is_empty()
-            && !user
-                .scopes
-                .iter()
-                .any(|scope| scope == self.instance.name.as_str())
+            && !user.scopes.iter().any(|scope| scope == self.instance.name.as_str())
         {
             return None;
         }
         let grants = user
             .roles
             .into_iter()
-            .map(|role| Grant {
-                role: role.role,
-                database: role.database,
-            })
+            .map(|role| Grant { role: role.role, database: role.database })
             .collect();
-        Some(User {
-            credential: credential_of(&user.password)?,
-            grants,
-        })
+        Some(User { credential: credential_of(&user.password)?, grants })
     }
 }
 
@@ -100,9 +79,7 @@ fn credential_of(record: &PasswordRecord) -> Option<ScramCredential> {
 }
 
 fn to_hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

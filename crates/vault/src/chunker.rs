@@ -47,11 +47,7 @@ impl Chunker {
             return complete;
         }
         let ends = self.bytes.len() >= SMALLEST_BYTES && is_boundary(document);
-        if ends || self.bytes.len() >= LARGEST_BYTES {
-            self.finish()
-        } else {
-            None
-        }
+        if ends || self.bytes.len() >= LARGEST_BYTES { self.finish() } else { None }
     }
 
     /// The chunk of what is left.
@@ -60,26 +56,18 @@ impl Chunker {
             return None;
         }
         let documents = std::mem::take(&mut self.documents);
-        Some(RawChunk {
-            bytes: std::mem::take(&mut self.bytes),
-            documents,
-        })
+        Some(RawChunk { bytes: std::mem::take(&mut self.bytes), documents })
     }
 }
 
 /// Whether a chunk ends after this document: with probability size / average.
 fn is_boundary(document: &[u8]) -> bool {
-    let tail = document
-        .get(document.len().saturating_sub(TAIL_BYTES)..)
-        .unwrap_or_default();
+    let tail = document.get(document.len().saturating_sub(TAIL_BYTES)..).unwrap_or_default();
     // FNV-1a over eight bytes at a time, then mixed so that the high bits depend on all.
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for word in tail.chunks(8) {
         let mut bytes = [0; 8];
-        bytes
-            .iter_mut()
-            .zip(word)
-            .for_each(|(byte, value)| *byte = *value);
+        bytes.iter_mut().zip(word).for_each(|(byte, value)| *byte = *value);
         hash = (hash ^ u64::from_le_bytes(bytes)).wrapping_mul(0x0000_0100_0000_01b3);
         hash ^= hash >> 29;
     }
@@ -119,10 +107,7 @@ mod tests {
             let documents = documents(1, 20_000_000 / size as u64, size);
             let chunks = chunks(&documents);
             let average = documents.len() * size / chunks.len();
-            assert!(
-                (64 * 1024..160 * 1024).contains(&average),
-                "{size}: {average}"
-            );
+            assert!((64 * 1024..160 * 1024).contains(&average), "{size}: {average}");
         }
     }
 
@@ -139,7 +124,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_lost_or_reordered(sizes in proptest::collection::vec(5usize..300_000, 0..40)) {
-            let documents: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(n, size)| vec![n as u8; *size]).collect();
+            let documents: Vec<Vec<u8>> = (0u8..).zip(&sizes).map(|(n, size)| vec![n; *size]).collect();
             let chunks = chunks(&documents);
             let joined: Vec<u8> = chunks.iter().flat_map(|chunk| chunk.bytes.clone()).collect();
             prop_assert_eq!(joined, documents.concat());

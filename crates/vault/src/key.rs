@@ -49,13 +49,9 @@ impl VaultKey {
 
     /// Reads a key file.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let text = std::fs::read_to_string(path).map_err(|source| KeyError::File {
-            path: path.to_owned(),
-            source,
-        })?;
-        let malformed = || KeyError::Malformed {
-            path: path.to_owned(),
-        };
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| KeyError::File { path: path.to_owned(), source })?;
+        let malformed = || KeyError::Malformed { path: path.to_owned() };
         let (mark, digits) = text.trim().split_once(' ').ok_or_else(malformed)?;
         if mark != KEY_FILE_MARK || digits.len() != 64 {
             return Err(malformed());
@@ -75,19 +71,13 @@ impl VaultKey {
         }
         let key = Secret::random::<32>();
         let write = || -> std::io::Result<()> {
-            let mut file = std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)?;
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
             writeln!(file, "{KEY_FILE_MARK} {}", key.expose())?;
             file.sync_all()?;
             crate::folder::sync_parent(path)
         };
-        write().map_err(|source| KeyError::File {
-            path: path.to_owned(),
-            source,
-        })?;
+        write().map_err(|source| KeyError::File { path: path.to_owned(), source })?;
         Self::load(path)
     }
 
@@ -101,20 +91,13 @@ impl VaultKey {
             .and_then(|material| material.fill(&mut derived));
         // HKDF gives up to 255 blocks; this is one. If it ever failed, a random key would make
         // the object unreadable rather than weakly sealed.
-        if filled.is_err() {
-            random_bytes()
-        } else {
-            derived
-        }
+        if filled.is_err() { random_bytes() } else { derived }
     }
 
     /// The cipher for one object.
     pub(crate) fn cipher(&self, purpose: &str, object: &[u8]) -> LessSafeKey {
         let key = self.derive(purpose, object);
-        #[expect(
-            clippy::expect_used,
-            reason = "the only error is a key of another length"
-        )]
+        #[expect(clippy::expect_used, reason = "the only error is a key of another length")]
         let key = UnboundKey::new(&AES_256_GCM, &key).expect("32 bytes are an AES-256 key");
         LessSafeKey::new(key)
     }
@@ -138,14 +121,8 @@ mod tests {
         let made = VaultKey::load_or_create(&path).unwrap();
         let loaded = VaultKey::load_or_create(&path).unwrap();
         assert_eq!(made.0, loaded.0);
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&path, "something else").unwrap();
-        assert!(matches!(
-            VaultKey::load(&path),
-            Err(KeyError::Malformed { .. })
-        ));
+        assert!(matches!(VaultKey::load(&path), Err(KeyError::Malformed { .. })));
     }
 }

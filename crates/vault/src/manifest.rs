@@ -122,18 +122,12 @@ pub enum ManifestError {
 impl Manifest {
     /// All chunks that the snapshot needs.
     pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {
-        self.collections
-            .iter()
-            .flat_map(|collection| &collection.chunks)
-            .chain(&self.oplog)
+        self.collections.iter().flat_map(|collection| &collection.chunks).chain(&self.oplog)
     }
 
     /// Bytes of documents.
     pub fn size_bytes(&self) -> u64 {
-        self.collections
-            .iter()
-            .map(|collection| collection.content.bytes)
-            .sum()
+        self.collections.iter().map(|collection| collection.content.bytes).sum()
     }
 
     pub(crate) fn encode(&self) -> Result<Vec<u8>, ManifestError> {
@@ -155,16 +149,11 @@ impl Manifest {
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
         let document = Document::from_reader(bytes).map_err(|_| ManifestError::Format)?;
-        let version = document
-            .get_i32("version")
-            .map_err(|_| ManifestError::Field("version"))?;
+        let version = document.get_i32("version").map_err(|_| ManifestError::Field("version"))?;
         if version != MANIFEST_VERSION {
             return Err(ManifestError::Version(version));
         }
-        let mode = document
-            .get("mode")
-            .cloned()
-            .ok_or(ManifestError::Field("mode"))?;
+        let mode = document.get("mode").cloned().ok_or(ManifestError::Field("mode"))?;
         let collections = array(&document, "collections")?
             .iter()
             .map(|collection| {
@@ -185,23 +174,15 @@ impl Manifest {
 }
 
 fn text(document: &Document, field: &'static str) -> Result<String, ManifestError> {
-    document
-        .get_str(field)
-        .map(str::to_owned)
-        .map_err(|_| ManifestError::Field(field))
+    document.get_str(field).map(str::to_owned).map_err(|_| ManifestError::Field(field))
 }
 
 fn array<'a>(document: &'a Document, field: &'static str) -> Result<&'a Vec<Bson>, ManifestError> {
-    document
-        .get_array(field)
-        .map_err(|_| ManifestError::Field(field))
+    document.get_array(field).map_err(|_| ManifestError::Field(field))
 }
 
 fn binary(bytes: &[u8]) -> Binary {
-    Binary {
-        subtype: bson::spec::BinarySubtype::Generic,
-        bytes: bytes.to_vec(),
-    }
+    Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: bytes.to_vec() }
 }
 
 fn encode_chunks(chunks: &[ChunkRef]) -> Vec<Bson> {
@@ -221,14 +202,7 @@ fn decode_chunks(chunks: &[Bson]) -> Option<Vec<ChunkRef>> {
     let decode = |chunk: &Bson| {
         let chunk = chunk.as_document()?;
         Some(ChunkRef {
-            id: ChunkId(
-                chunk
-                    .get_binary_generic("id")
-                    .ok()?
-                    .as_slice()
-                    .try_into()
-                    .ok()?,
-            ),
+            id: ChunkId(chunk.get_binary_generic("id").ok()?.as_slice().try_into().ok()?),
             documents: u32::try_from(chunk.get_i64("n").ok()?).ok()?,
             bytes: u32::try_from(chunk.get_i64("b").ok()?).ok()?,
             first_id: chunk.get("first")?.clone(),
@@ -240,11 +214,7 @@ fn decode_chunks(chunks: &[Bson]) -> Option<Vec<ChunkRef>> {
 
 fn encode_collection(collection: &CollectionManifest) -> Bson {
     let content = &collection.content;
-    let hash: Vec<u8> = content
-        .hash
-        .iter()
-        .flat_map(|lane| lane.to_le_bytes())
-        .collect();
+    let hash: Vec<u8> = content.hash.iter().flat_map(|lane| lane.to_le_bytes()).collect();
     let mut document = bson::doc! {
         "db": &collection.database,
         "name": &collection.name,
@@ -272,9 +242,7 @@ fn decode_collection(collection: &Bson) -> Option<CollectionManifest> {
     if lanes.len() != sum.len() {
         return None;
     }
-    sum.iter_mut()
-        .zip(lanes)
-        .for_each(|(lane, bytes)| *lane = u64::from_le_bytes(*bytes));
+    sum.iter_mut().zip(lanes).for_each(|(lane, bytes)| *lane = u64::from_le_bytes(*bytes));
     let indexes = collection.get_array("indexes").ok()?.iter();
     Some(CollectionManifest {
         database: collection.get_str("db").ok()?.to_owned(),
@@ -285,9 +253,7 @@ fn decode_collection(collection: &Bson) -> Option<CollectionManifest> {
             _ => None,
         },
         options: collection.get_document("options").ok()?.clone(),
-        indexes: indexes
-            .map(|index| index.as_document().cloned())
-            .collect::<Option<_>>()?,
+        indexes: indexes.map(|index| index.as_document().cloned()).collect::<Option<_>>()?,
         content: DocumentSet {
             documents: collection.get_i64("documents").ok()?.cast_unsigned(),
             bytes: collection.get_i64("bytes").ok()?.cast_unsigned(),
@@ -325,10 +291,7 @@ mod tests {
                 database: "d".into(),
                 name: "c\n$/".into(),
                 kind: "collection".into(),
-                uuid: Some(Binary {
-                    subtype: bson::spec::BinarySubtype::Uuid,
-                    bytes: vec![1; 16],
-                }),
+                uuid: Some(Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: vec![1; 16] }),
                 options: bson::doc! { "validator": { "b": 1, "a": 2 } },
                 indexes: vec![bson::doc! { "v": 2, "key": { "z": 1, "a": -1 }, "name": "z_a" }],
                 content,
@@ -336,10 +299,7 @@ mod tests {
             }],
             oplog: vec![chunk],
         };
-        assert_eq!(
-            Manifest::decode(&manifest.encode().unwrap()).unwrap(),
-            manifest
-        );
+        assert_eq!(Manifest::decode(&manifest.encode().unwrap()).unwrap(), manifest);
     }
 
     #[test]

@@ -17,8 +17,8 @@ use crate::key::VaultKey;
 
 const MAGIC: &[u8; 8] = b"TMPACK01";
 const END_MAGIC: &[u8; 8] = b"TMPEND01";
-const HEADER_BYTES: u64 = 24;
-const TRAILER_BYTES: u64 = 12;
+const HEADER_BYTES: usize = 24;
+const TRAILER_BYTES: usize = 12;
 const TABLE_ENTRY_BYTES: usize = 48;
 /// The nonce of the table; chunks are numbered from zero and never get there.
 const TABLE_NONCE: u64 = u64::MAX;
@@ -101,7 +101,7 @@ impl PackWriter {
             cipher: cipher(key, id),
             file,
             path,
-            offset: HEADER_BYTES,
+            offset: HEADER_BYTES as u64,
             entries: Vec::new(),
         })
     }
@@ -173,27 +173,23 @@ impl PackReader {
     /// Opens a pack and checks that it is the one its name says.
     pub(crate) fn open(key: &VaultKey, path: &Path, id: PackId) -> Result<Self, PackError> {
         let file = File::open(path)?;
-        let mut header = [0; HEADER_BYTES as usize];
-        file.read_exact_at(&mut header, 0)
-            .map_err(|_| PackError::Format)?;
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact_at(&mut header, 0).map_err(|_| PackError::Format)?;
         let (magic, name) = header.split_at(8);
         if magic != MAGIC || name != id.0 {
             return Err(PackError::Tampered);
         }
-        Ok(Self {
-            cipher: cipher(key, id),
-            file,
-        })
+        Ok(Self { cipher: cipher(key, id), file })
     }
 
     /// Reads the table.
     pub(crate) fn table(&mut self) -> Result<Vec<Entry>, PackError> {
         let size = self.file.metadata()?.len();
         let end = size
-            .checked_sub(TRAILER_BYTES)
-            .filter(|end| *end >= HEADER_BYTES)
+            .checked_sub(TRAILER_BYTES as u64)
+            .filter(|end| *end >= HEADER_BYTES as u64)
             .ok_or(PackError::Format)?;
-        let mut trailer = [0; TRAILER_BYTES as usize];
+        let mut trailer = [0; TRAILER_BYTES];
         self.file.read_exact_at(&mut trailer, end)?;
         let (length, magic) = trailer.split_first_chunk::<4>().ok_or(PackError::Format)?;
         if magic != END_MAGIC {
@@ -202,7 +198,7 @@ impl PackReader {
         let length = u64::from(u32::from_le_bytes(*length));
         let start = end
             .checked_sub(length)
-            .filter(|start| *start >= HEADER_BYTES)
+            .filter(|start| *start >= HEADER_BYTES as u64)
             .ok_or(PackError::Format)?;
         self.file.seek(SeekFrom::Start(start))?;
         let mut sealed = Vec::new();
@@ -226,11 +222,7 @@ impl PackReader {
             .open_in_place(nonce(entry.ordinal), Aad::from(&entry.id.0), &mut sealed)
             .map_err(|_| PackError::Tampered)?;
         let raw = zstd::bulk::decompress(compressed, entry.raw_bytes as usize)?;
-        if raw.len() == entry.raw_bytes as usize {
-            Ok(raw)
-        } else {
-            Err(PackError::Tampered)
-        }
+        if raw.len() == entry.raw_bytes as usize { Ok(raw) } else { Err(PackError::Tampered) }
     }
 }
 

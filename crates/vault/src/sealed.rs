@@ -51,9 +51,7 @@ pub(crate) fn seal(key: &VaultKey, kind: Kind, plaintext: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn open(key: &VaultKey, kind: Kind, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-    let (header, body) = sealed
-        .split_at_checked(HEADER_BYTES)
-        .ok_or(SealError::Format)?;
+    let (header, body) = sealed.split_at_checked(HEADER_BYTES).ok_or(SealError::Format)?;
     if !header.starts_with(MAGIC) || header.get(8) != Some(&(kind as u8)) {
         return Err(SealError::Format);
     }
@@ -79,10 +77,7 @@ mod tests {
         for position in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[position] ^= 1;
-            assert!(
-                open(&key, Kind::Manifest, &damaged).is_err(),
-                "byte {position}"
-            );
+            assert!(open(&key, Kind::Manifest, &damaged).is_err(), "byte {position}");
         }
         assert_eq!(open(&key, Kind::Segment, &sealed), Err(SealError::Format));
         assert!(open(&VaultKey::from_bytes([8; 32]), Kind::Manifest, &sealed).is_err());

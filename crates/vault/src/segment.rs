@@ -19,12 +19,7 @@ pub struct SegmentName {
 
 impl fmt::Display for SegmentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:016x}-{:016x}",
-            self.first.to_u64(),
-            self.last.to_u64()
-        )
+        write!(f, "{:016x}-{:016x}", self.first.to_u64(), self.last.to_u64())
     }
 }
 
@@ -32,10 +27,7 @@ impl SegmentName {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (first, last) = text.split_once('-')?;
         let position = |text| u64::from_str_radix(text, 16).ok().map(OplogTime::from_u64);
-        Some(Self {
-            first: position(first)?,
-            last: position(last)?,
-        })
+        Some(Self { first: position(first)?, last: position(last)? })
     }
 }
 
@@ -76,26 +68,17 @@ impl OplogSegment {
         let length = usize::try_from(i32::from_le_bytes(*bytes.first_chunk()?)).ok()?;
         let (header, compressed) = bytes.split_at_checked(length)?;
         let header = Document::from_reader(header).ok()?;
-        let position = |field| {
-            header
-                .get_i64(field)
-                .ok()
-                .map(|n: i64| OplogTime::from_u64(n.cast_unsigned()))
-        };
+        let position =
+            |field| header.get_i64(field).ok().map(|n: i64| OplogTime::from_u64(n.cast_unsigned()));
         let size = usize::try_from(header.get_i64("bytes").ok()?).ok()?;
         if header.get_i32("version").ok()? != 1 || size > LARGEST_BYTES {
             return None;
         }
         let namespaces = header.get_array("namespaces").ok()?.iter();
         Some(Self {
-            name: SegmentName {
-                first: position("first")?,
-                last: position("last")?,
-            },
+            name: SegmentName { first: position("first")?, last: position("last")? },
             count: header.get_i64("count").ok()?.cast_unsigned(),
-            namespaces: namespaces
-                .filter_map(|name| name.as_str().map(str::to_owned))
-                .collect(),
+            namespaces: namespaces.filter_map(|name| name.as_str().map(str::to_owned)).collect(),
             entries: zstd::bulk::decompress(compressed, size)
                 .ok()
                 .filter(|raw| raw.len() == size)?,
@@ -109,21 +92,11 @@ mod tests {
 
     #[test]
     fn a_segment_survives_its_bytes_and_its_name() {
-        let name = SegmentName {
-            first: OplogTime::new(1, 2),
-            last: OplogTime::new(3, 4),
-        };
+        let name = SegmentName { first: OplogTime::new(1, 2), last: OplogTime::new(3, 4) };
         assert_eq!(SegmentName::parse(&name.to_string()), Some(name));
-        let segment = OplogSegment {
-            name,
-            count: 2,
-            namespaces: vec!["a.b".into()],
-            entries: vec![1; 100],
-        };
-        assert_eq!(
-            OplogSegment::decode(&segment.encode().unwrap()).as_ref(),
-            Some(&segment)
-        );
+        let segment =
+            OplogSegment { name, count: 2, namespaces: vec!["a.b".into()], entries: vec![1; 100] };
+        assert_eq!(OplogSegment::decode(&segment.encode().unwrap()).as_ref(), Some(&segment));
         assert_eq!(OplogSegment::decode(b"x"), None);
     }
 }

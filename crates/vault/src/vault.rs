@@ -92,22 +92,14 @@ impl Vault {
     /// Reads the table of every pack; one that is damaged is remembered for `verify` and its
     /// chunks count as missing.
     pub fn open(root: &Path, key: VaultKey) -> Result<Arc<Self>, VaultError> {
-        let file = |source| VaultError::File {
-            path: root.to_owned(),
-            source,
-        };
+        let file = |source| VaultError::File { path: root.to_owned(), source };
         for folder in ["packs", "snapshots", "oplog"] {
             std::fs::create_dir_all(root.join(folder)).map_err(file)?;
             folder::remove_temporary(&root.join(folder)).map_err(file)?;
         }
         check_key(root, &key)?;
         let naming_key = key.chunk_naming_key();
-        let vault = Self {
-            root: root.to_owned(),
-            key,
-            naming_key,
-            state: Mutex::default(),
-        };
+        let vault = Self { root: root.to_owned(), key, naming_key, state: Mutex::default() };
         vault.load_index()?;
         Ok(Arc::new(vault))
     }
@@ -117,10 +109,7 @@ impl Vault {
     }
 
     pub(crate) fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> VaultError + '_ {
-        move |source| VaultError::File {
-            path: path.to_owned(),
-            source,
-        }
+        move |source| VaultError::File { path: path.to_owned(), source }
     }
 
     fn load_index(&self) -> Result<(), VaultError> {
@@ -132,9 +121,7 @@ impl Vault {
             match table {
                 Ok(entries) => {
                     state.index.extend(
-                        entries
-                            .into_iter()
-                            .map(|entry| (entry.id, Location { pack, entry })),
+                        entries.into_iter().map(|entry| (entry.id, Location { pack, entry })),
                     );
                 }
                 Err(error) => state.damaged_packs.push((path, error.to_string())),
@@ -148,9 +135,7 @@ impl Vault {
         let folder = self.root.join("packs");
         let names = folder::names(&folder).map_err(Self::file_error(&folder))?;
         let parse = |name: &String| {
-            let number = u128::from_str_radix(name, 16)
-                .ok()
-                .filter(|_| name.len() == 32)?;
+            let number = u128::from_str_radix(name, 16).ok().filter(|_| name.len() == 32)?;
             Some(PackId(number.to_be_bytes()))
         };
         Ok(names.iter().filter_map(parse).collect())
@@ -165,11 +150,7 @@ impl Vault {
     }
 
     pub(crate) fn locate(&self, chunk: ChunkId) -> Result<Location, VaultError> {
-        self.lock()
-            .index
-            .get(&chunk)
-            .copied()
-            .ok_or(VaultError::MissingChunk(chunk))
+        self.lock().index.get(&chunk).copied().ok_or(VaultError::MissingChunk(chunk))
     }
 
     /// Removes packs while nobody writes; `None` when somebody does.
@@ -181,14 +162,9 @@ impl Vault {
         if state.writers > 0 {
             return Ok(None);
         }
-        let unused: Vec<PackId> = self
-            .packs()?
-            .into_iter()
-            .filter(|pack| is_unused(*pack))
-            .collect();
-        state
-            .index
-            .retain(|_, location| !unused.contains(&location.pack));
+        let unused: Vec<PackId> =
+            self.packs()?.into_iter().filter(|pack| is_unused(*pack)).collect();
+        state.index.retain(|_, location| !unused.contains(&location.pack));
         for pack in &unused {
             let path = self.pack_path(*pack);
             std::fs::remove_file(&path).map_err(Self::file_error(&path))?;
@@ -211,20 +187,13 @@ impl Vault {
         };
         let reader = PackReader::open(&self.key, &path, location.pack).map_err(damaged)?;
         let raw = reader.chunk(&location.entry).map_err(damaged)?;
-        if self.name_chunk(&raw) == chunk {
-            Ok(raw)
-        } else {
-            Err(damaged(PackError::Tampered))
-        }
+        if self.name_chunk(&raw) == chunk { Ok(raw) } else { Err(damaged(PackError::Tampered)) }
     }
 
     /// Begins to write a snapshot.
     pub fn writer(self: &Arc<Self>) -> SnapshotWriter {
         self.lock().writers += 1;
-        SnapshotWriter {
-            vault: Arc::clone(self),
-            pack: Mutex::default(),
-        }
+        SnapshotWriter { vault: Arc::clone(self), pack: Mutex::default() }
     }
 
     fn manifest_path(&self, snapshot: &str) -> PathBuf {
@@ -266,16 +235,9 @@ impl Vault {
         let sealed = std::fs::read(path).map_err(|source| match source.kind() {
             ErrorKind::NotFound => VaultError::Missing {
                 kind: what,
-                name: path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned(),
+                name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             },
-            _ => VaultError::File {
-                path: path.to_owned(),
-                source,
-            },
+            _ => VaultError::File { path: path.to_owned(), source },
         })?;
         sealed::open(&self.key, kind, &sealed).map_err(|error: SealError| VaultError::Damaged {
             path: path.to_owned(),
@@ -305,10 +267,8 @@ impl Vault {
             return Ok(Vec::new());
         }
         let names = folder::names(&folder).map_err(Self::file_error(&folder))?;
-        let mut segments: Vec<_> = names
-            .iter()
-            .filter_map(|name| SegmentName::parse(name))
-            .collect();
+        let mut segments: Vec<_> =
+            names.iter().filter_map(|name| SegmentName::parse(name)).collect();
         segments.sort();
         Ok(segments)
     }
@@ -325,9 +285,7 @@ impl Vault {
             path: path.clone(),
             reason: "it is not a whole segment".into(),
         };
-        OplogSegment::decode(&bytes)
-            .filter(|segment| segment.name == name)
-            .ok_or_else(damaged)
+        OplogSegment::decode(&bytes).filter(|segment| segment.name == name).ok_or_else(damaged)
     }
 
     /// Removes a segment. Removing it twice is fine.
@@ -344,10 +302,9 @@ impl Vault {
 
 fn remove(path: &Path) -> Result<(), VaultError> {
     match std::fs::remove_file(path) {
-        Err(source) if source.kind() != ErrorKind::NotFound => Err(VaultError::File {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(VaultError::File { path: path.to_owned(), source })
+        }
         _ => folder::sync_parent(path).map_err(Vault::file_error(path)),
     }
 }
@@ -362,9 +319,7 @@ fn check_key(root: &Path, key: &VaultKey) -> Result<(), VaultError> {
                 path,
                 reason: "it is not the configuration of a vault".into(),
             }),
-            Err(SealError::Tampered) => Err(VaultError::WrongKey {
-                path: root.to_owned(),
-            }),
+            Err(SealError::Tampered) => Err(VaultError::WrongKey { path: root.to_owned() }),
         },
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let sealed = sealed::seal(key, Kind::Configuration, CONFIGURATION);
@@ -408,9 +363,7 @@ impl SnapshotWriter {
                 PackWriter::create(&self.vault.key, &folder).map_err(Vault::file_error(&folder))?
             }
         };
-        writer
-            .append(id, chunk.bytes.len(), compressed)
-            .map_err(Vault::file_error(&folder))?;
+        writer.append(id, chunk.bytes.len(), compressed).map_err(Vault::file_error(&folder))?;
         pack.pending.insert(id);
         if writer.is_full() {
             self.finish_pack(writer, &mut pack)?;
@@ -428,9 +381,7 @@ impl SnapshotWriter {
         let folder = self.vault.root.join("packs");
         let (id, entries) = writer.finish().map_err(Vault::file_error(&folder))?;
         pack.pending.clear();
-        let locations = entries
-            .into_iter()
-            .map(|entry| (entry.id, Location { pack: id, entry }));
+        let locations = entries.into_iter().map(|entry| (entry.id, Location { pack: id, entry }));
         self.vault.lock().index.extend(locations);
         Ok(())
     }

@@ -32,10 +32,7 @@ pub struct VerifyReport {
 
 impl VerifyReport {
     fn note(&mut self, object: impl Into<String>, reason: impl ToString) {
-        self.damages.push(Damage {
-            object: object.into(),
-            reason: reason.to_string(),
-        });
+        self.damages.push(Damage { object: object.into(), reason: reason.to_string() });
     }
 }
 
@@ -69,11 +66,8 @@ impl Vault {
 
     /// Reads all packs; returns the chunks that cannot be read.
     fn verify_packs(&self, report: &mut VerifyReport) -> Result<HashSet<ChunkId>, VaultError> {
-        let known: HashSet<PathBuf> = self
-            .damaged_packs()
-            .into_iter()
-            .map(|(path, _)| path)
-            .collect();
+        let known: HashSet<PathBuf> =
+            self.damaged_packs().into_iter().map(|(path, _)| path).collect();
         let mut broken = HashSet::new();
         for pack in self.packs()? {
             let path = self.pack_path(pack);
@@ -175,9 +169,7 @@ mod tests {
     use crate::{ChunkRef, Chunker, CollectionManifest, PruneReport, SnapshotMode, VaultKey};
 
     fn document(n: u32) -> Vec<u8> {
-        bson::doc! { "_id": i64::from(n), "text": n.to_string().repeat(20) }
-            .to_vec()
-            .unwrap()
+        bson::doc! { "_id": i64::from(n), "text": n.to_string().repeat(20) }.to_vec().unwrap()
     }
 
     fn snapshot(
@@ -259,9 +251,7 @@ mod tests {
         let manifest = snapshot(&Vault::open(folder.path(), key()).unwrap(), "one", 0..300);
         let mut files = vec![folder.path().join("snapshots/one")];
         files.extend(
-            std::fs::read_dir(folder.path().join("packs"))
-                .unwrap()
-                .map(|f| f.unwrap().path()),
+            std::fs::read_dir(folder.path().join("packs")).unwrap().map(|f| f.unwrap().path()),
         );
         for file in files {
             let whole = std::fs::read(&file).unwrap();
@@ -271,22 +261,14 @@ mod tests {
                 std::fs::write(&file, damaged).unwrap();
                 let vault = Vault::open(folder.path(), key()).unwrap();
                 let report = vault.verify().unwrap();
-                assert!(
-                    !report.damages.is_empty(),
-                    "{} byte {position}",
-                    file.display()
-                );
-                let restorable = vault
-                    .load_manifest("one")
-                    .and_then(|m| vault.check_snapshot(&m, |_| true));
+                assert!(!report.damages.is_empty(), "{} byte {position}", file.display());
+                let restorable =
+                    vault.load_manifest("one").and_then(|m| vault.check_snapshot(&m, |_| true));
                 assert!(restorable.is_err(), "{} byte {position}", file.display());
             }
             std::fs::write(&file, whole).unwrap();
         }
-        Vault::open(folder.path(), key())
-            .unwrap()
-            .check_snapshot(&manifest, |_| true)
-            .unwrap();
+        Vault::open(folder.path(), key()).unwrap().check_snapshot(&manifest, |_| true).unwrap();
     }
 
     #[test]
@@ -296,17 +278,11 @@ mod tests {
         snapshot(&vault, "one", 0..1_000);
         let kept = snapshot(&vault, "two", 5_000..6_000);
         vault.remove_manifest("one").unwrap();
-        assert_eq!(
-            vault.prune(Duration::from_hours(1)).unwrap(),
-            PruneReport::Removed(0)
-        );
+        assert_eq!(vault.prune(Duration::from_hours(1)).unwrap(), PruneReport::Removed(0));
         let writer = vault.writer();
         assert_eq!(vault.prune(Duration::ZERO).unwrap(), PruneReport::Busy);
         drop(writer);
-        assert_eq!(
-            vault.prune(Duration::ZERO).unwrap(),
-            PruneReport::Removed(1)
-        );
+        assert_eq!(vault.prune(Duration::ZERO).unwrap(), PruneReport::Removed(1));
         vault.check_snapshot(&kept, |_| true).unwrap();
         assert_eq!(vault.verify().unwrap().damages, []);
     }

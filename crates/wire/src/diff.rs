@@ -42,10 +42,7 @@ fn diff_documents(before: &Document, after: &Document) -> Document {
     let mut updated = Document::new();
     let mut inserted = Document::new();
     let mut nested = Vec::new();
-    for name in before
-        .keys()
-        .filter(|name| !after.contains_key(name.as_str()))
-    {
+    for name in before.keys().filter(|name| !after.contains_key(name.as_str())) {
         deleted.insert(name, false);
     }
     for (name, value) in after {
@@ -64,11 +61,7 @@ fn diff_documents(before: &Document, after: &Document) -> Document {
             diff.insert(section, fields);
         }
     }
-    diff.extend(
-        nested
-            .into_iter()
-            .map(|(name, nested)| (name, Bson::Document(nested))),
-    );
+    diff.extend(nested.into_iter().map(|(name, nested)| (name, Bson::Document(nested))));
     diff
 }
 
@@ -105,10 +98,7 @@ fn same(left: &Bson, right: &Bson) -> bool {
     match (left, right) {
         (Bson::Document(left), Bson::Document(right)) => {
             left.len() == right.len()
-                && left
-                    .iter()
-                    .zip(right)
-                    .all(|((a, x), (b, y))| a == b && same(x, y))
+                && left.iter().zip(right).all(|((a, x), (b, y))| a == b && same(x, y))
         }
         (Bson::Array(left), Bson::Array(right)) => {
             left.len() == right.len() && left.iter().zip(right).all(|(x, y)| same(x, y))
@@ -201,10 +191,7 @@ fn bounded_length(length: i64) -> Result<usize, DiffError> {
     usize::try_from(length)
         .ok()
         .filter(|length| *length < crate::LARGEST_DOCUMENT_BYTES / 2)
-        .ok_or(DiffError::Mismatch {
-            field: length.to_string(),
-            expected: "an array index",
-        })
+        .ok_or(DiffError::Mismatch { field: length.to_string(), expected: "an array index" })
 }
 
 #[cfg(test)]

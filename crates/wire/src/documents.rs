@@ -47,9 +47,7 @@ impl<'a> DocumentRun<'a> {
     fn next_document(&mut self, rest: &'a [u8]) -> Result<&'a RawDocument, DocumentRunError> {
         let offset = self.offset;
         self.offset = self.bytes.len();
-        let length = rest
-            .first_chunk::<4>()
-            .map_or(-1, |bytes| i32::from_le_bytes(*bytes));
+        let length = rest.first_chunk::<4>().map_or(-1, |bytes| i32::from_le_bytes(*bytes));
         let document = usize::try_from(length)
             .ok()
             .filter(|length| *length >= SMALLEST_DOCUMENT_BYTES)
@@ -70,10 +68,7 @@ impl<'a> Iterator for DocumentRun<'a> {
     type Item = Result<&'a RawDocument, DocumentRunError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let rest = self
-            .bytes
-            .get(self.offset..)
-            .filter(|rest| !rest.is_empty())?;
+        let rest = self.bytes.get(self.offset..).filter(|rest| !rest.is_empty())?;
         Some(self.next_document(rest))
     }
 }
@@ -103,12 +98,7 @@ mod tests {
 
     #[test]
     fn lengths_that_lie_are_refused_and_end_the_walk() {
-        for bytes in [
-            &[1, 0, 0][..],
-            &[4, 0, 0, 0],
-            &[255, 255, 255, 255, 0],
-            &[9, 0, 0, 0, 0],
-        ] {
+        for bytes in [&[1, 0, 0][..], &[4, 0, 0, 0], &[255, 255, 255, 255, 0], &[9, 0, 0, 0, 0]] {
             let mut run = DocumentRun::new(bytes);
             assert!(run.next().unwrap().is_err());
             assert!(run.next().is_none());

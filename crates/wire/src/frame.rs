@@ -121,10 +121,7 @@ impl OpMsg {
 
     /// The concatenated documents of the kind-1 section with this name.
     pub fn sequence(&self, name: &str) -> Option<&[u8]> {
-        let (_, range) = self
-            .sequences
-            .iter()
-            .find(|(candidate, _)| candidate == name)?;
+        let (_, range) = self.sequences.iter().find(|(candidate, _)| candidate == name)?;
         self.buffer.get(range.clone())
     }
 
@@ -136,10 +133,7 @@ impl OpMsg {
 
 fn empty_document() -> &'static RawDocument {
     const EMPTY: &[u8] = &[5, 0, 0, 0, 0];
-    #[expect(
-        clippy::expect_used,
-        reason = "five constant bytes that are a document"
-    )]
+    #[expect(clippy::expect_used, reason = "five constant bytes that are a document")]
     RawDocument::from_bytes(EMPTY).expect("an empty document")
 }
 
@@ -161,9 +155,7 @@ pub fn parse_msg(header: Header, buffer: Vec<u8>) -> Result<OpMsg, FrameError> {
     let flags = MessageFlags(reader.int("flags")?.cast_unsigned());
     let known = MessageFlags::CHECKSUM | MessageFlags::MORE_TO_COME;
     if flags.0 & MessageFlags::REQUIRED & !known != 0 {
-        return Err(FrameError::Malformed(
-            "it sets a required flag that is not known",
-        ));
+        return Err(FrameError::Malformed("it sets a required flag that is not known"));
     }
     if flags.0 & MessageFlags::CHECKSUM != 0 {
         check_checksum(header, &buffer)?;
@@ -180,12 +172,7 @@ pub fn parse_msg(header: Header, buffer: Vec<u8>) -> Result<OpMsg, FrameError> {
         }
     }
     let body = body.ok_or(FrameError::Malformed("it has no body"))?;
-    Ok(OpMsg {
-        flags,
-        body,
-        sequences,
-        buffer,
-    })
+    Ok(OpMsg { buffer, flags, body, sequences })
 }
 
 fn parse_query(buffer: Vec<u8>) -> Result<OpMsg, FrameError> {
@@ -193,39 +180,22 @@ fn parse_query(buffer: Vec<u8>) -> Result<OpMsg, FrameError> {
     reader.int("flags")?;
     let collection = reader.text("collection name")?;
     if !collection.ends_with(".$cmd") {
-        return Err(FrameError::Malformed(
-            "OP_QUERY is supported for commands only",
-        ));
+        return Err(FrameError::Malformed("OP_QUERY is supported for commands only"));
     }
     reader.int("skip")?;
     reader.int("limit")?;
     let body = reader.document()?;
-    Ok(OpMsg {
-        flags: MessageFlags::default(),
-        body,
-        sequences: Vec::new(),
-        buffer,
-    })
+    Ok(OpMsg { flags: MessageFlags::default(), body, sequences: Vec::new(), buffer })
 }
 
 fn check_checksum(header: Header, buffer: &[u8]) -> Result<(), FrameError> {
-    let (body, trailer) = buffer
-        .split_last_chunk::<4>()
-        .ok_or(FrameError::Truncated("checksum"))?;
+    let (body, trailer) =
+        buffer.split_last_chunk::<4>().ok_or(FrameError::Truncated("checksum"))?;
     let mut head = Vec::with_capacity(HEADER_BYTES);
-    push_header(
-        &mut head,
-        header.request_id,
-        header.response_to,
-        header.opcode,
-    );
+    push_header(&mut head, header.request_id, header.response_to, header.opcode);
     set_length(&mut head, HEADER_BYTES + buffer.len());
     let computed = crc32c::crc32c_append(crc32c::crc32c(&head), body);
-    if computed == u32::from_le_bytes(*trailer) {
-        Ok(())
-    } else {
-        Err(FrameError::Checksum)
-    }
+    if computed == u32::from_le_bytes(*trailer) { Ok(()) } else { Err(FrameError::Checksum) }
 }
 
 /// Writes an OP_MSG: a body and, if given, one named run of documents.
@@ -301,11 +271,7 @@ impl<'a> Reader<'a> {
     }
 
     fn shorten(&mut self, by: usize) -> Result<(), FrameError> {
-        let end = self
-            .bytes
-            .len()
-            .checked_sub(by)
-            .filter(|end| *end >= self.offset);
+        let end = self.bytes.len().checked_sub(by).filter(|end| *end >= self.offset);
         let end = end.ok_or(FrameError::Truncated("checksum"))?;
         self.bytes = self.bytes.get(..end).unwrap_or_default();
         Ok(())
@@ -318,20 +284,14 @@ impl<'a> Reader<'a> {
     }
 
     fn int(&mut self, what: &'static str) -> Result<i32, FrameError> {
-        let bytes = self
-            .rest()
-            .first_chunk::<4>()
-            .ok_or(FrameError::Truncated(what))?;
+        let bytes = self.rest().first_chunk::<4>().ok_or(FrameError::Truncated(what))?;
         self.offset += 4;
         Ok(i32::from_le_bytes(*bytes))
     }
 
     fn text(&mut self, what: &'static str) -> Result<&'a str, FrameError> {
         let rest = self.rest();
-        let end = rest
-            .iter()
-            .position(|byte| *byte == 0)
-            .ok_or(FrameError::Truncated(what))?;
+        let end = rest.iter().position(|byte| *byte == 0).ok_or(FrameError::Truncated(what))?;
         self.offset += end + 1;
         let bytes = rest.get(..end).unwrap_or_default();
         std::str::from_utf8(bytes).map_err(|_| FrameError::Malformed("a name is not UTF-8"))
@@ -356,14 +316,9 @@ impl<'a> Reader<'a> {
             .filter(|end| *end <= self.bytes.len())
             .ok_or(FrameError::Truncated("section"))?;
         let name = self.text("section name")?.to_owned();
-        let documents = self
-            .bytes
-            .get(self.offset..end)
-            .ok_or(FrameError::Truncated("section"))?;
+        let documents = self.bytes.get(self.offset..end).ok_or(FrameError::Truncated("section"))?;
         if DocumentRun::new(documents).any(|document| document.is_err()) {
-            return Err(FrameError::Malformed(
-                "a document in a section has a wrong length",
-            ));
+            return Err(FrameError::Malformed("a document in a section has a wrong length"));
         }
         let range = self.offset..end;
         self.offset = end;
@@ -380,26 +335,16 @@ mod tests {
     use crate::encode_document;
 
     fn parse(message: &[u8]) -> Result<Request, FrameError> {
-        let header = parse_header(
-            *message
-                .first_chunk()
-                .ok_or(FrameError::Truncated("header"))?,
-        )?;
+        let header = parse_header(*message.first_chunk().ok_or(FrameError::Truncated("header"))?)?;
         parse_request(header, message[HEADER_BYTES..].to_vec())
     }
 
     #[test]
     fn a_message_survives_its_bytes() {
         let body = encode_document(&doc! { "insert": "c" });
-        let run = [
-            encode_document(&doc! { "a": 1 }),
-            encode_document(&doc! { "a": 2 }),
-        ]
-        .concat();
+        let run = [encode_document(&doc! { "a": 1 }), encode_document(&doc! { "a": 2 })].concat();
         let message = encode_msg(7, 3, &body, Some(("documents", &run)));
-        let Ok(Request::Msg(parsed)) = parse(&message) else {
-            panic!("not a message")
-        };
+        let Ok(Request::Msg(parsed)) = parse(&message) else { panic!("not a message") };
         assert_eq!(parsed.body().as_bytes(), body);
         assert_eq!(parsed.sequence("documents"), Some(run.as_slice()));
         assert_eq!(parsed.sequence("updates"), None);

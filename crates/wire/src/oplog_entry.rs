@@ -52,16 +52,9 @@ pub enum OplogEntryError {
 impl OplogEntry {
     /// Reads an entry.
     pub fn parse(entry: &RawDocument) -> Result<Self, OplogEntryError> {
-        let ts = entry
-            .get_timestamp("ts")
-            .map_err(|_| OplogEntryError::Field("ts"))?;
-        let namespace = entry
-            .get_str("ns")
-            .map_err(|_| OplogEntryError::Field("ns"))?
-            .to_owned();
-        let op = entry
-            .get_str("op")
-            .map_err(|_| OplogEntryError::Field("op"))?;
+        let ts = entry.get_timestamp("ts").map_err(|_| OplogEntryError::Field("ts"))?;
+        let namespace = entry.get_str("ns").map_err(|_| OplogEntryError::Field("ns"))?.to_owned();
+        let op = entry.get_str("op").map_err(|_| OplogEntryError::Field("op"))?;
         let collection_uuid = entry.get_binary("ui").ok().map(|binary| binary.to_binary());
         let operation = match op {
             "i" => OplogOperation::Insert(document(entry, "o")?),
@@ -74,26 +67,17 @@ impl OplogEntry {
             "n" => OplogOperation::Noop,
             other => return Err(OplogEntryError::UnknownOperation(other.to_owned())),
         };
-        Ok(Self {
-            ts,
-            namespace,
-            collection_uuid,
-            operation,
-        })
+        Ok(Self { ts, namespace, collection_uuid, operation })
     }
 
     /// The database part of the namespace.
     pub fn database(&self) -> &str {
-        self.namespace
-            .split_once('.')
-            .map_or(self.namespace.as_str(), |(database, _)| database)
+        self.namespace.split_once('.').map_or(self.namespace.as_str(), |(database, _)| database)
     }
 }
 
 fn document(entry: &RawDocument, field: &'static str) -> Result<Document, OplogEntryError> {
-    let raw = entry
-        .get_document(field)
-        .map_err(|_| OplogEntryError::Field(field))?;
+    let raw = entry.get_document(field).map_err(|_| OplogEntryError::Field(field))?;
     Document::try_from(raw).map_err(|_| OplogEntryError::Field(field))
 }
 
@@ -110,10 +94,7 @@ mod tests {
 
     #[test]
     fn an_update_keeps_its_selector_and_its_change() {
-        let ts = Timestamp {
-            time: 5,
-            increment: 1,
-        };
+        let ts = Timestamp { time: 5, increment: 1 };
         let entry = doc! { "op": "u", "ns": "db.c", "o": { "$v": 2, "diff": {} }, "o2": { "_id": 1 }, "ts": ts };
         let parsed = parse(&entry).unwrap();
         assert_eq!(parsed.database(), "db");
@@ -124,10 +105,7 @@ mod tests {
 
     #[test]
     fn an_unknown_operation_is_named() {
-        let ts = Timestamp {
-            time: 5,
-            increment: 1,
-        };
+        let ts = Timestamp { time: 5, increment: 1 };
         let error = parse(&doc! { "op": "km", "ns": "", "o": {}, "ts": ts }).unwrap_err();
         assert_eq!(error, OplogEntryError::UnknownOperation("km".into()));
     }

@@ -65,13 +65,7 @@ impl ScramCredential {
 fn salted_password(password: &str, salt: &[u8], iterations: u32) -> [u8; KEY_BYTES] {
     let mut salted = [0; KEY_BYTES];
     let rounds = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
-    pbkdf2::derive(
-        pbkdf2::PBKDF2_HMAC_SHA256,
-        rounds,
-        salt,
-        password.as_bytes(),
-        &mut salted,
-    );
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, salt, password.as_bytes(), &mut salted);
     salted
 }
 
@@ -90,18 +84,13 @@ fn hmac_sha256(key: &[u8], bytes: &[u8]) -> [u8; KEY_BYTES] {
 
 fn xor(left: [u8; KEY_BYTES], right: &[u8]) -> [u8; KEY_BYTES] {
     let mut out = left;
-    out.iter_mut()
-        .zip(right)
-        .for_each(|(byte, other)| *byte ^= other);
+    out.iter_mut().zip(right).for_each(|(byte, other)| *byte ^= other);
     out
 }
 
 /// Compares without telling by the time it takes where the first difference is.
 fn is_equal(left: &[u8; KEY_BYTES], right: &[u8; KEY_BYTES]) -> bool {
-    left.iter()
-        .zip(right)
-        .fold(0, |difference, (a, b)| difference | (a ^ b))
-        == 0
+    left.iter().zip(right).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 /// Takes the value of the attribute `name` out of `a=…,b=…`.
@@ -141,38 +130,29 @@ impl ScramServer {
         nonce: &str,
     ) -> Result<(Self, Vec<u8>), ScramError> {
         let first = text(payload)?;
-        let bare = first.strip_prefix("n,,").ok_or(ScramError::Malformed(
-            "channel binding and authorization names are not used",
-        ))?;
+        let bare = first
+            .strip_prefix("n,,")
+            .ok_or(ScramError::Malformed("channel binding and authorization names are not used"))?;
         let nonce = format!("{}{nonce}", attribute(bare, "r")?);
         let salt = BASE64.encode(&credential.salt);
         let reply = format!("r={nonce},s={salt},i={}", credential.iterations);
         let conversation = format!("{bare},{reply}");
-        Ok((
-            Self {
-                credential,
-                nonce,
-                conversation,
-            },
-            reply.into_bytes(),
-        ))
+        Ok((Self { credential, nonce, conversation }, reply.into_bytes()))
     }
 
     /// Checks the client's proof and proves the server.
     pub fn finish(&self, payload: &[u8]) -> Result<Vec<u8>, ScramError> {
         let message = text(payload)?;
-        let (without_proof, proof) = message
-            .rsplit_once(",p=")
-            .ok_or(ScramError::Malformed("the proof is missing"))?;
+        let (without_proof, proof) =
+            message.rsplit_once(",p=").ok_or(ScramError::Malformed("the proof is missing"))?;
         if attribute(without_proof, "c")? != NO_CHANNEL_BINDING {
             return Err(ScramError::Malformed("channel binding is not supported"));
         }
         if attribute(without_proof, "r")? != self.nonce {
             return Err(ScramError::WrongProof);
         }
-        let proof = BASE64
-            .decode(proof)
-            .map_err(|_| ScramError::Malformed("the proof is not base64"))?;
+        let proof =
+            BASE64.decode(proof).map_err(|_| ScramError::Malformed("the proof is not base64"))?;
         let auth_message = format!("{},{without_proof}", self.conversation);
         let signature = hmac_sha256(&self.credential.stored_key, auth_message.as_bytes());
         if proof.len() != KEY_BYTES {
@@ -200,13 +180,7 @@ impl ScramClient {
         let user = user.replace('=', "=3D").replace(',', "=2C");
         let bare = format!("n={user},r={nonce}");
         let first = format!("n,,{bare}").into_bytes();
-        (
-            Self {
-                bare,
-                nonce: nonce.to_owned(),
-            },
-            first,
-        )
+        (Self { bare, nonce: nonce.to_owned() }, first)
     }
 
     /// Answers the server's first message with a proof; the second value is what the server

@@ -23,10 +23,7 @@ pub struct Captures {
 
 impl Captures {
     pub(crate) fn new(config: WorkerConfig) -> Self {
-        Self {
-            config,
-            slots: Mutex::default(),
-        }
+        Self { config, slots: Mutex::default() }
     }
 
     /// How to reach an instance.
@@ -41,10 +38,7 @@ impl Captures {
             .catalog
             .load_instance(instance)
             .map_err(|error| not_running(&error.to_string()))?;
-        self.config
-            .deployments
-            .endpoint(&found)
-            .ok_or_else(|| not_running("it does not run"))
+        self.config.deployments.endpoint(&found).ok_or_else(|| not_running("it does not run"))
     }
 
     /// Reads what is new in one oplog; with `flush`, stores it whatever it is.
@@ -70,9 +64,8 @@ impl Captures {
         let outcome = capture.run_round(&mut connection, vault, flush, &Stop::new())?;
         let through = capture.stored_through().unwrap_or_default();
         *slot = Some(capture);
-        record(&self.config.catalog, instance, outcome).map_err(|error| MoverError::OplogGap {
-            what: format!("the catalog ({error})"),
-        })?;
+        record(&self.config.catalog, instance, outcome)
+            .map_err(|error| MoverError::OplogGap { what: format!("the catalog ({error})") })?;
         Ok(through)
     }
 
@@ -89,13 +82,8 @@ fn record(
     outcome: CaptureOutcome,
 ) -> Result<(), tidemark_catalog::CatalogError> {
     match outcome {
-        CaptureOutcome::CaughtUp { stored } => catalog.extend_oplog_range(
-            instance,
-            OplogRange {
-                first: stored.first,
-                last: stored.last,
-            },
-        ),
+        CaptureOutcome::CaughtUp { stored } => catalog
+            .extend_oplog_range(instance, OplogRange { first: stored.first, last: stored.last }),
         CaptureOutcome::Gap { begins_at } => {
             tracing::info!(%instance, %begins_at, "the capture of an oplog begins");
             catalog.begin_oplog_range(instance, begins_at)
@@ -113,10 +101,7 @@ pub(crate) fn run_round(shared: &Shared) {
         }
     };
     for instance in instances {
-        let runs = matches!(
-            instance.state,
-            InstanceState::Idle | InstanceState::Updating
-        );
+        let runs = matches!(instance.state, InstanceState::Idle | InstanceState::Updating);
         let is_up = shared.config.deployments.endpoint(&instance).is_some();
         if shared.stop.is_requested() || !runs || !is_up || !shared.captures.is_due(instance.id) {
             continue;

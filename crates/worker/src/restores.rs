@@ -10,8 +10,8 @@ use tidemark_model::{
     RestoreState, RestoreStep, Secret,
 };
 use tidemark_mover::{
-    Endpoint, MoverError, Progress, Replay, Restore, RestoreSource, Stop, discard_stage,
-    swap_stage, write_archive,
+    MoverError, Progress, Replay, Restore, RestoreSource, Stop, discard_stage, swap_stage,
+    write_archive,
 };
 
 use crate::heartbeat::{Interruption, keep_lease};
@@ -95,10 +95,7 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
         }
         Err(StepError::Mover(error)) => {
             tracing::error!(%error, job = %claim.id, "a restore job failed");
-            RestoreEvent::GivenUp {
-                at: clock.now(),
-                reason: error.to_string(),
-            }
+            RestoreEvent::GivenUp { at: clock.now(), reason: error.to_string() }
         }
     };
     if let Some(Ok(endpoint)) = target.map(|target| shared.captures.endpoint(target))
@@ -143,20 +140,14 @@ impl Running<'_> {
     fn begin(&self, step: RestoreStep) -> Result<(), StepError> {
         tracing::debug!(job = %self.claim.id, step = step.as_str(), "a restore step begins");
         let event = RestoreEvent::StepStarted(step);
-        self.shared
-            .config
-            .catalog
-            .record_restore_event(self.claim, event, None)?;
+        self.shared.config.catalog.record_restore_event(self.claim, event, None)?;
         crash_at(step.as_str());
         Ok(())
     }
 
     fn source(&self, moment: Option<PointInTime>) -> Result<RestoreSource, StepError> {
-        let manifest = self
-            .shared
-            .config
-            .vault
-            .load_manifest(&self.job.delivery.snapshot().to_string());
+        let manifest =
+            self.shared.config.vault.load_manifest(&self.job.delivery.snapshot().to_string());
         let manifest = manifest.map_err(MoverError::from)?;
         let replay = moment.map(|moment| Replay {
             instance: self.job.instance.to_string(),
@@ -173,11 +164,7 @@ impl Running<'_> {
     ) -> Result<(), StepError> {
         let endpoint = self.shared.captures.endpoint(target)?;
         let job = self.claim.id.to_string();
-        if self.job.state
-            == (RestoreState::Running {
-                step: RestoreStep::Swap,
-            })
-        {
+        if self.job.state == (RestoreState::Running { step: RestoreStep::Swap }) {
             return Ok(swap_stage(&endpoint, &job)?);
         }
         if let Some(moment) = moment {
@@ -204,11 +191,7 @@ impl Running<'_> {
         restore.compare()?;
         stop.check()?;
         self.begin(RestoreStep::Swap)?;
-        self.swap(&endpoint, &job)
-    }
-
-    fn swap(&self, endpoint: &Endpoint, job: &str) -> Result<(), StepError> {
-        swap_stage(endpoint, job)?;
+        swap_stage(&endpoint, &job)?;
         crash_at("after-swap");
         Ok(())
     }
@@ -243,22 +226,13 @@ impl Running<'_> {
             .check_snapshot(&source.manifest, |_| !stop.is_requested())
             .map_err(MoverError::from)?;
         self.begin(RestoreStep::Pack)?;
-        let name = format!(
-            "{}-{}.archive.gz",
-            self.claim.id,
-            self.job.delivery.snapshot()
-        );
+        let name = format!("{}-{}.archive.gz", self.claim.id, self.job.delivery.snapshot());
         let path = config.downloads.join(&name);
         let temporary = path.with_extension("tmp");
-        let failed = |source| MoverError::File {
-            path: path.display().to_string(),
-            source,
-        };
+        let failed = |source| MoverError::File { path: path.display().to_string(), source };
         let mut out = BufWriter::new(File::create(&temporary).map_err(failed)?);
         write_archive(&config.vault, &source.manifest, &mut out, stop)?;
-        let file = out
-            .into_inner()
-            .map_err(|error| failed(error.into_error()))?;
+        let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
         file.sync_all().map_err(failed)?;
         std::fs::rename(&temporary, &path).map_err(failed)?;
         Ok(Download {

@@ -13,11 +13,8 @@ const PRUNE_GRACE: Duration = Duration::from_hours(24);
 
 /// Enqueues what is due and removes what is over.
 pub(crate) fn run_round(shared: &Shared) {
-    let outcomes = [
-        schedule(shared),
-        remove_expired_snapshots(shared),
-        remove_old_downloads(shared),
-    ];
+    let outcomes =
+        [schedule(shared), remove_expired_snapshots(shared), remove_old_downloads(shared)];
     for error in outcomes.into_iter().filter_map(Result::err) {
         tracing::error!(%error, "the scheduler could not finish its round");
     }
@@ -51,9 +48,7 @@ fn is_snapshot_due(shared: &Shared, instance: &Instance) -> Result<bool, Catalog
     if is_open {
         return Ok(false);
     }
-    let due = newest
-        .saturating_add(shared.config.policy.snapshot_interval)
-        .unwrap_or(newest);
+    let due = newest.saturating_add(shared.config.policy.snapshot_interval).unwrap_or(newest);
     let restored = catalog.newest_restore_of(instance.id)?;
     Ok(shared.config.clock.now() >= due || restored.is_some_and(|restored| restored > newest))
 }
@@ -81,7 +76,7 @@ fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
             match vault.remove_manifest(&id) {
                 Ok(()) => has_removed = true,
                 Err(error) => {
-                    tracing::error!(%error, snapshot = id, "a manifest could not be removed")
+                    tracing::error!(%error, snapshot = id, "a manifest could not be removed");
                 }
             }
         }

@@ -37,11 +37,7 @@ fn run(
 ) -> Result<(), CatalogError> {
     let catalog = &shared.config.catalog;
     let clock = &shared.config.clock;
-    let renew = || {
-        catalog
-            .renew_snapshot(claim, &shared.holder, clock.now())
-            .map(|()| false)
-    };
+    let renew = || catalog.renew_snapshot(claim, &shared.holder, clock.now()).map(|()| false);
     let (outcome, interruption) =
         keep_lease(&shared.stop, renew, |stop| take(shared, snapshot, stop));
     if interruption == Interruption::LeaseLost || shared.stop.is_requested() {
@@ -65,10 +61,7 @@ fn run(
         }
         Err(error) => {
             tracing::error!(%error, snapshot = %claim.id, "a snapshot failed");
-            let state = SnapshotState::Failed {
-                finished_at,
-                reason: error.to_string(),
-            };
+            let state = SnapshotState::Failed { finished_at, reason: error.to_string() };
             catalog.record_snapshot(claim, &state, None)
         }
     }

@@ -51,6 +51,9 @@ pub(crate) struct Shared {
     pub(crate) stop: Stop,
 }
 
+/// What a thread does again and again.
+type Round = fn(&Shared);
+
 /// A running worker.
 pub struct Worker {
     shared: Arc<Shared>,
@@ -61,18 +64,11 @@ impl Worker {
     /// Starts the threads. Claims of an earlier process on the same data folder are taken back.
     pub fn start(config: WorkerConfig) -> Result<Self, CatalogError> {
         config.catalog.release_claims()?;
-        let holder = LeaseHolder {
-            worker: Secret::random::<8>().expose().to_owned(),
-            duration: LEASE,
-        };
+        let holder =
+            LeaseHolder { worker: Secret::random::<8>().expose().to_owned(), duration: LEASE };
         let captures = Captures::new(config.clone());
-        let shared = Arc::new(Shared {
-            config,
-            holder,
-            captures,
-            stop: Stop::new(),
-        });
-        let rounds: [(&str, fn(&Shared)); 4] = [
+        let shared = Arc::new(Shared { config, holder, captures, stop: Stop::new() });
+        let rounds: [(&str, Round); 4] = [
             ("snapshots", crate::snapshots::run_round),
             ("restores", crate::restores::run_round),
             ("scheduler", crate::scheduler::run_round),

@@ -10,11 +10,7 @@ use super::get_serverless_restore_job::load;
 
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let (_, job) = load(call)?;
-    match call
-        .api
-        .catalog
-        .request_cancel(job.id, call.api.clock.now())
-    {
+    match call.api.catalog.request_cancel(job.id, call.api.clock.now()) {
         Err(CatalogError::Transition(error)) => Err(ApiError::not_cancellable(error.state)),
         outcome => {
             outcome?;

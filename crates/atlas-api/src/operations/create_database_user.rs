@@ -29,13 +29,8 @@ const ATTRIBUTES: &[&str] = &[
 /// Ways to authenticate that the embedded engine does not have.
 const OTHER_AUTHENTICATION: &[&str] = &["awsIAMType", "ldapAuthType", "oidcAuthType", "x509Type"];
 /// Roles that hold for all databases, and are therefore given in `admin`.
-const ADMIN_ROLES: &[&str] = &[
-    "atlasAdmin",
-    "readWriteAnyDatabase",
-    "readAnyDatabase",
-    "dbAdminAnyDatabase",
-    "backup",
-];
+const ADMIN_ROLES: &[&str] =
+    &["atlasAdmin", "readWriteAnyDatabase", "readAnyDatabase", "dbAdminAnyDatabase", "backup"];
 const DATABASE_ROLES: &[&str] = &["read", "readWrite", "dbAdmin"];
 const SHORTEST_PASSWORD: usize = 8;
 const LONGEST_USERNAME: usize = 1024;
@@ -100,10 +95,7 @@ fn check_unsupported(body: &Body<'_>) -> Result<()> {
 
 fn parse_roles(body: &Body<'_>) -> Result<Vec<DatabaseUserRole>> {
     let mut roles = Vec::new();
-    for item in body
-        .objects("roles")?
-        .ok_or_else(|| body.missing("roles"))?
-    {
+    for item in body.objects("roles")?.ok_or_else(|| body.missing("roles"))? {
         item.allow(&["databaseName", "roleName", "collectionName"])?;
         let role = item.required_text("roleName")?;
         let database = item.required_text("databaseName")?;
@@ -119,10 +111,7 @@ fn parse_roles(body: &Body<'_>) -> Result<Vec<DatabaseUserRole>> {
             return Err(ApiError::invalid_role(role, database));
         }
         // A role on one collection would be wider than it was meant.
-        if item
-            .text("collectionName")?
-            .is_some_and(|collection| !collection.is_empty())
-        {
+        if item.text("collectionName")?.is_some_and(|collection| !collection.is_empty()) {
             return Err(item.invalid("collectionName"));
         }
         roles.push(DatabaseUserRole {
@@ -131,11 +120,7 @@ fn parse_roles(body: &Body<'_>) -> Result<Vec<DatabaseUserRole>> {
             collection: None,
         });
     }
-    if roles.is_empty() {
-        Err(body.missing("roles"))
-    } else {
-        Ok(roles)
-    }
+    if roles.is_empty() { Err(body.missing("roles")) } else { Ok(roles) }
 }
 
 fn parse_scopes(body: &Body<'_>) -> Result<Vec<String>> {

@@ -14,13 +14,7 @@ const LONGEST_NAME: usize = 64;
 
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let body = call.body()?;
-    body.allow(&[
-        "name",
-        "orgId",
-        "tags",
-        "withDefaultAlertsSettings",
-        "regionUsageRestrictions",
-    ])?;
+    body.allow(&["name", "orgId", "tags", "withDefaultAlertsSettings", "regionUsageRestrictions"])?;
     let name = body.required_text("name")?;
     let is_allowed = |c: char| c.is_alphanumeric() || " -_.(),:&@+'".contains(c);
     if !(1..=LONGEST_NAME).contains(&name.chars().count()) || !name.chars().all(is_allowed) {

@@ -58,9 +58,8 @@ fn parse_name(text: &str) -> Result<InstanceName> {
 }
 
 fn parse_settings(body: &Body<'_>) -> Result<InstanceSettings> {
-    let provider = body
-        .object("providerSettings")?
-        .ok_or_else(|| body.missing("providerSettings"))?;
+    let provider =
+        body.object("providerSettings")?.ok_or_else(|| body.missing("providerSettings"))?;
     provider.allow(&["backingProviderName", "providerName", "regionName"])?;
     provider.one_of("providerName", &["SERVERLESS", "FLEX"])?;
     let backing = provider.one_of("backingProviderName", PROVIDERS)?;

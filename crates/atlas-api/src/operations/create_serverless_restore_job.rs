@@ -53,50 +53,26 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
             }
         }
     }
-    let own_name = TargetName {
-        project: project.id,
-        name: instance.name.to_string(),
-    };
+    let own_name = TargetName { project: project.id, name: instance.name.to_string() };
     let (delivery, snapshot, target) = match delivery {
         "download" => {
             let snapshot = parse_snapshot(call, &instance, &body)?
                 .ok_or_else(|| body.missing("snapshotId"))?;
             check_complete(&snapshot, ApiError::download_incomplete)?;
-            (
-                Delivery::Download {
-                    snapshot: snapshot.id,
-                },
-                snapshot,
-                own_name,
-            )
+            (Delivery::Download { snapshot: snapshot.id }, snapshot, own_name)
         }
         "automated" => {
             let snapshot = parse_snapshot(call, &instance, &body)?
                 .ok_or_else(|| body.missing("snapshotId"))?;
             check_complete(&snapshot, ApiError::snapshot_incomplete)?;
             let (target, name) = parse_target(call, &project, &body)?;
-            (
-                Delivery::Automated {
-                    snapshot: snapshot.id,
-                    target: target.id,
-                },
-                snapshot,
-                name,
-            )
+            (Delivery::Automated { snapshot: snapshot.id, target: target.id }, snapshot, name)
         }
         _ => {
             let moment = parse_moment(&body)?;
             let base = find_base(call, &instance, &body, moment)?;
             let (target, name) = parse_target(call, &project, &body)?;
-            (
-                Delivery::PointInTime {
-                    moment,
-                    base: base.id,
-                    target: target.id,
-                },
-                base,
-                name,
-            )
+            (Delivery::PointInTime { moment, base: base.id, target: target.id }, base, name)
         }
     };
     let created_at = call.api.clock.now();
@@ -116,10 +92,9 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
 /// The moment that a snapshot shows.
 fn snapshot_instant(snapshot: &Snapshot) -> Timestamp {
     match &snapshot.state {
-        SnapshotState::Completed {
-            consistent_at: Some(at),
-            ..
-        } => Timestamp::from_second(i64::from(at.seconds)).unwrap_or(snapshot.created_at),
+        SnapshotState::Completed { consistent_at: Some(at), .. } => {
+            Timestamp::from_second(i64::from(at.seconds)).unwrap_or(snapshot.created_at)
+        }
         _ => snapshot.created_at,
     }
 }
@@ -134,17 +109,11 @@ fn parse_snapshot(
     };
     let id: SnapshotId = text.parse().map_err(|_| body.invalid("snapshotId"))?;
     let snapshot = call.api.catalog.find_snapshot(instance.id, id)?;
-    snapshot
-        .map(Some)
-        .ok_or_else(|| ApiError::snapshot_not_found(text, instance.name.as_str()))
+    snapshot.map(Some).ok_or_else(|| ApiError::snapshot_not_found(text, instance.name.as_str()))
 }
 
 fn check_complete(snapshot: &Snapshot, error: fn() -> ApiError) -> Result<()> {
-    if matches!(snapshot.state, SnapshotState::Completed { .. }) {
-        Ok(())
-    } else {
-        Err(error())
-    }
+    if matches!(snapshot.state, SnapshotState::Completed { .. }) { Ok(()) } else { Err(error()) }
 }
 
 /// The target, if it exists and the caller owns its project.
@@ -155,16 +124,11 @@ fn parse_target(
 ) -> Result<(Instance, TargetName)> {
     let required = |attribute: &str| -> Result<&str> {
         let text = body.required_text(attribute)?;
-        if text.is_empty() {
-            Err(body.missing(attribute))
-        } else {
-            Ok(text)
-        }
+        if text.is_empty() { Err(body.missing(attribute)) } else { Ok(text) }
     };
     let name = required("targetClusterName")?;
-    let group: ProjectId = required("targetGroupId")?
-        .parse()
-        .map_err(|_| body.invalid("targetGroupId"))?;
+    let group: ProjectId =
+        required("targetGroupId")?.parse().map_err(|_| body.invalid("targetGroupId"))?;
     if name.parse::<tidemark_model::InstanceName>().is_err() {
         return Err(body.invalid("targetClusterName"));
     }
@@ -176,10 +140,7 @@ fn parse_target(
             .catalog
             .find_project(group)?
             .ok_or_else(|| ApiError::group_not_found(group))?;
-        if !call
-            .caller
-            .may_in_project(found.org, found.id, Role::GroupOwner)
-        {
+        if !call.caller.may_in_project(found.org, found.id, Role::GroupOwner) {
             return Err(ApiError::cannot_restore_to_target());
         }
         found
@@ -189,13 +150,7 @@ fn parse_target(
     if !matches!(target.state, InstanceState::Idle | InstanceState::Updating) {
         return Err(ApiError::target_unavailable());
     }
-    Ok((
-        target,
-        TargetName {
-            project: project.id,
-            name: name.to_owned(),
-        },
-    ))
+    Ok((target, TargetName { project: project.id, name: name.to_owned() }))
 }
 
 /// The wanted moment: either a second or an oplog entry, not both.
@@ -206,11 +161,7 @@ fn parse_moment(body: &Body<'_>) -> Result<PointInTime> {
             return Ok(None);
         };
         let fits = (smallest..=i64::from(i32::MAX)).contains(&value);
-        u32::try_from(value)
-            .ok()
-            .filter(|_| fits)
-            .map(Some)
-            .ok_or_else(|| body.invalid(attribute))
+        u32::try_from(value).ok().filter(|_| fits).map(Some).ok_or_else(|| body.invalid(attribute))
     };
     let second = number("pointInTimeUTCSeconds", EARLIEST_MOMENT)?;
     let entry = (number("oplogTs", EARLIEST_MOMENT)?, number("oplogInc", 1)?);
@@ -248,17 +199,15 @@ fn find_base(
         range.first <= through && (through <= range.last || (is_growing && through.seconds <= now))
     };
     let range = ranges.iter().rev().find(reaches).ok_or_else(outside)?;
-    let base = call
-        .api
-        .catalog
-        .find_base_snapshot(instance.id, (range.first, through))?;
+    let base = call.api.catalog.find_base_snapshot(instance.id, (range.first, through))?;
     match parse_snapshot(call, instance, body)? {
         None => base.ok_or_else(outside),
         Some(wanted) => match wanted.state {
-            SnapshotState::Completed {
-                consistent_at: Some(at),
-                ..
-            } if range.first <= at && at <= through => Ok(wanted),
+            SnapshotState::Completed { consistent_at: Some(at), .. }
+                if range.first <= at && at <= through =>
+            {
+                Ok(wanted)
+            }
             SnapshotState::Completed { .. } => Err(outside()),
             _ => Err(ApiError::snapshot_incomplete()),
         },

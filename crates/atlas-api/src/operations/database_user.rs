@@ -9,15 +9,10 @@ use crate::links::link;
 pub(super) fn describe(call: &Call<'_>, user: &DatabaseUser) -> Value {
     let name =
         percent_encoding::utf8_percent_encode(&user.username, percent_encoding::NON_ALPHANUMERIC);
-    let href = call.href(&format!(
-        "/groups/{}/databaseUsers/{}/{name}",
-        user.project, user.database
-    ));
-    let scopes: Vec<Value> = user
-        .scopes
-        .iter()
-        .map(|name| json!({ "name": name, "type": "CLUSTER" }))
-        .collect();
+    let href =
+        call.href(&format!("/groups/{}/databaseUsers/{}/{name}", user.project, user.database));
+    let scopes: Vec<Value> =
+        user.scopes.iter().map(|name| json!({ "name": name, "type": "CLUSTER" })).collect();
     json!({
         "awsIAMType": "NONE",
         "databaseName": user.database,

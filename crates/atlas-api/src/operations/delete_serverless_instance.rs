@@ -20,14 +20,10 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
         return Err(ApiError::restore_in_progress());
     }
     let change = (instance.state, InstanceState::Deleting);
-    match call
-        .api
-        .catalog
-        .change_instance_state(instance.id, change, call.api.clock.now())
-    {
-        Err(CatalogError::InUse(_)) => Err(ApiError::not_updatable(
-            "The cluster is being changed already",
-        )),
+    match call.api.catalog.change_instance_state(instance.id, change, call.api.clock.now()) {
+        Err(CatalogError::InUse(_)) => {
+            Err(ApiError::not_updatable("The cluster is being changed already"))
+        }
         outcome => {
             outcome?;
             crate::error::log_instance("an instance is to be removed", instance.id);

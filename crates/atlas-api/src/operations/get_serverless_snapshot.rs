@@ -13,9 +13,5 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let id = call.snapshot_id()?;
     let snapshot = call.api.catalog.find_snapshot(instance.id, id)?;
     let not_found = || ApiError::snapshot_not_found(&id.to_string(), instance.name.as_str());
-    Ok(Answer::entity(describe(
-        call,
-        &instance,
-        &snapshot.ok_or_else(not_found)?,
-    )))
+    Ok(Answer::entity(describe(call, &instance, &snapshot.ok_or_else(not_found)?)))
 }

@@ -10,14 +10,8 @@ use crate::error::Result;
 use crate::links::{link, part_link};
 
 /// The parts of a project that the real service links to.
-const PARTS: &[&str] = &[
-    "containers",
-    "clusters",
-    "databaseUsers",
-    "peers",
-    "processes",
-    "whitelist",
-];
+const PARTS: &[&str] =
+    &["containers", "clusters", "databaseUsers", "peers", "processes", "whitelist"];
 
 fn href(call: &Call<'_>, project: &Project) -> String {
     call.href(&format!("/groups/{}", project.id))
@@ -42,11 +36,7 @@ pub(super) fn describe(call: &Call<'_>, project: &Project) -> Result<Value> {
     let mut body = describe_item(call, project)?;
     let base = href(call, project);
     let mut links = vec![link(base.clone(), "self")];
-    links.extend(
-        PARTS
-            .iter()
-            .map(|part| part_link(format!("{base}/{part}"), part)),
-    );
+    links.extend(PARTS.iter().map(|part| part_link(format!("{base}/{part}"), part)));
     if let Some(fields) = body.as_object_mut() {
         fields.insert("links".to_owned(), links.into());
     }

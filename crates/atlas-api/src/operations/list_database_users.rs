@@ -11,9 +11,6 @@ use super::database_user::describe;
 
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let project = call.project(Role::GroupReadOnly)?;
-    let paged = call
-        .api
-        .catalog
-        .list_database_users(project.id, call.page()?)?;
+    let paged = call.api.catalog.list_database_users(project.id, call.page()?)?;
     list_body(call, &paged, |user| describe(call, user)).map(Answer::list)
 }

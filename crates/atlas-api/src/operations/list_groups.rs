@@ -14,9 +14,6 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
         .iter()
         .map(|project| group::describe_item(call, project))
         .collect::<Result<_>>()?;
-    let described = tidemark_catalog::Paged {
-        items,
-        total: paged.total,
-    };
+    let described = tidemark_catalog::Paged { items, total: paged.total };
     list_body(call, &described, Clone::clone).map(Answer::list)
 }

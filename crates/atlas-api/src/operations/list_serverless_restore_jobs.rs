@@ -11,9 +11,6 @@ use super::serverless_restore_job::describe;
 
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let (_, instance) = call.instance(Role::GroupOwner)?;
-    let paged = call
-        .api
-        .catalog
-        .list_restore_jobs(instance.id, call.page()?)?;
+    let paged = call.api.catalog.list_restore_jobs(instance.id, call.page()?)?;
     list_body(call, &paged, |job| describe(call, &instance, job)).map(Answer::list)
 }

@@ -15,22 +15,11 @@ use crate::links::{link, part_link};
 pub(super) const MONGODB_VERSION: &str = "7.0.12";
 
 pub(super) fn describe(call: &Call<'_>, instance: &Instance) -> Result<Value> {
-    let base = call.href(&format!(
-        "/groups/{}/serverless/{}",
-        instance.project, instance.name
-    ));
+    let base = call.href(&format!("/groups/{}/serverless/{}", instance.project, instance.name));
     let settings = &instance.settings;
-    let newest = call
-        .api
-        .catalog
-        .newest_snapshot(instance.id)?
-        .map(|(taken_at, _)| taken_at);
+    let newest = call.api.catalog.newest_snapshot(instance.id)?.map(|(taken_at, _)| taken_at);
     let next = newest
-        .and_then(|taken_at| {
-            taken_at
-                .saturating_add(call.api.config.policy.snapshot_interval)
-                .ok()
-        })
+        .and_then(|taken_at| taken_at.saturating_add(call.api.config.policy.snapshot_interval).ok())
         .unwrap_or(instance.created_at);
     Ok(json!({
         "connectionStrings": connection_strings(call, instance),

@@ -14,23 +14,11 @@ pub(super) fn describe(call: &Call<'_>, instance: &Instance, job: &RestoreJob) -
     let now = call.api.clock.now();
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
-    put(
-        "cancelled",
-        matches!(job.state, RestoreState::Cancelled { .. }).into(),
-    );
+    put("cancelled", matches!(job.state, RestoreState::Cancelled { .. }).into());
     put("deliveryType", job.delivery.as_str().into());
     put("deliveryUrl", delivery_url(call, job, now));
-    put(
-        "expired",
-        job.download
-            .as_ref()
-            .is_some_and(|download| download.expires_at <= now)
-            .into(),
-    );
-    put(
-        "failed",
-        matches!(job.state, RestoreState::Failed { .. }).into(),
-    );
+    put("expired", job.download.as_ref().is_some_and(|download| download.expires_at <= now).into());
+    put("failed", matches!(job.state, RestoreState::Failed { .. }).into());
     put("id", job.id.to_string().into());
     put("links", links(call, instance, job));
     put("snapshotId", job.delivery.snapshot().to_string().into());
@@ -68,16 +56,9 @@ fn second(seconds: u32) -> String {
 
 /// The link of a download that is ready and not over; otherwise nothing.
 fn delivery_url(call: &Call<'_>, job: &RestoreJob, now: Timestamp) -> Value {
-    let ready = job
-        .download
-        .as_ref()
-        .filter(|download| download.expires_at > now);
-    let urls = ready.map(|download| {
-        format!(
-            "{}/download/{}/{}",
-            call.base_url, download.token, download.file
-        )
-    });
+    let ready = job.download.as_ref().filter(|download| download.expires_at > now);
+    let urls = ready
+        .map(|download| format!("{}/download/{}/{}", call.base_url, download.token, download.file));
     urls.into_iter().collect()
 }
 
@@ -86,10 +67,7 @@ fn links(call: &Call<'_>, instance: &Instance, job: &RestoreJob) -> Value {
     let cluster = format!("{group}/serverless/{}", instance.name);
     json!([
         link(format!("{cluster}/backup/restoreJobs/{}", job.id), "self"),
-        part_link(
-            format!("{cluster}/backup/snapshots/{}", job.delivery.snapshot()),
-            "snapshot"
-        ),
+        part_link(format!("{cluster}/backup/snapshots/{}", job.delivery.snapshot()), "snapshot"),
         part_link(cluster, "cluster"),
         part_link(group, "group"),
     ])

@@ -9,10 +9,7 @@ use crate::call::Call;
 use crate::links::{link, part_link};
 
 pub(super) fn describe(call: &Call<'_>, instance: &Instance, snapshot: &Snapshot) -> Value {
-    let cluster = call.href(&format!(
-        "/groups/{}/serverless/{}",
-        instance.project, instance.name
-    ));
+    let cluster = call.href(&format!("/groups/{}/serverless/{}", instance.project, instance.name));
     let size = match snapshot.state {
         SnapshotState::Completed { size_bytes, .. } => size_bytes,
         _ => 0,

@@ -27,16 +27,11 @@ pub(super) fn parse(body: &Body<'_>) -> Result<Option<Vec<Tag>>> {
         if !(1..=LONGEST_TAG).contains(&value.chars().count()) {
             return Err(item.invalid("value"));
         }
-        tags.push(Tag {
-            key: key.to_owned(),
-            value: value.to_owned(),
-        });
+        tags.push(Tag { key: key.to_owned(), value: value.to_owned() });
     }
     Ok(Some(tags))
 }
 
 pub(super) fn describe(tags: &[Tag]) -> Value {
-    tags.iter()
-        .map(|tag| json!({ "key": tag.key, "value": tag.value }))
-        .collect()
+    tags.iter().map(|tag| json!({ "key": tag.key, "value": tag.value })).collect()
 }

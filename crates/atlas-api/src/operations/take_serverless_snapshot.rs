@@ -25,10 +25,7 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
         }
         Some(_) => return Err(ApiError::retention_invalid()),
     };
-    if !matches!(
-        instance.state,
-        InstanceState::Idle | InstanceState::Updating
-    ) {
+    if !matches!(instance.state, InstanceState::Idle | InstanceState::Updating) {
         return Err(ApiError::not_updatable("The cluster is not available"));
     }
     let newest = call

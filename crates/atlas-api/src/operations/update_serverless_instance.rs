@@ -14,11 +14,7 @@ use super::tags;
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let (_, instance) = call.instance(Role::GroupOwner)?;
     let body = call.body()?;
-    body.allow(&[
-        "serverlessBackupOptions",
-        "tags",
-        "terminationProtectionEnabled",
-    ])?;
+    body.allow(&["serverlessBackupOptions", "tags", "terminationProtectionEnabled"])?;
     let old = &instance.settings;
     let settings = InstanceSettings {
         termination_protection: body
@@ -33,18 +29,12 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let change = (InstanceState::Idle, InstanceState::Updating);
     match catalog.change_instance_state(instance.id, change, call.api.clock.now()) {
         Err(CatalogError::InUse(_)) => {
-            return Err(ApiError::not_updatable(
-                "The cluster is being changed already",
-            ));
+            return Err(ApiError::not_updatable("The cluster is being changed already"));
         }
         outcome => outcome?,
     }
     catalog.set_instance_settings(instance.id, &settings)?;
-    let changed = Instance {
-        settings,
-        state: InstanceState::Updating,
-        ..instance
-    };
+    let changed = Instance { settings, state: InstanceState::Updating, ..instance };
     describe(call, &changed).map(Answer::entity)
 }
 
@@ -54,14 +44,14 @@ fn check_state(call: &Call<'_>, instance: &Instance) -> Result<()> {
     }
     match instance.state {
         InstanceState::Idle => Ok(()),
-        InstanceState::Creating => Err(ApiError::not_updatable(
-            "This cluster is being created, cannot update",
-        )),
-        InstanceState::Updating => Err(ApiError::not_updatable(
-            "The cluster is being changed already",
-        )),
-        InstanceState::Deleting | InstanceState::Deleted => Err(ApiError::not_updatable(
-            "This cluster is currently being deleted, cannot update",
-        )),
+        InstanceState::Creating => {
+            Err(ApiError::not_updatable("This cluster is being created, cannot update"))
+        }
+        InstanceState::Updating => {
+            Err(ApiError::not_updatable("The cluster is being changed already"))
+        }
+        InstanceState::Deleting | InstanceState::Deleted => {
+            Err(ApiError::not_updatable("This cluster is currently being deleted, cannot update"))
+        }
     }
 }

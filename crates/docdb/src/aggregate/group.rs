@@ -61,20 +61,13 @@ impl Group {
                 continue;
             }
             let invalid = || {
-                let text = format!(
-                    "The field '{}' must be an accumulator object",
-                    name.as_str()
-                );
+                let text = format!("The field '{}' must be an accumulator object", name.as_str());
                 CommandError::new(Code::BadValue, text)
             };
             let mut operators = value.as_document().ok_or_else(invalid)?.into_iter();
             let (operator, argument) = operators.next().ok_or_else(invalid)??;
             let accumulator = Accumulator::parse(operator.as_str())?;
-            fields.push((
-                name.as_str().to_owned(),
-                accumulator,
-                Expression::parse(argument)?,
-            ));
+            fields.push((name.as_str().to_owned(), accumulator, Expression::parse(argument)?));
         }
         let id = id.ok_or_else(|| {
             CommandError::new(Code::BadValue, "a group specification must include an _id")
@@ -85,10 +78,7 @@ impl Group {
     #[expect(clippy::unnecessary_wraps, reason = "beside parse in one match")]
     pub(super) fn count_by(id: Expression) -> Result<Self> {
         let one = Expression::Literal(Bson::Int32(1));
-        Ok(Self {
-            id,
-            fields: vec![("count".to_owned(), Accumulator::Sum, one)],
-        })
+        Ok(Self { id, fields: vec![("count".to_owned(), Accumulator::Sum, one)] })
     }
 
     /// The groups, in the order of their first documents.
@@ -109,10 +99,7 @@ impl Group {
                 state.add(*accumulator, expression.evaluate(document)?)?;
             }
         }
-        Ok(groups
-            .into_iter()
-            .map(|(id, states)| self.finish(id, states))
-            .collect())
+        Ok(groups.into_iter().map(|(id, states)| self.finish(id, states)).collect())
     }
 
     fn finish(&self, id: Bson, states: Vec<State>) -> Document {
@@ -140,7 +127,7 @@ impl State {
             Accumulator::Min | Accumulator::Max => self.keep_extreme(accumulator, value)?,
             Accumulator::First if self.count > 0 => {}
             Accumulator::First | Accumulator::Last => {
-                self.value = Some(value.unwrap_or(Bson::Null))
+                self.value = Some(value.unwrap_or(Bson::Null));
             }
             Accumulator::Push => self.items.extend(value),
             Accumulator::AddToSet => {
@@ -183,11 +170,7 @@ impl State {
             None => true,
             Some(present) => {
                 let order = value_key(Some(&value))?.cmp(&value_key(Some(present))?);
-                if accumulator == Accumulator::Min {
-                    order.is_lt()
-                } else {
-                    order.is_gt()
-                }
+                if accumulator == Accumulator::Min { order.is_lt() } else { order.is_gt() }
             }
         };
         if replaces {

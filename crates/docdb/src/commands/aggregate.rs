@@ -13,25 +13,13 @@ use crate::request::Request;
 use crate::sort::check_memory;
 
 const FIRST_BATCH: u64 = 101;
-const FIELDS: &[&str] = &[
-    "pipeline",
-    "cursor",
-    "allowDiskUse",
-    "hint",
-    "bypassDocumentValidation",
-];
+const FIELDS: &[&str] = &["pipeline", "cursor", "allowDiskUse", "hint", "bypassDocumentValidation"];
 
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(FIELDS)?;
-    let stages = request
-        .field("pipeline")
-        .and_then(RawBsonRef::as_array)
-        .ok_or_else(|| {
-            CommandError::new(
-                Code::TypeMismatch,
-                "'pipeline' option must be specified as an array",
-            )
-        })?;
+    let stages = request.field("pipeline").and_then(RawBsonRef::as_array).ok_or_else(|| {
+        CommandError::new(Code::TypeMismatch, "'pipeline' option must be specified as an array")
+    })?;
     if request.text("aggregate").is_none()
         && !matches!(request.field("aggregate"), Some(RawBsonRef::Binary(_)))
     {
@@ -60,21 +48,16 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         };
         pipeline.run(collect(context, stream)?)?
     };
-    let documents: Vec<Vec<u8>> = results
-        .iter()
-        .map(Document::to_vec)
-        .collect::<std::result::Result<_, _>>()?;
+    let documents: Vec<Vec<u8>> =
+        results.iter().map(Document::to_vec).collect::<std::result::Result<_, _>>()?;
     let cursor = Cursor {
         namespace: namespace.to_string(),
         stream: Stream::of_documents(documents),
         tail: Tail::Closed,
         user: context.login.user_name().map(str::to_owned),
     };
-    let options = request
-        .document("cursor")?
-        .map(Document::try_from)
-        .transpose()?
-        .unwrap_or_default();
+    let options =
+        request.document("cursor")?.map(Document::try_from).transpose()?.unwrap_or_default();
     let size = match options.get("batchSize") {
         Some(Bson::Int32(size)) => u64::try_from(*size).ok(),
         Some(Bson::Int64(size)) => u64::try_from(*size).ok(),

@@ -29,9 +29,7 @@ const FIELDS: &[&str] = &[
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(FIELDS)?;
     if request.field("preCondition").is_some() {
-        return Err(CommandError::unsupported(
-            "the option 'preCondition' of applyOps",
-        ));
+        return Err(CommandError::unsupported("the option 'preCondition' of applyOps"));
     }
     let engine = &context.shared.engine;
     let entries = request.documents("applyOps")?;
@@ -51,13 +49,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
 fn parse(entry: &RawDocument) -> Result<OplogEntry> {
     let mut complete = Document::try_from(entry)?;
     if !complete.contains_key("ts") {
-        complete.insert(
-            "ts",
-            bson::Timestamp {
-                time: 0,
-                increment: 0,
-            },
-        );
+        complete.insert("ts", bson::Timestamp { time: 0, increment: 0 });
     }
     let bytes = complete.to_vec()?;
     OplogEntry::parse(RawDocument::from_bytes(&bytes)?)
@@ -103,9 +95,7 @@ fn load(
     let Some(record) = find_by_id(engine, collection, id.as_raw_bson_ref())? else {
         return Ok(None);
     };
-    let bytes = engine
-        .view()
-        .document(&engine.keyspaces, collection.id, record)?;
+    let bytes = engine.view().document(&engine.keyspaces, collection.id, record)?;
     Ok(bytes.map(|bytes| (record, bytes.to_vec())))
 }
 
@@ -125,9 +115,7 @@ fn put(
         ),
         None => {
             let bytes = document.to_vec()?;
-            transaction
-                .insert(collection, RawDocument::from_bytes(&bytes)?, true)
-                .map(drop)
+            transaction.insert(collection, RawDocument::from_bytes(&bytes)?, true).map(drop)
         }
     }
 }
@@ -140,9 +128,7 @@ fn update(
 ) -> Result<()> {
     let Ok(diff) = change.get_document("diff") else {
         if change.keys().any(|name| name.starts_with('$')) {
-            return Err(CommandError::unsupported(
-                "an oplog entry with update operators ($v: 1)",
-            ));
+            return Err(CommandError::unsupported("an oplog entry with update operators ($v: 1)"));
         }
         return put(engine, transaction, collection, change);
     };
@@ -184,9 +170,7 @@ fn apply_command(
                 options.remove(field);
             }
             if let Some(option) = options.keys().find(|o| !o.starts_with("validat")) {
-                return Err(CommandError::unsupported(format!(
-                    "the collection option '{option}'"
-                )));
+                return Err(CommandError::unsupported(format!("the collection option '{option}'")));
             }
             transaction.create(&namespace, options, None).map(drop)
         }
@@ -218,8 +202,6 @@ fn apply_command(
         "dropIndexes" | "deleteIndexes" => {
             transaction.drop_index(&namespace()?, command.get_str("index").unwrap_or_default())
         }
-        other => Err(CommandError::unsupported(format!(
-            "the oplog command '{other}'"
-        ))),
+        other => Err(CommandError::unsupported(format!("the oplog command '{other}'"))),
     }
 }

@@ -15,10 +15,7 @@ fn payload(body: &RawDocument) -> Result<&[u8]> {
     match body.get("payload")? {
         Some(RawBsonRef::Binary(binary)) => Ok(binary.bytes),
         Some(RawBsonRef::String(text)) => Ok(text.as_bytes()),
-        _ => Err(CommandError::new(
-            Code::FailedToParse,
-            "a SASL message needs a payload",
-        )),
+        _ => Err(CommandError::new(Code::FailedToParse, "a SASL message needs a payload")),
     }
 }
 
@@ -39,10 +36,7 @@ fn begin(context: &mut Context<'_>, body: &RawDocument) -> Result<Document> {
         return Err(CommandError::new(Code::MechanismUnavailable, text));
     }
     let directory = &*context.shared.users;
-    context
-        .login
-        .start(directory, payload(body)?)
-        .map(step_document)
+    context.login.start(directory, payload(body)?).map(step_document)
 }
 
 /// The conversation's first step inside of `hello`.

@@ -14,10 +14,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let engine = &context.shared.engine;
     let filter = request.document("query")?.filter(|query| !query.is_empty());
     let skip = request.size("skip")?.unwrap_or(0);
-    let limit = request
-        .integer("limit")?
-        .map(i64::unsigned_abs)
-        .filter(|limit| *limit > 0);
+    let limit = request.integer("limit")?.map(i64::unsigned_abs).filter(|limit| *limit > 0);
     let collection = view.catalog.find(&namespace).cloned();
     let total = match (collection, filter) {
         (None, _) if !namespace.is_oplog() => 0,

@@ -28,12 +28,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     for (position, statement) in statements.into_iter().enumerate() {
         let result = match retry.outcome(position) {
             Some(stored) => Ok(stored_count(stored, "n")),
-            None => delete(
-                engine,
-                &namespace,
-                statement,
-                (&mut retry, position, &mut outcome),
-            ),
+            None => delete(engine, &namespace, statement, (&mut retry, position, &mut outcome)),
         };
         match result {
             Ok(n) => outcome.n += n,
@@ -55,15 +50,12 @@ fn delete(
     (retry, position, outcome): (&mut Retry, usize, &mut Outcome),
 ) -> Result<i64> {
     allow_in_statement(statement, "delete", &["q", "limit", "hint"])?;
-    let filter = statement
-        .get("q")?
-        .and_then(RawBsonRef::as_document)
-        .ok_or_else(|| {
-            CommandError::new(
-                Code::Location40414,
-                "BSON field 'delete.deletes.q' is missing but a required field",
-            )
-        })?;
+    let filter = statement.get("q")?.and_then(RawBsonRef::as_document).ok_or_else(|| {
+        CommandError::new(
+            Code::Location40414,
+            "BSON field 'delete.deletes.q' is missing but a required field",
+        )
+    })?;
     let limit = statement.get("limit")?.and_then(as_integer);
     let is_multi = match limit {
         Some(0) => true,
@@ -78,10 +70,8 @@ fn delete(
     let mut deleted = 0;
     if let Some(collection) = transaction.catalog().find(namespace).cloned() {
         let mut query = Query::all(parse_filter(filter)?);
-        query.hint = statement
-            .get("hint")?
-            .map(|hint| Hint::parse(hint, Some(&collection)))
-            .transpose()?;
+        query.hint =
+            statement.get("hint")?.map(|hint| Hint::parse(hint, Some(&collection))).transpose()?;
         for (record, bytes) in find_matches(engine, &transaction, &collection, (query, is_multi))? {
             transaction.delete(&collection, record, RawDocument::from_bytes(&bytes)?)?;
             deleted += 1;

@@ -23,10 +23,7 @@ pub(super) fn accept(_: &mut Context<'_>, _: &Request<'_>) -> Result<Reply> {
 }
 
 pub(super) fn start_session(_: &mut Context<'_>, _: &Request<'_>) -> Result<Reply> {
-    let id = Binary {
-        subtype: BinarySubtype::Uuid,
-        bytes: random_bytes::<16>().to_vec(),
-    };
+    let id = Binary { subtype: BinarySubtype::Uuid, bytes: random_bytes::<16>().to_vec() };
     Ok(bson::doc! { "id": { "id": id }, "timeoutMinutes": 30 }.into())
 }
 
@@ -58,10 +55,8 @@ pub(super) fn connection_status(context: &mut Context<'_>, _: &Request<'_>) -> R
         .iter()
         .map(|grant| bson::doc! { "role": &grant.role, "db": &grant.database }.into())
         .collect();
-    Ok(
-        bson::doc! { "authInfo": { "authenticatedUsers": users, "authenticatedUserRoles": roles } }
-            .into(),
-    )
+    Ok(bson::doc! { "authInfo": { "authenticatedUsers": users, "authenticatedUserRoles": roles } }
+        .into())
 }
 
 pub(super) fn whats_my_uri(context: &mut Context<'_>, _: &Request<'_>) -> Result<Reply> {
@@ -73,14 +68,12 @@ pub(super) fn get_parameter(_: &mut Context<'_>, request: &Request<'_>) -> Resul
     if wants_all || request.flag("featureCompatibilityVersion") {
         return Ok(bson::doc! { "featureCompatibilityVersion": { "version": "7.0" } }.into());
     }
-    Err(CommandError::new(
-        Code::InvalidOptions,
-        "no option found to get",
-    ))
+    Err(CommandError::new(Code::InvalidOptions, "no option found to get"))
 }
 
 pub(super) fn command_line(_: &mut Context<'_>, _: &Request<'_>) -> Result<Reply> {
-    Ok(bson::doc! { "argv": ["tidemark"], "parsed": { "replication": { "replSet": REPLICA_SET } } }.into())
+    Ok(bson::doc! { "argv": ["tidemark"], "parsed": { "replication": { "replSet": REPLICA_SET } } }
+        .into())
 }
 
 pub(super) fn get_log(_: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {

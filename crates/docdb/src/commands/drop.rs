@@ -22,10 +22,7 @@ pub(super) fn collection(context: &mut Context<'_>, request: &Request<'_>) -> Re
 pub(super) fn database(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(&[])?;
     if matches!(request.database, "admin" | "local" | "config") {
-        let text = format!(
-            "Dropping the '{}' database is prohibited.",
-            request.database
-        );
+        let text = format!("Dropping the '{}' database is prohibited.", request.database);
         return Err(CommandError::new(Code::IllegalOperation, text));
     }
     let mut transaction = context.shared.engine.begin();

@@ -88,18 +88,8 @@ pub(super) fn first_batch(
     let is_at_end = cursor.stream.fill(&context.shared.engine, &mut batch)?;
     let namespace = cursor.namespace.clone();
     let stays_open = !is_single && (!is_at_end || cursor.tail != Tail::Closed);
-    let id = if stays_open {
-        context.shared.cursors.keep(cursor)
-    } else {
-        0
-    };
-    Ok(Reply::Cursor {
-        field: "firstBatch",
-        batch,
-        id,
-        namespace,
-        at,
-    })
+    let id = if stays_open { context.shared.cursors.keep(cursor) } else { 0 };
+    Ok(Reply::Cursor { field: "firstBatch", batch, id, namespace, at })
 }
 
 /// The moment that a read shows, and its time where the client asked for a snapshot.
@@ -152,21 +142,11 @@ fn parse_query(request: &Request<'_>, collection: Option<&Collection>) -> Result
         Some(filter) => parse_filter(filter)?,
         None => Filter::All(Vec::new()),
     };
-    let limit = request
-        .integer("limit")?
-        .map(i64::unsigned_abs)
-        .filter(|limit| *limit > 0);
+    let limit = request.integer("limit")?.map(i64::unsigned_abs).filter(|limit| *limit > 0);
     Ok(Query {
         filter,
-        sort: request
-            .document("sort")?
-            .map(SortOrder::parse)
-            .transpose()?,
-        projection: request
-            .document("projection")?
-            .map(Projection::parse)
-            .transpose()?
-            .flatten(),
+        sort: request.document("sort")?.map(SortOrder::parse).transpose()?,
+        projection: request.document("projection")?.map(Projection::parse).transpose()?.flatten(),
         skip: request.size("skip")?.unwrap_or(0),
         limit,
         hint: request

@@ -47,19 +47,13 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let found = match transaction.catalog().find(&namespace).cloned() {
         Some(collection) => {
             let mut query = Query::all(filter.clone());
-            query.sort = request
-                .document("sort")?
-                .map(SortOrder::parse)
-                .transpose()?;
+            query.sort = request.document("sort")?.map(SortOrder::parse).transpose()?;
             query.hint = request
                 .field("hint")
                 .map(|hint| Hint::parse(hint, Some(&collection)))
                 .transpose()?;
             let found = find_matches(engine, &transaction, &collection, (query, false))?;
-            found
-                .into_iter()
-                .next()
-                .map(|(record, bytes)| (collection, record, bytes))
+            found.into_iter().next().map(|(record, bytes)| (collection, record, bytes))
         }
         None => None,
     };
@@ -70,32 +64,18 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
             (record, &bytes),
             update_context(context),
         )?,
-        (
-            None,
-            Change::Update {
-                update,
-                is_upsert: true,
-                answers_new,
-            },
-        ) => {
+        (None, Change::Update { update, is_upsert: true, answers_new }) => {
             let collection = transaction.existing_or_created(&namespace)?;
             let document = update.upsert(&filter, update_context(context))?;
             let bytes = document.to_vec()?;
             let id = transaction.insert(&collection, RawDocument::from_bytes(&bytes)?, false)?;
             let value = answers_new.then_some(document);
-            (
-                value,
-                bson::doc! { "n": 1, "updatedExisting": false, "upserted": id },
-            )
+            (value, bson::doc! { "n": 1, "updatedExisting": false, "upserted": id })
         }
         (None, Change::Remove) => (None, bson::doc! { "n": 0 }),
         (None, Change::Update { .. }) => (None, bson::doc! { "n": 0, "updatedExisting": false }),
     };
-    let projection = request
-        .document("fields")?
-        .map(Projection::parse)
-        .transpose()?
-        .flatten();
+    let projection = request.document("fields")?.map(Projection::parse).transpose()?.flatten();
     let value = match (value, projection) {
         (Some(value), Some(projection)) => Some(projection.apply(&value)?),
         (value, _) => value,
@@ -112,11 +92,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
 /// What happens to the document that is found.
 enum Change {
     Remove,
-    Update {
-        update: Update,
-        is_upsert: bool,
-        answers_new: bool,
-    },
+    Update { update: Update, is_upsert: bool, answers_new: bool },
 }
 
 impl Change {
@@ -154,11 +130,7 @@ impl Change {
                 transaction.delete(collection, record, raw)?;
                 Ok((Some(before), bson::doc! { "n": 1 }))
             }
-            Self::Update {
-                update,
-                answers_new,
-                ..
-            } => {
+            Self::Update { update, answers_new, .. } => {
                 let after = update.apply(&before, context)?;
                 if after.to_vec()? != bytes {
                     let is_replacement = matches!(update, Update::Replacement(_));

@@ -29,9 +29,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     }
     let size = request.size("batchSize")?.filter(|size| *size > 0);
     let mut batch = Batch::new(size.map(|size| usize::try_from(size).unwrap_or(usize::MAX)));
-    let patience = request
-        .size("maxTimeMS")?
-        .map_or(AWAIT_TIME, Duration::from_millis);
+    let patience = request.size("maxTimeMS")?.map_or(AWAIT_TIME, Duration::from_millis);
     let is_at_end = fill(context, &mut cursor, &mut batch, patience)?;
     let namespace = cursor.namespace.clone();
     let stays_open = !is_at_end || cursor.tail != Tail::Closed;
@@ -39,13 +37,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         context.shared.cursors.put_back(id, cursor);
     }
     let id = if stays_open { id } else { 0 };
-    Ok(Reply::Cursor {
-        field: "nextBatch",
-        batch,
-        id,
-        namespace,
-        at: None,
-    })
+    Ok(Reply::Cursor { field: "nextBatch", batch, id, namespace, at: None })
 }
 
 fn fill(
@@ -60,10 +52,7 @@ fn fill(
         let seen = engine.durable();
         let is_at_end = cursor.stream.fill(engine, batch)?;
         let left = deadline.saturating_duration_since(Instant::now());
-        let is_stopping = context
-            .shared
-            .stopping
-            .load(std::sync::atomic::Ordering::SeqCst);
+        let is_stopping = context.shared.stopping.load(std::sync::atomic::Ordering::SeqCst);
         let is_done =
             batch.count() > 0 || cursor.tail != Tail::Waiting || left.is_zero() || is_stopping;
         if is_done {
@@ -75,18 +64,15 @@ fn fill(
 
 pub(super) fn kill(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(&["cursors"])?;
-    let ids = request
-        .field("cursors")
-        .and_then(RawBsonRef::as_array)
-        .ok_or_else(|| {
-            CommandError::new(Code::FailedToParse, "killCursors needs an array of cursors")
-        })?;
+    let ids = request.field("cursors").and_then(RawBsonRef::as_array).ok_or_else(|| {
+        CommandError::new(Code::FailedToParse, "killCursors needs an array of cursors")
+    })?;
     let (mut killed, mut missing) = (Vec::new(), Vec::new());
     for id in ids {
         let id = as_integer(id?).unwrap_or(0);
         match context.shared.cursors.take(id) {
             Some(cursor) if cursor.user.as_deref() == context.login.user_name() => {
-                killed.push(Bson::Int64(id))
+                killed.push(Bson::Int64(id));
             }
             Some(cursor) => {
                 context.shared.cursors.put_back(id, cursor);

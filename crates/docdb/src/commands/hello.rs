@@ -19,11 +19,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let now = bson::DateTime::from_millis(shared.engine.clock.now().as_millisecond());
     let position = bson::doc! { "ts": timestamp(view.at), "t": 1i64 };
     let majority = bson::doc! { "ts": timestamp(durable), "t": 1i64 };
-    let role = if request.name == "hello" {
-        "isWritablePrimary"
-    } else {
-        "ismaster"
-    };
+    let role = if request.name == "hello" { "isWritablePrimary" } else { "ismaster" };
     let mut reply = bson::doc! {
         "helloOk": true,
         role: true,

@@ -26,10 +26,7 @@ pub(super) fn create(context: &mut Context<'_>, request: &Request<'_>) -> Result
         specs.push(spec);
     }
     if specs.is_empty() {
-        return Err(CommandError::new(
-            Code::BadValue,
-            "Must specify at least one index to create",
-        ));
+        return Err(CommandError::new(Code::BadValue, "Must specify at least one index to create"));
     }
     let mut transaction = context.shared.engine.begin();
     let is_new = transaction.catalog().find(&namespace).is_none();
@@ -73,24 +70,15 @@ fn names_to_drop(request: &Request<'_>, collection: &Collection) -> Result<Vec<S
         }
         Some(RawBsonRef::String(name)) => Ok(vec![name.to_owned()]),
         Some(RawBsonRef::Array(names)) => {
-            let names = names
-                .into_iter()
-                .map(|name| Some(name.ok()?.as_str()?.to_owned()));
-            names
-                .collect::<Option<_>>()
-                .ok_or_else(|| not_found("names must be strings".into()))
+            let names = names.into_iter().map(|name| Some(name.ok()?.as_str()?.to_owned()));
+            names.collect::<Option<_>>().ok_or_else(|| not_found("names must be strings".into()))
         }
         Some(RawBsonRef::Document(key)) => {
             let key = Document::try_from(key)?.to_string();
             let found = collection.indexes.iter().find(|index| {
-                index
-                    .spec
-                    .get_document("key")
-                    .is_ok_and(|spec| spec.to_string() == key)
+                index.spec.get_document("key").is_ok_and(|spec| spec.to_string() == key)
             });
-            found
-                .map(|index| vec![index.name.clone()])
-                .ok_or_else(|| not_found(key))
+            found.map(|index| vec![index.name.clone()]).ok_or_else(|| not_found(key))
         }
         _ => Err(CommandError::new(
             Code::TypeMismatch,
@@ -104,11 +92,9 @@ pub(super) fn list(context: &mut Context<'_>, request: &Request<'_>) -> Result<R
     let view = context.shared.engine.view();
     let namespace = super::find::namespace_of(request, &view)?;
     let specs: Vec<Bson> = match view.catalog.find(&namespace) {
-        Some(collection) => collection
-            .indexes
-            .iter()
-            .map(|index| index.spec.clone().into())
-            .collect(),
+        Some(collection) => {
+            collection.indexes.iter().map(|index| index.spec.clone().into()).collect()
+        }
         None if namespace.is_oplog() => Vec::new(),
         None => {
             let text = format!("ns does not exist: {namespace}");

@@ -12,12 +12,8 @@ use crate::session::Retry;
 /// Documents of one command that share a commit.
 const DOCUMENTS_PER_COMMIT: usize = 1_000;
 
-const FIELDS: &[&str] = &[
-    "documents",
-    "ordered",
-    "bypassDocumentValidation",
-    "bypassEmptyTsReplacement",
-];
+const FIELDS: &[&str] =
+    &["documents", "ordered", "bypassDocumentValidation", "bypassEmptyTsReplacement"];
 
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(FIELDS)?;

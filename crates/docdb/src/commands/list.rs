@@ -31,7 +31,7 @@ pub(super) fn databases(context: &mut Context<'_>, request: &Request<'_>) -> Res
         } else {
             bson::doc! { "name": name, "sizeOnDisk": bytes, "empty": false }
         };
-        if matches(&filter, &document)? {
+        if matches(filter.as_ref(), &document)? {
             total += bytes;
             databases.push(document.into());
         }
@@ -62,7 +62,7 @@ pub(super) fn collections(context: &mut Context<'_>, request: &Request<'_>) -> R
     }
     let mut encoded = Vec::new();
     for mut document in documents {
-        if matches(&filter, &document)? {
+        if matches(filter.as_ref(), &document)? {
             if request.flag("nameOnly") {
                 for field in ["options", "info", "idIndex"] {
                     document.remove(field);
@@ -81,10 +81,8 @@ pub(super) fn collections(context: &mut Context<'_>, request: &Request<'_>) -> R
 }
 
 fn describe(collection: &Collection) -> Document {
-    let id_index = collection
-        .find_index("_id_")
-        .map(|index| index.spec.clone())
-        .unwrap_or_default();
+    let id_index =
+        collection.find_index("_id_").map(|index| index.spec.clone()).unwrap_or_default();
     bson::doc! {
         "name": &collection.namespace.collection,
         "type": "collection",
@@ -98,7 +96,7 @@ fn parse(request: &Request<'_>) -> Result<Option<Filter>> {
     request.document("filter")?.map(parse_filter).transpose()
 }
 
-fn matches(filter: &Option<Filter>, document: &Document) -> Result<bool> {
+fn matches(filter: Option<&Filter>, document: &Document) -> Result<bool> {
     let Some(filter) = filter else {
         return Ok(true);
     };

@@ -11,20 +11,15 @@ use crate::request::Request;
 fn of(engine: &Engine, namespace: &Namespace) -> Result<(Statistics, usize)> {
     let view = engine.view();
     match view.catalog.find(namespace) {
-        Some(collection) => Ok((
-            view.statistics(&engine.keyspaces, collection.id)?,
-            collection.indexes.len(),
-        )),
+        Some(collection) => {
+            Ok((view.statistics(&engine.keyspaces, collection.id)?, collection.indexes.len()))
+        }
         None => Ok((Statistics::default(), 0)),
     }
 }
 
 fn describe(namespace: &Namespace, (statistics, indexes): (Statistics, usize)) -> Document {
-    let average = if statistics.count > 0 {
-        statistics.bytes / statistics.count
-    } else {
-        0
-    };
+    let average = if statistics.count > 0 { statistics.bytes / statistics.count } else { 0 };
     let mut document = bson::doc! {
         "ns": namespace.to_string(),
         "size": statistics.bytes,
@@ -44,11 +39,8 @@ fn describe(namespace: &Namespace, (statistics, indexes): (Statistics, usize)) -
 
 pub(super) fn collection(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(&["scale"])?;
-    let namespace = if request.database == "local" {
-        Namespace::oplog()
-    } else {
-        request.namespace()?
-    };
+    let namespace =
+        if request.database == "local" { Namespace::oplog() } else { request.namespace()? };
     Ok(describe(&namespace, of(&context.shared.engine, &namespace)?).into())
 }
 

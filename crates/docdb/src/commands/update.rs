@@ -61,14 +61,10 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
 /// Adds what a statement did to the command's outcome.
 fn add(outcome: &mut Outcome, position: usize, done: &Document) {
     outcome.n += stored_count(done, "n");
-    outcome.modified = outcome
-        .modified
-        .map(|n| n + stored_count(done, "nModified"));
+    outcome.modified = outcome.modified.map(|n| n + stored_count(done, "nModified"));
     if let Some(id) = done.get("upserted") {
         let index = i32::try_from(position).unwrap_or(i32::MAX);
-        outcome
-            .upserted
-            .push(bson::doc! { "index": index, "_id": id }.into());
+        outcome.upserted.push(bson::doc! { "index": index, "_id": id }.into());
     }
 }
 
@@ -90,10 +86,8 @@ impl<'a> Statement<'a> {
                 format!("BSON field 'update.updates.{field}' is missing but a required field");
             CommandError::new(Code::Location40414, text)
         };
-        let filter = statement
-            .get("q")?
-            .and_then(RawBsonRef::as_document)
-            .ok_or_else(|| missing("q"))?;
+        let filter =
+            statement.get("q")?.and_then(RawBsonRef::as_document).ok_or_else(|| missing("q"))?;
         let update = parse_update(statement.get("u")?.ok_or_else(|| missing("u"))?)?;
         let flag = |field: &str| statement.get_bool(field).unwrap_or(false);
         if flag("multi") && matches!(update, Update::Replacement(_)) {
@@ -144,10 +138,7 @@ impl<'a> Statement<'a> {
             return Ok((0, 0));
         };
         let mut query = Query::all(self.filter.clone());
-        query.hint = self
-            .hint
-            .map(|hint| Hint::parse(hint, Some(&collection)))
-            .transpose()?;
+        query.hint = self.hint.map(|hint| Hint::parse(hint, Some(&collection))).transpose()?;
         let matches = find_matches(engine, transaction, &collection, (query, self.is_multi))?;
         let is_replacement = matches!(self.update, Update::Replacement(_));
         let (mut matched, mut modified) = (0, 0);
@@ -181,9 +172,7 @@ pub(super) fn find_matches(
     })?;
     let mut found = Vec::with_capacity(matches.len());
     for bytes in matches {
-        let id = RawDocument::from_bytes(&bytes)?
-            .get("_id")?
-            .unwrap_or(RawBsonRef::Null);
+        let id = RawDocument::from_bytes(&bytes)?.get("_id")?.unwrap_or(RawBsonRef::Null);
         let record = crate::query::find_by_id(engine, collection, id)?.ok_or_else(|| {
             let id = Bson::try_from(id).unwrap_or(Bson::Null);
             let text = format!(

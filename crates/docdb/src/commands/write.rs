@@ -89,10 +89,7 @@ pub(super) fn is_ordered(request: &Request<'_>) -> bool {
 /// The present, for updates.
 pub(super) fn update_context(context: &Context<'_>) -> UpdateContext {
     let now = context.shared.engine.clock.now().as_millisecond();
-    UpdateContext {
-        now: bson::DateTime::from_millis(now),
-        is_insert: false,
-    }
+    UpdateContext { now: bson::DateTime::from_millis(now), is_insert: false }
 }
 
 /// Refuses fields that a statement does not have.
@@ -109,9 +106,7 @@ pub(super) fn allow_in_statement(
         let is_empty_list = name == "arrayFilters"
             && matches!(element.value()?, bson::RawBsonRef::Array(list) if list.is_empty());
         if !fields.contains(&name) && !is_simple_collation && !is_empty_list {
-            return Err(CommandError::unsupported(format!(
-                "the option '{name}' of {command}"
-            )));
+            return Err(CommandError::unsupported(format!("the option '{name}' of {command}")));
         }
     }
     Ok(())

@@ -48,9 +48,7 @@ impl Engine {
     fn trim_oplog(&self, newest: OplogTime) -> Result<()> {
         let oldest_kept = OplogTime::new(newest.seconds.saturating_sub(OPLOG_WINDOW_SECONDS), 0);
         let view = self.view();
-        let old = view
-            .snapshot
-            .range(&self.keyspaces.oplog, ..oldest_kept.to_u64().to_be_bytes());
+        let old = view.snapshot.range(&self.keyspaces.oplog, ..oldest_kept.to_u64().to_be_bytes());
         let mut batch = self.batch();
         for entry in old.take(PURGE_BATCH) {
             batch.remove(&self.keyspaces.oplog, entry.key()?);

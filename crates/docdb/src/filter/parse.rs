@@ -52,25 +52,15 @@ fn parse_branches(name: &str, value: RawBsonRef<'_>) -> Result<Vec<Filter>> {
     let mut branches = Vec::new();
     for branch in array {
         let document = branch?.as_document().ok_or_else(|| {
-            CommandError::new(
-                Code::BadValue,
-                format!("{name} argument's entries must be objects"),
-            )
+            CommandError::new(Code::BadValue, format!("{name} argument's entries must be objects"))
         })?;
         branches.push(parse_filter(document)?);
     }
-    if branches.is_empty() {
-        Err(invalid())
-    } else {
-        Ok(branches)
-    }
+    if branches.is_empty() { Err(invalid()) } else { Ok(branches) }
 }
 
 fn is_operator_document(document: &RawDocument) -> bool {
-    let first = document
-        .into_iter()
-        .next()
-        .and_then(std::result::Result::ok);
+    let first = document.into_iter().next().and_then(std::result::Result::ok);
     first.is_some_and(|(name, _)| {
         name.as_str().starts_with('$') && !matches!(name.as_str(), "$ref" | "$id" | "$db")
     })
@@ -82,10 +72,9 @@ fn parse_tests(value: RawBsonRef<'_>) -> Result<Vec<Test>> {
         RawBsonRef::Document(document) if is_operator_document(document) => {
             parse_operators(document)
         }
-        RawBsonRef::RegularExpression(regex) => Ok(vec![Test::Pattern(pattern(
-            regex.pattern.as_str(),
-            regex.options.as_str(),
-        )?)]),
+        RawBsonRef::RegularExpression(regex) => {
+            Ok(vec![Test::Pattern(pattern(regex.pattern.as_str(), regex.options.as_str())?)])
+        }
         value => Ok(vec![Test::Compare(Comparison::Equal, Operand::new(value)?)]),
     }
 }
@@ -138,9 +127,7 @@ fn bad_value(message: &str) -> CommandError {
 }
 
 fn array<'a>(name: &str, value: RawBsonRef<'a>) -> Result<&'a RawArray> {
-    value
-        .as_array()
-        .ok_or_else(|| bad_value(&format!("{name} needs an array")))
+    value.as_array().ok_or_else(|| bad_value(&format!("{name} needs an array")))
 }
 
 /// Whether a value counts as true where a flag is expected.
@@ -186,10 +173,9 @@ fn parse_regex(value: RawBsonRef<'_>, document: &RawDocument) -> Result<Test> {
     let given = document.get("$options")?.and_then(RawBsonRef::as_str);
     let (source, options) = match value {
         RawBsonRef::String(source) => (source, given.unwrap_or_default()),
-        RawBsonRef::RegularExpression(regex) => (
-            regex.pattern.as_str(),
-            given.unwrap_or(regex.options.as_str()),
-        ),
+        RawBsonRef::RegularExpression(regex) => {
+            (regex.pattern.as_str(), given.unwrap_or(regex.options.as_str()))
+        }
         _ => return Err(bad_value("$regex has to be a string")),
     };
     Ok(Test::Pattern(pattern(source, options)?))
@@ -202,23 +188,14 @@ fn pattern(source: &str, options: &str) -> Result<Pattern> {
             'i' | 'm' | 's' | 'x' => flags.push(option),
             'u' => {}
             other => {
-                return Err(bad_value(&format!(
-                    "invalid flag in regex options: {other}"
-                )));
+                return Err(bad_value(&format!("invalid flag in regex options: {other}")));
             }
         }
     }
-    let text = if flags.is_empty() {
-        source.to_owned()
-    } else {
-        format!("(?{flags}){source}")
-    };
+    let text = if flags.is_empty() { source.to_owned() } else { format!("(?{flags}){source}") };
     let regex = fancy_regex::Regex::new(&text)
         .map_err(|error| bad_value(&format!("Regular expression is invalid: {error}")))?;
-    Ok(Pattern {
-        regex,
-        source: (source.to_owned(), options.to_owned()),
-    })
+    Ok(Pattern { regex, source: (source.to_owned(), options.to_owned()) })
 }
 
 fn parse_modulo(value: RawBsonRef<'_>) -> Result<Test> {
@@ -229,10 +206,7 @@ fn parse_modulo(value: RawBsonRef<'_>) -> Result<Test> {
         .collect::<Result<_>>()?;
     match numbers.as_slice() {
         [0, _] => Err(bad_value("divisor cannot be 0")),
-        [divisor, remainder] => Ok(Test::Modulo {
-            divisor: *divisor,
-            remainder: *remainder,
-        }),
+        [divisor, remainder] => Ok(Test::Modulo { divisor: *divisor, remainder: *remainder }),
         _ => Err(invalid()),
     }
 }
@@ -252,9 +226,7 @@ fn parse_all(value: RawBsonRef<'_>) -> Result<Test> {
 }
 
 fn parse_element_match(value: RawBsonRef<'_>) -> Result<Test> {
-    let document = value
-        .as_document()
-        .ok_or_else(|| bad_value("$elemMatch needs an Object"))?;
+    let document = value.as_document().ok_or_else(|| bad_value("$elemMatch needs an Object"))?;
     let first = document.into_iter().next().transpose()?;
     let is_value_form = first.is_some_and(|(name, _)| {
         name.as_str().starts_with('$')
@@ -275,15 +247,11 @@ fn parse_bits(value: RawBsonRef<'_>, wanted: Bits) -> Result<Test> {
             let mut mask = 0u64;
             for position in positions {
                 let position = as_integer(position?).and_then(|p| u32::try_from(p).ok());
-                mask |= position
-                    .and_then(|p| 1u64.checked_shl(p))
-                    .ok_or_else(invalid)?;
+                mask |= position.and_then(|p| 1u64.checked_shl(p)).ok_or_else(invalid)?;
             }
             mask
         }
-        value => as_integer(value)
-            .and_then(|m| u64::try_from(m).ok())
-            .ok_or_else(invalid)?,
+        value => as_integer(value).and_then(|m| u64::try_from(m).ok()).ok_or_else(invalid)?,
     };
     Ok(Test::Bits { mask, wanted })
 }
@@ -336,9 +304,7 @@ fn type_numbers(value: RawBsonRef<'_>) -> Result<Vec<u8>> {
     }
     let number = as_integer(value).ok_or_else(|| bad_value("type must be a number or a string"))?;
     let number = if number == -1 { 0xff } else { number };
-    let known = TYPE_ALIASES
-        .iter()
-        .any(|(_, n)| n.iter().any(|n| i64::from(*n) == number));
+    let known = TYPE_ALIASES.iter().any(|(_, n)| n.iter().any(|n| i64::from(*n) == number));
     u8::try_from(number)
         .ok()
         .filter(|_| known)

@@ -41,27 +41,19 @@ impl Hint {
         };
         let find = |matches: &dyn Fn(&Index) -> bool| {
             let indexes = collection.map(|c| c.indexes.as_slice()).unwrap_or_default();
-            indexes
-                .iter()
-                .find(|index| matches(index))
-                .map(|index| index.name.clone())
+            indexes.iter().find(|index| matches(index)).map(|index| index.name.clone())
         };
         match value {
-            bson::RawBsonRef::String(name) => find(&|index| index.name == name)
-                .map(Self::Index)
-                .ok_or_else(bad),
+            bson::RawBsonRef::String(name) => {
+                find(&|index| index.name == name).map(Self::Index).ok_or_else(bad)
+            }
             bson::RawBsonRef::Document(key) => {
                 if let Some(direction) = key.get("$natural")? {
-                    return Direction::parse(direction)
-                        .map(Self::Natural)
-                        .ok_or_else(bad);
+                    return Direction::parse(direction).map(Self::Natural).ok_or_else(bad);
                 }
                 let key = bson::Document::try_from(key)?.to_string();
                 let has_key = |index: &Index| {
-                    index
-                        .spec
-                        .get_document("key")
-                        .is_ok_and(|spec| spec.to_string() == key)
+                    index.spec.get_document("key").is_ok_and(|spec| spec.to_string() == key)
                 };
                 match (find(&has_key), collection) {
                     (Some(name), _) => Ok(Self::Index(name)),
@@ -69,10 +61,7 @@ impl Hint {
                     (None, Some(_)) => Err(bad()),
                 }
             }
-            _ => Err(CommandError::new(
-                Code::FailedToParse,
-                "hint must be a string or an object",
-            )),
+            _ => Err(CommandError::new(Code::FailedToParse, "hint must be a string or an object")),
         }
     }
 }
@@ -98,10 +87,7 @@ pub(crate) fn plan_records(
             continue;
         };
         // A unique index with all parts fixed leads to one document; prefer more fixed parts.
-        if best
-            .as_ref()
-            .is_none_or(|(parts, _, _)| fixed_parts > *parts)
-        {
+        if best.as_ref().is_none_or(|(parts, _, _)| fixed_parts > *parts) {
             best = Some((fixed_parts, index, ranges));
         }
     }
@@ -133,10 +119,8 @@ fn ranges_for(
     let mut prefixes: Vec<Vec<u8>> = vec![Vec::new()];
     let mut fixed_parts = 0;
     for (path, direction) in index.paths() {
-        let tests = conjuncts
-            .iter()
-            .filter(|(candidate, _)| *candidate == path)
-            .map(|(_, test)| *test);
+        let tests =
+            conjuncts.iter().filter(|(candidate, _)| *candidate == path).map(|(_, test)| *test);
         let Some(parts) = tests.clone().find_map(|test| exact_parts(test, direction)) else {
             let bounds = tests.clone().find_map(|test| bounds(test, direction));
             return Ok(match (bounds, fixed_parts) {
@@ -145,34 +129,23 @@ fn ranges_for(
                     prefixes
                         .iter()
                         .map(|prefix| {
-                            (
-                                [prefix.as_slice(), &from].concat(),
-                                [prefix.as_slice(), &to].concat(),
-                            )
+                            ([prefix.as_slice(), &from].concat(), [prefix.as_slice(), &to].concat())
                         })
                         .collect(),
                 )),
                 (None, 0) => None,
-                (None, _) => Some((
-                    2 * fixed_parts,
-                    prefixes.into_iter().map(after_prefix).collect(),
-                )),
+                (None, _) => {
+                    Some((2 * fixed_parts, prefixes.into_iter().map(after_prefix).collect()))
+                }
             });
         };
         prefixes = prefixes
             .iter()
-            .flat_map(|prefix| {
-                parts
-                    .iter()
-                    .map(move |part| [prefix.as_slice(), part].concat())
-            })
+            .flat_map(|prefix| parts.iter().map(move |part| [prefix.as_slice(), part].concat()))
             .collect();
         fixed_parts += 1;
     }
-    Ok(Some((
-        2 * fixed_parts,
-        prefixes.into_iter().map(after_prefix).collect(),
-    )))
+    Ok(Some((2 * fixed_parts, prefixes.into_iter().map(after_prefix).collect())))
 }
 
 /// All keys that begin with `prefix`; a part's first byte is never 0xff.
@@ -187,20 +160,16 @@ fn after_prefix(prefix: Vec<u8>) -> KeyRange {
 fn exact_parts(test: &Test, direction: Direction) -> Option<Vec<Vec<u8>>> {
     match test {
         Test::Compare(Comparison::Equal, operand) => Some(vec![lookup_part(operand, direction)?]),
-        Test::In(operands, patterns) if patterns.is_empty() => operands
-            .iter()
-            .map(|operand| lookup_part(operand, direction))
-            .collect(),
+        Test::In(operands, patterns) if patterns.is_empty() => {
+            operands.iter().map(|operand| lookup_part(operand, direction)).collect()
+        }
         _ => None,
     }
 }
 
 fn lookup_part(operand: &Operand, direction: Direction) -> Option<Vec<u8>> {
     // Null also means missing, and an array is indexed by its elements.
-    if matches!(
-        operand.value,
-        RawBson::Null | RawBson::Undefined | RawBson::Array(_)
-    ) {
+    if matches!(operand.value, RawBson::Null | RawBson::Undefined | RawBson::Array(_)) {
         return None;
     }
     let part = encode_part(operand.value.as_raw_bson_ref(), direction).ok()?;
@@ -262,10 +231,5 @@ pub(crate) fn find_by_id(
     };
     let key = crate::index::shorten(encode_part(id, Direction::Ascending)?);
     let entry = crate::transaction::entry_key(index, &key, 0);
-    Ok(engine
-        .keyspaces
-        .indexes
-        .get(entry)?
-        .as_deref()
-        .and_then(record_of))
+    Ok(engine.keyspaces.indexes.get(entry)?.as_deref().and_then(record_of))
 }

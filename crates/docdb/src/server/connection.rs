@@ -34,17 +34,11 @@ pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64
             }
         };
         answers = answers.wrapping_add(1);
-        let mut context = Context {
-            shared,
-            login: &mut login,
-            connection,
-        };
+        let mut context = Context { shared, login: &mut login, connection };
         let reply = match &request {
-            tidemark_wire::Request::Query(message) => Some(encode_reply(
-                answers,
-                header.request_id,
-                &answer(&mut context, message, true),
-            )),
+            tidemark_wire::Request::Query(message) => {
+                Some(encode_reply(answers, header.request_id, &answer(&mut context, message, true)))
+            }
             tidemark_wire::Request::Msg(message) => {
                 let document = answer(&mut context, message, false);
                 let is_expected = !message.flags().more_to_come();
@@ -73,9 +67,7 @@ fn read(stream: &mut TcpStream) -> ReadOutcome {
     }
     let header = parse_header(head)?;
     let mut body = Vec::with_capacity(header.body_bytes.min(64 * 1024));
-    stream
-        .take(header.body_bytes as u64)
-        .read_to_end(&mut body)?;
+    stream.take(header.body_bytes as u64).read_to_end(&mut body)?;
     if body.len() < header.body_bytes {
         return Ok(None);
     }
@@ -99,10 +91,7 @@ fn answer(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Vec<u8>
 fn run(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Result<commands::Reply> {
     let request = Request::parse(message)?;
     let command = commands::find(request.name).ok_or_else(|| {
-        CommandError::new(
-            Code::CommandNotFound,
-            format!("no such command: '{}'", request.name),
-        )
+        CommandError::new(Code::CommandNotFound, format!("no such command: '{}'", request.name))
     })?;
     if is_query && !command.is_handshake() {
         let text = format!(
@@ -111,8 +100,6 @@ fn run(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Result<com
         );
         return Err(CommandError::new(Code::UnsupportedOpQueryCommand, text));
     }
-    context
-        .login
-        .check(request.name, command.privilege, request.database)?;
+    context.login.check(request.name, command.privilege, request.database)?;
     (command.run)(context, &request)
 }

@@ -17,10 +17,7 @@ impl Transaction<'_> {
     /// The collection with this name.
     pub(crate) fn existing(&self, namespace: &Namespace) -> Result<Arc<Collection>> {
         self.catalog.find(namespace).cloned().ok_or_else(|| {
-            CommandError::new(
-                Code::NamespaceNotFound,
-                format!("ns not found: {namespace}"),
-            )
+            CommandError::new(Code::NamespaceNotFound, format!("ns not found: {namespace}"))
         })
     }
 
@@ -98,19 +95,13 @@ impl Transaction<'_> {
         let mut o = bson::doc! { "renameCollection": from.to_string(), "to": to.to_string(), "stayTemp": false };
         if let Some(target) = self.catalog.find(to).cloned() {
             if !drops_target {
-                return Err(CommandError::new(
-                    Code::NamespaceExists,
-                    "target namespace exists",
-                ));
+                return Err(CommandError::new(Code::NamespaceExists, "target namespace exists"));
             }
             o.insert("dropTarget", target.uuid_bson());
             self.forget(&target);
         }
         Arc::make_mut(&mut self.catalog).remove(from);
-        let renamed = Arc::new(Collection {
-            namespace: to.clone(),
-            ..(*source).clone()
-        });
+        let renamed = Arc::new(Collection { namespace: to.clone(), ..(*source).clone() });
         self.put_collection(&renamed)?;
         self.log_command(&from.database, Some(source.uuid_bson()), o);
         Ok(())
@@ -161,16 +152,10 @@ impl Transaction<'_> {
     pub(crate) fn drop_index(&mut self, namespace: &Namespace, name: &str) -> Result<()> {
         let collection = self.existing(namespace)?;
         if name == "_id_" {
-            return Err(CommandError::new(
-                Code::InvalidOptions,
-                "cannot drop _id index",
-            ));
+            return Err(CommandError::new(Code::InvalidOptions, "cannot drop _id index"));
         }
         let index = collection.find_index(name).cloned().ok_or_else(|| {
-            CommandError::new(
-                Code::IndexNotFound,
-                format!("index not found with name [{name}]"),
-            )
+            CommandError::new(Code::IndexNotFound, format!("index not found with name [{name}]"))
         })?;
         let mut changed = (*collection).clone();
         changed.indexes.retain(|candidate| candidate.id != index.id);
@@ -244,10 +229,7 @@ fn new_uuid() -> [u8; 16] {
 fn complete_spec(spec: &mut Document) -> Result<()> {
     spec.remove("ns");
     spec.remove("background");
-    let version = spec
-        .remove("v")
-        .filter(|v| !matches!(v, Bson::Null))
-        .unwrap_or(Bson::Int32(2));
+    let version = spec.remove("v").filter(|v| !matches!(v, Bson::Null)).unwrap_or(Bson::Int32(2));
     let given = std::mem::take(spec);
     spec.insert("v", version);
     spec.extend(given);
@@ -276,11 +258,7 @@ fn complete_spec(spec: &mut Document) -> Result<()> {
 fn is_present(collection: &Collection, index: &Index) -> Result<bool> {
     let key = index.spec.get_document("key").ok();
     let same_key = collection.indexes.iter().find(|present| {
-        present
-            .spec
-            .get_document("key")
-            .ok()
-            .map(Document::to_string)
+        present.spec.get_document("key").ok().map(Document::to_string)
             == key.map(Document::to_string)
             && present.spec.get("partialFilterExpression")
                 == index.spec.get("partialFilterExpression")
@@ -290,17 +268,13 @@ fn is_present(collection: &Collection, index: &Index) -> Result<bool> {
         if is_id || (present.name == index.name && present.is_unique == index.is_unique) {
             return Ok(true);
         }
-        let text = format!(
-            "Index already exists with a different name or options: {}",
-            present.name
-        );
+        let text =
+            format!("Index already exists with a different name or options: {}", present.name);
         return Err(CommandError::new(Code::IndexOptionsConflict, text));
     }
     if collection.find_index(&index.name).is_some() {
-        let text = format!(
-            "An existing index has the same name as the requested index: {}",
-            index.name
-        );
+        let text =
+            format!("An existing index has the same name as the requested index: {}", index.name);
         return Err(CommandError::new(Code::IndexKeySpecsConflict, text));
     }
     Ok(false)

@@ -23,10 +23,7 @@ fn array_at<'a>(
         Bson::Array(items) => Ok(items),
         _ => Err(CommandError::new(
             Code::BadValue,
-            format!(
-                "The field '{}' must be an array for {operator}",
-                path.join(".")
-            ),
+            format!("The field '{}' must be an array for {operator}", path.join(".")),
         )),
     }
 }
@@ -47,10 +44,7 @@ fn existing_array<'a>(
 fn integer(value: &Bson, name: &str) -> Result<i64> {
     let raw = RawBson::try_from(value.clone())?;
     as_integer(raw.as_raw_bson_ref()).ok_or_else(|| {
-        CommandError::new(
-            Code::BadValue,
-            format!("The value for {name} must be an integer"),
-        )
+        CommandError::new(Code::BadValue, format!("The value for {name} must be an integer"))
     })
 }
 
@@ -61,10 +55,9 @@ fn each(argument: &Bson) -> Result<(Vec<Bson>, Document)> {
             let mut modifiers = modifiers.clone();
             match modifiers.remove("$each") {
                 Some(Bson::Array(items)) => Ok((items, modifiers)),
-                _ => Err(CommandError::new(
-                    Code::BadValue,
-                    "The argument to $each must be an array",
-                )),
+                _ => {
+                    Err(CommandError::new(Code::BadValue, "The argument to $each must be an array"))
+                }
             }
         }
         item => Ok((vec![item.clone()], Document::new())),
@@ -73,9 +66,8 @@ fn each(argument: &Bson) -> Result<(Vec<Bson>, Document)> {
 
 pub(super) fn push(document: &mut Document, path: &[String], argument: &Bson) -> Result<()> {
     let (items, modifiers) = each(argument)?;
-    if let Some(name) = modifiers
-        .keys()
-        .find(|name| !["$position", "$slice", "$sort"].contains(&name.as_str()))
+    if let Some(name) =
+        modifiers.keys().find(|name| !["$position", "$slice", "$sort"].contains(&name.as_str()))
     {
         return Err(CommandError::new(
             Code::BadValue,
@@ -105,11 +97,7 @@ pub(super) fn push(document: &mut Document, path: &[String], argument: &Bson) ->
 /// An index that counts from the end when it is negative, kept within the array.
 fn offset(position: i64, length: usize) -> usize {
     let distance = usize::try_from(position.unsigned_abs()).unwrap_or(usize::MAX);
-    if position >= 0 {
-        distance.min(length)
-    } else {
-        length.saturating_sub(distance)
-    }
+    if position >= 0 { distance.min(length) } else { length.saturating_sub(distance) }
 }
 
 fn sort(array: &mut [Bson], order: &Bson) -> Result<()> {
@@ -143,10 +131,7 @@ fn sort_key(item: &Bson, keys: &[(Option<String>, bool)]) -> Result<Vec<u8>> {
             (Some(_), _) => None,
         };
         let key = value_key(Some(value.unwrap_or(&Bson::Null)))?;
-        out.extend(
-            key.into_iter()
-                .map(|byte| if *descending { !byte } else { byte }),
-        );
+        out.extend(key.into_iter().map(|byte| if *descending { !byte } else { byte }));
     }
     Ok(out)
 }
@@ -160,10 +145,8 @@ pub(super) fn add_to_set(document: &mut Document, path: &[String], argument: &Bs
         ));
     }
     let array = array_at(document, path, "$addToSet")?;
-    let mut present: Vec<Vec<u8>> = array
-        .iter()
-        .map(|item| value_key(Some(item)))
-        .collect::<Result<_>>()?;
+    let mut present: Vec<Vec<u8>> =
+        array.iter().map(|item| value_key(Some(item))).collect::<Result<_>>()?;
     for item in items {
         let key = value_key(Some(&item))?;
         if !present.contains(&key) {
@@ -208,22 +191,15 @@ pub(super) fn pull(document: &mut Document, path: &[String], argument: &Bson) ->
 
 pub(super) fn pull_all(document: &mut Document, path: &[String], argument: &Bson) -> Result<()> {
     let Bson::Array(unwanted) = argument else {
-        return Err(CommandError::new(
-            Code::BadValue,
-            "$pullAll requires an array argument",
-        ));
+        return Err(CommandError::new(Code::BadValue, "$pullAll requires an array argument"));
     };
     let Some(array) = existing_array(document, path, "$pullAll")? else {
         return Ok(());
     };
-    let unwanted: Vec<Vec<u8>> = unwanted
-        .iter()
-        .map(|item| value_key(Some(item)))
-        .collect::<Result<_>>()?;
-    let keys: Vec<Vec<u8>> = array
-        .iter()
-        .map(|item| value_key(Some(item)))
-        .collect::<Result<_>>()?;
+    let unwanted: Vec<Vec<u8>> =
+        unwanted.iter().map(|item| value_key(Some(item))).collect::<Result<_>>()?;
+    let keys: Vec<Vec<u8>> =
+        array.iter().map(|item| value_key(Some(item))).collect::<Result<_>>()?;
     let mut keys = keys.into_iter();
     array.retain(|_| keys.next().is_none_or(|key| !unwanted.contains(&key)));
     Ok(())
@@ -239,10 +215,7 @@ pub(super) fn pop(document: &mut Document, path: &[String], argument: &Bson) -> 
         -1 if array.is_empty() => {}
         -1 => drop(array.remove(0)),
         _ => {
-            return Err(CommandError::new(
-                Code::FailedToParse,
-                "$pop expects 1 or -1",
-            ));
+            return Err(CommandError::new(Code::FailedToParse, "$pop expects 1 or -1"));
         }
     }
     Ok(())
