@@ -145,7 +145,7 @@ class Demonstration:
         for name in sorted(self.client.world.list_collection_names()):
             digest = hashlib.sha256()
             collection = self.client.world.get_collection(name, codec_options=CodecOptions(RawBSONDocument))
-            documents = sorted(document.raw for document in collection.find())
+            documents = sorted(bytes(document.raw) for document in collection.find())
             for document in documents:
                 digest.update(document)
             indexes = sorted(self.client.world[name].index_information())
@@ -263,6 +263,9 @@ def main():
     except (Failure, pymongo.errors.PyMongoError, subprocess.CalledProcessError) as failure:
         demonstration.stop()
         sys.exit(f"\nfailed: {failure}")
+    except BaseException:
+        demonstration.stop()
+        raise
     if arguments.once:
         demonstration.stop()
         if not arguments.data_dir:

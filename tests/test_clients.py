@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from world import BINARY, CLIENTS, content, run
+from world import BINARY, CLIENTS, TOP, content, run
 
 PATH = "/api/atlas/v2/groups/{group}/serverless/one/backup/restoreJobs"
 
@@ -126,3 +126,11 @@ def test_the_env_command_prints_what_each_client_needs(world):
         assert any(line.startswith(f"export {name}=") for line in lines)
     refused = subprocess.run([BINARY, "env", "--data-dir", world.folder / "nothing", "--client", "curl"], capture_output=True)
     assert refused.returncode != 0
+
+
+def test_the_rust_driver_reads_and_writes(world):
+    manifest = TOP / "interop" / "rust-driver" / "Cargo.toml"
+    build = ["cargo", "build", "--quiet", "--locked", "--manifest-path", manifest, "--target-dir", CLIENTS / "rust-driver"]
+    subprocess.run(build, check=True, timeout=900)
+    printed = run([CLIENTS / "rust-driver" / "debug" / "rust-driver", world.uri()])
+    assert printed == "401 documents, 3 groups\n"

@@ -249,7 +249,7 @@ def content(client, at_one_moment=False):
                 if name.startswith("tidemark.stage."):
                     continue
                 raw = client[database].get_collection(name, codec_options=CodecOptions(RawBSONDocument))
-                documents = sorted(document.raw for document in raw.find(session=session))
+                documents = sorted(bytes(document.raw) for document in raw.find(session=session))
                 if at_one_moment:
                     if documents:
                         found[f"{database}.{name}"] = documents
