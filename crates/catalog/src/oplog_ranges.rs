@@ -56,6 +56,26 @@ impl Catalog {
         Ok(())
     }
 
+    /// Forgets what was captured before a position.
+    pub fn trim_oplog_ranges(
+        &self,
+        instance: InstanceId,
+        keep: OplogTime,
+    ) -> Result<(), CatalogError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let (instance, keep) = (instance.to_string(), signed(keep));
+        transaction.execute(
+            "DELETE FROM oplog_ranges WHERE instance_id = ?1 AND last < ?2",
+            (&instance, keep),
+        )?;
+        transaction.execute(
+            "UPDATE oplog_ranges SET first = ?2 WHERE instance_id = ?1 AND first < ?2",
+            (&instance, keep),
+        )?;
+        Ok(transaction.commit()?)
+    }
+
     /// All ranges of an instance, in order.
     pub fn list_oplog_ranges(&self, instance: InstanceId) -> Result<Vec<OplogRange>, CatalogError> {
         let connection = self.lock();

@@ -90,10 +90,30 @@ impl Retry {
                 ])
             })
             .collect();
-        let record = bson::doc! { "number": id.number, "done": done };
+        let used_at = transaction.engine.clock.now().as_second();
+        let record = bson::doc! { "number": id.number, "done": done, "usedAt": used_at };
         transaction.put_meta(&record_key(id)?, &record.to_vec()?);
         Ok(())
     }
+}
+
+/// A session that was not used for this long is over for every driver: twice the half hour that
+/// `hello` promises.
+const SESSION_SECONDS: i64 = 3_600;
+
+/// Forgets the records of sessions that are over.
+pub(crate) fn forget_old_sessions(engine: &Engine) -> Result<()> {
+    let oldest = engine.clock.now().as_second() - SESSION_SECONDS;
+    let view = engine.view();
+    let mut batch = engine.batch();
+    for entry in view.snapshot.prefix(&engine.keyspaces.meta, b"s") {
+        let (key, value) = entry.into_inner()?;
+        let used_at = RawDocument::from_bytes(&*value)?.get_i64("usedAt").unwrap_or(0);
+        if used_at < oldest {
+            batch.remove(&engine.keyspaces.meta, key);
+        }
+    }
+    Ok(batch.commit()?)
 }
 
 fn record_key(id: &StatementId) -> Result<Vec<u8>> {

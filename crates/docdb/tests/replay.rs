@@ -66,10 +66,14 @@ fn step() -> impl Strategy<Value = Step> {
         any::<i32>().prop_map(Bson::Int32),
         "[a-z]{0,40}".prop_map(Bson::String),
         proptest::collection::vec(0..9i32, 0..4).prop_map(Bson::from),
-        Just(Bson::Document(doc! { "n": { "m": 1 }, "text": "long enough to make a difference pay" })),
+        Just(Bson::Document(
+            doc! { "n": { "m": 1 }, "text": "long enough to make a difference pay" }
+        )),
     ];
-    let fields = proptest::collection::vec((field.clone(), value.clone()), 0..4)
-        .prop_map(|fields| fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Document>());
+    let fields =
+        proptest::collection::vec((field.clone(), value.clone()), 0..4).prop_map(|fields| {
+            fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect::<Document>()
+        });
     prop_oneof![
         4 => (name.clone(), id.clone(), fields.clone()).prop_map(|(c, i, d)| Step::Insert(c, i, d)),
         2 => (name.clone(), id.clone(), fields).prop_map(|(c, i, d)| Step::Replace(c, i, d)),

@@ -79,7 +79,8 @@ fn snapshot(vault: &Arc<Vault>, instance: &Instance, mode: WantedMode) -> Manife
 fn restore(vault: &Arc<Vault>, target: &Instance, manifest: Manifest, replay: Option<Replay>) {
     let (stop, progress) = (Stop::new(), Progress::default());
     let source = RestoreSource { manifest, replay };
-    let mut restore = Restore::new(vault, target.endpoint.clone(), ("job", source), &stop, &progress);
+    let mut restore =
+        Restore::new(vault, target.endpoint.clone(), ("job", source), &stop, &progress);
     restore.verify().unwrap();
     restore.stage().unwrap();
     restore.replay().unwrap();
@@ -145,8 +146,9 @@ fn write(connection: &mut Connection, stop: &AtomicBool) {
 fn filled() -> Instance {
     let instance = Instance::start();
     let mut connection = instance.connect();
-    let documents: Vec<_> =
-        (0..3_000i32).map(|n| bson::Bson::from(doc! { "_id": n, "text": "x".repeat(400) })).collect();
+    let documents: Vec<_> = (0..3_000i32)
+        .map(|n| bson::Bson::from(doc! { "_id": n, "text": "x".repeat(400) }))
+        .collect();
     connection.command("d", doc! { "insert": "numbers", "documents": documents }).unwrap();
     instance
 }
@@ -214,7 +216,10 @@ fn captured_entries_lead_from_a_snapshot_to_any_later_moment() {
     moments.push(capture.stored_through().unwrap());
     for through in moments {
         let target = Instance::start();
-        target.connect().command("d", doc! { "insert": "sequence", "documents": [{ "_id": "old" }] }).unwrap();
+        target
+            .connect()
+            .command("d", doc! { "insert": "sequence", "documents": [{ "_id": "old" }] })
+            .unwrap();
         let replay = Replay { instance: "i".into(), through };
         restore(&vault, &target, manifest.clone(), Some(replay));
         assert_eq!(content(&mut target.connect()), state_at(&source, through));

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use tidemark_catalog::{CatalogError, Instance, NewSnapshot};
-use tidemark_model::{InstanceState, SnapshotId, SnapshotKind, format_instant};
+use tidemark_model::{
+    InstanceState, OplogTime, SnapshotId, SnapshotKind, SnapshotState, format_instant,
+};
 use tidemark_vault::PruneReport;
 
 use crate::worker::Shared;
@@ -13,8 +15,12 @@ const PRUNE_GRACE: Duration = Duration::from_hours(24);
 
 /// Enqueues what is due and removes what is over.
 pub(crate) fn run_round(shared: &Shared) {
-    let outcomes =
-        [schedule(shared), remove_expired_snapshots(shared), remove_old_downloads(shared)];
+    let outcomes = [
+        schedule(shared),
+        remove_expired_snapshots(shared),
+        remove_old_downloads(shared),
+        trim_oplogs(shared),
+    ];
     for error in outcomes.into_iter().filter_map(Result::err) {
         tracing::error!(%error, "the scheduler could not finish its round");
     }
@@ -86,6 +92,39 @@ fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
             Ok(PruneReport::Removed(packs)) => tracing::info!(packs, "unused packs were removed"),
             Ok(PruneReport::Busy) => {}
             Err(error) => tracing::warn!(%error, "the vault could not be pruned"),
+        }
+    }
+    Ok(())
+}
+
+/// Removes captured entries that no moment within the retention needs.
+///
+/// The snapshot from which the oldest moment is reached needs its entries too, so everything from
+/// that snapshot on stays; without such a snapshot everything stays.
+fn trim_oplogs(shared: &Shared) -> Result<(), CatalogError> {
+    let (catalog, vault) = (&shared.config.catalog, &shared.config.vault);
+    let oldest =
+        shared.config.clock.now().as_second() - shared.config.policy.oplog_retention.as_secs();
+    let oldest = OplogTime::new(u32::try_from(oldest).unwrap_or(0), 0);
+    for instance in catalog.list_all_instances()? {
+        let ranges = catalog.list_oplog_ranges(instance.id)?;
+        if ranges.first().is_none_or(|range| range.first >= oldest) {
+            continue;
+        }
+        let base = catalog.find_base_snapshot(instance.id, (OplogTime::default(), oldest))?;
+        let Some(SnapshotState::Completed { consistent_at: Some(keep), .. }) =
+            base.map(|base| base.state)
+        else {
+            continue;
+        };
+        catalog.trim_oplog_ranges(instance.id, keep)?;
+        let name = instance.id.to_string();
+        for segment in vault.segments(&name).unwrap_or_default() {
+            if segment.last < keep
+                && let Err(error) = vault.remove_segment(&name, segment)
+            {
+                tracing::warn!(%error, %segment, "an old oplog segment could not be removed");
+            }
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use tidemark_model::OplogTime;
 
 use super::Engine;
 use crate::error::Result;
+use crate::session::forget_old_sessions;
 
 /// How often an idle oplog gets an entry, as MongoDB's periodic noop writer does.
 const NOOP_INTERVAL: Duration = Duration::from_secs(10);
@@ -40,6 +41,7 @@ impl Engine {
             let at = transaction.commit()?;
             self.wait_durable(at)?;
             self.trim_oplog(at)?;
+            forget_old_sessions(self)?;
         }
         self.purge_dropped()
     }
