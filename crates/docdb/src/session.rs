@@ -104,6 +104,8 @@ const SESSION_SECONDS: i64 = 3_600;
 /// Forgets the records of sessions that are over.
 pub(crate) fn forget_old_sessions(engine: &Engine) -> Result<()> {
     let oldest = engine.clock.now().as_second() - SESSION_SECONDS;
+    // Nobody may write a record between the look and the removal.
+    let _writer = engine.lock_writer();
     let view = engine.view();
     let mut batch = engine.batch();
     for entry in view.snapshot.prefix(&engine.keyspaces.meta, b"s") {
