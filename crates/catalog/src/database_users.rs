@@ -7,7 +7,7 @@ use tidemark_model::{DatabaseUserId, ProjectId};
 
 use crate::catalog::{Catalog, Page, Paged, one_row, taken};
 use crate::error::CatalogError;
-use crate::row::{Decoder, to_json};
+use crate::row::{Decoder, decode_all, to_json};
 
 /// A role in a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,11 +128,7 @@ impl Catalog {
             "SELECT * FROM database_users WHERE project_id = ?1 ORDER BY username, database_name LIMIT ?2 OFFSET ?3",
         )?;
         let (limit, offset) = page.sql();
-        let mut rows = statement.query((project.to_string(), limit, offset))?;
-        let mut items = Vec::new();
-        while let Some(row) = rows.next()? {
-            items.push(decode(row)?);
-        }
+        let items = decode_all(statement.query((project.to_string(), limit, offset))?, decode)?;
         Ok(Paged { items, total: total.unsigned_abs() })
     }
 

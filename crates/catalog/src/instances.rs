@@ -9,7 +9,7 @@ use tidemark_model::{InstanceId, InstanceName, InstanceState, ProjectId};
 
 use crate::catalog::{Catalog, Page, Paged, one_row, taken};
 use crate::error::CatalogError;
-use crate::row::{Decoder, to_json};
+use crate::row::{Decoder, decode_all, to_json};
 
 /// A key and a value that users attach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,11 +157,7 @@ impl Catalog {
             "SELECT * FROM instances WHERE project_id = ?1 AND state <> 'DELETED' ORDER BY id LIMIT ?2 OFFSET ?3",
         )?;
         let (limit, offset) = page.sql();
-        let mut rows = statement.query((project.to_string(), limit, offset))?;
-        let mut items = Vec::new();
-        while let Some(row) = rows.next()? {
-            items.push(decode(row)?);
-        }
+        let items = decode_all(statement.query((project.to_string(), limit, offset))?, decode)?;
         Ok(Paged { items, total })
     }
 
@@ -170,11 +166,7 @@ impl Catalog {
         let connection = self.lock();
         let mut statement = connection
             .prepare_cached("SELECT * FROM instances WHERE state <> 'DELETED' ORDER BY id")?;
-        let mut rows = statement.query([])?;
-        let mut items = Vec::new();
-        while let Some(row) = rows.next()? {
-            items.push(decode(row)?);
-        }
+        let items = decode_all(statement.query([])?, decode)?;
         Ok(items)
     }
 

@@ -16,6 +16,8 @@ mod row;
 mod schema;
 mod settings;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 
 pub use catalog::{Catalog, Page, Paged};
 pub use database_users::{DatabaseUser, DatabaseUserRole, PasswordRecord};

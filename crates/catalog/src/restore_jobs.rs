@@ -10,7 +10,7 @@ use tidemark_model::{
 use crate::catalog::{Catalog, Page, Paged, one_row};
 use crate::error::CatalogError;
 use crate::lease::{Claim, LeaseHolder};
-use crate::row::Decoder;
+use crate::row::{Decoder, decode_all};
 
 /// The target as the API shows it; the instance may be renamed or deleted later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -247,11 +247,7 @@ impl Catalog {
             "SELECT * FROM restore_jobs WHERE instance_id = ?1 AND number <= ?2 AND number > ?3
              ORDER BY number DESC",
         )?;
-        let mut rows = statement.query((instance.to_string(), newest, oldest))?;
-        let mut items = Vec::new();
-        while let Some(row) = rows.next()? {
-            items.push(decode(row)?);
-        }
+        let items = decode_all(statement.query((instance.to_string(), newest, oldest))?, decode)?;
         Ok(Paged { items, total: total.unsigned_abs() })
     }
 

@@ -1,8 +1,8 @@
 //! From columns to domain types, strictly.
 
 use jiff::Timestamp;
-use rusqlite::Row;
 use rusqlite::types::FromSql;
+use rusqlite::{Row, Rows};
 
 use crate::error::CatalogError;
 
@@ -65,6 +65,18 @@ impl<'a> Decoder<'a> {
         let text: String = self.get(column)?;
         serde_json::from_str(&text).map_err(|error| self.corrupt(format!("{column}: {error}")))
     }
+}
+
+/// Decodes all rows of an answer.
+pub(crate) fn decode_all<T>(
+    mut rows: Rows<'_>,
+    decode: impl Fn(&Row<'_>) -> Result<T, CatalogError>,
+) -> Result<Vec<T>, CatalogError> {
+    let mut items = Vec::new();
+    while let Some(row) = rows.next()? {
+        items.push(decode(row)?);
+    }
+    Ok(items)
 }
 
 /// A value as JSON text.

@@ -1,13 +1,13 @@
 //! Snapshots.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::Row;
 use tidemark_model::{InstanceId, OplogTime, SnapshotId, SnapshotKind, SnapshotState};
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
 use crate::error::CatalogError;
 use crate::lease::{Claim, LeaseHolder};
-use crate::row::Decoder;
+use crate::row::{Decoder, decode_all};
 
 /// A snapshot that shall be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,19 @@ pub struct NewSnapshot {
     pub created_at: Timestamp,
     /// When it may be removed.
     pub expires_at: Timestamp,
+}
+
+impl NewSnapshot {
+    /// A snapshot that is asked for now and kept for `retention`.
+    pub fn new(
+        instance: InstanceId,
+        kind: SnapshotKind,
+        now: Timestamp,
+        retention: SignedDuration,
+    ) -> Self {
+        let expires_at = now.saturating_add(retention).unwrap_or(now);
+        Self { id: SnapshotId::new(now), instance, kind, created_at: now, expires_at }
+    }
 }
 
 /// A snapshot.
@@ -134,11 +147,7 @@ impl Catalog {
              ORDER BY created_at DESC, id DESC LIMIT ?2 OFFSET ?3",
         )?;
         let (limit, offset) = page.sql();
-        let mut rows = statement.query((instance.to_string(), limit, offset))?;
-        let mut items = Vec::new();
-        while let Some(row) = rows.next()? {
-            items.push(decode(row)?);
-        }
+        let items = decode_all(statement.query((instance.to_string(), limit, offset))?, decode)?;
         Ok(Paged { items, total: total.unsigned_abs() })
     }
 
@@ -320,11 +329,7 @@ impl Catalog {
         let connection = self.lock();
         let mut statement =
             connection.prepare_cached(&format!("SELECT * FROM snapshots WHERE {condition}"))?;
-        let mut rows = statement.query([now.as_second()])?;
-        let mut items = Vec::new();
-        while let Some(row) = rows.next()? {
-            items.push(decode(row)?);
-        }
+        let items = decode_all(statement.query([now.as_second()])?, decode)?;
         Ok(items)
     }
 

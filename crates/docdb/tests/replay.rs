@@ -1,47 +1,13 @@
 //! Replaying the oplog from empty rebuilds the state, held against a model.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bson::{Bson, Document, doc};
 use proptest::prelude::*;
-use tempfile::TempDir;
-use tidemark_docdb::{Grant, Server, ServerConfig, User, UserDirectory};
-use tidemark_model::{Clock, Secret};
-use tidemark_mover::{Connection, Endpoint};
-use tidemark_wire::ScramCredential;
-
-const PASSWORD: &str = "password";
-
-struct Root;
-
-impl UserDirectory for Root {
-    fn find_user(&self, _: &str) -> Option<User> {
-        let role = Grant { role: "root".into(), database: "admin".into() };
-        Some(User {
-            credential: ScramCredential::derive(PASSWORD, vec![1; 28], 4096),
-            grants: vec![role],
-        })
-    }
-}
-
-fn start(folder: &TempDir) -> (Server, Connection) {
-    let server = Server::start(ServerConfig {
-        folder: folder.path().to_owned(),
-        listen: "127.0.0.1:0".parse().unwrap(),
-        advertised_host: "127.0.0.1".into(),
-        users: Arc::new(Root),
-        clock: Clock::system(),
-    })
-    .unwrap();
-    let endpoint = Endpoint {
-        address: server.address().to_string(),
-        user: "root".into(),
-        password: Secret::new(PASSWORD),
-    };
-    let connection = Connection::open(&endpoint).unwrap();
-    (server, connection)
-}
+use tidemark_mover::Connection;
+use tidemark_testkit::Instance;
 
 /// One thing that a client does; collections are `a` and `b` in the database `d`.
 #[derive(Debug, Clone)]
@@ -96,7 +62,12 @@ fn update(connection: &mut Connection, name: &str, id: i32, change: Document) {
     let _ = connection.command("d", command);
 }
 
+fn document<'m>(model: &'m mut Model, name: &str, id: i32) -> Option<&'m mut Document> {
+    model.get_mut(name)?.get_mut(&id)
+}
+
 /// Does a step on the server and on the model.
+#[expect(clippy::too_many_lines, reason = "one arm for each step")]
 fn apply(connection: &mut Connection, model: &mut Model, step: &Step) {
     match step.clone() {
         Step::Insert(name, id, fields) => {
@@ -108,33 +79,33 @@ fn apply(connection: &mut Connection, model: &mut Model, step: &Step) {
         }
         Step::Replace(name, id, fields) => {
             update(connection, name, id, fields.clone());
-            if let Some(document) = model.get_mut(name).and_then(|c| c.get_mut(&id)) {
+            if let Some(document) = document(model, name, id) {
                 *document = doc! { "_id": id };
                 document.extend(fields);
             }
         }
         Step::Set(name, id, field, value) => {
             update(connection, name, id, doc! { "$set": { field: value.clone() } });
-            if let Some(document) = model.get_mut(name).and_then(|c| c.get_mut(&id)) {
+            if let Some(document) = document(model, name, id) {
                 document.insert(field, value);
             }
         }
         Step::Increment(name, id) => {
             update(connection, name, id, doc! { "$inc": { "n": 1 } });
-            if let Some(document) = model.get_mut(name).and_then(|c| c.get_mut(&id)) {
+            if let Some(document) = document(model, name, id) {
                 let n = document.get_i32("n").unwrap_or(0);
                 document.insert("n", n + 1);
             }
         }
         Step::Unset(name, id, field) => {
             update(connection, name, id, doc! { "$unset": { field: 1 } });
-            if let Some(document) = model.get_mut(name).and_then(|c| c.get_mut(&id)) {
+            if let Some(document) = document(model, name, id) {
                 document.remove(field);
             }
         }
         Step::Push(name, id, value) => {
             update(connection, name, id, doc! { "$push": { "list": value } });
-            if let Some(document) = model.get_mut(name).and_then(|c| c.get_mut(&id)) {
+            if let Some(document) = document(model, name, id) {
                 let mut list = document.get_array("list").cloned().unwrap_or_default();
                 list.push(value.into());
                 document.insert("list", list);
@@ -205,20 +176,19 @@ proptest! {
 
     #[test]
     fn replaying_the_oplog_from_empty_rebuilds_the_state(steps in proptest::collection::vec(step(), 1..60)) {
-        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let (mut server, mut connection) = start(&first);
+        let instance = Instance::start();
+        let mut connection = instance.connect();
         let mut model = Model::new();
         for step in &steps {
             apply(&mut connection, &mut model, step);
         }
         // The state is the model's, also after a restart.
         drop(connection);
-        server.stop();
-        drop(server);
-        let (_server, mut connection) = start(&first);
-        let (_replica, mut copy) = start(&second);
+        let instance = instance.restart();
+        let mut connection = instance.connect();
+        let replica = Instance::start();
+        let mut copy = replica.connect();
         replay(&mut connection, &mut copy);
-        // Entries are idempotent as a whole.
         for name in ["a", "b"] {
             let found = documents(&mut connection, name);
             let expected: BTreeMap<i32, Vec<u8>> = model
@@ -236,7 +206,7 @@ proptest! {
 
 #[test]
 fn a_repeated_write_of_a_session_is_done_once_also_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
+    let instance = Instance::start();
     let session = doc! { "id": bson::Binary { subtype: bson::spec::BinarySubtype::Uuid, bytes: vec![7; 16] } };
     let write = doc! {
         "update": "a",
@@ -244,12 +214,11 @@ fn a_repeated_write_of_a_session_is_done_once_also_after_a_restart() {
         "lsid": session,
         "txnNumber": 5i64,
     };
-    let (mut server, mut connection) = start(&folder);
+    let mut connection = instance.connect();
     let first = connection.command("d", write.clone()).unwrap();
     drop(connection);
-    server.stop();
-    drop(server);
-    let (_server, mut connection) = start(&folder);
+    let instance = instance.restart();
+    let mut connection = instance.connect();
     let again = connection.command("d", write).unwrap();
     assert_eq!(first.get("upserted"), again.get("upserted"));
     let found = documents(&mut connection, "a");

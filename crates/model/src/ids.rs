@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::secret::random_bytes;
@@ -17,15 +18,18 @@ pub struct IdError {
     pub text: String,
 }
 
-/// Makes the bytes of a new ObjectId: seconds, five random bytes, a counter.
+/// Makes the bytes of a new ObjectId: seconds, five random bytes of this process, a counter.
+///
+/// Ids of one process sort in the order in which they were made.
 pub fn new_object_id(created_at: jiff::Timestamp) -> [u8; 12] {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
+    static PROCESS: LazyLock<[u8; 5]> = LazyLock::new(random_bytes);
     let seconds = u32::try_from(created_at.as_second()).unwrap_or(0);
     let mut bytes = [0; 12];
     let (time, rest) = bytes.split_at_mut(4);
     time.copy_from_slice(&seconds.to_be_bytes());
     let (random, counter) = rest.split_at_mut(5);
-    random.copy_from_slice(&random_bytes::<5>());
+    random.copy_from_slice(&*PROCESS);
     let count = COUNTER.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     counter.copy_from_slice(count.get(1..).unwrap_or(&[0; 3]));
     bytes
@@ -125,6 +129,13 @@ mod tests {
         let id = SnapshotId::new(jiff::Timestamp::from_second(1_700_000_000).unwrap());
         assert_eq!(id.to_string().parse(), Ok(id));
         assert!(id.to_string().starts_with("6553f100"));
+    }
+
+    #[test]
+    fn ids_of_one_second_sort_in_the_order_in_which_they_were_made() {
+        let now = jiff::Timestamp::from_second(1_700_000_000).unwrap();
+        let ids: Vec<_> = (0..50).map(|_| RestoreJobId::new(now)).collect();
+        assert!(ids.is_sorted());
     }
 
     #[test]

@@ -1,73 +1,24 @@
 //! Snapshots and captures of a database that changes while they run.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bson::{Document, doc};
 use tempfile::TempDir;
-use tidemark_docdb::{Grant, Server, ServerConfig, User, UserDirectory};
-use tidemark_model::{Clock, OplogTime, Secret};
+use tidemark_model::OplogTime;
 use tidemark_mover::{
-    Capture, CaptureOutcome, Connection, Endpoint, Progress, Replay, Restore, RestoreSource,
-    SnapshotRequest, Stop, WantedMode, swap_stage, take_snapshot,
+    Capture, CaptureOutcome, Connection, Progress, Replay, Restore, RestoreSource, SnapshotRequest,
+    Stop, WantedMode, swap_stage, take_snapshot,
 };
-use tidemark_vault::{Manifest, SnapshotMode, Vault, VaultKey};
-use tidemark_wire::ScramCredential;
-
-const PASSWORD: &str = "password";
-
-struct Root;
-
-impl UserDirectory for Root {
-    fn find_user(&self, _: &str) -> Option<User> {
-        let role = Grant { role: "root".into(), database: "admin".into() };
-        Some(User {
-            credential: ScramCredential::derive(PASSWORD, vec![1; 28], 4096),
-            grants: vec![role],
-        })
-    }
-}
-
-struct Instance {
-    _folder: TempDir,
-    _server: Server,
-    endpoint: Endpoint,
-}
-
-impl Instance {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(ServerConfig {
-            folder: folder.path().to_owned(),
-            listen: "127.0.0.1:0".parse().unwrap(),
-            advertised_host: "127.0.0.1".into(),
-            users: Arc::new(Root),
-            clock: Clock::system(),
-        })
-        .unwrap();
-        let endpoint = Endpoint {
-            address: server.address().to_string(),
-            user: "root".into(),
-            password: Secret::new(PASSWORD),
-        };
-        Self { _folder: folder, _server: server, endpoint }
-    }
-
-    fn connect(&self) -> Connection {
-        Connection::open(&self.endpoint).unwrap()
-    }
-}
-
-fn vault() -> (TempDir, Arc<Vault>) {
-    let folder = tempfile::tempdir().unwrap();
-    let vault = Vault::open(folder.path(), VaultKey::from_bytes([3; 32])).unwrap();
-    (folder, vault)
-}
+use tidemark_testkit::{Instance, vault};
+use tidemark_vault::{Manifest, SnapshotMode, Vault};
 
 fn snapshot(vault: &Arc<Vault>, instance: &Instance, mode: WantedMode) -> Manifest {
     let request = SnapshotRequest {
-        endpoint: instance.endpoint.clone(),
+        endpoint: instance.endpoint(),
         snapshot: "0123456789abcdef01234567".into(),
         instance: "i".into(),
         taken_at: "2026-01-01T00:00:00Z".into(),
@@ -79,16 +30,15 @@ fn snapshot(vault: &Arc<Vault>, instance: &Instance, mode: WantedMode) -> Manife
 fn restore(vault: &Arc<Vault>, target: &Instance, manifest: Manifest, replay: Option<Replay>) {
     let (stop, progress) = (Stop::new(), Progress::default());
     let source = RestoreSource { manifest, replay };
-    let mut restore =
-        Restore::new(vault, target.endpoint.clone(), ("job", source), &stop, &progress);
+    let mut restore = Restore::new(vault, target.endpoint(), ("job", source), &stop, &progress);
     restore.verify().unwrap();
     restore.stage().unwrap();
     restore.replay().unwrap();
     restore.build_indexes().unwrap();
     restore.compare().unwrap();
-    swap_stage(&target.endpoint, "job").unwrap();
+    swap_stage(&target.endpoint(), "job").unwrap();
     // Once more, as after a crash: nothing happens.
-    swap_stage(&target.endpoint, "job").unwrap();
+    swap_stage(&target.endpoint(), "job").unwrap();
 }
 
 /// All documents by namespace and `_id`, as they are.

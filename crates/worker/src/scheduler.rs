@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use tidemark_catalog::{CatalogError, Instance, NewSnapshot};
-use tidemark_model::{
-    InstanceState, OplogTime, SnapshotId, SnapshotKind, SnapshotState, format_instant,
-};
+use tidemark_model::{InstanceState, OplogTime, SnapshotKind, SnapshotState};
 use tidemark_vault::PruneReport;
 
 use crate::worker::Shared;
@@ -29,17 +27,11 @@ pub(crate) fn run_round(shared: &Shared) {
 fn schedule(shared: &Shared) -> Result<(), CatalogError> {
     for instance in shared.config.catalog.list_all_instances()? {
         if instance.state == InstanceState::Idle && is_snapshot_due(shared, &instance)? {
-            let created_at = shared.config.clock.now();
+            let now = shared.config.clock.now();
             let retention = shared.config.policy.snapshot_retention;
-            let snapshot = NewSnapshot {
-                id: SnapshotId::new(created_at),
-                instance: instance.id,
-                kind: SnapshotKind::Scheduled,
-                created_at,
-                expires_at: created_at.saturating_add(retention).unwrap_or(created_at),
-            };
+            let snapshot = NewSnapshot::new(instance.id, SnapshotKind::Scheduled, now, retention);
             shared.config.catalog.insert_snapshot(&snapshot)?;
-            tracing::info!(snapshot = %snapshot.id, instance = %instance.id, at = format_instant(created_at), "a snapshot is scheduled");
+            tracing::info!(snapshot = %snapshot.id, instance = %instance.id, "a snapshot is scheduled");
         }
     }
     Ok(())

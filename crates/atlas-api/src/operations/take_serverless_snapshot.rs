@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 use tidemark_catalog::{NewSnapshot, Snapshot};
-use tidemark_model::{InstanceState, Role, SnapshotId, SnapshotKind, SnapshotState};
+use tidemark_model::{InstanceState, Role, SnapshotKind, SnapshotState};
 
 use crate::answer::Answer;
 use crate::call::Call;
@@ -37,20 +37,14 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     if newest.items.iter().any(is_waiting) {
         return Err(ApiError::unfinished_snapshot());
     }
-    let created_at = call.api.clock.now();
-    let snapshot = NewSnapshot {
-        id: SnapshotId::new(created_at),
-        instance: instance.id,
-        kind: SnapshotKind::OnDemand,
-        created_at,
-        expires_at: created_at.saturating_add(retention).unwrap_or(created_at),
-    };
+    let now = call.api.clock.now();
+    let snapshot = NewSnapshot::new(instance.id, SnapshotKind::OnDemand, now, retention);
     call.api.catalog.insert_snapshot(&snapshot)?;
     let snapshot = Snapshot {
         id: snapshot.id,
         instance: snapshot.instance,
         kind: snapshot.kind,
-        created_at,
+        created_at: snapshot.created_at,
         expires_at: snapshot.expires_at,
         state: SnapshotState::Queued,
         server_version: None,
