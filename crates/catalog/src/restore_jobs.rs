@@ -253,7 +253,8 @@ impl Catalog {
 
     /// Claims a restore job: one that waits, or one whose worker is gone.
     ///
-    /// A target that another job or a snapshot is busy with is left alone.
+    /// A target that another job or a snapshot is busy with, or that is not up yet, is left alone.
+    /// One that is being removed is not: its job fails rather than waits for ever.
     pub fn claim_restore_job(
         &self,
         holder: &LeaseHolder,
@@ -265,7 +266,7 @@ impl Catalog {
             .query_row(
                 "SELECT r.id FROM restore_jobs r LEFT JOIN instances i ON i.id = r.target_id
                  WHERE r.state IN ('queued', 'running') AND r.lease_until <= ?1
-                 AND (r.target_id IS NULL OR (i.state IN ('IDLE', 'UPDATING') AND i.port IS NOT NULL))
+                 AND (r.target_id IS NULL OR (i.state <> 'CREATING' AND i.port IS NOT NULL))
                  AND NOT EXISTS (
                      SELECT 1 FROM restore_jobs o WHERE o.target_id = r.target_id AND o.id <> r.id
                      AND o.state = 'running')

@@ -176,7 +176,8 @@ impl Catalog {
 
     /// Claims a snapshot to take: one that waits, or one whose worker is gone.
     ///
-    /// An instance that is being restored is left alone.
+    /// An instance that is being restored, or is not up yet, is left alone. One that is being
+    /// removed is not: its snapshot fails rather than waits for ever.
     pub fn claim_snapshot(
         &self,
         holder: &LeaseHolder,
@@ -190,7 +191,7 @@ impl Catalog {
                  WHERE id = (
                      SELECT s.id FROM snapshots s JOIN instances i ON i.id = s.instance_id
                      WHERE s.state IN ('queued', 'inProgress') AND s.lease_until <= ?3 AND s.is_deleted = 0
-                     AND i.state IN ('IDLE', 'UPDATING') AND i.port IS NOT NULL
+                     AND i.state <> 'CREATING' AND i.port IS NOT NULL
                      AND NOT EXISTS (
                          SELECT 1 FROM restore_jobs r
                          WHERE r.target_id = s.instance_id AND r.state = 'running')

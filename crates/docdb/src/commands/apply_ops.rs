@@ -1,12 +1,13 @@
 //! `applyOps`: oplog entries, applied.
 //!
 //! Entries are idempotent: an insert replaces, a delete of nothing is fine, a difference for a
-//! missing document is skipped. All entries of one command are one commit, so a list of renames
-//! happens as a whole or not at all. Because no entry sees what an earlier one of the same
-//! command wrote, entries on the same document need commands of their own.
+//! missing document is skipped. A list of commands is one commit, so a list of renames happens as
+//! a whole or not at all; where documents are changed, every entry is a commit of its own and sees
+//! what the ones before it wrote.
 
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
+use tidemark_model::OplogTime;
 use tidemark_wire::{OplogEntry, OplogOperation, apply_diff};
 
 use super::write::check_writable;
@@ -32,16 +33,21 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         return Err(CommandError::unsupported("the option 'preCondition' of applyOps"));
     }
     let engine = &context.shared.engine;
-    let entries = request.documents("applyOps")?;
-    let mut transaction = engine.begin();
-    let mut results = Vec::new();
-    for entry in &entries {
-        apply(engine, &mut transaction, &parse(entry)?)?;
-        results.push(Bson::Boolean(true));
+    let entries: Vec<OplogEntry> =
+        request.documents("applyOps")?.into_iter().map(parse).collect::<Result<_>>()?;
+    let is_command = |entry: &OplogEntry| matches!(entry.operation, OplogOperation::Command(_));
+    let commits = if entries.iter().all(is_command) { entries.len().max(1) } else { 1 };
+    let mut at = OplogTime::default();
+    for entries in entries.chunks(commits) {
+        let mut transaction = engine.begin();
+        for entry in entries {
+            apply(engine, &mut transaction, entry)?;
+        }
+        at = transaction.commit()?;
     }
-    let at = transaction.commit()?;
     engine.wait_durable(at)?;
-    let applied = i32::try_from(results.len()).unwrap_or(i32::MAX);
+    let applied = i32::try_from(entries.len()).unwrap_or(i32::MAX);
+    let results = vec![Bson::Boolean(true); entries.len()];
     Ok(bson::doc! { "applied": applied, "results": results }.into())
 }
 

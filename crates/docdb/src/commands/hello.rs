@@ -46,7 +46,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         "minWireVersion": 0,
         "maxWireVersion": WIRE_VERSION,
         "readOnly": false,
-        // Not a MongoDB field: a list of renames in one applyOps is one commit here.
+        // Not a MongoDB field: a list of commands in one applyOps is one commit here.
         "tidemark": { "atomicApplyOps": true },
     };
     if request.field("saslSupportedMechs").is_some() {
