@@ -262,3 +262,10 @@ def test_tokens_need_the_right_secret(world):
         status, answer, _ = world.raw("POST", "/api/oauth/token", body, headers)
         assert (status, answer["error"]) == expected
     assert world.raw("GET", "/api/atlas/v2/groups", headers={"Authorization": "Bearer nonsense"})[0] == 401
+
+
+def test_a_request_that_takes_too_long_is_answered_all_the_same(fresh):
+    world = fresh(server_deadline_seconds=0).start()
+    world.token = "not asked for"
+    status, body, headers = world.raw("GET", "/api/atlas/v2/groups")
+    assert (status, body["errorCode"]) == (503, "SERVICE_UNAVAILABLE") and headers["Retry-After"]

@@ -253,3 +253,27 @@ def test_a_job_that_waits_or_runs_can_be_cancelled(world, shop):
         world.call("DELETE", world.instance_path() + f"/backup/restoreJobs/{job['id']}")
     assert error.value.status == 409
     world.wait_idle()
+
+
+def test_documents_that_a_later_validator_forbids_are_restored(world):
+    client = world.client()
+    client.drop_database("strict")
+    items = client.strict.items
+    items.insert_many([{"_id": 1, "age": -5}, {"_id": 2, "age": 7, "at": bson.Timestamp(5, 0)}])
+    client.strict.command("collMod", "items", validator={"age": {"$gte": 0}})
+    snapshot = world.snapshot()
+    before = content(client)
+    client.strict.items.insert_one({"_id": 3, "age": 1})
+    last = client.local["oplog.rs"].find({"op": "i", "ns": "strict.items"}).sort("ts", -1).limit(1).next()["ts"]
+    after = content(client)
+    moment = {"oplogTs": last.time, "oplogInc": last.inc}
+    for delivery, what, expected in [
+        ("automated", {"snapshotId": snapshot["id"]}, before),
+        ("pointInTime", moment, after),
+    ]:
+        client.drop_database("strict")
+        world.wait_restored(world.restore(delivery, **what))
+        assert content(client) == expected
+        with pytest.raises(pymongo.errors.WriteError) as error:
+            client.strict.items.insert_one({"age": -1})
+        assert error.value.code == 121

@@ -128,13 +128,19 @@ def test_snapshot_sessions_read_one_moment(items):
 def test_the_oplog_can_be_tailed(world, items):
     oplog = world.client().local["oplog.rs"]
     last = oplog.find().sort("$natural", -1).limit(1).next()["ts"]
+    assert oplog.find().sort("ts", -1).limit(1).next()["ts"] >= last
+    assert oplog.find({"ts": {"$lte": last}}).sort([("ns", 1), ("ts", -1)]).limit(1).next()["ns"] == ""
     query = {"ts": {"$gt": last}, "ns": "engine.items", "op": {"$ne": "n"}}
     seen = []
 
     def tail():
         cursor = oplog.find(query, cursor_type=pymongo.CursorType.TAILABLE_AWAIT)
         while len(seen) < 3:
-            seen.append(next(cursor))
+            # The loop ends whenever the server has waited in vain.
+            for entry in cursor:
+                seen.append(entry)
+                if len(seen) == 3:
+                    break
 
     tailer = threading.Thread(target=tail)
     tailer.start()
@@ -154,6 +160,7 @@ def test_the_oplog_can_be_tailed(world, items):
 def test_what_is_not_supported_is_refused_by_name(world, items):
     database = items.database
     items.insert_one({"a": [1, 2]})
+    items.create_index("s", sparse=True)
     for action, code, name in [
         (lambda: database.command("mapReduce", "items"), 59, "mapReduce"),
         (lambda: list(items.aggregate([{"$lookup": {}}])), 40324, "$lookup"),
@@ -165,6 +172,7 @@ def test_what_is_not_supported_is_refused_by_name(world, items):
         (lambda: items.create_index([("a", "text")]), 115, "text"),
         (lambda: database.create_collection("c", capped=True, size=1000), 115, "capped"),
         (lambda: database.create_collection("v", viewOn="items"), 115, "view"),
+        (lambda: list(items.find({"s": 1}).hint("s_1")), 115, "sparse"),
         (lambda: database.command("find", "items", sideways=True), 40415, "sideways"),
         (lambda: database.command("renameCollection", "engine.items", to="engine.x"), 13, "admin"),
     ]:

@@ -11,7 +11,7 @@ use tidemark_model::OplogTime;
 
 use crate::collections::Collection;
 use crate::engine::{Engine, View, document_key, record_of};
-use crate::error::Result;
+use crate::error::{Code, CommandError, Result};
 use crate::filter::Filter;
 use crate::projection::Projection;
 use crate::reply::Batch;
@@ -110,24 +110,38 @@ impl Stream {
         Ok(stream)
     }
 
-    /// The entries of the oplog; a tail goes on with what comes later.
-    pub(crate) fn open_oplog(view: Option<Arc<View>>, query: Query) -> Self {
-        let direction = query.sort.as_ref().and_then(SortOrder::natural).or(match &query.hint {
+    /// The entries of the oplog; a tail, which has no view, goes on with what comes later.
+    pub(crate) fn open_oplog(
+        engine: &Engine,
+        view: Option<Arc<View>>,
+        query: Query,
+    ) -> Result<Self> {
+        let hinted = match &query.hint {
             Some(Hint::Natural(direction)) => Some(*direction),
             _ => None,
-        });
+        };
+        let sorted = query.sort.as_ref().and_then(SortOrder::by_position);
         let (next, last) = oplog_bounds(&query.filter);
-        Self {
+        let direction = sorted.or(hinted).unwrap_or(Direction::Ascending);
+        let is_tail = view.is_none();
+        let mut stream = Self {
             view,
-            source: Source::Oplog {
-                next,
-                last,
-                direction: direction.unwrap_or(Direction::Ascending),
-            },
+            source: Source::Oplog { next, last, direction },
             filter: query.filter,
             projection: query.projection,
             skip: query.skip,
             remaining: query.limit,
+        };
+        match query.sort.filter(|order| sorted.is_none() && !order.is_empty()) {
+            Some(_) if is_tail => Err(CommandError::new(
+                Code::BadValue,
+                "cannot use tailable option with a sort other than {$natural: 1}",
+            )),
+            Some(order) => {
+                stream.sort(engine, &order)?;
+                Ok(stream)
+            }
+            None => Ok(stream),
         }
     }
 

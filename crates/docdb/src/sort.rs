@@ -63,6 +63,14 @@ impl SortOrder {
         }
     }
 
+    /// The direction, if this is the order of oplog entries.
+    pub(crate) fn by_position(&self) -> Option<Direction> {
+        match self.0.as_slice() {
+            [(path, direction)] if path.first() == "ts" && !path.is_nested() => Some(*direction),
+            _ => self.natural(),
+        }
+    }
+
     /// Bytes that compare as the documents do.
     ///
     /// An array counts as its smallest element when ascending and as its largest when descending.

@@ -27,6 +27,15 @@ pub(crate) struct StatementId {
     pub(crate) statement: i32,
 }
 
+/// What a write may skip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct WriteOptions {
+    /// A top-level `Timestamp(0, 0)` stays; on every MongoDB server it becomes the present time.
+    pub(crate) keeps_empty_timestamps: bool,
+    /// Documents need not fulfil the collection's validator.
+    pub(crate) bypasses_validation: bool,
+}
+
 /// One commit in the making.
 pub(crate) struct Transaction<'e> {
     pub(crate) engine: &'e Engine,
@@ -42,6 +51,7 @@ pub(crate) struct Transaction<'e> {
     next_id: u32,
     term: i64,
     statement: Option<StatementId>,
+    options: WriteOptions,
 }
 
 impl Engine {
@@ -60,6 +70,7 @@ impl Engine {
             next_id: writer.next_id,
             term: writer.term,
             statement: None,
+            options: WriteOptions::default(),
             writer,
         }
     }
@@ -86,6 +97,11 @@ impl Transaction<'_> {
     /// Names the statement that the next entries belong to.
     pub(crate) fn set_statement(&mut self, statement: Option<StatementId>) {
         self.statement = statement;
+    }
+
+    /// Says what the next writes may skip.
+    pub(crate) fn set_options(&mut self, options: WriteOptions) {
+        self.options = options;
     }
 
     /// Stores a value beside the data, in the same commit.
@@ -123,15 +139,13 @@ impl Transaction<'_> {
 
     /// Inserts a document and returns its `_id`.
     ///
-    /// `_id` is made if it is missing and comes first. A top-level `Timestamp(0, 0)` becomes the
-    /// present time, as on every MongoDB server, unless `keeps_timestamps`.
+    /// `_id` is made if it is missing and comes first.
     pub(crate) fn insert(
         &mut self,
         collection: &Collection,
         document: &RawDocument,
-        keeps_timestamps: bool,
     ) -> Result<Bson> {
-        let normalized = self.normalize(document, keeps_timestamps)?;
+        let normalized = self.normalize(document)?;
         let document = normalized.as_deref().unwrap_or(document);
         check_size(document)?;
         let id =
@@ -146,7 +160,7 @@ impl Transaction<'_> {
             ));
         }
         let id = Bson::try_from(id)?;
-        check_validator(collection, document)?;
+        self.check_validator(collection, document)?;
         let record = *self.writer.next_record.entry(collection.id).or_insert(1);
         let mut entries = Vec::new();
         for index in &collection.indexes {
@@ -184,7 +198,7 @@ impl Transaction<'_> {
         let bytes = after.to_vec()?;
         let raw = RawDocument::from_bytes(&bytes)?;
         check_size(raw)?;
-        check_validator(collection, raw)?;
+        self.check_validator(collection, raw)?;
         for index in &collection.indexes {
             let old = index.keys_of(before)?;
             let new = index.keys_of(raw)?;
@@ -306,11 +320,7 @@ impl Transaction<'_> {
         stamp
     }
 
-    fn normalize(
-        &self,
-        document: &RawDocument,
-        keeps_timestamps: bool,
-    ) -> Result<Option<RawDocumentBuf>> {
+    fn normalize(&self, document: &RawDocument) -> Result<Option<RawDocumentBuf>> {
         let is_empty = |value: RawBsonRef<'_>| {
             matches!(value, RawBsonRef::Timestamp(Timestamp { time: 0, increment: 0 }))
         };
@@ -320,7 +330,7 @@ impl Transaction<'_> {
             let element = element?;
             if element.key().as_str() == "_id" {
                 id_position.get_or_insert(position);
-            } else if !keeps_timestamps
+            } else if !self.options.keeps_empty_timestamps
                 && element.element_type() == bson::spec::ElementType::Timestamp
                 && element.value().is_ok_and(is_empty)
             {
@@ -350,6 +360,28 @@ impl Transaction<'_> {
             }
         }
         Ok(Some(out))
+    }
+
+    fn check_validator(&self, collection: &Collection, document: &RawDocument) -> Result<()> {
+        if self.options.bypasses_validation {
+            return Ok(());
+        }
+        let Ok(validator) = collection.options.get_document("validator") else {
+            return Ok(());
+        };
+        let is_off = collection
+            .options
+            .get_str("validationLevel")
+            .is_ok_and(|level| level == "off")
+            || collection.options.get_str("validationAction").is_ok_and(|action| action == "warn");
+        if is_off {
+            return Ok(());
+        }
+        let bytes = validator.to_vec()?;
+        if crate::filter::parse_filter(RawDocument::from_bytes(&bytes)?)?.matches(document) {
+            return Ok(());
+        }
+        Err(CommandError::new(Code::DocumentValidationFailure, "Document failed validation"))
     }
 
     fn check_key(
@@ -412,20 +444,4 @@ fn check_size(document: &RawDocument) -> Result<()> {
         "object to insert too large. size in bytes: {size}, max size: {LARGEST_DOCUMENT_BYTES}"
     );
     Err(CommandError::new(Code::BSONObjectTooLarge, text))
-}
-
-fn check_validator(collection: &Collection, document: &RawDocument) -> Result<()> {
-    let Ok(validator) = collection.options.get_document("validator") else {
-        return Ok(());
-    };
-    let is_off = collection.options.get_str("validationLevel").is_ok_and(|level| level == "off")
-        || collection.options.get_str("validationAction").is_ok_and(|action| action == "warn");
-    if is_off {
-        return Ok(());
-    }
-    let bytes = validator.to_vec()?;
-    if crate::filter::parse_filter(RawDocument::from_bytes(&bytes)?)?.matches(document) {
-        return Ok(());
-    }
-    Err(CommandError::new(Code::DocumentValidationFailure, "Document failed validation"))
 }

@@ -148,3 +148,157 @@ fn remove_old_downloads(shared: &Shared) -> Result<(), CatalogError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::{SignedDuration, Timestamp};
+    use tidemark_catalog::{
+        ApiKey, Catalog, InstanceFamily, InstanceSettings, LeaseHolder, Org, Page, Project,
+        ServiceAccount, Snapshot,
+    };
+    use tidemark_model::{
+        ApiKeyId, BackupPolicy, Clock, InstanceId, OrgId, ProjectId, Roles, ServiceAccountId,
+    };
+    use tidemark_mover::{Endpoint, Stop};
+    use tidemark_vault::{Vault, VaultKey};
+
+    use super::*;
+    use crate::Captures;
+    use crate::worker::{Deployments, WorkerConfig};
+
+    /// No database runs: the scheduler needs none.
+    struct Nowhere;
+
+    impl Deployments for Nowhere {
+        fn endpoint(&self, _: &Instance) -> Option<Endpoint> {
+            None
+        }
+    }
+
+    struct Fixture {
+        _folder: tempfile::TempDir,
+        shared: Shared,
+        instance: InstanceId,
+    }
+
+    fn fixture() -> Fixture {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::fixed(Timestamp::from_second(1_700_000_000).unwrap());
+        let now = clock.now();
+        let catalog = Arc::new(Catalog::in_memory().unwrap());
+        let org = Org { id: OrgId::new(now), name: "o".into(), created_at: now };
+        let project = Project {
+            id: ProjectId::new(now),
+            org: org.id,
+            name: "p".into(),
+            created_at: now,
+            tags: vec![],
+        };
+        let key = ApiKey {
+            id: ApiKeyId::new(now),
+            org: org.id,
+            public_key: "k".into(),
+            ha1: String::new(),
+            masked_private_key: String::new(),
+            description: String::new(),
+            roles: Roles::default(),
+        };
+        let account = ServiceAccount {
+            id: ServiceAccountId::new(now),
+            org: org.id,
+            name: "a".into(),
+            description: String::new(),
+            roles: Roles::default(),
+        };
+        catalog.set_up(&org, &project, (&key, &account), now).unwrap();
+        let instance = Instance {
+            id: InstanceId::new(now),
+            project: project.id,
+            name: "one".parse().unwrap(),
+            family: InstanceFamily::Serverless,
+            state: InstanceState::Idle,
+            settings: InstanceSettings {
+                backing_provider: "AWS".into(),
+                region: "US_EAST_1".into(),
+                termination_protection: false,
+                continuous_backup: true,
+                tags: vec![],
+            },
+            created_at: now,
+            changed_at: now,
+            port: Some(1),
+        };
+        catalog.insert_instance(&instance).unwrap();
+        let config = WorkerConfig {
+            catalog,
+            vault: Vault::open(&folder.path().join("vault"), VaultKey::from_bytes([1; 32]))
+                .unwrap(),
+            clock,
+            deployments: Arc::new(Nowhere),
+            policy: BackupPolicy::default(),
+            downloads: folder.path().join("downloads"),
+            download_lifetime: SignedDuration::from_hours(1),
+        };
+        let holder = LeaseHolder { worker: "w".into(), duration: SignedDuration::from_secs(30) };
+        let shared =
+            Shared { captures: Captures::new(config.clone()), config, holder, stop: Stop::new() };
+        Fixture { _folder: folder, shared, instance: instance.id }
+    }
+
+    impl Fixture {
+        fn snapshots(&self) -> Vec<Snapshot> {
+            run_round(&self.shared);
+            let page = Page { number: 1, size: 100 };
+            self.shared.config.catalog.list_snapshots(self.instance, page).unwrap().items
+        }
+
+        /// Ends the snapshot that waits, well.
+        fn complete(&self) {
+            let (catalog, now) = (&self.shared.config.catalog, self.shared.config.clock.now());
+            let (claim, _) = catalog.claim_snapshot(&self.shared.holder, now).unwrap().unwrap();
+            let state =
+                SnapshotState::Completed { finished_at: now, consistent_at: None, size_bytes: 1 };
+            catalog.record_snapshot(&claim, &state, None).unwrap();
+        }
+
+        fn advance_hours(&self, hours: u32) {
+            self.shared.config.clock.advance(hours * 3_600);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_due_at_once_and_then_every_six_hours() {
+        let f = fixture();
+        assert_eq!(f.snapshots().len(), 1);
+        assert_eq!(f.snapshots().len(), 1, "one that is open is enough");
+        f.complete();
+        f.advance_hours(5);
+        assert_eq!(f.snapshots().len(), 1);
+        f.advance_hours(1);
+        assert_eq!(f.snapshots().len(), 2);
+    }
+
+    #[test]
+    fn a_snapshot_is_removed_when_its_time_is_over() {
+        let f = fixture();
+        let first = f.snapshots().remove(0);
+        f.complete();
+        f.advance_hours(35 * 24 - 1);
+        assert!(f.snapshots().iter().any(|snapshot| snapshot.id == first.id));
+        f.complete();
+        f.advance_hours(1);
+        assert!(f.snapshots().iter().all(|snapshot| snapshot.id != first.id));
+    }
+
+    #[test]
+    fn files_without_a_job_do_not_stay() {
+        let f = fixture();
+        let downloads = &f.shared.config.downloads;
+        std::fs::create_dir_all(downloads).unwrap();
+        std::fs::write(downloads.join("0123456789abcdef01234567-x.archive.gz"), "x").unwrap();
+        f.snapshots();
+        assert_eq!(std::fs::read_dir(downloads).unwrap().count(), 0);
+    }
+}

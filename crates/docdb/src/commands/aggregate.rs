@@ -43,7 +43,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
             .transpose()?;
         let stream = match &collection {
             Some(collection) => Stream::open(engine, &view, collection, query)?,
-            None if namespace.is_oplog() => Stream::open_oplog(Some(view), query),
+            None if namespace.is_oplog() => Stream::open_oplog(engine, Some(view), query)?,
             None => Stream::of_documents([]),
         };
         pipeline.run(collect(context, stream)?)?

@@ -10,14 +10,14 @@ use bson::{Bson, Document};
 use tidemark_model::OplogTime;
 use tidemark_wire::{OplogEntry, OplogOperation, apply_diff};
 
-use super::write::check_writable;
+use super::write::{check_writable, write_options};
 use super::{Context, Reply};
 use crate::collections::{Collection, Namespace};
 use crate::engine::Engine;
 use crate::error::{Code, CommandError, Result};
 use crate::query::find_by_id;
 use crate::request::Request;
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, WriteOptions};
 
 const FIELDS: &[&str] = &[
     "bypassDocumentValidation",
@@ -40,6 +40,9 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let mut at = OplogTime::default();
     for entries in entries.chunks(commits) {
         let mut transaction = engine.begin();
+        // What is in an oplog was written as it is.
+        transaction
+            .set_options(WriteOptions { keeps_empty_timestamps: true, ..write_options(request) });
         for entry in entries {
             apply(engine, &mut transaction, entry)?;
         }
@@ -121,7 +124,7 @@ fn put(
         ),
         None => {
             let bytes = document.to_vec()?;
-            transaction.insert(collection, RawDocument::from_bytes(&bytes)?, true).map(drop)
+            transaction.insert(collection, RawDocument::from_bytes(&bytes)?).map(drop)
         }
     }
 }

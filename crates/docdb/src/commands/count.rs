@@ -31,7 +31,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
                 .transpose()?;
             let mut stream = match collection {
                 Some(collection) => Stream::open(engine, &view, &collection, query)?,
-                None => Stream::open_oplog(Some(view), query),
+                None => Stream::open_oplog(engine, Some(view), query)?,
             };
             let mut total = 0;
             // More than what is asked for need not be counted.

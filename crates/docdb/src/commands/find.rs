@@ -59,7 +59,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     }
     let engine = &context.shared.engine;
     let stream = if namespace.is_oplog() {
-        Stream::open_oplog((tail == Tail::Closed).then(|| Arc::clone(&view)), query)
+        Stream::open_oplog(engine, (tail == Tail::Closed).then(|| Arc::clone(&view)), query)?
     } else {
         match &collection {
             Some(collection) => Stream::open(engine, &view, collection, query)?,

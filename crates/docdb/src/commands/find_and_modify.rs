@@ -4,7 +4,7 @@ use bson::raw::RawDocument;
 use bson::{Bson, Document};
 
 use super::update::find_matches;
-use super::write::{update_context, writable_namespace};
+use super::write::{update_context, writable_namespace, write_options};
 use super::{Context, Reply};
 use crate::collections::Collection;
 use crate::error::{Code, CommandError, Result};
@@ -43,6 +43,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         None => Filter::All(Vec::new()),
     };
     let mut transaction = engine.begin();
+    transaction.set_options(write_options(request));
     transaction.set_statement(retry.statement(0));
     let found = match transaction.catalog().find(&namespace).cloned() {
         Some(collection) => {
@@ -68,7 +69,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
             let collection = transaction.existing_or_created(&namespace)?;
             let document = update.upsert(&filter, update_context(context))?;
             let bytes = document.to_vec()?;
-            let id = transaction.insert(&collection, RawDocument::from_bytes(&bytes)?, false)?;
+            let id = transaction.insert(&collection, RawDocument::from_bytes(&bytes)?)?;
             let value = answers_new.then_some(document);
             (value, bson::doc! { "n": 1, "updatedExisting": false, "upserted": id })
         }

@@ -2,12 +2,15 @@
 
 use bson::raw::RawDocument;
 
-use super::write::{Outcome, check_batch, is_ordered, stored_count, writable_namespace};
+use super::write::{
+    Outcome, check_batch, is_ordered, stored_count, writable_namespace, write_options,
+};
 use super::{Context, Reply};
 use crate::collections::Namespace;
 use crate::error::Result;
 use crate::request::Request;
 use crate::session::Retry;
+use crate::transaction::WriteOptions;
 
 /// Documents of one command that share a commit.
 const DOCUMENTS_PER_COMMIT: usize = 1_000;
@@ -23,7 +26,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let mut insertion = Insertion {
         namespace: &namespace,
         is_ordered: is_ordered(request),
-        keeps_timestamps: request.flag("bypassEmptyTsReplacement"),
+        options: write_options(request),
         retry: Retry::load(&context.shared.engine, request.statement()?)?,
         outcome: Outcome::default(),
     };
@@ -41,7 +44,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
 struct Insertion<'a> {
     namespace: &'a Namespace,
     is_ordered: bool,
-    keeps_timestamps: bool,
+    options: WriteOptions,
     retry: Retry,
     outcome: Outcome,
 }
@@ -55,6 +58,7 @@ impl Insertion<'_> {
         documents: &[&RawDocument],
     ) -> Result<bool> {
         let mut transaction = context.shared.engine.begin();
+        transaction.set_options(self.options);
         let collection = transaction.existing_or_created(self.namespace)?;
         let mut goes_on = true;
         for (statement, document) in (first..).zip(documents) {
@@ -63,7 +67,7 @@ impl Insertion<'_> {
                 continue;
             }
             transaction.set_statement(self.retry.statement(statement));
-            match transaction.insert(&collection, document, self.keeps_timestamps) {
+            match transaction.insert(&collection, document) {
                 Ok(_) => {
                     self.outcome.n += 1;
                     self.retry.note(statement, bson::doc! { "n": 1i64 });

@@ -5,7 +5,7 @@ use bson::{Bson, Document, RawBsonRef};
 
 use super::write::{
     Outcome, allow_in_statement, check_batch, is_ordered, stored_count, update_context,
-    writable_namespace,
+    writable_namespace, write_options,
 };
 use super::{Context, Reply};
 use crate::collections::Namespace;
@@ -15,7 +15,7 @@ use crate::filter::{Filter, parse_filter};
 use crate::query::{Hint, Query, Stream};
 use crate::request::Request;
 use crate::session::Retry;
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, WriteOptions};
 use crate::update::{Update, UpdateContext, parse_update};
 
 const STATEMENT_FIELDS: &[&str] = &["q", "u", "multi", "upsert", "hint"];
@@ -36,14 +36,15 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     for (position, statement) in statements.into_iter().enumerate() {
         let result = match retry.outcome(position) {
             Some(stored) => Ok(stored.clone()),
-            None => Statement::parse(statement, update_context(context)).and_then(|statement| {
-                statement.run(
-                    &context.shared.engine,
-                    &namespace,
-                    (&mut retry, position),
-                    &mut outcome,
-                )
-            }),
+            None => Statement::parse(statement, (update_context(context), write_options(request)))
+                .and_then(|statement| {
+                    statement.run(
+                        &context.shared.engine,
+                        &namespace,
+                        (&mut retry, position),
+                        &mut outcome,
+                    )
+                }),
         };
         match result {
             Ok(done) => add(&mut outcome, position, &done),
@@ -76,10 +77,14 @@ struct Statement<'a> {
     is_upsert: bool,
     hint: Option<RawBsonRef<'a>>,
     context: UpdateContext,
+    options: WriteOptions,
 }
 
 impl<'a> Statement<'a> {
-    fn parse(statement: &'a RawDocument, context: UpdateContext) -> Result<Self> {
+    fn parse(
+        statement: &'a RawDocument,
+        (context, options): (UpdateContext, WriteOptions),
+    ) -> Result<Self> {
         allow_in_statement(statement, "update", STATEMENT_FIELDS)?;
         let missing = |field: &str| {
             let text =
@@ -101,6 +106,7 @@ impl<'a> Statement<'a> {
             is_upsert: flag("upsert"),
             hint: statement.get("hint")?,
             context,
+            options,
         })
     }
 
@@ -113,13 +119,14 @@ impl<'a> Statement<'a> {
         outcome: &mut Outcome,
     ) -> Result<Document> {
         let mut transaction = engine.begin();
+        transaction.set_options(self.options);
         transaction.set_statement(retry.statement(position));
         let (matched, modified) = self.update_matches(engine, &mut transaction, namespace)?;
         let mut done = bson::doc! { "n": matched, "nModified": modified };
         if matched == 0 && self.is_upsert {
             let collection = transaction.existing_or_created(namespace)?;
             let document = self.update.upsert(&self.filter, self.context)?.to_vec()?;
-            let id = transaction.insert(&collection, RawDocument::from_bytes(&document)?, false)?;
+            let id = transaction.insert(&collection, RawDocument::from_bytes(&document)?)?;
             done = bson::doc! { "n": 1i64, "nModified": 0i64, "upserted": id };
         }
         retry.note(position, done.clone());

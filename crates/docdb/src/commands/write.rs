@@ -7,6 +7,7 @@ use super::{Context, Reply};
 use crate::collections::Namespace;
 use crate::error::{Code, CommandError, Result};
 use crate::request::Request;
+use crate::transaction::WriteOptions;
 use crate::update::UpdateContext;
 
 /// The largest number of statements in one command, as `hello` says.
@@ -79,6 +80,14 @@ pub(super) fn check_batch(statements: usize) -> Result<()> {
         "Write batch sizes must be between 1 and {LARGEST_BATCH}. Got {statements} operations."
     );
     Err(CommandError::new(Code::InvalidLength, text))
+}
+
+/// What the client lets a write skip.
+pub(super) fn write_options(request: &Request<'_>) -> WriteOptions {
+    WriteOptions {
+        keeps_empty_timestamps: request.flag("bypassEmptyTsReplacement"),
+        bypasses_validation: request.flag("bypassDocumentValidation"),
+    }
 }
 
 /// Whether statements after a failed one are not run.

@@ -4,6 +4,7 @@
 //! bound may be wider than the condition but never narrower.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bson::RawBson;
 use fjall::Readable;
@@ -41,11 +42,18 @@ impl Hint {
         };
         let find = |matches: &dyn Fn(&Index) -> bool| {
             let indexes = collection.map(|c| c.indexes.as_slice()).unwrap_or_default();
-            indexes.iter().find(|index| matches(index)).map(|index| index.name.clone())
+            indexes.iter().find(|index| matches(index))
+        };
+        // Such a hint leaves out what the index does not hold.
+        let usable = |index: &Arc<Index>| {
+            if index.holds_everything() {
+                return Ok(Self::Index(index.name.clone()));
+            }
+            Err(CommandError::unsupported("a hint to a sparse, partial or hidden index"))
         };
         match value {
             bson::RawBsonRef::String(name) => {
-                find(&|index| index.name == name).map(Self::Index).ok_or_else(bad)
+                find(&|index| index.name == name).ok_or_else(bad).and_then(usable)
             }
             bson::RawBsonRef::Document(key) => {
                 if let Some(direction) = key.get("$natural")? {
@@ -56,7 +64,7 @@ impl Hint {
                     index.spec.get_document("key").is_ok_and(|spec| spec.to_string() == key)
                 };
                 match (find(&has_key), collection) {
-                    (Some(name), _) => Ok(Self::Index(name)),
+                    (Some(index), _) => usable(index),
                     (None, None) => Ok(Self::Natural(Direction::Ascending)),
                     (None, Some(_)) => Err(bad()),
                 }
