@@ -1,5 +1,9 @@
 """The embedded database through PyMongo: what it has, and what it refuses by name."""
 
+import contextlib
+import random
+import socket
+import struct
 import threading
 
 import bson
@@ -201,3 +205,23 @@ def test_bad_requests_have_the_official_codes(world, items):
     ]:
         found, text = code_of(action)
         assert found == code, text
+
+
+def test_garbage_on_the_wire_ends_its_connection_and_nothing_else(world):
+    generator = random.Random(11)
+    host, port = world.client().address
+    command = bson.encode({"hello": 1, "$db": "admin", "x": [1, {"y": "z"}]})
+    for attempt in range(300):
+        body = bytearray(b"\0\0\0\0\0" + command)
+        for _ in range(generator.randrange(4)):
+            body[generator.randrange(len(body))] = generator.randrange(256)
+        length = 16 + len(body) + generator.choice([0, 0, 0, -5, 7, -(2**30), 2**30])
+        head = struct.pack("<iiii", max(-(2**31), min(length, 2**31 - 1)), attempt, 0, generator.choice([2013, 2013, 2004, 1, 2012]))
+        with socket.create_connection((host, port), timeout=5) as connection:
+            connection.sendall(head + bytes(body))
+            connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(65536):
+                    pass
+    assert world.client().admin.command("ping")["ok"] == 1
+    assert "panicked" not in world.log_text()
