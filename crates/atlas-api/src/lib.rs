@@ -15,6 +15,8 @@ mod operation;
 mod operations;
 mod render;
 mod request;
+#[cfg(test)]
+mod tests;
 mod token;
 mod token_endpoint;
 mod version;

@@ -1,0 +1,230 @@
+//! Rules that hold for every operation of the table.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tidemark_catalog::{
+    ApiKey, Catalog, Instance, InstanceFamily, InstanceSettings, Org, PasswordRecord, Project,
+    ServiceAccount,
+};
+use tidemark_model::{
+    ApiKeyId, BackupPolicy, Clock, InstanceId, InstanceState, OrgId, ProjectId, Role, Roles,
+    ServiceAccountId,
+};
+
+use crate::operation::{OPERATIONS, Operation};
+use crate::{Api, ApiConfig, Sunset, serve};
+
+/// What a caller who only reads the project may do.
+const READ_ONLY: &[&str] = &[
+    "getSystemStatus",
+    "listGroups",
+    "getGroup",
+    "listGroupDatabaseUsers",
+    "getGroupDatabaseUser",
+    "listGroupServerlessInstances",
+    "getGroupServerlessInstance",
+    "listGroupServerlessBackupSnapshots",
+    "getGroupServerlessBackupSnapshot",
+];
+/// What needs no role at all.
+const OPEN: &[&str] = &["getSystemStatus", "listGroups"];
+
+struct World {
+    api: Arc<Api>,
+    clock: Clock,
+    token: String,
+    org: OrgId,
+    project: ProjectId,
+}
+
+fn world(org_roles: &[Role], project_roles: &[Role]) -> World {
+    let clock = Clock::fixed(Timestamp::from_second(1_700_000_000).unwrap());
+    let now = clock.now();
+    let catalog = Arc::new(Catalog::in_memory().unwrap());
+    let org = Org { id: OrgId::new(now), name: "o".into(), created_at: now };
+    let project = Project {
+        id: ProjectId::new(now),
+        org: org.id,
+        name: "p".into(),
+        created_at: now,
+        tags: vec![],
+    };
+    let roles = Roles {
+        org: org_roles.to_vec(),
+        projects: project_roles.iter().map(|role| (project.id, *role)).collect(),
+    };
+    let key = ApiKey {
+        id: ApiKeyId::new(now),
+        org: org.id,
+        public_key: "public".into(),
+        ha1: crate::ha1("public", "private"),
+        masked_private_key: String::new(),
+        description: String::new(),
+        roles: roles.clone(),
+    };
+    let account = ServiceAccount {
+        id: ServiceAccountId::new(now),
+        org: org.id,
+        name: "a".into(),
+        description: String::new(),
+        roles,
+    };
+    catalog.set_up(&org, &project, (&key, &account), now).unwrap();
+    let settings = InstanceSettings {
+        backing_provider: "AWS".into(),
+        region: "US_EAST_1".into(),
+        termination_protection: false,
+        continuous_backup: true,
+        tags: vec![],
+    };
+    let instance = Instance {
+        id: InstanceId::new(now),
+        project: project.id,
+        name: "one".parse().unwrap(),
+        family: InstanceFamily::Serverless,
+        state: InstanceState::Idle,
+        settings,
+        created_at: now,
+        changed_at: now,
+        port: Some(1),
+    };
+    catalog.insert_instance(&instance).unwrap();
+    let config = ApiConfig {
+        public_url: None,
+        sunset: Sunset::Ignore,
+        policy: BackupPolicy::default(),
+        advertised_host: "localhost".into(),
+        largest_body_bytes: 10_000,
+        deadline: Duration::from_secs(60),
+        hash_password: |_| PasswordRecord {
+            salt: String::new(),
+            iterations: 1,
+            stored_key: String::new(),
+            server_key: String::new(),
+        },
+    };
+    let api = Arc::new(Api::new(catalog, clock.clone(), config).unwrap());
+    let token = api.signer.issue_token(account.id, now);
+    World { api, clock, token, org: org.id, project: project.id }
+}
+
+impl World {
+    async fn ask(
+        &self,
+        method: &Method,
+        path: &str,
+        authorization: Option<&str>,
+    ) -> (StatusCode, Value) {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("accept", "application/vnd.atlas.2023-01-01+json")
+            .header("content-type", "application/json");
+        if let Some(authorization) = authorization {
+            request = request.header("authorization", authorization);
+        }
+        // The body of createGroup; the others check roles before they look at it.
+        let body = json!({ "name": "new", "orgId": self.org.to_string() }).to_string();
+        let response = serve(Arc::clone(&self.api), request.body(Body::from(body)).unwrap()).await;
+        let status = response.status();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    fn path(&self, operation: &Operation) -> String {
+        let path = operation
+            .path
+            .replace("{groupId}", &self.project.to_string())
+            .replace("{clusterName}", "one")
+            .replace("{name}", "one")
+            .replace("{snapshotId}", &"0".repeat(24))
+            .replace("{restoreJobId}", &"0".repeat(24))
+            .replace("{databaseName}", "admin")
+            .replace("{username}", "nobody");
+        format!("/api/atlas/v2{path}")
+    }
+
+    async fn code_of(&self, operation: &Operation) -> (StatusCode, String) {
+        let bearer = format!("Bearer {}", self.token);
+        let (status, body) =
+            self.ask(&operation.method, &self.path(operation), Some(&bearer)).await;
+        (status, body["errorCode"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+#[tokio::test]
+async fn every_operation_refuses_an_anonymous_caller() {
+    let world = world(&[Role::OrgOwner], &[]);
+    for operation in OPERATIONS {
+        for authorization in
+            [None, Some("Bearer nonsense"), Some("Digest nonsense"), Some("Basic eDp5")]
+        {
+            let (status, body) =
+                world.ask(&operation.method, &world.path(operation), authorization).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{}", operation.id);
+            assert_eq!(body["detail"], "You are not authorized for this resource.");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_operation_refuses_a_caller_without_its_role() {
+    let reader = world(&[Role::OrgMember], &[Role::GroupReadOnly]);
+    let stranger = world(&[Role::OrgMember], &[]);
+    for operation in OPERATIONS {
+        let (status, code) = reader.code_of(operation).await;
+        if READ_ONLY.contains(&operation.id) {
+            assert_ne!(status, StatusCode::UNAUTHORIZED, "{}", operation.id);
+        } else {
+            assert_eq!(
+                (status.as_u16(), code.as_str()),
+                (401, "USER_UNAUTHORIZED"),
+                "{}",
+                operation.id
+            );
+        }
+        let (status, code) = stranger.code_of(operation).await;
+        if OPEN.contains(&operation.id) {
+            assert_eq!(status, StatusCode::OK, "{}", operation.id);
+        } else {
+            assert_eq!(status.as_u16(), 401, "{}", operation.id);
+            assert!(
+                ["NOT_IN_GROUP", "USER_UNAUTHORIZED"].contains(&code.as_str()),
+                "{}",
+                operation.id
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_owner_is_never_refused_for_its_role() {
+    let owner = world(&[Role::OrgOwner], &[]);
+    for operation in OPERATIONS {
+        let (status, code) = owner.code_of(operation).await;
+        assert_ne!(status, StatusCode::UNAUTHORIZED, "{}: {code}", operation.id);
+        assert!(!status.is_server_error(), "{}: {code}", operation.id);
+    }
+}
+
+#[tokio::test]
+async fn a_token_ends_with_its_hour() {
+    let world = world(&[Role::OrgOwner], &[]);
+    let bearer = format!("Bearer {}", world.token);
+    world.clock.advance(3_599);
+    assert_eq!(
+        world.ask(&Method::GET, "/api/atlas/v2/groups", Some(&bearer)).await.0,
+        StatusCode::OK
+    );
+    world.clock.advance(1);
+    assert_eq!(
+        world.ask(&Method::GET, "/api/atlas/v2/groups", Some(&bearer)).await.0,
+        StatusCode::UNAUTHORIZED
+    );
+}
