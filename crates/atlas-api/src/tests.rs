@@ -43,6 +43,28 @@ struct World {
     project: ProjectId,
 }
 
+fn insert_instance(catalog: &Catalog, project: &Project) {
+    let settings = InstanceSettings {
+        backing_provider: "AWS".into(),
+        region: "US_EAST_1".into(),
+        termination_protection: false,
+        continuous_backup: true,
+        tags: vec![],
+    };
+    let instance = Instance {
+        id: InstanceId::new(project.created_at),
+        project: project.id,
+        name: "one".parse().unwrap(),
+        family: InstanceFamily::Serverless,
+        state: InstanceState::Idle,
+        settings,
+        created_at: project.created_at,
+        changed_at: project.created_at,
+        port: Some(1),
+    };
+    catalog.insert_instance(&instance).unwrap();
+}
+
 fn world(org_roles: &[Role], project_roles: &[Role]) -> World {
     let clock = Clock::fixed(Timestamp::from_second(1_700_000_000).unwrap());
     let now = clock.now();
@@ -76,32 +98,14 @@ fn world(org_roles: &[Role], project_roles: &[Role]) -> World {
         roles,
     };
     catalog.set_up(&org, &project, (&key, &account), now).unwrap();
-    let settings = InstanceSettings {
-        backing_provider: "AWS".into(),
-        region: "US_EAST_1".into(),
-        termination_protection: false,
-        continuous_backup: true,
-        tags: vec![],
-    };
-    let instance = Instance {
-        id: InstanceId::new(now),
-        project: project.id,
-        name: "one".parse().unwrap(),
-        family: InstanceFamily::Serverless,
-        state: InstanceState::Idle,
-        settings,
-        created_at: now,
-        changed_at: now,
-        port: Some(1),
-    };
-    catalog.insert_instance(&instance).unwrap();
+    insert_instance(&catalog, &project);
     let config = ApiConfig {
         public_url: None,
         sunset: Sunset::Ignore,
         policy: BackupPolicy::default(),
         advertised_host: "localhost".into(),
         largest_body_bytes: 10_000,
-        deadline: Duration::from_secs(60),
+        deadline: Duration::from_mins(1),
         hash_password: |_| PasswordRecord {
             salt: String::new(),
             iterations: 1,
