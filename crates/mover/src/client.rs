@@ -28,6 +28,12 @@ pub struct Endpoint {
     pub password: Secret,
 }
 
+/// A command whose answer was not read yet.
+pub(crate) struct Sent {
+    command: String,
+    database: String,
+}
+
 /// An authenticated connection.
 pub struct Connection {
     stream: TcpStream,
@@ -92,25 +98,48 @@ impl Connection {
     fn send(
         &mut self,
         database: &str,
-        mut command: Document,
+        command: Document,
         documents: Option<(&str, &[u8])>,
     ) -> Result<OpMsg, MoverError> {
-        let name = command.keys().next().cloned().unwrap_or_default();
+        let sent = self.write(database, command, documents)?;
+        self.read(&sent)
+    }
+
+    /// Sends a command; the answer must be read before the next one is sent.
+    fn write(
+        &mut self,
+        database: &str,
+        mut command: Document,
+        documents: Option<(&str, &[u8])>,
+    ) -> Result<Sent, MoverError> {
+        let sent = Sent {
+            command: command.keys().next().cloned().unwrap_or_default(),
+            database: database.to_owned(),
+        };
         command.insert("$db", database);
         let body = tidemark_wire::encode_document(&command);
         self.requests = self.requests.wrapping_add(1);
         let request = encode_msg(self.requests, 0, &body, documents);
-        let message = self.exchange(&request).map_err(|source| MoverError::Connection {
-            address: self.address.clone(),
-            doing: format!("running {name} on {database}"),
-            source,
-        })?;
-        self.check(&name, message.body())?;
+        self.stream.write_all(&request).map_err(|source| self.broken(&sent, source))?;
+        Ok(sent)
+    }
+
+    /// Reads the answer to what was sent.
+    fn read(&mut self, sent: &Sent) -> Result<OpMsg, MoverError> {
+        let message = self.receive().map_err(|source| self.broken(sent, source))?;
+        self.check(&sent.command, message.body())?;
         Ok(message)
     }
 
-    fn exchange(&mut self, request: &[u8]) -> std::io::Result<OpMsg> {
-        self.stream.write_all(request)?;
+    fn broken(&self, sent: &Sent, source: std::io::Error) -> MoverError {
+        MoverError::Connection {
+            address: self.address.clone(),
+            doing: format!("running {} on {}", sent.command, sent.database),
+            source,
+        }
+    }
+
+    fn receive(&mut self) -> std::io::Result<OpMsg> {
         let mut head = [0; HEADER_BYTES];
         self.stream.read_exact(&mut head)?;
         let header = parse_header(head).map_err(std::io::Error::other)?;
@@ -154,9 +183,25 @@ impl Connection {
         self.send(database, command, Some(run)).map(drop)
     }
 
+    /// Sends a writing command without waiting; `finish_write` says how it went.
+    pub(crate) fn begin_write(
+        &mut self,
+        database: &str,
+        command: Document,
+        run: (&str, &[u8]),
+    ) -> Result<Sent, MoverError> {
+        self.write(database, command, Some(run))
+    }
+
+    /// Waits for a write that was begun.
+    pub(crate) fn finish_write(&mut self, sent: &Sent) -> Result<(), MoverError> {
+        self.read(sent).map(drop)
+    }
+
     /// Runs a command that answers a cursor and visits every document of it.
     ///
-    /// Answers the time of a snapshot read, if it was one. The visitor's error ends the reading
+    /// Answers the time of a snapshot read, if it was one. The next batch is asked for before one
+    /// is visited, so that both sides work at the same time. The visitor's error ends the reading
     /// and closes the cursor.
     pub fn for_each(
         &mut self,
@@ -168,26 +213,32 @@ impl Connection {
         let mut field = "firstBatch";
         let mut at = None;
         loop {
-            let (id, collection) = {
-                let cursor = self.cursor(&message)?;
-                at = at.or(cursor.get_timestamp("atClusterTime").ok());
-                let batch =
-                    cursor.get_array(field).map_err(|error| self.protocol(error.to_string()))?;
-                let id = cursor.get_i64("id").unwrap_or(0);
-                let namespace = cursor.get_str("ns").unwrap_or_default();
-                let collection = namespace.split_once('.').map_or("", |(_, name)| name).to_owned();
-                if let Err(error) = self.visit_batch(batch, &mut visit) {
-                    self.close(database, &collection, id);
-                    return Err(error);
-                }
-                (id, collection)
+            let cursor = self.cursor(&message)?;
+            at = at.or(cursor.get_timestamp("atClusterTime").ok());
+            let id = cursor.get_i64("id").unwrap_or(0);
+            let namespace = cursor.get_str("ns").unwrap_or_default();
+            let collection = namespace.split_once('.').map_or("", |(_, name)| name).to_owned();
+            let more = if id == 0 {
+                None
+            } else {
+                let get_more = bson::doc! { "getMore": id, "collection": &collection };
+                Some(self.write(database, get_more, None)?)
             };
-            if id == 0 {
-                return Ok(at);
+            let batch = self
+                .cursor(&message)?
+                .get_array(field)
+                .map_err(|error| self.protocol(error.to_string()));
+            let visited = batch.and_then(|batch| self.visit_batch(batch, &mut visit));
+            let next = more.map(|sent| self.read(&sent)).transpose();
+            if let Err(error) = visited {
+                self.close(database, &collection, id);
+                return Err(error);
+            }
+            match next? {
+                Some(next) => message = next,
+                None => return Ok(at),
             }
             field = "nextBatch";
-            message =
-                self.send(database, bson::doc! { "getMore": id, "collection": collection }, None)?;
         }
     }
 

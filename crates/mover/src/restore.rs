@@ -6,6 +6,7 @@
 //! the swap: without it, the swap has happened.
 
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +15,7 @@ use tidemark_model::OplogTime;
 use tidemark_vault::{ChunkRef, CollectionManifest, DocumentSet, Manifest, SnapshotMode, Vault};
 use tidemark_wire::{DocumentRun, encode_document};
 
-use crate::client::{Connection, Endpoint};
+use crate::client::{Connection, Endpoint, Sent};
 use crate::deployment::{STAGE_PREFIX, list_collections, list_indexes, probe};
 use crate::error::MoverError;
 use crate::replay::{Replayer, Stage};
@@ -159,24 +160,38 @@ impl<'a> Restore<'a> {
             "bypassEmptyTsReplacement": true,
             "writeConcern": { "w": 1, "j": false },
         };
-        let (mut batch, mut documents) = (Vec::new(), 0);
-        for chunk in &collection.chunks {
-            self.stop.check()?;
-            let is_full = batch.len() + chunk.bytes as usize > INSERT_BYTES
-                || documents + chunk.documents > INSERT_DOCUMENTS;
-            if is_full && documents > 0 {
-                connection.write_run(&staged.database, command.clone(), ("documents", &batch))?;
-                self.progress.add(u64::from(documents), batch.len() as u64);
-                (batch, documents) = (Vec::new(), 0);
+        let mut in_flight: Option<Sent> = None;
+        let mut chunks = collection.chunks.iter().peekable();
+        while chunks.peek().is_some() {
+            // The next batch is made while the server works on the one before.
+            let (batch, documents) = self.next_batch(&mut chunks)?;
+            if let Some(sent) = in_flight.take() {
+                connection.finish_write(&sent)?;
             }
+            let run = ("documents", batch.as_slice());
+            in_flight = Some(connection.begin_write(&staged.database, command.clone(), run)?);
+            self.progress.add(u64::from(documents), batch.len() as u64);
+        }
+        in_flight.map_or(Ok(()), |sent| connection.finish_write(&sent))
+    }
+
+    /// Reads chunks until they fill an insert.
+    fn next_batch<'c>(
+        &self,
+        chunks: &mut Peekable<impl Iterator<Item = &'c ChunkRef>>,
+    ) -> Result<(Vec<u8>, u32), MoverError> {
+        let (mut batch, mut documents) = (Vec::new(), 0);
+        let fits = |batch: &Vec<u8>, documents: u32, chunk: &ChunkRef| {
+            batch.is_empty()
+                || (batch.len() + chunk.bytes as usize <= INSERT_BYTES
+                    && documents + chunk.documents <= INSERT_DOCUMENTS)
+        };
+        while let Some(chunk) = chunks.next_if(|chunk| fits(&batch, documents, chunk)) {
+            self.stop.check()?;
             batch.extend(self.vault.read_chunk(chunk.id)?);
             documents += chunk.documents;
         }
-        if documents > 0 {
-            connection.write_run(&staged.database, command, ("documents", &batch))?;
-            self.progress.add(u64::from(documents), batch.len() as u64);
-        }
-        Ok(())
+        Ok((batch, documents))
     }
 
     /// Replays the oplog: the snapshot's own, then what was captured, through the wanted position.

@@ -183,6 +183,28 @@ mod tests {
         instance: InstanceId,
     }
 
+    fn insert_instance(catalog: &Catalog, project: &Project) -> InstanceId {
+        let instance = Instance {
+            id: InstanceId::new(project.created_at),
+            project: project.id,
+            name: "one".parse().unwrap(),
+            family: InstanceFamily::Serverless,
+            state: InstanceState::Idle,
+            settings: InstanceSettings {
+                backing_provider: "AWS".into(),
+                region: "US_EAST_1".into(),
+                termination_protection: false,
+                continuous_backup: true,
+                tags: vec![],
+            },
+            created_at: project.created_at,
+            changed_at: project.created_at,
+            port: Some(1),
+        };
+        catalog.insert_instance(&instance).unwrap();
+        instance.id
+    }
+
     fn fixture() -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::fixed(Timestamp::from_second(1_700_000_000).unwrap());
@@ -213,24 +235,7 @@ mod tests {
             roles: Roles::default(),
         };
         catalog.set_up(&org, &project, (&key, &account), now).unwrap();
-        let instance = Instance {
-            id: InstanceId::new(now),
-            project: project.id,
-            name: "one".parse().unwrap(),
-            family: InstanceFamily::Serverless,
-            state: InstanceState::Idle,
-            settings: InstanceSettings {
-                backing_provider: "AWS".into(),
-                region: "US_EAST_1".into(),
-                termination_protection: false,
-                continuous_backup: true,
-                tags: vec![],
-            },
-            created_at: now,
-            changed_at: now,
-            port: Some(1),
-        };
-        catalog.insert_instance(&instance).unwrap();
+        let instance = insert_instance(&catalog, &project);
         let config = WorkerConfig {
             catalog,
             vault: Vault::open(&folder.path().join("vault"), VaultKey::from_bytes([1; 32]))
@@ -244,7 +249,7 @@ mod tests {
         let holder = LeaseHolder { worker: "w".into(), duration: SignedDuration::from_secs(30) };
         let shared =
             Shared { captures: Captures::new(config.clone()), config, holder, stop: Stop::new() };
-        Fixture { _folder: folder, shared, instance: instance.id }
+        Fixture { _folder: folder, shared, instance }
     }
 
     impl Fixture {
