@@ -16,7 +16,7 @@ pub(crate) fn verify(config: &Config) -> crate::Outcome {
         )
         .into());
     }
-    let vault = Vault::open(&folder, VaultKey::load(&config.vault_key_file())?)?;
+    let vault = Vault::open_to_read(&folder, VaultKey::load(&config.vault_key_file())?)?;
     let report = vault.verify()?;
     println!(
         "read {} snapshots, {} chunks, {} oplog segments in {}",

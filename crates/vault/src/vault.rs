@@ -87,16 +87,35 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Opens the vault in `root`, or makes it if the folder does not exist or is empty.
+    /// Opens the vault in `root` as its only writer, or makes it if the folder does not exist or is
+    /// empty. What unfinished writes left behind is removed.
     ///
     /// Reads the table of every pack; one that is damaged is remembered for `verify` and its
     /// chunks count as missing.
     pub fn open(root: &Path, key: VaultKey) -> Result<Arc<Self>, VaultError> {
-        let file = |source| VaultError::File { path: root.to_owned(), source };
         for folder in ["packs", "snapshots", "oplog"] {
-            std::fs::create_dir_all(root.join(folder)).map_err(file)?;
-            folder::remove_temporary(&root.join(folder)).map_err(file)?;
+            let folder = root.join(folder);
+            std::fs::create_dir_all(&folder)
+                .and_then(|()| folder::remove_temporary(&folder))
+                .map_err(Self::file_error(&folder))?;
         }
+        let vault = Self::load(root, key)?;
+        for instance in vault.captured_instances()? {
+            let folder = vault.segment_folder(&instance);
+            folder::remove_temporary(&folder).map_err(Self::file_error(&folder))?;
+        }
+        Ok(vault)
+    }
+
+    /// Opens a vault to read it only; another process may be writing meanwhile.
+    pub fn open_to_read(root: &Path, key: VaultKey) -> Result<Arc<Self>, VaultError> {
+        if root.join("config").exists() {
+            return Self::load(root, key);
+        }
+        Err(VaultError::Missing { kind: "configuration in", name: root.display().to_string() })
+    }
+
+    fn load(root: &Path, key: VaultKey) -> Result<Arc<Self>, VaultError> {
         check_key(root, &key)?;
         let naming_key = key.chunk_naming_key();
         let vault = Self { root: root.to_owned(), key, naming_key, state: Mutex::default() };
@@ -112,8 +131,10 @@ impl Vault {
         move |source| VaultError::File { path: path.to_owned(), source }
     }
 
-    fn load_index(&self) -> Result<(), VaultError> {
+    /// Reads the tables of all packs.
+    pub(crate) fn load_index(&self) -> Result<(), VaultError> {
         let mut state = self.lock();
+        state.damaged_packs.clear();
         for pack in self.packs()? {
             let path = self.pack_path(pack);
             let table =
@@ -133,6 +154,7 @@ impl Vault {
     /// The packs that are there.
     pub(crate) fn packs(&self) -> Result<Vec<PackId>, VaultError> {
         let folder = self.root.join("packs");
+        // Names that end in `.tmp` are no packs yet.
         let names = folder::names(&folder).map_err(Self::file_error(&folder))?;
         let parse = |name: &String| {
             let number = u128::from_str_radix(name, 16).ok().filter(|_| name.len() == 32)?;
@@ -203,7 +225,9 @@ impl Vault {
     /// The ids of all snapshots.
     pub fn snapshots(&self) -> Result<Vec<String>, VaultError> {
         let folder = self.root.join("snapshots");
-        folder::names(&folder).map_err(Self::file_error(&folder))
+        let mut names = folder::names(&folder).map_err(Self::file_error(&folder))?;
+        names.retain(|name| !name.contains('.'));
+        Ok(names)
     }
 
     /// Loads the manifest of a snapshot.

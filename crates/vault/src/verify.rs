@@ -39,26 +39,32 @@ impl VerifyReport {
 impl Vault {
     /// Reads every pack, chunk, manifest and segment, and says what is damaged.
     ///
-    /// Fails only when a folder cannot be listed.
+    /// Another process may write meanwhile: the snapshots are listed before the packs, which are
+    /// older, and what was removed since is passed over. Fails only when a folder cannot be listed.
     pub fn verify(&self) -> Result<VerifyReport, VaultError> {
+        let snapshots = self.snapshots()?;
+        self.load_index()?;
         let mut report = VerifyReport::default();
         for (path, reason) in self.damaged_packs() {
             report.note(path.display().to_string(), reason);
         }
         let broken = self.verify_packs(&mut report)?;
-        for snapshot in self.snapshots()? {
-            report.snapshots += 1;
+        for snapshot in snapshots {
             match self.load_manifest(&snapshot) {
                 Ok(manifest) => self.verify_references(&manifest, &broken, &mut report),
+                Err(VaultError::Missing { .. }) => continue,
                 Err(error) => report.note(format!("snapshot {snapshot}"), error),
             }
+            report.snapshots += 1;
         }
         for instance in self.captured_instances()? {
             for name in self.segments(&instance)? {
-                report.segments += 1;
-                if let Err(error) = self.load_segment(&instance, name) {
-                    report.note(format!("oplog segment {instance}/{name}"), error);
+                match self.load_segment(&instance, name) {
+                    Ok(_) => {}
+                    Err(VaultError::Missing { .. }) => continue,
+                    Err(error) => report.note(format!("oplog segment {instance}/{name}"), error),
                 }
+                report.segments += 1;
             }
         }
         Ok(report)
@@ -269,6 +275,25 @@ mod tests {
             std::fs::write(&file, whole).unwrap();
         }
         Vault::open(folder.path(), key()).unwrap().check_snapshot(&manifest, |_| true).unwrap();
+    }
+
+    #[test]
+    fn a_reader_does_not_disturb_the_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = Vault::open(folder.path(), key()).unwrap();
+        let reader = Vault::open_to_read(folder.path(), key()).unwrap();
+        let writer = vault.writer();
+        let chunk = crate::RawChunk { bytes: document(1), documents: 1 };
+        writer.put_chunk(&chunk).unwrap();
+        assert_eq!(
+            Vault::open_to_read(folder.path(), key()).unwrap().verify().unwrap().damages,
+            []
+        );
+        drop(writer);
+        snapshot(&vault, "one", 0..300);
+        let report = reader.verify().unwrap();
+        assert_eq!((report.snapshots, report.damages), (1, vec![]));
+        assert!(Vault::open_to_read(&folder.path().join("nothing"), key()).is_err());
     }
 
     #[test]
