@@ -45,7 +45,7 @@ def test_an_anonymous_caller_gets_the_recorded_challenge(world):
     challenge = headers["WWW-Authenticate"]
     assert challenge.startswith('Digest realm="MMS Public API", domain="", nonce="')
     assert challenge.endswith('", algorithm=MD5, qop="auth", stale=false')
-    assert headers["Content-Length"] == "142"
+    assert headers["Content-Length"] == "142" and headers["Server"] == "mdbws"
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json", "application/vnd.atlas.2022-12-31+json", "application/vnd.atlas.x+json"])
@@ -75,7 +75,7 @@ def test_sunset_can_be_enforced(fresh):
 def test_unknown_paths_and_methods(world):
     assert refused(world, "GET", "/nothing") == (404, "RESOURCE_NOT_FOUND", ["/api/atlas/v2/nothing"])
     status, body, headers = world.raw("PUT", "/api/atlas/v2/groups", b"")
-    assert (status, body, headers["Allow"]) == (405, None, "GET,POST,OPTIONS")
+    assert (status, body, headers["Allow"]) == (405, None, "POST,GET,OPTIONS")
 
 
 def test_envelope_and_pretty(world):
@@ -110,7 +110,7 @@ def test_lists_are_paged_as_recorded(world, snapshot):
 def test_projects(world):
     org = world.bootstrap["orgId"]
     status, created, _ = world.raw("POST", "/api/atlas/v2/groups", {"name": "Apples & Pears", "orgId": org})
-    assert status == 201 and created["clusterCount"] == 0
+    assert status == 201 and created["clusterCount"] == 0 and "tags" not in created
     assert len(created["links"]) == 7
     path = f"/groups/{created['id']}"
     assert world.call("GET", path)["name"] == "Apples & Pears"
@@ -154,6 +154,8 @@ def test_database_users(world):
         ({"roles": []}, (400, "MISSING_ATTRIBUTE", ["roles"])),
         ({"databaseName": "other"}, (400, "INVALID_ENUM_VALUE", ["other"])),
         ({"x509Type": "MANAGED"}, (400, "INVALID_ATTRIBUTE", ["x509Type"])),
+        ({"scopes": [{"name": "one", "type": "DATA_LAKE"}]}, (400, "INVALID_ATTRIBUTE", ["scopes[0].type"])),
+        ({"description": "not kept"}, (400, "INVALID_ATTRIBUTE", ["description"])),
         ({"roles": "read"}, (400, "INVALID_JSON_ATTRIBUTE", ["roles"])),
     ]:
         assert refused(world, "POST", path, {**good, **change}) == expected
@@ -269,3 +271,13 @@ def test_a_request_that_takes_too_long_is_answered_all_the_same(fresh):
     world.token = "not asked for"
     status, body, headers = world.raw("GET", "/api/atlas/v2/groups")
     assert (status, body["errorCode"]) == (503, "SERVICE_UNAVAILABLE") and headers["Retry-After"]
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(fresh):
+    world = fresh(server_deadline_seconds=1).start()
+    connection = http.client.HTTPConnection("127.0.0.1", world.port, timeout=30)
+    connection.putrequest("POST", "/api/oauth/token")
+    connection.putheader("Content-Length", "10")
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 503 and answer.headers["Connection"] == "close"

@@ -88,7 +88,8 @@ impl Api {
         };
         let now = self.clock.now();
         let mut used = self.used_nonces.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if used.len() >= NONCES_BEFORE_CLEANING {
+        // Looked through whenever it would have to grow, which is ever more seldom.
+        if used.len() >= NONCES_BEFORE_CLEANING && used.len() == used.capacity() {
             used.retain(|_, end| *end > now);
         }
         used.insert((credentials.nonce.clone(), count), Signer::nonce_end(now)).is_none()

@@ -6,6 +6,10 @@ use tidemark_catalog::Paged;
 use crate::call::Call;
 use crate::error::Result;
 
+/// What stays as it is in a path or a query: letters, digits and `-._~`.
+pub(crate) const ENCODED: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// A link.
 pub(crate) fn link(href: String, rel: &str) -> Value {
     json!({ "href": href, "rel": rel })
@@ -48,5 +52,5 @@ pub(crate) fn list_body<T>(
 }
 
 fn encode(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    percent_encoding::utf8_percent_encode(text, ENCODED).to_string()
 }

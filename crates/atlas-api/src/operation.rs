@@ -213,6 +213,8 @@ pub(crate) fn route(method: &Method, path: &str) -> Route {
     if methods.is_empty() {
         return Route::Unknown;
     }
+    // The recorded order: POST before GET, OPTIONS last.
+    methods.sort_unstable_by(|a, b| b.cmp(a));
     methods.push("OPTIONS");
     Route::WrongMethod(methods)
 }
@@ -262,7 +264,7 @@ mod tests {
         assert_eq!(operation.id, "getGroupServerlessBackupRestoreJob");
         assert_eq!(values["clusterName"], "my db");
         assert!(
-            matches!(route(&Method::PUT, "/groups"), Route::WrongMethod(methods) if methods == ["GET", "POST", "OPTIONS"])
+            matches!(route(&Method::PUT, "/groups"), Route::WrongMethod(methods) if methods == ["POST", "GET", "OPTIONS"])
         );
         assert!(matches!(route(&Method::GET, "/nothing"), Route::Unknown));
         assert!(matches!(route(&Method::GET, ""), Route::Found(..)));

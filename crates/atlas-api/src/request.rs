@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
+use axum::http::header::{
+    ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SERVER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
@@ -21,6 +23,8 @@ use crate::version::{Version, resolve};
 use crate::{operation, token_endpoint};
 
 const ROOT: &str = "/api/atlas/v2";
+/// What the real service calls itself on every answer.
+const SERVER_NAME: HeaderValue = HeaderValue::from_static("mdbws");
 /// Headers that every answer but a challenge has.
 const COMMON_HEADERS: &[(&str, &str)] = &[
     ("strict-transport-security", "max-age=31536000; includeSubdomains;"),
@@ -40,6 +44,16 @@ struct Incoming {
 
 /// Answers a request to anything below `/api`.
 pub async fn serve(api: Arc<Api>, request: Request<Body>) -> Response<Body> {
+    let deadline = api.config.deadline;
+    tokio::time::timeout(deadline, answer(api, request)).await.unwrap_or_else(|_| {
+        // Whoever is that slow must not keep the connection.
+        let mut response = failure(&ApiError::out_of_time(), false);
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+    })
+}
+
+async fn answer(api: Arc<Api>, request: Request<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let limit = api.config.largest_body_bytes;
     let body = match Limited::new(body, limit).collect().await {
@@ -49,17 +63,12 @@ pub async fn serve(api: Arc<Api>, request: Request<Body>) -> Response<Body> {
         }
         Err(_) => return failure(&ApiError::malformed_json(), false),
     };
-    let deadline = api.config.deadline;
     let incoming = Incoming { method: head.method, uri: head.uri, headers: head.headers, body };
     let running = tokio::task::spawn_blocking(move || respond(&api, &incoming));
-    match tokio::time::timeout(deadline, running).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => {
-            tracing::error!(%error, "a handler ended in the middle");
-            failure(&ApiError::unexpected(), false)
-        }
-        Err(_) => failure(&ApiError::out_of_time(), false),
-    }
+    running.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a handler ended in the middle");
+        failure(&ApiError::unexpected(), false)
+    })
 }
 
 fn respond(api: &Api, incoming: &Incoming) -> Response<Body> {
@@ -216,6 +225,7 @@ fn build(status: StatusCode, content_type: &str, text: Option<String>) -> Respon
     if let Ok(value) = HeaderValue::from_str(content_type) {
         headers.insert(CONTENT_TYPE, value);
     }
+    headers.insert(SERVER, SERVER_NAME);
     for (name, value) in COMMON_HEADERS {
         headers.insert(*name, HeaderValue::from_static(value));
     }
@@ -228,6 +238,7 @@ fn challenge_response(challenge: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(BODY));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
+    headers.insert(SERVER, SERVER_NAME);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Ok(value) = HeaderValue::from_str(challenge) {
         headers.insert(WWW_AUTHENTICATE, value);
@@ -238,6 +249,7 @@ fn challenge_response(challenge: &str) -> Response<Body> {
 fn wrong_method(methods: &[&str]) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response.headers_mut().insert(SERVER, SERVER_NAME);
     if let Ok(value) = HeaderValue::from_str(&methods.join(",")) {
         response.headers_mut().insert(ALLOW, value);
     }

@@ -9,8 +9,8 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidemark_catalog::{
-    ApiKey, Catalog, Instance, InstanceFamily, InstanceSettings, Org, PasswordRecord, Project,
-    ServiceAccount,
+    ApiKey, Catalog, Instance, InstanceFamily, InstanceSettings, NewSecret, Org, PasswordRecord,
+    Project, ServiceAccount,
 };
 use tidemark_model::{
     ApiKeyId, BackupPolicy, Clock, InstanceId, InstanceState, OrgId, ProjectId, Role, Roles,
@@ -97,7 +97,8 @@ fn world(org_roles: &[Role], project_roles: &[Role]) -> World {
         description: String::new(),
         roles,
     };
-    catalog.set_up(&org, &project, (&key, &account), now).unwrap();
+    let secret = NewSecret { hash: "h", created_at: now, expires_at: now };
+    catalog.set_up(&org, &project, (&key, &account), &secret).unwrap();
     insert_instance(&catalog, &project);
     let config = ApiConfig {
         public_url: None,

@@ -69,6 +69,17 @@ pub struct ServiceAccount {
     pub roles: Roles,
 }
 
+/// A secret of a service account that is about to be recorded.
+#[derive(Debug, Clone, Copy)]
+pub struct NewSecret<'a> {
+    /// The hash under which it is kept.
+    pub hash: &'a str,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
 /// Who a credential belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Principal {
@@ -111,6 +122,25 @@ fn decode_project(row: &Row<'_>) -> Result<Project, CatalogError> {
         created_at: row.instant("created_at")?,
         tags: row.json("tags")?,
     })
+}
+
+fn insert_secret(
+    connection: &Connection,
+    account: ServiceAccountId,
+    secret: &NewSecret<'_>,
+) -> Result<(), CatalogError> {
+    connection.execute(
+        "INSERT INTO service_account_secrets (id, account_id, hash, created_at, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        (
+            SecretId::new(secret.created_at).to_string(),
+            account.to_string(),
+            secret.hash,
+            secret.created_at.as_second(),
+            secret.expires_at.as_second(),
+        ),
+    )?;
+    Ok(())
 }
 
 fn insert_project(connection: &Connection, project: &Project) -> Result<(), CatalogError> {
@@ -172,13 +202,14 @@ fn insert_service_account(
 }
 
 impl Catalog {
-    /// Records the first organization, project, API key and service account, all or nothing.
+    /// Records the first organization, project, API key and service account with its secret, all
+    /// or nothing.
     pub fn set_up(
         &self,
         org: &Org,
         project: &Project,
         (key, account): (&ApiKey, &ServiceAccount),
-        at: Timestamp,
+        secret: &NewSecret<'_>,
     ) -> Result<(), CatalogError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
@@ -187,8 +218,9 @@ impl Catalog {
             (org.id.to_string(), &org.name, org.created_at.as_second()),
         )?;
         insert_project(&transaction, project)?;
-        insert_api_key(&transaction, key, at)?;
-        insert_service_account(&transaction, account, at)?;
+        insert_api_key(&transaction, key, secret.created_at)?;
+        insert_service_account(&transaction, account, secret.created_at)?;
+        insert_secret(&transaction, account.id, secret)?;
         Ok(transaction.commit()?)
     }
 
@@ -259,13 +291,14 @@ impl Catalog {
 
     /// Deletes a project that has no instances.
     pub fn delete_project(&self, id: ProjectId, at: Timestamp) -> Result<(), CatalogError> {
-        if self.count_instances(id)? > 0 {
-            return Err(CatalogError::InUse("the project has active clusters".to_owned()));
-        }
         let changed = self.lock().execute(
-            "UPDATE projects SET deleted_at = ?2 WHERE id = ?1 AND deleted_at IS NULL",
+            "UPDATE projects SET deleted_at = ?2 WHERE id = ?1 AND deleted_at IS NULL
+             AND NOT EXISTS (SELECT 1 FROM instances WHERE project_id = ?1 AND state <> 'DELETED')",
             (id.to_string(), at.as_second()),
         )?;
+        if changed == 0 && self.find_project(id)?.is_some() {
+            return Err(CatalogError::InUse("the project has active clusters".to_owned()));
+        }
         one_row(changed, || CatalogError::Missing(format!("project {id}")))
     }
 
@@ -310,28 +343,6 @@ impl Catalog {
             description: row.get("description")?,
             roles: decode_roles(&row)?,
         }))
-    }
-
-    /// Records a secret of a service account by its hash.
-    pub fn insert_service_account_secret(
-        &self,
-        account: ServiceAccountId,
-        hash: &str,
-        (created_at, expires_at): (Timestamp, Timestamp),
-    ) -> Result<SecretId, CatalogError> {
-        let id = SecretId::new(created_at);
-        self.lock().execute(
-            "INSERT INTO service_account_secrets (id, account_id, hash, created_at, expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-            (
-                id.to_string(),
-                account.to_string(),
-                hash,
-                created_at.as_second(),
-                expires_at.as_second(),
-            ),
-        )?;
-        Ok(id)
     }
 
     /// Whether a service account has a secret with this hash that has not expired.

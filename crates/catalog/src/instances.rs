@@ -102,10 +102,12 @@ pub(crate) fn decode(row: &Row<'_>) -> Result<Instance, CatalogError> {
 impl Catalog {
     /// Records a wanted instance; its name must be free in its project.
     pub fn insert_instance(&self, instance: &Instance) -> Result<(), CatalogError> {
-        self.lock()
+        let changed = self
+            .lock()
             .execute(
                 "INSERT INTO instances (id, project_id, name, family, state, settings, created_at, changed_at, port)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+                 WHERE EXISTS (SELECT 1 FROM projects WHERE id = ?2 AND deleted_at IS NULL)",
                 (
                     instance.id.to_string(),
                     instance.project.to_string(),
@@ -119,7 +121,7 @@ impl Catalog {
                 ),
             )
             .map_err(|error| taken(error, instance.name.as_str()))?;
-        Ok(())
+        one_row(changed, || CatalogError::Missing(format!("project {}", instance.project)))
     }
 
     /// The instance with this name.

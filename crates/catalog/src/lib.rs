@@ -22,7 +22,7 @@ mod tests;
 pub use catalog::{Catalog, Page, Paged};
 pub use database_users::{DatabaseUser, DatabaseUserRole, PasswordRecord};
 pub use error::CatalogError;
-pub use identity::{ApiKey, Org, Principal, Project, ServiceAccount};
+pub use identity::{ApiKey, NewSecret, Org, Principal, Project, ServiceAccount};
 pub use instances::{Instance, InstanceFamily, InstanceSettings, Tag};
 pub use lease::{Claim, LeaseHolder};
 pub use oplog_ranges::OplogRange;

@@ -9,7 +9,8 @@ use tidemark_model::{
 
 use crate::{
     ApiKey, Catalog, CatalogError, Instance, InstanceFamily, InstanceSettings, LeaseHolder,
-    NewRestoreJob, NewSnapshot, OplogRange, Org, Page, Project, ServiceAccount, TargetName,
+    NewRestoreJob, NewSecret, NewSnapshot, OplogRange, Org, Page, Project, ServiceAccount,
+    TargetName,
 };
 
 const EVERYTHING: Page = Page { number: 1, size: 500 };
@@ -57,7 +58,8 @@ fn fixture() -> Fixture {
         description: "d".into(),
         roles,
     };
-    catalog.set_up(&org, &project, (&key, &account), now).unwrap();
+    let secret = NewSecret { hash: "h", created_at: now, expires_at: now };
+    catalog.set_up(&org, &project, (&key, &account), &secret).unwrap();
     assert_eq!(catalog.find_api_key("abcdefgh").unwrap(), Some(key));
     assert_eq!(catalog.find_service_account(account.id).unwrap(), Some(account));
     let instance = insert_instance(&catalog, project.id, "one");

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
 use tidemark_model::Clock;
@@ -23,6 +24,9 @@ use crate::engine::Engine;
 
 /// The name of the one-member replica set that every instance poses as.
 pub const REPLICA_SET: &str = "rs0";
+
+/// How long clients may take to read their last answers when an instance stops.
+const PATIENCE_WITH_CLIENTS: Duration = Duration::from_secs(10);
 
 /// What an instance needs to run.
 pub struct ServerConfig {
@@ -165,6 +169,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for stream in shared.lock_connections().values() {
         // Reading ends; an answer that is being written still goes out.
         let _ = stream.shutdown(Shutdown::Read);
+    }
+    let deadline = Instant::now() + PATIENCE_WITH_CLIENTS;
+    while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for stream in shared.lock_connections().values() {
+        // Whoever does not read an answer must not hold up the stop.
+        let _ = stream.shutdown(Shutdown::Both);
     }
     for thread in threads {
         let _ = thread.join();

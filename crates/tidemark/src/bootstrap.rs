@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use tidemark_atlas_api::{client_id_of, ha1, hash_secret};
-use tidemark_catalog::{ApiKey, Catalog, CatalogError, Org, Project, ServiceAccount};
+use tidemark_catalog::{ApiKey, Catalog, CatalogError, NewSecret, Org, Project, ServiceAccount};
 use tidemark_model::{
     ApiKeyId, Clock, OrgId, ProjectId, Role, Roles, Secret, ServiceAccountId, random_bytes,
 };
@@ -103,13 +103,10 @@ pub(crate) fn run(
     };
     // The file comes first: the organization, which marks the end, comes last.
     write(data_dir, &bootstrap)?;
-    catalog.set_up(&org, &project, (&key, &account), now)?;
     let expires_at = now.saturating_add(SECRET_LIFETIME).unwrap_or(now);
-    catalog.insert_service_account_secret(
-        account.id,
-        &hash_secret(&client_secret),
-        (now, expires_at),
-    )?;
+    let hash = hash_secret(&client_secret);
+    let secret = NewSecret { hash: &hash, created_at: now, expires_at };
+    catalog.set_up(&org, &project, (&key, &account), &secret)?;
     tracing::info!(file = %data_dir.join(FILE).display(), "the server was set up; the file holds its credentials");
     Ok(())
 }
@@ -128,7 +125,8 @@ fn write(data_dir: &Path, bootstrap: &Bootstrap) -> Result<(), BootstrapError> {
             .open(&temporary)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;
-        std::fs::rename(&temporary, &path)
+        std::fs::rename(&temporary, &path)?;
+        std::fs::File::open(data_dir)?.sync_all()
     };
     save().map_err(|source| BootstrapError::File { path, source })
 }

@@ -1,6 +1,7 @@
 //! The data folder: one process at a time.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Why the data folder cannot be used.
@@ -19,10 +20,12 @@ pub(crate) struct FolderLock {
     _file: File,
 }
 
-/// Makes the folder if it does not exist and locks it.
+/// Makes the folder if it does not exist, closes it to other users and locks it.
 pub(crate) fn lock(folder: &Path) -> Result<FolderLock, FolderError> {
     let unusable = |source| FolderError::Unusable { path: folder.to_owned(), source };
     std::fs::create_dir_all(folder).map_err(unusable)?;
+    // What is inside lets its reader act as an organization owner.
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(unusable)?;
     let file = File::options()
         .create(true)
         .truncate(false)
@@ -47,5 +50,7 @@ mod tests {
         assert!(matches!(lock(folder.path()), Err(FolderError::InUse { .. })));
         drop(first);
         assert!(lock(folder.path()).is_ok());
+        let mode = std::fs::metadata(folder.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 }

@@ -22,7 +22,9 @@ use crate::users::{InstanceUsers, InternalUser};
 
 const ROUND: Duration = Duration::from_millis(100);
 /// How long a passing state is shown at least, in seconds.
-const VISIBLE_SECONDS: i64 = 1;
+///
+/// Instants are whole seconds, so two of them are at least one.
+const VISIBLE_SECONDS: i64 = 2;
 
 /// Why an instance could not be brought to its state.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +95,12 @@ impl Hosting {
 
     /// Stops all databases: running commands finish.
     pub(crate) fn stop_all(&self) {
-        self.lock().clear();
+        let running = std::mem::take(&mut *self.lock());
+        std::thread::scope(|scope| {
+            for server in running.into_values() {
+                scope.spawn(|| drop(server));
+            }
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<InstanceId, Server>> {
@@ -137,7 +144,9 @@ impl Hosting {
                 }
             }
             InstanceState::Deleting => {
-                drop(self.lock().remove(&instance.id));
+                let server = self.lock().remove(&instance.id);
+                // Its clients may take a while; the others go on.
+                drop(server);
                 self.remove_folder(instance)?;
                 if was_visible {
                     change(InstanceState::Deleted)?;

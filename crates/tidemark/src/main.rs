@@ -85,8 +85,11 @@ fn command() -> Command {
 
 fn load_config(matches: &ArgMatches) -> Result<Config, config::ConfigError> {
     let file = matches.get_one::<String>("config").map(std::path::Path::new);
+    // Variables that are not Unicode are not ours.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let flag = |name: &str| matches.get_one::<String>(name).cloned();
-    Config::load(file, std::env::vars(), flag)
+    Config::load(file, environment, flag)
 }
 
 fn run_serve(matches: &ArgMatches) -> Outcome {

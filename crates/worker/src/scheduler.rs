@@ -155,8 +155,8 @@ mod tests {
 
     use jiff::{SignedDuration, Timestamp};
     use tidemark_catalog::{
-        ApiKey, Catalog, InstanceFamily, InstanceSettings, LeaseHolder, Org, Page, Project,
-        ServiceAccount, Snapshot,
+        ApiKey, Catalog, InstanceFamily, InstanceSettings, LeaseHolder, NewSecret, Org, Page,
+        Project, ServiceAccount, Snapshot,
     };
     use tidemark_model::{
         ApiKeyId, BackupPolicy, Clock, InstanceId, OrgId, ProjectId, Roles, ServiceAccountId,
@@ -234,7 +234,8 @@ mod tests {
             description: String::new(),
             roles: Roles::default(),
         };
-        catalog.set_up(&org, &project, (&key, &account), now).unwrap();
+        let secret = NewSecret { hash: "h", created_at: now, expires_at: now };
+        catalog.set_up(&org, &project, (&key, &account), &secret).unwrap();
         let instance = insert_instance(&catalog, &project);
         let config = WorkerConfig {
             catalog,

@@ -88,8 +88,12 @@ fn check_unsupported(body: &Body<'_>) -> Result<()> {
     if body.text("deleteAfterDate")?.is_some() {
         return Err(body.invalid("deleteAfterDate"));
     }
-    body.text("description")?;
-    body.objects("labels")?;
+    if body.text("description")?.is_some_and(|text| !text.is_empty()) {
+        return Err(body.invalid("description"));
+    }
+    if body.objects("labels")?.is_some_and(|labels| !labels.is_empty()) {
+        return Err(body.invalid("labels"));
+    }
     Ok(())
 }
 
@@ -127,7 +131,10 @@ fn parse_scopes(body: &Body<'_>) -> Result<Vec<String>> {
     let mut scopes = Vec::new();
     for item in body.objects("scopes")?.unwrap_or_default() {
         item.allow(&["name", "type"])?;
-        item.one_of("type", &["CLUSTER", "DATA_LAKE", "STREAM"])?;
+        let kind = item.one_of("type", &["CLUSTER", "DATA_LAKE", "STREAM"])?;
+        if kind.ok_or_else(|| item.missing("type"))? != "CLUSTER" {
+            return Err(item.invalid("type"));
+        }
         scopes.push(item.required_text("name")?.to_owned());
     }
     Ok(scopes)

@@ -44,7 +44,11 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
         Err(CatalogError::AlreadyExists(name)) => Err(ApiError::group_already_exists(&name)),
         outcome => {
             outcome?;
-            group::describe(call, &project).map(Answer::created)
+            let mut described = group::describe(call, &project)?;
+            if let (true, Some(fields)) = (project.tags.is_empty(), described.as_object_mut()) {
+                fields.remove("tags");
+            }
+            Ok(Answer::created(described))
         }
     }
 }

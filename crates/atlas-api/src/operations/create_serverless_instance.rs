@@ -42,6 +42,7 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
         Err(CatalogError::AlreadyExists(name)) => {
             Err(ApiError::duplicate_cluster_name(&name, project.id))
         }
+        Err(CatalogError::Missing(_)) => Err(ApiError::group_not_found(project.id)),
         outcome => {
             outcome?;
             crate::error::log_instance("an instance is wanted", instance.id);

@@ -4,11 +4,10 @@ use serde_json::{Value, json};
 use tidemark_catalog::{DatabaseUser, DatabaseUserRole};
 
 use crate::call::Call;
-use crate::links::link;
+use crate::links::{ENCODED, link};
 
 pub(super) fn describe(call: &Call<'_>, user: &DatabaseUser) -> Value {
-    let name =
-        percent_encoding::utf8_percent_encode(&user.username, percent_encoding::NON_ALPHANUMERIC);
+    let name = percent_encoding::utf8_percent_encode(&user.username, ENCODED);
     let href =
         call.href(&format!("/groups/{}/databaseUsers/{}/{name}", user.project, user.database));
     let scopes: Vec<Value> =
