@@ -38,16 +38,16 @@ impl Catalog {
         Ok(())
     }
 
-    /// Extends the newest range; begins one if there is none.
+    /// Extends the newest range; begins one if there is none that reaches the first position.
     pub fn extend_oplog_range(
         &self,
         instance: InstanceId,
         range: OplogRange,
     ) -> Result<(), CatalogError> {
         let changed = self.lock().execute(
-            "UPDATE oplog_ranges SET last = max(last, ?2) WHERE instance_id = ?1
+            "UPDATE oplog_ranges SET last = max(last, ?2) WHERE instance_id = ?1 AND last >= ?3
              AND first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?1)",
-            (instance.to_string(), signed(range.last)),
+            (instance.to_string(), signed(range.last), signed(range.first)),
         )?;
         if changed == 0 {
             self.begin_oplog_range(instance, range.first)?;

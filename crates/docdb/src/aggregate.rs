@@ -12,10 +12,10 @@ use crate::error::{Code, CommandError, Result};
 use crate::expression::{Expression, value_key};
 use crate::filter::{Filter, parse_filter};
 use crate::number::as_integer;
-use crate::projection::{Projection, insert_at};
-use crate::sort::SortOrder;
+use crate::projection::{Projection, insert_at, visit_fields};
+use crate::sort::{SortOrder, check_memory};
 
-use group::Group;
+use group::{Group, Groups};
 
 /// What a blocking stage may hold, in bytes of documents.
 pub(crate) const MEMORY_LIMIT_BYTES: usize = 100 * 1024 * 1024;
@@ -87,6 +87,30 @@ impl Pipeline {
         }
     }
 
+    /// Runs the stages over documents that `feed` visits; a group at the beginning holds none of
+    /// them.
+    pub(crate) fn run_over(
+        &self,
+        feed: impl FnOnce(&mut dyn FnMut(&RawDocument) -> Result<()>) -> Result<()>,
+    ) -> Result<Vec<Document>> {
+        if let Some((Stage::Group(group), rest)) = self.0.split_first() {
+            let mut groups = Groups::default();
+            feed(&mut |document| group.add(&mut groups, &Document::try_from(document)?))?;
+            return rest
+                .iter()
+                .try_fold(group.results(groups), |documents, stage| stage.run(documents));
+        }
+        let mut documents = Vec::new();
+        let mut bytes_held = 0;
+        feed(&mut |document| {
+            bytes_held += document.as_bytes().len();
+            check_memory(bytes_held)?;
+            documents.push(Document::try_from(document)?);
+            Ok(())
+        })?;
+        self.run(documents)
+    }
+
     pub(crate) fn apply_to_one(&self, document: Document) -> Result<Document> {
         let out = self.run(vec![document])?.pop();
         out.ok_or_else(|| {
@@ -154,13 +178,12 @@ fn whole_number(name: &str, argument: RawBsonRef<'_>) -> Result<usize> {
 }
 
 fn parse_fields(document: &RawDocument) -> Result<Vec<(String, Expression)>> {
-    document
-        .into_iter()
-        .map(|field| {
-            let (name, value) = field?;
-            Ok((name.as_str().to_owned(), Expression::parse(value)?))
-        })
-        .collect()
+    let mut fields = Vec::new();
+    visit_fields(document, &mut |path, value| {
+        fields.push((path.to_owned(), Expression::parse(value)?));
+        Ok(())
+    })?;
+    Ok(fields)
 }
 
 fn parse_unset(argument: RawBsonRef<'_>) -> Result<Option<Projection>> {
@@ -344,6 +367,15 @@ mod tests {
         assert_eq!(out, [doc! { "a": 1 }, doc! { "a": 2 }, doc! { "a": 3 }]);
         let kept = doc! { "$unwind": { "path": "$a", "preserveNullAndEmptyArrays": true } };
         assert_eq!(run(vec![kept], documents).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn added_fields_go_into_arrays_and_beside_their_neighbours() {
+        let documents = vec![doc! { "a": [{ "x": 1 }, { "x": 2 }], "b": { "c": 1 } }];
+        let stage = doc! { "$set": { "a.y": 0, "b": { "d": "$b.c" } } };
+        let expected =
+            doc! { "a": [{ "x": 1, "y": 0 }, { "x": 2, "y": 0 }], "b": { "c": 1, "d": 1 } };
+        assert_eq!(run(vec![stage], documents).unwrap(), [expected]);
     }
 
     #[test]

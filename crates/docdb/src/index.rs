@@ -208,6 +208,10 @@ mod tests {
         let spec = doc! { "key": { "a": 1, "b": -1 }, "name": "a_b" };
         assert_eq!(keys(spec.clone(), &doc! { "a": [1, 2, 2], "b": 5 }).unwrap(), 2);
         assert_eq!(keys(spec.clone(), &doc! {}).unwrap(), 1);
+        let nested = doc! { "key": { "c": 1, "a.b": 1 }, "name": "n" };
+        for a in [doc! { "c": 1, "a": [] }, doc! { "c": 1, "a": [5] }] {
+            assert_eq!(keys(nested.clone(), &a).unwrap(), 1, "{a}");
+        }
         let parallel = keys(spec, &doc! { "a": [1], "b": [1] }).unwrap_err();
         assert_eq!(parallel.code, Code::CannotIndexParallelArrays);
     }

@@ -65,6 +65,10 @@ impl Path {
             }
             ControlFlow::Continue(())
         });
+        if values.is_empty() {
+            // An array without a document to go on in: the field is missing.
+            values.push(None);
+        }
         let is_multikey = arrays > 0 || elements > 0 || values.len() > 1;
         (values, is_multikey)
     }

@@ -45,19 +45,18 @@ impl Projection {
         let mut excluded = Vec::new();
         let mut computed = Vec::new();
         let mut id = None;
-        for element in projection {
-            let (name, value) = element?;
-            let name = name.as_str();
+        visit_fields(projection, &mut |name, value| {
             if name.split('.').any(|part| part.is_empty() || part.starts_with('$')) {
                 return Err(CommandError::unsupported(format!("the projection path {name}")));
             }
             match flag(value) {
                 Some(flag) if name == "_id" => id = Some(flag),
-                Some(true) => included.push(name),
-                Some(false) => excluded.push(name),
+                Some(true) => included.push(name.to_owned()),
+                Some(false) => excluded.push(name.to_owned()),
                 None => computed.push((name.to_owned(), parse_computed(value)?)),
             }
-        }
+            Ok(())
+        })?;
         let is_inclusive = !included.is_empty()
             || !computed.is_empty()
             || (id == Some(true) && excluded.is_empty());
@@ -160,19 +159,64 @@ fn exclude(value: &Bson, below: &Tree) -> Option<Bson> {
     }
 }
 
-/// Puts a computed value at a dotted path, making the documents on the way.
+/// Puts a computed value at a dotted path, making the documents on the way; in every element of
+/// an array.
 pub(crate) fn insert_at(document: &mut Document, path: &str, value: Bson) {
-    match path.split_once('.') {
-        None => drop(document.insert(path, value)),
-        Some((name, rest)) => {
-            if !matches!(document.get(name), Some(Bson::Document(_))) {
-                document.insert(name, Document::new());
-            }
-            if let Some(Bson::Document(nested)) = document.get_mut(name) {
-                insert_at(nested, rest, value);
+    let Some((name, rest)) = path.split_once('.') else {
+        document.insert(path, value);
+        return;
+    };
+    insert_below(document.entry(name.to_owned()).or_insert(Bson::Null), rest, value);
+}
+
+fn insert_below(place: &mut Bson, path: &str, value: Bson) {
+    match place {
+        Bson::Document(nested) => insert_at(nested, path, value),
+        Bson::Array(items) => {
+            for item in items {
+                insert_below(item, path, value.clone());
             }
         }
+        other => {
+            let mut nested = Document::new();
+            insert_at(&mut nested, path, value);
+            *other = Bson::Document(nested);
+        }
     }
+}
+
+/// Visits the fields of a specification; documents in it that are no expressions count as the
+/// dotted paths of their fields.
+pub(crate) fn visit_fields<'a>(
+    document: &'a RawDocument,
+    visit: &mut dyn FnMut(&str, RawBsonRef<'a>) -> Result<()>,
+) -> Result<()> {
+    visit_fields_below("", document, visit)
+}
+
+fn visit_fields_below<'a>(
+    prefix: &str,
+    document: &'a RawDocument,
+    visit: &mut dyn FnMut(&str, RawBsonRef<'a>) -> Result<()>,
+) -> Result<()> {
+    for field in document {
+        let (name, value) = field?;
+        let path = format!("{prefix}{}", name.as_str());
+        match value {
+            RawBsonRef::Document(nested) if !nested.is_empty() && !is_expression(nested) => {
+                visit_fields_below(&format!("{path}."), nested, visit)?;
+            }
+            value => visit(&path, value)?,
+        }
+    }
+    Ok(())
+}
+
+fn is_expression(document: &RawDocument) -> bool {
+    document
+        .into_iter()
+        .next()
+        .is_some_and(|f| f.is_ok_and(|(name, _)| name.as_str().starts_with('$')))
 }
 
 #[cfg(test)]
@@ -204,6 +248,7 @@ mod tests {
             (doc! { "a.b": true, "d.e": 1 }, doc! { "_id": 1, "a": { "b": 1 }, "d": [{ "e": 1 }] }),
             (doc! { "a.b": 0, "d": 0 }, doc! { "_id": 1, "a": { "c": 2 }, "g": 3 }),
             (doc! { "x": "$a.c" }, doc! { "_id": 1, "x": 2 }),
+            (doc! { "a": { "b": 1 } }, doc! { "_id": 1, "a": { "b": 1 } }),
         ];
         for (projection, expected) in cases {
             assert_eq!(project(&projection, &document).unwrap(), expected, "{projection}");

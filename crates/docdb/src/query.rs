@@ -20,6 +20,9 @@ use crate::sort::{Direction, SortOrder, check_memory};
 pub(crate) use access::{Hint, find_by_id};
 use access::{oplog_bounds, plan_records};
 
+/// A sort with a limit holds at least so many documents before it drops any.
+const SORT_SLACK: usize = 1_000;
+
 /// What is asked of a collection.
 #[derive(Debug, Clone)]
 pub(crate) struct Query {
@@ -159,14 +162,24 @@ impl Stream {
 
     /// Reads everything and keeps it in order.
     fn sort(&mut self, engine: &Engine, order: &SortOrder) -> Result<()> {
-        let mut keyed = Vec::new();
+        let mut keyed: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let mut bytes_held = 0;
         let (skip, remaining) = (std::mem::take(&mut self.skip), self.remaining.take());
         let projection = self.projection.take();
+        // With a limit only so many can be among the first; more are dropped now and then.
+        let wanted = remaining
+            .map(|remaining| usize::try_from(remaining.saturating_add(skip)).unwrap_or(usize::MAX));
         self.for_each(engine, |document| {
             bytes_held += document.as_bytes().len();
-            check_memory(bytes_held)?;
             keyed.push((order.key(document)?, document.as_bytes().to_vec()));
+            if let Some(wanted) =
+                wanted.filter(|wanted| keyed.len() >= wanted.saturating_mul(2).max(SORT_SLACK))
+            {
+                keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
+                keyed.truncate(wanted);
+                bytes_held = keyed.iter().map(|(_, document)| document.len()).sum();
+            }
+            check_memory(bytes_held)?;
             Ok(true)
         })?;
         keyed.sort_by(|(a, _), (b, _)| a.cmp(b));

@@ -52,6 +52,15 @@ impl Retry {
         Ok(Self { id: Some(id), done })
     }
 
+    /// Looks again, now that no other write of the session can be under way: called while a
+    /// transaction is open.
+    pub(crate) fn reload(&mut self, engine: &Engine) -> Result<()> {
+        if self.id.is_some() {
+            *self = Self::load(engine, self.id.take())?;
+        }
+        Ok(())
+    }
+
     /// What a statement answered when it was done before.
     pub(crate) fn outcome(&self, statement: usize) -> Option<&Document> {
         let statement = i32::try_from(statement).ok()?;

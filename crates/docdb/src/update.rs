@@ -203,23 +203,23 @@ impl Update {
     }
 }
 
+/// Refuses another `_id`, and puts the one that stays first.
 fn keep_id(before: &Document, after: &mut Document) -> Result<()> {
-    let Some(id) = before.get("_id") else {
-        return Ok(());
-    };
-    match after.get("_id") {
-        Some(new) if value_key(Some(new))? == value_key(Some(id))? => Ok(()),
-        Some(_) => Err(CommandError::new(
+    let Some(id) = before.get("_id") else { return Ok(()) };
+    let new = after.get("_id").unwrap_or(id).clone();
+    if value_key(Some(&new))? != value_key(Some(id))? {
+        return Err(CommandError::new(
             Code::ImmutableField,
             "Performing an update on the path '_id' would modify the immutable field '_id'",
-        )),
-        None => {
-            let rest = std::mem::take(after);
-            after.insert("_id", id);
-            after.extend(rest);
-            Ok(())
-        }
+        ));
     }
+    if after.keys().next().is_none_or(|first| first != "_id") {
+        let mut rest = std::mem::take(after);
+        rest.remove("_id");
+        after.insert("_id", new);
+        after.extend(rest);
+    }
+    Ok(())
 }
 
 impl Change {
@@ -455,6 +455,12 @@ mod tests {
             apply(&doc! { "_id": 1, "a": 1 }, &doc! { "b": 2 }).unwrap(),
             doc! { "_id": 1, "b": 2 }
         );
+    }
+
+    #[test]
+    fn the_id_stays_first() {
+        let after = apply(&doc! { "_id": 1 }, &doc! { "a": 1, "_id": 1 }).unwrap();
+        assert_eq!(after.keys().collect::<Vec<_>>(), ["_id", "a"]);
     }
 
     #[test]

@@ -26,8 +26,11 @@ const QUIET_SECONDS: u32 = 60;
 pub enum CaptureOutcome {
     /// Everything up to here is in the vault or is known to change nothing.
     CaughtUp {
+        /// A position from which the segments follow each other without a gap: the last one of
+        /// the round before, or the earliest one for the first round after a resume.
+        from: OplogTime,
         /// The last position of the last stored segment.
-        stored: SegmentName,
+        through: OplogTime,
     },
     /// Entries are missing: capturing begins anew from here.
     Gap {
@@ -43,12 +46,15 @@ pub struct Capture {
     stored: Option<SegmentName>,
     /// The bytes of the last stored entry.
     last_entry: Option<Vec<u8>>,
+    /// Where the segments begin that no round has told of.
+    untold_from: OplogTime,
 }
 
 impl Capture {
     /// Takes the capture up where the vault has it.
     pub fn resume(vault: &Vault, instance: &str) -> Result<Self, MoverError> {
-        let stored = vault.segments(instance)?.last().copied();
+        let segments = vault.segments(instance)?;
+        let stored = segments.last().copied();
         let last_entry = match stored {
             Some(name) => {
                 let segment = vault.load_segment(instance, name)?;
@@ -57,7 +63,8 @@ impl Capture {
             }
             None => None,
         };
-        Ok(Self { instance: instance.to_owned(), stored, last_entry })
+        let untold_from = run_start(&segments);
+        Ok(Self { instance: instance.to_owned(), stored, last_entry, untold_from })
     }
 
     /// The last position that is stored.
@@ -105,7 +112,9 @@ impl Capture {
             self.stored = Some(segment);
             self.last_entry = Some(last_entry);
         }
-        Ok(CaptureOutcome::CaughtUp { stored: self.stored.unwrap_or(stored) })
+        let through = self.stored.unwrap_or(stored).last;
+        let from = std::mem::replace(&mut self.untold_from, through);
+        Ok(CaptureOutcome::CaughtUp { from, through })
     }
 
     /// Begins a new range at the newest entry.
@@ -135,8 +144,25 @@ impl Capture {
             .ok_or_else(|| MoverError::OplogGap { what: format!("{begins_at} any more") })?;
         self.stored = Some(segment);
         self.last_entry = Some(last_entry);
+        self.untold_from = begins_at;
         Ok(CaptureOutcome::Gap { begins_at })
     }
+}
+
+/// Where the run of segments begins that follow each other up to the newest.
+fn run_start(segments: &[SegmentName]) -> OplogTime {
+    let mut newest_first = segments.iter().rev();
+    let mut start = newest_first.next().copied();
+    for earlier in newest_first {
+        match start {
+            // A segment of one position is where a capture began anew.
+            Some(later) if later.first < later.last && later.first == earlier.last => {
+                start = Some(*earlier);
+            }
+            _ => break,
+        }
+    }
+    start.map(|segment| segment.first).unwrap_or_default()
 }
 
 /// The entries of one round on their way into segments.
@@ -214,5 +240,23 @@ impl<'a> Round<'a> {
         self.count = 1;
         self.first = Some(self.last);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(first: u32, last: u32) -> SegmentName {
+        SegmentName { first: OplogTime::new(first, 1), last: OplogTime::new(last, 1) }
+    }
+
+    #[test]
+    fn a_run_of_segments_starts_after_the_last_gap() {
+        let start = |segments: &[SegmentName]| run_start(segments).seconds;
+        assert_eq!(start(&[]), 0);
+        assert_eq!(start(&[segment(1, 1), segment(1, 3), segment(3, 4)]), 1);
+        assert_eq!(start(&[segment(1, 3), segment(5, 5), segment(5, 7), segment(7, 8)]), 5);
+        assert_eq!(start(&[segment(1, 5), segment(5, 5), segment(5, 7)]), 5);
     }
 }

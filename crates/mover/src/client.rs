@@ -14,8 +14,8 @@ use tidemark_wire::{HEADER_BYTES, OpMsg, ScramClient, encode_msg, parse_header, 
 
 use crate::error::MoverError;
 
-/// No answer for this long ends a connection.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// No answer for this long ends a connection; building an index takes its time.
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// Where a deployment is and who logs in.
 #[derive(Debug, Clone)]

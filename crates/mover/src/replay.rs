@@ -402,26 +402,38 @@ fn write(
                 content.add(&bytes);
                 let statement = bson::doc! { "q": { "_id": id }, "u": document, "upsert": true };
                 updates.extend(encode_document(&statement));
+                // Small changes may be to large documents.
+                if updates.len() >= WINDOW_BYTES {
+                    send(connection, staged, "update", &std::mem::take(&mut updates))?;
+                }
             }
             _ => deletes.extend(encode_document(&bson::doc! { "q": { "_id": id }, "limit": 1 })),
         }
     }
-    let concern = bson::doc! { "w": 1, "j": false };
-    if !updates.is_empty() {
-        let command = bson::doc! {
-            "update": &staged.name,
-            "ordered": true,
-            "bypassDocumentValidation": true,
-            "bypassEmptyTsReplacement": true,
-            "writeConcern": &concern,
-        };
-        connection.write_run(&staged.database, command, ("updates", &updates))?;
-    }
-    if !deletes.is_empty() {
-        let command =
-            bson::doc! { "delete": &staged.name, "ordered": true, "writeConcern": concern };
-        connection.write_run(&staged.database, command, ("deletes", &deletes))?;
-    }
+    send(connection, staged, "update", &updates)?;
+    send(connection, staged, "delete", &deletes)?;
     staged.content = content;
     Ok(())
+}
+
+/// Sends statements of one kind.
+fn send(
+    connection: &mut Connection,
+    staged: &Staged,
+    kind: &str,
+    statements: &[u8],
+) -> Result<(), MoverError> {
+    if statements.is_empty() {
+        return Ok(());
+    }
+    let mut command = bson::doc! {
+        kind: &staged.name,
+        "ordered": true,
+        "writeConcern": { "w": 1, "j": false },
+    };
+    if kind == "update" {
+        command.insert("bypassDocumentValidation", true);
+        command.insert("bypassEmptyTsReplacement", true);
+    }
+    connection.write_run(&staged.database, command, (&format!("{kind}s"), statements))
 }

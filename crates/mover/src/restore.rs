@@ -257,7 +257,9 @@ impl<'a> Restore<'a> {
                 Some(reached) => segment.first == reached,
             };
             if !continues {
-                break;
+                return Err(MoverError::OplogGap {
+                    what: format!("from {} to {}", reached.unwrap_or(from), segment.first),
+                });
             }
             self.stop.check()?;
             let loaded = self.vault.load_segment(&replay.instance, segment)?;

@@ -28,6 +28,11 @@ const PARALLEL_COLLECTIONS: usize = 4;
 /// Documents in the first answer of a cursor; later answers are as large as the server makes them.
 const FIRST_BATCH: i32 = 1_000;
 
+/// A collection that does not exist.
+const NAMESPACE_NOT_FOUND: i32 = 26;
+/// SnapshotTooOld and SnapshotUnavailable.
+const MOMENT_GONE: &[i32] = &[239, 246];
+
 /// Which mode a snapshot shall have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WantedMode {
@@ -63,7 +68,11 @@ pub fn take_snapshot(
     let abilities = probe(&mut connection)?;
     let reader = Reader { request, writer: vault.writer(), stop, progress };
     let read = if request.mode == WantedMode::Strongest && abilities.snapshot_reads {
-        reader.read_at_one_moment(&mut connection)?
+        match reader.read_at_one_moment(&mut connection) {
+            // Reading took longer than the deployment keeps the moment.
+            Err(error) if error.code().is_some_and(|code| MOMENT_GONE.contains(&code)) => None,
+            outcome => outcome?,
+        }
     } else {
         None
     };
@@ -83,6 +92,15 @@ pub fn take_snapshot(
     stop.check()?;
     reader.writer.finish(&manifest)?;
     Ok(manifest)
+}
+
+/// What a read that follows the changes looks for: the collection itself, whatever its name is by
+/// then.
+fn name_or_uuid(listing: &CollectionListing, at: Option<OplogTime>) -> Bson {
+    match (&listing.uuid, at) {
+        (Some(uuid), None) => Bson::Binary(uuid.clone()),
+        _ => Bson::String(listing.name.clone()),
+    }
 }
 
 struct Reader<'a> {
@@ -167,7 +185,7 @@ impl Reader<'_> {
         let mut pipeline = ChunkPipeline::new(&self.writer);
         if listing.kind != "view" {
             let mut command = bson::doc! {
-                "find": &listing.name,
+                "find": name_or_uuid(listing, at),
                 "batchSize": FIRST_BATCH,
                 "noCursorTimeout": true,
             };
@@ -181,11 +199,16 @@ impl Reader<'_> {
                 }
                 None => drop(command.insert("hint", bson::doc! { "$natural": 1 })),
             }
-            connection.for_each(&listing.database, command, |document| {
+            let read = connection.for_each(&listing.database, command, |document| {
                 self.stop.check()?;
                 self.progress.add(1, document.as_bytes().len() as u64);
                 pipeline.push(document)
-            })?;
+            });
+            match read {
+                // It was dropped meanwhile; so says the oplog.
+                Err(error) if at.is_none() && error.code() == Some(NAMESPACE_NOT_FOUND) => {}
+                outcome => drop(outcome?),
+            }
         }
         let (content, chunks) = pipeline.finish()?;
         Ok(CollectionManifest {

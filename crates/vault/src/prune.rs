@@ -25,6 +25,7 @@ impl Vault {
     ///
     /// A manifest that cannot be read stops it: what it names is unknown.
     pub fn prune(&self, grace: Duration) -> Result<PruneReport, VaultError> {
+        let Some(last_writer) = self.last_writer() else { return Ok(PruneReport::Busy) };
         let mut used: HashSet<PackId> = HashSet::new();
         for snapshot in self.snapshots()? {
             for chunk in self.load_manifest(&snapshot)?.chunks() {
@@ -38,7 +39,8 @@ impl Vault {
             // A clock that went back makes a pack look new, which keeps it.
             modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age >= grace))
         };
-        let removed = self.remove_packs(|pack| !used.contains(&pack) && is_old(pack))?;
+        let removed =
+            self.remove_packs(last_writer, |pack| !used.contains(&pack) && is_old(pack))?;
         Ok(removed.map_or(PruneReport::Busy, |packs| PruneReport::Removed(packs.len())))
     }
 }

@@ -76,6 +76,8 @@ struct State {
     index: HashMap<ChunkId, Location>,
     damaged_packs: Vec<(PathBuf, String)>,
     writers: usize,
+    /// How many writers there have ever been.
+    begun: u64,
 }
 
 /// An open vault.
@@ -175,13 +177,21 @@ impl Vault {
         self.lock().index.get(&chunk).copied().ok_or(VaultError::MissingChunk(chunk))
     }
 
-    /// Removes packs while nobody writes; `None` when somebody does.
+    /// The number of the last writer, if nobody writes now.
+    pub(crate) fn last_writer(&self) -> Option<u64> {
+        let state = self.lock();
+        (state.writers == 0).then_some(state.begun)
+    }
+
+    /// Removes packs unless somebody began to write after the writer with this number: what a new
+    /// manifest names is not among what was looked at.
     pub(crate) fn remove_packs(
         &self,
+        last_writer: u64,
         is_unused: impl Fn(PackId) -> bool,
     ) -> Result<Option<Vec<PackId>>, VaultError> {
         let mut state = self.lock();
-        if state.writers > 0 {
+        if state.begun != last_writer {
             return Ok(None);
         }
         let unused: Vec<PackId> =
@@ -214,7 +224,10 @@ impl Vault {
 
     /// Begins to write a snapshot.
     pub fn writer(self: &Arc<Self>) -> SnapshotWriter {
-        self.lock().writers += 1;
+        let mut state = self.lock();
+        state.writers += 1;
+        state.begun += 1;
+        drop(state);
         SnapshotWriter { vault: Arc::clone(self), pack: Mutex::default() }
     }
 

@@ -63,9 +63,9 @@ impl Captures {
         let mut connection = Connection::open(&endpoint)?;
         let outcome = capture.run_round(&mut connection, vault, flush, &Stop::new())?;
         let through = capture.stored_through().unwrap_or_default();
-        *slot = Some(capture);
         record(&self.config.catalog, instance, outcome)
             .map_err(|error| MoverError::OplogGap { what: format!("the catalog ({error})") })?;
+        *slot = Some(capture);
         Ok(through)
     }
 
@@ -82,8 +82,9 @@ fn record(
     outcome: CaptureOutcome,
 ) -> Result<(), tidemark_catalog::CatalogError> {
     match outcome {
-        CaptureOutcome::CaughtUp { stored } => catalog
-            .extend_oplog_range(instance, OplogRange { first: stored.first, last: stored.last }),
+        CaptureOutcome::CaughtUp { from, through } => {
+            catalog.extend_oplog_range(instance, OplogRange { first: from, last: through })
+        }
         CaptureOutcome::Gap { begins_at } => {
             tracing::info!(%instance, %begins_at, "the capture of an oplog begins");
             catalog.begin_oplog_range(instance, begins_at)

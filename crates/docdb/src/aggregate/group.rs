@@ -83,23 +83,31 @@ impl Group {
 
     /// The groups, in the order of their first documents.
     pub(super) fn run(&self, documents: &[Document]) -> Result<Vec<Document>> {
-        let mut positions: HashMap<Vec<u8>, usize> = HashMap::new();
-        let mut groups: Vec<(Bson, Vec<State>)> = Vec::new();
+        let mut groups = Groups::default();
         for document in documents {
-            let id = self.id.evaluate(document)?;
-            let position = *positions.entry(group_key(id.as_ref())?).or_insert_with(|| {
-                let states = self.fields.iter().map(|_| State::default()).collect();
-                groups.push((id.unwrap_or(Bson::Null), states));
-                groups.len() - 1
-            });
-            let Some((_, states)) = groups.get_mut(position) else {
-                continue;
-            };
-            for (state, (_, accumulator, expression)) in states.iter_mut().zip(&self.fields) {
-                state.add(*accumulator, expression.evaluate(document)?)?;
-            }
+            self.add(&mut groups, document)?;
         }
-        Ok(groups.into_iter().map(|(id, states)| self.finish(id, states)).collect())
+        Ok(self.results(groups))
+    }
+
+    /// Puts a document into its group.
+    pub(super) fn add(&self, groups: &mut Groups, document: &Document) -> Result<()> {
+        let id = self.id.evaluate(document)?;
+        let Groups { positions, found } = groups;
+        let position = *positions.entry(group_key(id.as_ref())?).or_insert_with(|| {
+            let states = self.fields.iter().map(|_| State::default()).collect();
+            found.push((id.unwrap_or(Bson::Null), states));
+            found.len() - 1
+        });
+        let Some((_, states)) = found.get_mut(position) else { return Ok(()) };
+        for (state, (_, accumulator, expression)) in states.iter_mut().zip(&self.fields) {
+            state.add(*accumulator, expression.evaluate(document)?)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn results(&self, groups: Groups) -> Vec<Document> {
+        groups.found.into_iter().map(|(id, states)| self.finish(id, states)).collect()
     }
 
     fn finish(&self, id: Bson, states: Vec<State>) -> Document {
@@ -109,6 +117,13 @@ impl Group {
         }
         out
     }
+}
+
+/// Groups in the making.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    positions: HashMap<Vec<u8>, usize>,
+    found: Vec<(Bson, Vec<State>)>,
 }
 
 /// What an accumulator has seen.

@@ -10,7 +10,6 @@ use crate::error::{Code, CommandError, Result};
 use crate::filter::Filter;
 use crate::query::{Hint, Query, Stream};
 use crate::request::Request;
-use crate::sort::check_memory;
 
 const FIRST_BATCH: u64 = 101;
 const FIELDS: &[&str] = &["pipeline", "cursor", "allowDiskUse", "hint", "bypassDocumentValidation"];
@@ -41,12 +40,15 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
             .field("hint")
             .map(|hint| Hint::parse(hint, collection.as_deref()))
             .transpose()?;
-        let stream = match &collection {
+        let mut stream = match &collection {
             Some(collection) => Stream::open(engine, &view, collection, query)?,
             None if namespace.is_oplog() => Stream::open_oplog(engine, Some(view), query)?,
             None => Stream::of_documents([]),
         };
-        pipeline.run(collect(context, stream)?)?
+        pipeline.run_over(|visit| {
+            let visited = stream.for_each(engine, |document| visit(document).map(|()| true));
+            visited.map(drop)
+        })?
     };
     let documents: Vec<Vec<u8>> =
         results.iter().map(Document::to_vec).collect::<std::result::Result<_, _>>()?;
@@ -64,16 +66,4 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         _ => None,
     };
     first_batch(context, cursor, (size.unwrap_or(FIRST_BATCH), false), at)
-}
-
-fn collect(context: &Context<'_>, mut stream: Stream) -> Result<Vec<Document>> {
-    let mut documents = Vec::new();
-    let mut bytes_held = 0;
-    stream.for_each(&context.shared.engine, |document| {
-        bytes_held += document.as_bytes().len();
-        check_memory(bytes_held)?;
-        documents.push(Document::try_from(document)?);
-        Ok(true)
-    })?;
-    Ok(documents)
 }

@@ -26,10 +26,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let mut retry = Retry::load(engine, request.statement()?)?;
     let mut outcome = Outcome::default();
     for (position, statement) in statements.into_iter().enumerate() {
-        let result = match retry.outcome(position) {
-            Some(stored) => Ok(stored_count(stored, "n")),
-            None => delete(engine, &namespace, statement, (&mut retry, position, &mut outcome)),
-        };
+        let result = delete(engine, &namespace, statement, (&mut retry, position, &mut outcome));
         match result {
             Ok(n) => outcome.n += n,
             Err(error) => {
@@ -66,6 +63,11 @@ fn delete(
         }
     };
     let mut transaction = engine.begin();
+    retry.reload(engine)?;
+    if let Some(done) = retry.outcome(position) {
+        outcome.at = transaction.view().at;
+        return Ok(stored_count(done, "n"));
+    }
     transaction.set_statement(retry.statement(position));
     let mut deleted = 0;
     if let Some(collection) = transaction.catalog().find(namespace).cloned() {

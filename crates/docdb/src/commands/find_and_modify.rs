@@ -34,15 +34,19 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let namespace = writable_namespace(request)?;
     let engine = &context.shared.engine;
     let mut retry = Retry::load(engine, request.statement()?)?;
-    if let Some(stored) = retry.outcome(0) {
-        return Ok(stored.clone().into());
-    }
     let change = Change::parse(request)?;
     let filter = match request.document("query")? {
         Some(query) => parse_filter(query)?,
         None => Filter::All(Vec::new()),
     };
     let mut transaction = engine.begin();
+    retry.reload(engine)?;
+    if let Some(stored) = retry.outcome(0) {
+        let (stored, at) = (stored.clone(), transaction.view().at);
+        drop(transaction);
+        engine.wait_durable(at)?;
+        return Ok(stored.into());
+    }
     transaction.set_options(write_options(request));
     transaction.set_statement(retry.statement(0));
     let found = match transaction.catalog().find(&namespace).cloned() {
@@ -76,18 +80,23 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         (None, Change::Remove) => (None, bson::doc! { "n": 0 }),
         (None, Change::Update { .. }) => (None, bson::doc! { "n": 0, "updatedExisting": false }),
     };
-    let projection = request.document("fields")?.map(Projection::parse).transpose()?.flatten();
-    let value = match (value, projection) {
-        (Some(value), Some(projection)) => Some(projection.apply(&value)?),
-        (value, _) => value,
-    };
-    let value = value.map_or(Bson::Null, Bson::Document);
+    let value = shown(request, value)?;
     let reply = bson::doc! { "lastErrorObject": last_error, "value": value };
     retry.note(0, reply.clone());
     retry.store(&mut transaction)?;
     let at = transaction.commit()?;
     engine.wait_durable(at)?;
     Ok(reply.into())
+}
+
+/// The fields of the document that the request asks to see, or null without a document.
+fn shown(request: &Request<'_>, value: Option<Document>) -> Result<Bson> {
+    let projection = request.document("fields")?.map(Projection::parse).transpose()?.flatten();
+    let value = match (value, projection) {
+        (Some(value), Some(projection)) => Some(projection.apply(&value)?),
+        (value, _) => value,
+    };
+    Ok(value.map_or(Bson::Null, Bson::Document))
 }
 
 /// What happens to the document that is found.

@@ -58,6 +58,7 @@ impl Insertion<'_> {
         documents: &[&RawDocument],
     ) -> Result<bool> {
         let mut transaction = context.shared.engine.begin();
+        self.retry.reload(&context.shared.engine)?;
         transaction.set_options(self.options);
         let collection = transaction.existing_or_created(self.namespace)?;
         let mut goes_on = true;

@@ -34,18 +34,10 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let mut outcome = Outcome::default();
     outcome.modified = Some(0);
     for (position, statement) in statements.into_iter().enumerate() {
-        let result = match retry.outcome(position) {
-            Some(stored) => Ok(stored.clone()),
-            None => Statement::parse(statement, (update_context(context), write_options(request)))
-                .and_then(|statement| {
-                    statement.run(
-                        &context.shared.engine,
-                        &namespace,
-                        (&mut retry, position),
-                        &mut outcome,
-                    )
-                }),
-        };
+        let context_of_update = (update_context(context), write_options(request));
+        let result = Statement::parse(statement, context_of_update).and_then(|statement| {
+            statement.run(&context.shared.engine, &namespace, (&mut retry, position), &mut outcome)
+        });
         match result {
             Ok(done) => add(&mut outcome, position, &done),
             Err(error) => {
@@ -119,6 +111,11 @@ impl<'a> Statement<'a> {
         outcome: &mut Outcome,
     ) -> Result<Document> {
         let mut transaction = engine.begin();
+        retry.reload(engine)?;
+        if let Some(done) = retry.outcome(position) {
+            outcome.at = transaction.view().at;
+            return Ok(done.clone());
+        }
         transaction.set_options(self.options);
         transaction.set_statement(retry.statement(position));
         let (matched, modified) = self.update_matches(engine, &mut transaction, namespace)?;
