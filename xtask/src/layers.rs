@@ -10,7 +10,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("mover", &["model", "wire", "vault"]),
     ("worker", &["model", "catalog", "mover", "vault"]),
     ("atlas-api", &["model", "catalog"]),
-    ("testkit", &["model", "wire", "vault", "docdb", "mover"]),
+    ("testkit", &["model", "wire", "vault", "catalog", "docdb", "mover"]),
     ("tidemark", &["model", "wire", "vault", "catalog", "docdb", "mover", "worker", "atlas-api"]),
 ];
 

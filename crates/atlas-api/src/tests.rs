@@ -8,14 +8,8 @@ use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tidemark_catalog::{
-    ApiKey, Catalog, Instance, InstanceFamily, InstanceSettings, NewSecret, Org, PasswordRecord,
-    Project, ServiceAccount,
-};
-use tidemark_model::{
-    ApiKeyId, BackupPolicy, Clock, InstanceId, InstanceState, OrgId, ProjectId, Role, Roles,
-    ServiceAccountId,
-};
+use tidemark_catalog::{Catalog, PasswordRecord};
+use tidemark_model::{BackupPolicy, Clock, OrgId, ProjectId, Role};
 
 use crate::operation::{OPERATIONS, Operation};
 use crate::{Api, ApiConfig, Sunset, serve};
@@ -43,63 +37,11 @@ struct World {
     project: ProjectId,
 }
 
-fn insert_instance(catalog: &Catalog, project: &Project) {
-    let settings = InstanceSettings {
-        backing_provider: "AWS".into(),
-        region: "US_EAST_1".into(),
-        termination_protection: false,
-        continuous_backup: true,
-        tags: vec![],
-    };
-    let instance = Instance {
-        id: InstanceId::new(project.created_at),
-        project: project.id,
-        name: "one".parse().unwrap(),
-        family: InstanceFamily::Serverless,
-        state: InstanceState::Idle,
-        settings,
-        created_at: project.created_at,
-        changed_at: project.created_at,
-        port: Some(1),
-    };
-    catalog.insert_instance(&instance).unwrap();
-}
-
 fn world(org_roles: &[Role], project_roles: &[Role]) -> World {
     let clock = Clock::fixed(Timestamp::from_second(1_700_000_000).unwrap());
-    let now = clock.now();
     let catalog = Arc::new(Catalog::in_memory().unwrap());
-    let org = Org { id: OrgId::new(now), name: "o".into(), created_at: now };
-    let project = Project {
-        id: ProjectId::new(now),
-        org: org.id,
-        name: "p".into(),
-        created_at: now,
-        tags: vec![],
-    };
-    let roles = Roles {
-        org: org_roles.to_vec(),
-        projects: project_roles.iter().map(|role| (project.id, *role)).collect(),
-    };
-    let key = ApiKey {
-        id: ApiKeyId::new(now),
-        org: org.id,
-        public_key: "public".into(),
-        ha1: crate::ha1("public", "private"),
-        masked_private_key: String::new(),
-        description: String::new(),
-        roles: roles.clone(),
-    };
-    let account = ServiceAccount {
-        id: ServiceAccountId::new(now),
-        org: org.id,
-        name: "a".into(),
-        description: String::new(),
-        roles,
-    };
-    let secret = NewSecret { hash: "h", created_at: now, expires_at: now };
-    catalog.set_up(&org, &project, (&key, &account), &secret).unwrap();
-    insert_instance(&catalog, &project);
+    let ha1 = crate::ha1("public", "private");
+    let tenant = tidemark_testkit::tenant(&catalog, &clock, ha1, (org_roles, project_roles));
     let config = ApiConfig {
         public_url: None,
         sunset: Sunset::Ignore,
@@ -115,8 +57,8 @@ fn world(org_roles: &[Role], project_roles: &[Role]) -> World {
         },
     };
     let api = Arc::new(Api::new(catalog, clock.clone(), config).unwrap());
-    let token = api.signer.issue_token(account.id, now);
-    World { api, clock, token, org: org.id, project: project.id }
+    let token = api.signer.issue_token(tenant.account, clock.now());
+    World { api, clock, token, org: tenant.org, project: tenant.project }
 }
 
 impl World {

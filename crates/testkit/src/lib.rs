@@ -9,8 +9,15 @@
 use std::sync::Arc;
 
 use tempfile::TempDir;
+use tidemark_catalog::{
+    ApiKey, Catalog, Instance as Record, InstanceFamily, InstanceSettings, NewSecret, Org, Project,
+    ServiceAccount,
+};
 use tidemark_docdb::{Grant, Server, ServerConfig, User, UserDirectory};
-use tidemark_model::{Clock, Secret};
+use tidemark_model::{
+    ApiKeyId, Clock, InstanceId, InstanceState, OrgId, ProjectId, Role, Roles, Secret,
+    ServiceAccountId,
+};
 use tidemark_mover::{Connection, Endpoint};
 use tidemark_vault::{Vault, VaultKey};
 use tidemark_wire::ScramCredential;
@@ -82,4 +89,75 @@ pub fn vault() -> (TempDir, Arc<Vault>) {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), VaultKey::from_bytes([3; 32])).unwrap();
     (folder, vault)
+}
+
+/// What a catalog with one organization, one project and one instance, `one`, is asked for.
+pub struct Tenant {
+    /// The organization.
+    pub org: OrgId,
+    /// The project.
+    pub project: ProjectId,
+    /// The instance, which is idle.
+    pub instance: InstanceId,
+    /// The service account; the API key, `public`, has its roles.
+    pub account: ServiceAccountId,
+}
+
+/// Sets a catalog up; `ha1` is the API key's, and the roles are those in organization and project.
+pub fn tenant(
+    catalog: &Catalog,
+    clock: &Clock,
+    ha1: String,
+    (org_roles, project_roles): (&[Role], &[Role]),
+) -> Tenant {
+    let now = clock.now();
+    let org = Org { id: OrgId::new(now), name: "o".into(), created_at: now };
+    let project = Project {
+        id: ProjectId::new(now),
+        org: org.id,
+        name: "p".into(),
+        created_at: now,
+        tags: vec![],
+    };
+    let roles = Roles {
+        org: org_roles.to_vec(),
+        projects: project_roles.iter().map(|role| (project.id, *role)).collect(),
+    };
+    let key = ApiKey {
+        id: ApiKeyId::new(now),
+        org: org.id,
+        public_key: "public".into(),
+        ha1,
+        masked_private_key: String::new(),
+        description: String::new(),
+        roles: roles.clone(),
+    };
+    let account = ServiceAccount {
+        id: ServiceAccountId::new(now),
+        org: org.id,
+        name: "a".into(),
+        description: String::new(),
+        roles,
+    };
+    let secret = NewSecret { hash: "h", created_at: now, expires_at: now };
+    catalog.set_up(&org, &project, (&key, &account), &secret).unwrap();
+    let instance = Record {
+        id: InstanceId::new(now),
+        project: project.id,
+        name: "one".parse().unwrap(),
+        family: InstanceFamily::Serverless,
+        state: InstanceState::Idle,
+        settings: InstanceSettings {
+            backing_provider: "AWS".into(),
+            region: "US_EAST_1".into(),
+            termination_protection: false,
+            continuous_backup: true,
+            tags: vec![],
+        },
+        created_at: now,
+        changed_at: now,
+        port: Some(1),
+    };
+    catalog.insert_instance(&instance).unwrap();
+    Tenant { org: org.id, project: project.id, instance: instance.id, account: account.id }
 }

@@ -154,13 +154,8 @@ mod tests {
     use std::sync::Arc;
 
     use jiff::{SignedDuration, Timestamp};
-    use tidemark_catalog::{
-        ApiKey, Catalog, InstanceFamily, InstanceSettings, LeaseHolder, NewSecret, Org, Page,
-        Project, ServiceAccount, Snapshot,
-    };
-    use tidemark_model::{
-        ApiKeyId, BackupPolicy, Clock, InstanceId, OrgId, ProjectId, Roles, ServiceAccountId,
-    };
+    use tidemark_catalog::{Catalog, LeaseHolder, Page, Snapshot};
+    use tidemark_model::{BackupPolicy, Clock, InstanceId};
     use tidemark_mover::{Endpoint, Stop};
     use tidemark_vault::{Vault, VaultKey};
 
@@ -183,60 +178,11 @@ mod tests {
         instance: InstanceId,
     }
 
-    fn insert_instance(catalog: &Catalog, project: &Project) -> InstanceId {
-        let instance = Instance {
-            id: InstanceId::new(project.created_at),
-            project: project.id,
-            name: "one".parse().unwrap(),
-            family: InstanceFamily::Serverless,
-            state: InstanceState::Idle,
-            settings: InstanceSettings {
-                backing_provider: "AWS".into(),
-                region: "US_EAST_1".into(),
-                termination_protection: false,
-                continuous_backup: true,
-                tags: vec![],
-            },
-            created_at: project.created_at,
-            changed_at: project.created_at,
-            port: Some(1),
-        };
-        catalog.insert_instance(&instance).unwrap();
-        instance.id
-    }
-
     fn fixture() -> Fixture {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::fixed(Timestamp::from_second(1_700_000_000).unwrap());
-        let now = clock.now();
         let catalog = Arc::new(Catalog::in_memory().unwrap());
-        let org = Org { id: OrgId::new(now), name: "o".into(), created_at: now };
-        let project = Project {
-            id: ProjectId::new(now),
-            org: org.id,
-            name: "p".into(),
-            created_at: now,
-            tags: vec![],
-        };
-        let key = ApiKey {
-            id: ApiKeyId::new(now),
-            org: org.id,
-            public_key: "k".into(),
-            ha1: String::new(),
-            masked_private_key: String::new(),
-            description: String::new(),
-            roles: Roles::default(),
-        };
-        let account = ServiceAccount {
-            id: ServiceAccountId::new(now),
-            org: org.id,
-            name: "a".into(),
-            description: String::new(),
-            roles: Roles::default(),
-        };
-        let secret = NewSecret { hash: "h", created_at: now, expires_at: now };
-        catalog.set_up(&org, &project, (&key, &account), &secret).unwrap();
-        let instance = insert_instance(&catalog, &project);
+        let tenant = tidemark_testkit::tenant(&catalog, &clock, String::new(), (&[], &[]));
         let config = WorkerConfig {
             catalog,
             vault: Vault::open(&folder.path().join("vault"), VaultKey::from_bytes([1; 32]))
@@ -250,7 +196,7 @@ mod tests {
         let holder = LeaseHolder { worker: "w".into(), duration: SignedDuration::from_secs(30) };
         let shared =
             Shared { captures: Captures::new(config.clone()), config, holder, stop: Stop::new() };
-        Fixture { _folder: folder, shared, instance }
+        Fixture { _folder: folder, shared, instance: tenant.instance }
     }
 
     impl Fixture {
