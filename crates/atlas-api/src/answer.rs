@@ -1,7 +1,7 @@
 //! What an operation answers.
 
 use axum::http::StatusCode;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A successful answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,31 +10,45 @@ pub(crate) struct Answer {
     /// `None` for no body at all.
     pub(crate) body: Option<Value>,
     pub(crate) is_list: bool,
+    pub(crate) location: Option<String>,
 }
 
 impl Answer {
+    fn new(status: StatusCode, body: Option<Value>) -> Self {
+        Self { status, body, is_list: false, location: None }
+    }
+
     pub(crate) fn entity(body: Value) -> Self {
-        Self { status: StatusCode::OK, body: Some(body), is_list: false }
+        Self::new(StatusCode::OK, Some(body))
     }
 
     pub(crate) fn created(body: Value) -> Self {
-        Self { status: StatusCode::CREATED, body: Some(body), is_list: false }
+        Self::new(StatusCode::CREATED, Some(body))
     }
 
     /// 202 with the empty object that the real service sends.
     pub(crate) fn accepted() -> Self {
-        Self {
-            status: StatusCode::ACCEPTED,
-            body: Some(Value::Object(serde_json::Map::new())),
-            is_list: false,
-        }
+        Self::new(StatusCode::ACCEPTED, Some(Value::Object(Map::new())))
     }
 
     pub(crate) fn no_content() -> Self {
-        Self { status: StatusCode::NO_CONTENT, body: None, is_list: false }
+        Self::new(StatusCode::NO_CONTENT, None)
+    }
+
+    /// 200 without a body.
+    pub(crate) fn empty() -> Self {
+        Self::new(StatusCode::OK, None)
     }
 
     pub(crate) fn list(body: Value) -> Self {
-        Self { status: StatusCode::OK, body: Some(body), is_list: true }
+        Self { is_list: true, ..Self::entity(body) }
+    }
+
+    pub(crate) fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
+    pub(crate) fn with_location(self, location: String) -> Self {
+        Self { location: Some(location), ..self }
     }
 }

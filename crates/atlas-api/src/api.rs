@@ -1,14 +1,19 @@
 //! What all requests share.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, PasswordRecord, Setting};
 use tidemark_model::{BackupPolicy, Clock};
 
+use crate::auth::Known;
+use crate::operations::OPERATIONS;
+use crate::rate_limit::{Buckets, RateLimits};
 use crate::token::Signer;
+use crate::usage::Usage;
 
 /// What happens to operations that MongoDB switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,10 +30,16 @@ pub enum Sunset {
 pub struct ApiConfig {
     /// The address in links; `None` for the one that a client used.
     pub public_url: Option<String>,
+    /// Whether the address of a client is what a proxy says in `X-Forwarded-For`.
+    pub trust_forwarded_for: bool,
     /// What happens to operations that MongoDB switched off.
     pub sunset: Sunset,
+    /// What happens when a rate limit is reached.
+    pub rate_limits: RateLimits,
     /// How often snapshots are taken and how long they are kept.
     pub policy: BackupPolicy,
+    /// How long download links of serverless instances work.
+    pub download_lifetime: SignedDuration,
     /// The host in connection strings.
     pub advertised_host: String,
     /// The largest request body, in bytes.
@@ -37,6 +48,26 @@ pub struct ApiConfig {
     pub deadline: Duration,
     /// Makes of a database user's password what is kept of it.
     pub hash_password: fn(&str) -> PasswordRecord,
+    /// Puts the server back to the beginning; only in the development mode.
+    pub dev: Option<Arc<dyn DevMode>>,
+}
+
+/// What only the development mode can do.
+pub trait DevMode: Send + Sync + std::fmt::Debug {
+    /// Forgets everything and begins anew: with a seed document, or with what the server began
+    /// with. Answers what the file of first credentials then holds.
+    fn reset(&self, seed: Option<serde_json::Value>) -> Result<serde_json::Value, ResetError>;
+}
+
+/// Why a server was not put back to the beginning.
+#[derive(Debug, thiserror::Error)]
+pub enum ResetError {
+    /// The seed cannot be used; nothing was changed.
+    #[error("{0}")]
+    Seed(String),
+    /// The records could not be replaced.
+    #[error(transparent)]
+    Failed(#[from] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// The API.
@@ -45,8 +76,16 @@ pub struct Api {
     pub(crate) clock: Clock,
     pub(crate) config: ApiConfig,
     pub(crate) signer: Signer,
+    /// Nonces from before this are not accepted: who used them was forgotten.
+    pub(crate) started_at: Timestamp,
     /// Nonces with the counters that were used with them, until they expire.
     pub(crate) used_nonces: Mutex<HashMap<(String, u32), Timestamp>>,
+    /// Callers that were looked up before.
+    pub(crate) known: Mutex<Known>,
+    pub(crate) usage: Usage,
+    pub(crate) buckets: Buckets,
+    /// Requests to each operation of the table.
+    pub(crate) counts: Vec<AtomicU64>,
 }
 
 impl Api {
@@ -58,7 +97,18 @@ impl Api {
     ) -> Result<Self, CatalogError> {
         let key = catalog.setting_or_random(Setting::SigningKey)?;
         let signer = Signer::new(&key);
-        Ok(Self { catalog, clock, config, signer, used_nonces: Mutex::default() })
+        Ok(Self {
+            started_at: clock.now(),
+            catalog,
+            clock,
+            config,
+            signer,
+            used_nonces: Mutex::default(),
+            known: Mutex::default(),
+            usage: Usage::default(),
+            buckets: Buckets::default(),
+            counts: OPERATIONS.iter().map(|_| AtomicU64::new(0)).collect(),
+        })
     }
 
     /// The records behind it.

@@ -1,8 +1,13 @@
 //! Request bodies: attributes with their types, and errors that name them.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
+use tidemark_model::parse_instant;
 
 use crate::error::{ApiError, Result};
+
+/// How far in the future an end may be that users set, in days; exactly that far is too far.
+const LONGEST_EXPIRATION_DAYS: i64 = 7;
 
 /// An object of a request body.
 pub(crate) struct Body<'a> {
@@ -89,6 +94,44 @@ impl<'a> Body<'a> {
             objects.push(Body { fields, prefix: format!("{}.", self.name(&name)) });
         }
         Ok(Some(objects))
+    }
+
+    /// The texts of an array.
+    pub(crate) fn texts(&self, attribute: &str) -> Result<Option<Vec<&'a str>>> {
+        let Some(value) = self.get(attribute) else {
+            return Ok(None);
+        };
+        let items = value.as_array().ok_or_else(|| self.wrong_type(attribute))?;
+        let text = |item: &'a Value| item.as_str().ok_or_else(|| self.wrong_type(attribute));
+        items.iter().map(text).collect::<Result<_>>().map(Some)
+    }
+
+    /// An instant as RFC 3339 has it.
+    pub(crate) fn instant(&self, attribute: &str) -> Result<Option<Timestamp>> {
+        let Some(text) = self.text(attribute)? else {
+            return Ok(None);
+        };
+        parse_instant(text).map(Some).ok_or_else(|| ApiError::invalid_date(text))
+    }
+
+    /// When something that users may end by themselves shall end: within a week.
+    pub(crate) fn delete_after_date(&self, now: Timestamp) -> Result<Option<Timestamp>> {
+        let Some(end) = self.instant("deleteAfterDate")? else {
+            return Ok(None);
+        };
+        if end <= now {
+            return Err(ApiError::expiration_in_past());
+        }
+        let seconds = end.as_second() - now.as_second();
+        if seconds >= LONGEST_EXPIRATION_DAYS * 24 * 3_600 {
+            return Err(ApiError::expiration_too_far(LONGEST_EXPIRATION_DAYS));
+        }
+        Ok(Some(end))
+    }
+
+    /// Whether an attribute is given, be it as null.
+    pub(crate) fn has(&self, attribute: &str) -> bool {
+        self.fields.contains_key(attribute)
     }
 
     /// Refuses a value outside of an enumeration.

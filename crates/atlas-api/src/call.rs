@@ -1,13 +1,17 @@
 //! One request to an operation, after authentication.
 
-use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use tidemark_catalog::{Instance, Page, Project};
-use tidemark_model::{Caller, ProjectId, Role, SnapshotId};
+use tidemark_catalog::{Instance, InstanceView, Org, Page, Project};
+use tidemark_model::{
+    ApiKeyId, Caller, OrgId, ProjectId, RestoreJobId, Role, SecretId, ServiceAccountId, SnapshotId,
+};
 
 use crate::api::Api;
 use crate::body::Body;
+use crate::credentials::account_of;
 use crate::error::{ApiError, Result};
+use crate::operation::PathValues;
 
 /// Items on a page unless the client says otherwise, and at most.
 const DEFAULT_PAGE_SIZE: u64 = 100;
@@ -17,13 +21,21 @@ const LARGEST_PAGE_SIZE: u64 = 500;
 pub(crate) struct Call<'a> {
     pub(crate) api: &'a Api,
     pub(crate) caller: &'a Caller,
+    /// From where it came.
+    pub(crate) address: IpAddr,
     /// Scheme and host in links.
     pub(crate) base_url: &'a str,
     /// The path as requested.
     pub(crate) path: &'a str,
-    pub(crate) path_values: BTreeMap<&'static str, String>,
+    pub(crate) path_values: PathValues,
     pub(crate) query: &'a [(String, String)],
     pub(crate) body: Option<serde_json::Value>,
+}
+
+/// The instance of a path, with its project.
+pub(crate) struct Target {
+    pub(crate) project: Project,
+    pub(crate) instance: Instance,
 }
 
 impl Call<'_> {
@@ -33,11 +45,13 @@ impl Call<'_> {
     }
 
     pub(crate) fn query_value(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .rev()
-            .find(|(candidate, _)| candidate == name)
-            .map(|(_, value)| value.as_str())
+        query_value(self.query, name)
+    }
+
+    /// All values of a parameter that may be given several times.
+    pub(crate) fn query_values(&self, name: &str) -> Vec<&str> {
+        let found = self.query.iter().filter(|(candidate, _)| candidate == name);
+        found.map(|(_, value)| value.as_str()).collect()
     }
 
     /// A flag of the query.
@@ -65,31 +79,62 @@ impl Call<'_> {
         Body::new(self.body.as_ref().unwrap_or(&EMPTY))
     }
 
-    /// The project of the path, if the caller may do there what needs `role`.
-    pub(crate) fn project(&self, role: Role) -> Result<Project> {
+    /// The objects of a body that is an array.
+    pub(crate) fn items(&self) -> Result<Vec<Body<'_>>> {
+        let items = self.body.as_ref().and_then(serde_json::Value::as_array);
+        items.ok_or_else(ApiError::invalid_json)?.iter().map(Body::new).collect()
+    }
+
+    /// The organization of the path, if the caller has one of the roles in it.
+    pub(crate) fn find_org(&self, roles: &[Role]) -> Result<Org> {
+        let text = self.path_value("orgId");
+        let id: OrgId = text.parse().map_err(|_| ApiError::invalid_org_id(text))?;
+        let org = self.api.catalog.find_org(id)?.ok_or_else(|| ApiError::org_not_found(text))?;
+        if self.caller.org != org.id {
+            return Err(ApiError::cannot_access_org());
+        }
+        if !roles.iter().any(|role| self.caller.may_in_org(org.id, *role)) {
+            return Err(ApiError::not_authorized());
+        }
+        Ok(org)
+    }
+
+    /// The project of the path, if the caller has one of the roles in it.
+    pub(crate) fn find_project(&self, roles: &[Role]) -> Result<Project> {
         let text = self.path_value("groupId");
         let id: ProjectId = text.parse().map_err(|_| ApiError::invalid_group_id(text))?;
         let project =
             self.api.catalog.find_project(id)?.ok_or_else(|| ApiError::group_not_found(id))?;
-        if !self.caller.sees_project(project.org, project.id) {
-            return Err(ApiError::not_in_group());
-        }
-        if !self.caller.may_in_project(project.org, project.id, role) {
-            return Err(ApiError::not_authorized());
-        }
+        self.check_project(&project, roles)?;
         Ok(project)
     }
 
-    /// The project and the instance of the path.
-    pub(crate) fn instance(&self, role: Role) -> Result<(Project, Instance)> {
-        let project = self.project(role)?;
-        let name = match self.path_value("clusterName") {
+    /// Refuses a caller that does not see a project or has none of the roles in it.
+    pub(crate) fn check_project(&self, project: &Project, roles: &[Role]) -> Result<()> {
+        if !self.caller.sees_project(project.org, project.id) {
+            return Err(ApiError::not_in_group());
+        }
+        let may = |role: &Role| self.caller.may_in_project(project.org, project.id, *role);
+        if roles.iter().any(may) { Ok(()) } else { Err(ApiError::not_authorized()) }
+    }
+
+    /// The name of the instance in the path.
+    pub(crate) fn instance_name(&self) -> &str {
+        match self.path_value("clusterName") {
             "" => self.path_value("name"),
             name => name,
-        };
+        }
+    }
+
+    /// The instance of the path, if the view shows it.
+    pub(crate) fn find_target(&self, project: &Project, view: InstanceView) -> Result<Target> {
+        let name = self.instance_name();
         let instance = self.api.catalog.find_instance(project.id, name)?;
         let instance = instance.ok_or_else(|| ApiError::cluster_not_found(name, project.id))?;
-        Ok((project, instance))
+        if !view.shows(instance.family) {
+            return Err(ApiError::cluster_in_serverless_api(name));
+        }
+        Ok(Target { project: project.clone(), instance })
     }
 
     /// The snapshot id of the path.
@@ -98,20 +143,45 @@ impl Call<'_> {
         text.parse().map_err(|_| ApiError::invalid_snapshot_id(text))
     }
 
+    /// The restore job id of the path.
+    pub(crate) fn restore_job_id(&self) -> Result<RestoreJobId> {
+        let text = self.path_value("restoreJobId");
+        text.parse().map_err(|_| ApiError::invalid_job_id(text))
+    }
+
+    /// The API key id of the path.
+    pub(crate) fn api_key_id(&self) -> Result<ApiKeyId> {
+        let text = self.path_value("apiUserId");
+        text.parse().map_err(|_| ApiError::invalid_key_id(text))
+    }
+
+    /// The service account of the path.
+    pub(crate) fn account_id(&self) -> Result<ServiceAccountId> {
+        let text = self.path_value("clientId");
+        account_of(text).ok_or_else(|| ApiError::service_account_not_found(text))
+    }
+
+    /// The secret id of the path.
+    pub(crate) fn secret_id(&self) -> Result<SecretId> {
+        let text = self.path_value("secretId");
+        text.parse().map_err(|_| ApiError::secret_not_found(text))
+    }
+
     /// The address of a resource below the API's root.
     pub(crate) fn href(&self, path: &str) -> String {
         format!("{}/api/atlas/v2{path}", self.base_url)
     }
 }
 
+/// The last value of a parameter.
+fn query_value<'a>(query: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let found = query.iter().rev().find(|(candidate, _)| candidate == name);
+    found.map(|(_, value)| value.as_str())
+}
+
 /// A flag of a query.
 pub(crate) fn query_flag(query: &[(String, String)], name: &str, default: bool) -> Result<bool> {
-    match query
-        .iter()
-        .rev()
-        .find(|(candidate, _)| candidate == name)
-        .map(|(_, value)| value.as_str())
-    {
+    match query_value(query, name) {
         None | Some("") => Ok(default),
         Some("true") => Ok(true),
         Some("false") => Ok(false),

@@ -12,6 +12,19 @@ pub(crate) struct ApiError {
     pub(crate) code: &'static str,
     pub(crate) detail: String,
     pub(crate) parameters: Vec<Value>,
+    /// What is wrong with which attribute, where that is said one by one.
+    pub(crate) violations: Vec<Violation>,
+    /// When to try again, in seconds.
+    pub(crate) retry_after: Option<u64>,
+}
+
+/// What is wrong with one attribute of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// The attribute.
+    pub(crate) field: String,
+    /// What is wrong.
+    pub(crate) description: String,
 }
 
 pub(crate) type Result<T> = std::result::Result<T, ApiError>;
@@ -23,22 +36,50 @@ fn error(
     parameters: &[&str],
 ) -> ApiError {
     let parameters = parameters.iter().map(|parameter| Value::from(*parameter)).collect();
-    ApiError { status, code, detail: detail.into(), parameters }
+    ApiError {
+        status,
+        code,
+        detail: detail.into(),
+        parameters,
+        violations: Vec::new(),
+        retry_after: None,
+    }
 }
 
 const BAD: StatusCode = StatusCode::BAD_REQUEST;
 const NOT_FOUND: StatusCode = StatusCode::NOT_FOUND;
 const CONFLICT: StatusCode = StatusCode::CONFLICT;
+const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
+const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
+/// Seconds after which a server that is busy may be asked again.
+const BUSY_SECONDS: u64 = 5;
 
 impl ApiError {
     pub(crate) fn body(&self) -> Value {
-        json!({
+        let mut body = json!({
             "detail": self.detail,
             "error": self.status.as_u16(),
             "errorCode": self.code,
             "parameters": self.parameters,
             "reason": self.status.canonical_reason().unwrap_or("Error"),
-        })
+        });
+        if let (false, Some(body)) = (self.violations.is_empty(), body.as_object_mut()) {
+            let fields: Vec<Value> = self
+                .violations
+                .iter()
+                .map(|violation| {
+                    json!({ "description": violation.description, "field": violation.field })
+                })
+                .collect();
+            body.insert("badRequestDetail".to_owned(), json!({ "fields": fields }));
+        }
+        body
+    }
+
+    /// The errors of a body that were found together.
+    pub(crate) fn validation(violations: Vec<Violation>) -> Self {
+        let detail = "The request content produced validation errors.";
+        Self { violations, ..error(BAD, "BAD_REQUEST", detail, &[]) }
     }
 
     pub(crate) fn unexpected() -> Self {
@@ -47,7 +88,11 @@ impl ApiError {
 
     pub(crate) fn out_of_time() -> Self {
         let detail = "The request took too long; it may still be carried out.";
-        error(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", detail, &[])
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self {
+            retry_after: Some(BUSY_SECONDS),
+            ..error(status, "SERVICE_UNAVAILABLE", detail, &[])
+        }
     }
 
     pub(crate) fn invalid_version() -> Self {
@@ -78,18 +123,18 @@ impl ApiError {
 
     pub(crate) fn not_authorized() -> Self {
         let detail = "Current user is not authorized to perform this action.";
-        error(StatusCode::UNAUTHORIZED, "USER_UNAUTHORIZED", detail, &[])
+        error(UNAUTHORIZED, "USER_UNAUTHORIZED", detail, &[])
     }
 
     pub(crate) fn not_in_group() -> Self {
         let detail = "The current user is not in the group, or the group does not exist.";
-        error(StatusCode::UNAUTHORIZED, "NOT_IN_GROUP", detail, &[])
+        error(UNAUTHORIZED, "NOT_IN_GROUP", detail, &[])
     }
 
     pub(crate) fn cannot_restore_to_target() -> Self {
         let detail =
             "Cannot restore with insufficient permission on source snapshot or target cluster.";
-        error(StatusCode::FORBIDDEN, "CANNOT_RESTORE_TO_TARGET", detail, &[])
+        error(FORBIDDEN, "CANNOT_RESTORE_TO_TARGET", detail, &[])
     }
 
     pub(crate) fn invalid_group_id(id: &str) -> Self {
@@ -160,6 +205,15 @@ impl ApiError {
             format!("No user with username {name} exists."),
             &[name],
         )
+    }
+
+    /// An attribute that is given twice: either value could be the one that was meant.
+    pub(crate) fn duplicate_json_key(key: &str) -> Self {
+        let violation = Violation {
+            field: key.to_owned(),
+            description: "The attribute is given more than once.".to_owned(),
+        };
+        Self { violations: vec![violation], ..Self::malformed_json() }
     }
 
     pub(crate) fn malformed_json() -> Self {
@@ -349,6 +403,314 @@ impl ApiError {
     pub(crate) fn invalid_role(role: &str, database: &str) -> Self {
         let detail = format!("The specified role {role}@{database} does not exist.");
         error(BAD, "ATLAS_INVALID_ROLE", detail, &[role, database])
+    }
+
+    pub(crate) fn rate_limited(
+        path: &str,
+        (capacity, refill, seconds): (u64, u64, u64),
+        retry_after: u64,
+    ) -> Self {
+        let path = path.trim_start_matches('/');
+        let detail = format!(
+            "Rate limit exceeded for {path}. Please retry after {retry_after} seconds. Request capacity: {capacity}. Refill rate: {refill} per {seconds} seconds. For more information, see: http://dochub.mongodb.org/core/atlas-api-rate-limit."
+        );
+        Self {
+            parameters: vec![
+                path.into(),
+                retry_after.into(),
+                capacity.into(),
+                refill.into(),
+                seconds.into(),
+            ],
+            retry_after: Some(retry_after),
+            ..error(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED_TOKEN_BUCKET", detail, &[])
+        }
+    }
+
+    pub(crate) fn not_in_dev_mode() -> Self {
+        let detail = "The server does not run in development mode; start it with --dev.";
+        error(FORBIDDEN, "NOT_IN_DEV_MODE", detail, &[])
+    }
+
+    pub(crate) fn invalid_seed(reason: &str) -> Self {
+        let detail = format!("The seed cannot be used: {reason}.");
+        error(BAD, "INVALID_SEED", detail, &[reason])
+    }
+
+    pub(crate) fn not_offered(id: &str) -> Self {
+        let detail = format!("{id} is not offered by this service.");
+        error(FORBIDDEN, "FEATURE_UNSUPPORTED", detail, &[id])
+    }
+
+    pub(crate) fn address_not_allowed(address: &str) -> Self {
+        let detail = format!("IP address {address} is not allowed to access this resource.");
+        error(FORBIDDEN, "IP_ADDRESS_NOT_ON_ACCESS_LIST", detail, &[address])
+    }
+
+    pub(crate) fn org_requires_access_list() -> Self {
+        let detail = "This organization requires access through a whitelist of ip ranges.";
+        error(FORBIDDEN, "ORG_REQUIRES_WHITELIST", detail, &[])
+    }
+
+    pub(crate) fn cannot_access_org() -> Self {
+        error(UNAUTHORIZED, "USER_CANNOT_ACCESS_ORG", "User cannot access this organization.", &[])
+    }
+
+    pub(crate) fn not_group_creator(org: &str) -> Self {
+        let detail = format!(
+            "The currently logged in user does not have the group creator role in organization {org}."
+        );
+        error(UNAUTHORIZED, "NOT_ORG_GROUP_CREATOR", detail, &[org])
+    }
+
+    pub(crate) fn access_list_denied() -> Self {
+        let detail =
+            "API key whitelists are only accessible by the API key or by a user administrator.";
+        error(UNAUTHORIZED, "API_KEY_WHITELIST_ACCESS_DENIED", detail, &[])
+    }
+
+    pub(crate) fn invalid_key_id(id: &str) -> Self {
+        let detail = format!("An invalid API key ID {id} was specified.");
+        error(NOT_FOUND, "INVALID_KEY_ID", detail, &[id])
+    }
+
+    pub(crate) fn api_key_not_found(id: &str) -> Self {
+        error(BAD, "API_KEY_NOT_FOUND", format!("No API key with ID {id} exists."), &[id])
+    }
+
+    pub(crate) fn service_account_not_found(id: &str) -> Self {
+        let detail = format!("Cannot find resource service account {id}.");
+        error(NOT_FOUND, "RESOURCE_NOT_FOUND", detail, &[&format!("service account {id}")])
+    }
+
+    pub(crate) fn secret_not_found(id: &str) -> Self {
+        let detail = format!("Cannot find resource secret {id}.");
+        error(NOT_FOUND, "RESOURCE_NOT_FOUND", detail, &[&format!("secret {id}")])
+    }
+
+    pub(crate) fn too_many_secrets(limit: u32) -> Self {
+        let description =
+            format!("A service account has at most {limit} active secrets; delete one first.");
+        Self::validation(vec![Violation { field: "secrets".to_owned(), description }])
+    }
+
+    pub(crate) fn rate_limit_set_not_found(id: &str) -> Self {
+        let detail = format!("Cannot find resource rate limit endpoint set {id}.");
+        error(NOT_FOUND, "RESOURCE_NOT_FOUND", detail, &[&format!("rate limit endpoint set {id}")])
+    }
+
+    pub(crate) fn api_key_needs_description() -> Self {
+        let detail = "All API keys require a non-empty description.";
+        error(BAD, "API_KEY_REQUIRES_DESCRIPTION", detail, &[])
+    }
+
+    pub(crate) fn api_key_description_too_long(limit: usize) -> Self {
+        let limit = limit.to_string();
+        let detail =
+            format!("API key descriptions are required and must be less than {limit} characters.");
+        error(BAD, "INVALID_API_KEY_DESC", detail, &[&limit])
+    }
+
+    pub(crate) fn api_key_needs_roles() -> Self {
+        error(BAD, "MISSING_API_KEY_ROLES", "API keys must have at least one role.", &[])
+    }
+
+    pub(crate) fn role_invalid_for_org(role: &str, org: &str) -> Self {
+        let detail = format!("Role {role} invalid for organization {org}.");
+        error(BAD, "INVALID_ROLE_FOR_ORG", detail, &[role, org])
+    }
+
+    pub(crate) fn role_invalid_for_group(role: &str, group: &str) -> Self {
+        let detail = format!("Role {role} is invalid for group {group}.");
+        error(BAD, "INVALID_ROLE_FOR_GROUP", detail, &[role, group])
+    }
+
+    pub(crate) fn access_entry_not_found(address: &str, key: &str) -> Self {
+        let detail = format!("IP address {address} not on whitelist for API key {key}.");
+        error(NOT_FOUND, "API_KEY_WHITELIST_NOT_FOUND", detail, &[address, key])
+    }
+
+    pub(crate) fn cannot_remove_caller(address: &str) -> Self {
+        let detail = format!("Cannot remove caller's IP address {address} from whitelist.");
+        error(BAD, "CANNOT_REMOVE_CALLER_FROM_WHITELIST", detail, &[address])
+    }
+
+    pub(crate) fn invalid_address(text: &str) -> Self {
+        let detail = format!("The address {text} must be in valid IP address or CIDR notation.");
+        error(BAD, "INVALID_IP_ADDRESS_OR_CIDR_NOTATION", detail, &[text])
+    }
+
+    pub(crate) fn invalid_cidr_block(text: &str) -> Self {
+        let detail = format!("The CIDR block {text} must be in valid CIDR notation.");
+        error(BAD, "INVALID_CIDR_BLOCK", detail, &[text])
+    }
+
+    pub(crate) fn several_network_values() -> Self {
+        let detail = "Should not specify both the IP address and the CIDR block.";
+        error(BAD, "MULTIPLE_VALUES_SPECIFIED_FOR_ONE_NETWORK_PERMISSION_ENTRY", detail, &[])
+    }
+
+    pub(crate) fn duplicate_addresses() -> Self {
+        let detail =
+            "Two or more of the IP addresses being added to the whitelist are the same.";
+        error(BAD, "DUPLICATE_ADDRESSES_IN_INPUT", detail, &[])
+    }
+
+    pub(crate) fn network_comment_too_long(comment: &str) -> Self {
+        let detail = format!("The comment {comment} must be 80 characters or less.");
+        error(BAD, "INVALID_NETWORK_PERMISSION_COMMENT", detail, &[comment])
+    }
+
+    pub(crate) fn network_entry_not_found(value: &str, group: ProjectId) -> Self {
+        let group = group.to_string();
+        let detail = format!("IP Address {value} not on Atlas whitelist for group {group}.");
+        error(NOT_FOUND, "ATLAS_NETWORK_PERMISSION_ENTRY_NOT_FOUND", detail, &[value, &group])
+    }
+
+    pub(crate) fn too_many_network_entries(limit: i64) -> Self {
+        let limit = limit.to_string();
+        let detail =
+            format!("Too many network permission entries. Only {limit} entries are supported.");
+        error(FORBIDDEN, "ATLAS_NETWORK_PERMISSIONS_LIMIT_EXCEEDED", detail, &[&limit])
+    }
+
+    pub(crate) fn network_expiration_unsupported() -> Self {
+        let detail = "Expiration dates are only supported for IP addresses.";
+        error(BAD, "NETWORK_PERMISSION_EXPIRATION_NOT_SUPPORTED", detail, &[])
+    }
+
+    pub(crate) fn invalid_date(text: &str) -> Self {
+        let detail = format!("An invalid date value {text} was specified.");
+        error(BAD, "INVALID_DATE_FORMAT", detail, &[text])
+    }
+
+    pub(crate) fn expiration_in_past() -> Self {
+        let detail = "The specified expiration date must be in the future.";
+        error(BAD, "EXPIRATION_DATE_IN_PAST", detail, &[])
+    }
+
+    pub(crate) fn expiration_too_far(days: i64) -> Self {
+        let detail = format!(
+            "The specified expiration date can be at most {days} days in the future."
+        );
+        error(BAD, "EXPIRATION_DATE_EXCEEDS_MAX", detail, &[&days.to_string()])
+    }
+
+    pub(crate) fn group_mismatch(id: &str) -> Self {
+        let detail = format!("The specified group ID {id} does not match the URL.");
+        error(BAD, "GROUP_MISMATCH", detail, &[id])
+    }
+
+    pub(crate) fn group_name_not_found(name: &str) -> Self {
+        let detail = format!("No group with name \"{name}\" exists.");
+        error(NOT_FOUND, "GROUP_NAME_NOT_FOUND", detail, &[name])
+    }
+
+    pub(crate) fn too_many_groups(limit: u64, org: &str) -> Self {
+        let limit = limit.to_string();
+        let detail = format!(
+            "Maximum number of groups per organization ({limit}) in {org} exceeded while trying to add group."
+        );
+        error(BAD, "MAX_GROUPS_PER_ORG_EXCEEDED", detail, &[&limit, org])
+    }
+
+    pub(crate) fn invalid_org_name(name: &str) -> Self {
+        let detail = format!("An invalid org name \"{name}\" was specified.");
+        error(BAD, "INVALID_ORG_NAME", detail, &[name])
+    }
+
+    pub(crate) fn org_not_empty() -> Self {
+        let detail =
+            "Organization cannot be deleted because it still contains active groups.";
+        error(CONFLICT, "ORG_NOT_EMPTY", detail, &[])
+    }
+
+    pub(crate) fn not_org_owner(org: &str) -> Self {
+        let detail = format!(
+            "The currently logged in user does not have the owner role in organization {org}."
+        );
+        error(UNAUTHORIZED, "NOT_ORG_OWNER", detail, &[org])
+    }
+
+    pub(crate) fn invalid_path_parameter(name: &str) -> Self {
+        let detail = format!("Invalid path parameter {name} specified.");
+        error(BAD, "INVALID_PATH_PARAMETER", detail, &[name])
+    }
+
+    pub(crate) fn missing_query_parameter(name: &str) -> Self {
+        let detail = format!("The required query parameter {name} was not specified.");
+        error(BAD, "MISSING_QUERY_PARAMETER", detail, &[name])
+    }
+
+    pub(crate) fn exclusive_query_parameters(first: &str, second: &str) -> Self {
+        let detail = format!(
+            "Either the {first} query parameter or the {second} query parameter but not both should be specified."
+        );
+        error(BAD, "MUTUALLY_EXCLUSIVE_QUERY_PARAMETERS", detail, &[first, second])
+    }
+
+    pub(crate) fn negative_attribute(name: &str) -> Self {
+        let detail = format!("The attribute {name} cannot be negative.");
+        error(BAD, "ATTRIBUTE_NEGATIVE", detail, &[name])
+    }
+
+    pub(crate) fn invalid_region(region: &str, provider: &str) -> Self {
+        let detail = format!("No region {region} exists for provider {provider}.");
+        error(BAD, "INVALID_REGION", detail, &[region, provider])
+    }
+
+    pub(crate) fn too_many_clusters(limit: i64) -> Self {
+        let limit = limit.to_string();
+        let detail = format!(
+            "The project is at its limit of {limit} clusters; raise atlas.project.deployment.clusters or delete one."
+        );
+        error(FORBIDDEN, "CLUSTERS_LIMIT_EXCEEDED", detail, &[&limit])
+    }
+
+    pub(crate) fn too_many_database_users(limit: i64) -> Self {
+        let limit = limit.to_string();
+        let detail = format!("Groups can contain at most {limit} database users.");
+        error(FORBIDDEN, "GROUP_USERS_LIMIT_EXCEEDED", detail, &[&limit])
+    }
+
+    pub(crate) fn username_is_fixed() -> Self {
+        let detail = "The username of a database user cannot be changed.";
+        error(CONFLICT, "DATABASE_USERNAME_CANNOT_BE_CHANGED", detail, &[])
+    }
+
+    pub(crate) fn user_database_is_fixed() -> Self {
+        let detail = "The database of a database user cannot be changed.";
+        error(CONFLICT, "DATABASE_NAME_CANNOT_BE_CHANGED", detail, &[])
+    }
+
+    pub(crate) fn duplicate_database_roles(user: &str, role: &str) -> Self {
+        let detail = format!("Duplicate database roles specified for user {user}: {role}.");
+        error(BAD, "DUPLICATE_DATABASE_ROLES", detail, &[user, role])
+    }
+
+    pub(crate) fn flex_in_cluster_api(name: &str) -> Self {
+        let detail = format!("Flex cluster {name} cannot be used in the Cluster API.");
+        error(BAD, "CANNOT_USE_FLEX_CLUSTER_IN_CLUSTER_API", detail, &[name])
+    }
+
+    pub(crate) fn cluster_in_serverless_api(name: &str) -> Self {
+        let detail = format!("Cluster {name} cannot be used in the Serverless Instance API.");
+        error(BAD, "CANNOT_USE_CLUSTER_IN_SERVERLESS_INSTANCE_API", detail, &[name])
+    }
+
+    pub(crate) fn tenant_update_unsupported() -> Self {
+        let detail = "Cannot update a M0/Flex cluster through the public API.";
+        error(BAD, "TENANT_CLUSTER_UPDATE_UNSUPPORTED", detail, &[])
+    }
+
+    pub(crate) fn flex_snapshot_not_found(id: &str, cluster: &str) -> Self {
+        let detail = format!("No Flex snapshot with ID {id} exists for cluster {cluster}.");
+        error(NOT_FOUND, "TENANT_SNAPSHOT_NOT_FOUND", detail, &[id, cluster])
+    }
+
+    pub(crate) fn flex_restore_not_found(id: &str, cluster: &str) -> Self {
+        let detail = format!("No Flex restore with ID {id} exists for cluster {cluster}.");
+        error(NOT_FOUND, "TENANT_RESTORE_NOT_FOUND", detail, &[id, cluster])
     }
 
     pub(crate) fn weak_password() -> Self {

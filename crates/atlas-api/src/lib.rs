@@ -8,20 +8,31 @@ mod api;
 mod auth;
 mod body;
 mod call;
+mod credentials;
+mod dev;
 mod digest_auth;
 mod error;
 mod links;
+mod metrics;
+mod openapi;
 mod operation;
 mod operations;
+mod private;
+mod rate_limit;
 mod render;
 mod request;
+mod strict_json;
 #[cfg(test)]
 mod tests;
 mod token;
 mod token_endpoint;
+mod usage;
 mod version;
 
-pub use api::{Api, ApiConfig, Sunset};
+pub use api::{Api, ApiConfig, DevMode, ResetError, Sunset};
+pub use credentials::{
+    KeyPair, account_of, client_id_of, mask_private_key, new_account_secret, secret_record,
+};
 pub use digest_auth::{REALM, ha1};
+pub use rate_limit::RateLimits;
 pub use request::serve;
-pub use token::{client_id_of, hash_secret};

@@ -1,31 +1,481 @@
-//! One file per operation, and one per kind of resource for how it is shown.
+//! The table of operations, and one file for each of them; one more for each kind of resource says
+//! how it is shown.
+//!
+//! Official operations that are not offered stand in the table too: they answer a clear error, and
+//! a count of them shows what users miss.
 
+pub(crate) mod add_group_api_key;
+pub(crate) mod cancel_flex_restore_job;
 pub(crate) mod cancel_serverless_restore_job;
 pub(crate) mod create_database_user;
+pub(crate) mod create_flex_cluster;
+pub(crate) mod create_flex_restore_job;
 pub(crate) mod create_group;
+pub(crate) mod create_group_access_list_entry;
+pub(crate) mod create_group_api_key;
+pub(crate) mod create_group_service_account;
+pub(crate) mod create_group_service_account_access_list;
+pub(crate) mod create_group_service_account_secret;
+pub(crate) mod create_org;
+pub(crate) mod create_org_api_key;
+pub(crate) mod create_org_api_key_access_list_entry;
+pub(crate) mod create_org_service_account;
+pub(crate) mod create_org_service_account_access_list;
+pub(crate) mod create_org_service_account_secret;
 pub(crate) mod create_serverless_instance;
 pub(crate) mod create_serverless_restore_job;
 pub(crate) mod delete_database_user;
+pub(crate) mod delete_flex_cluster;
+pub(crate) mod delete_flex_snapshot;
 pub(crate) mod delete_group;
+pub(crate) mod delete_group_access_list_entry;
+pub(crate) mod delete_group_limit;
+pub(crate) mod delete_group_service_account;
+pub(crate) mod delete_group_service_account_access_list_entry;
+pub(crate) mod delete_group_service_account_secret;
+pub(crate) mod delete_org;
+pub(crate) mod delete_org_api_key;
+pub(crate) mod delete_org_api_key_access_list_entry;
+pub(crate) mod delete_org_service_account;
+pub(crate) mod delete_org_service_account_access_list_entry;
+pub(crate) mod delete_org_service_account_secret;
 pub(crate) mod delete_serverless_instance;
 pub(crate) mod delete_serverless_snapshot;
+pub(crate) mod disable_group_managed_slow_ms;
+pub(crate) mod download_flex_backup;
+pub(crate) mod enable_group_managed_slow_ms;
 pub(crate) mod get_database_user;
+pub(crate) mod get_flex_cluster;
+pub(crate) mod get_flex_restore_job;
+pub(crate) mod get_flex_snapshot;
 pub(crate) mod get_group;
+pub(crate) mod get_group_access_list_entry;
+pub(crate) mod get_group_access_list_status;
+pub(crate) mod get_group_by_name;
+pub(crate) mod get_group_ip_addresses;
+pub(crate) mod get_group_limit;
+pub(crate) mod get_group_managed_slow_ms;
+pub(crate) mod get_group_service_account;
+pub(crate) mod get_group_settings;
+pub(crate) mod get_org;
+pub(crate) mod get_org_api_key;
+pub(crate) mod get_org_api_key_access_list_entry;
+pub(crate) mod get_org_groups;
+pub(crate) mod get_org_service_account;
+pub(crate) mod get_org_service_account_groups;
+pub(crate) mod get_org_settings;
+pub(crate) mod get_rate_limit;
+pub(crate) mod get_serverless_auto_indexing;
 pub(crate) mod get_serverless_instance;
 pub(crate) mod get_serverless_restore_job;
 pub(crate) mod get_serverless_snapshot;
 pub(crate) mod get_system_status;
+pub(crate) mod invite_group_service_account;
+pub(crate) mod list_cluster_details;
+pub(crate) mod list_clusters;
 pub(crate) mod list_database_users;
+pub(crate) mod list_flex_clusters;
+pub(crate) mod list_flex_restore_jobs;
+pub(crate) mod list_flex_snapshots;
+pub(crate) mod list_group_access_list_entries;
+pub(crate) mod list_group_api_keys;
+pub(crate) mod list_group_limits;
+pub(crate) mod list_group_service_account_access_list;
+pub(crate) mod list_group_service_accounts;
+pub(crate) mod list_group_teams;
+pub(crate) mod list_group_users;
 pub(crate) mod list_groups;
+pub(crate) mod list_org_api_key_access_list_entries;
+pub(crate) mod list_org_api_keys;
+pub(crate) mod list_org_service_account_access_list;
+pub(crate) mod list_org_service_accounts;
+pub(crate) mod list_org_users;
+pub(crate) mod list_orgs;
+pub(crate) mod list_rate_limits;
 pub(crate) mod list_serverless_instances;
 pub(crate) mod list_serverless_restore_jobs;
 pub(crate) mod list_serverless_snapshots;
+pub(crate) mod remove_group_api_key;
+pub(crate) mod set_group_limit;
+pub(crate) mod set_serverless_auto_indexing;
+pub(crate) mod take_flex_snapshot;
 pub(crate) mod take_serverless_snapshot;
+pub(crate) mod tenant_upgrade;
+pub(crate) mod update_database_user;
+pub(crate) mod update_flex_cluster;
+pub(crate) mod update_group;
+pub(crate) mod update_group_api_key_roles;
+pub(crate) mod update_group_service_account;
+pub(crate) mod update_group_settings;
+pub(crate) mod update_org;
+pub(crate) mod update_org_api_key;
+pub(crate) mod update_org_service_account;
+pub(crate) mod update_org_settings;
 pub(crate) mod update_serverless_instance;
 
+mod access_list;
+mod api_key;
 mod database_user;
+mod flex_cluster;
+mod flex_restore_job;
+mod flex_snapshot;
 mod group;
+mod group_settings;
+mod instance;
+mod key_access_list;
+mod limits;
+mod network_entry;
+mod org;
+mod org_settings;
+mod rate_limits;
+mod restore_job;
+mod roles_in_bodies;
 mod serverless_instance;
 mod serverless_restore_job;
 mod serverless_snapshot;
+mod service_account;
+mod snapshot;
 mod tags;
+
+use tidemark_model::Role::{
+    self, GroupAccessManager, GroupBackupCreator, GroupBackupExportOperator, GroupBackupManager,
+    GroupBackupRecoveryOperator, GroupClusterCreator, GroupClusterManager,
+    GroupDatabaseAccessAdmin, GroupNetworkAccessManager, GroupOwner, GroupReadOnly,
+    GroupReplicaSetManager, GroupStreamProcessingOwner, OrgMember, OrgOwner, OrgReadOnly,
+};
+
+use self as at;
+use crate::operation::Shape::{Many, Nothing, One, Page};
+use crate::operation::{Operation, delete, get, patch, post, put};
+use crate::version::{
+    CLUSTERS_DELETE, CLUSTERS_READ, CLUSTERS_WRITE, COMPLIANCE, EXPORT_BUCKETS, SCHEDULES,
+    SERVERLESS, USERS, V2024_05_30, V2024_08_05, V2024_11_13, V2025_02_19, V2025_03_12,
+};
+
+/// The version that embedded instances claim.
+pub(crate) const MONGODB_VERSION: &str = "7.0.12";
+
+const READ: &[Role] = &[GroupReadOnly];
+const OWN: &[Role] = &[GroupOwner];
+const ACCESS: &[Role] = &[GroupAccessManager];
+const NETWORK: &[Role] = &[GroupNetworkAccessManager];
+const DATABASE: &[Role] = &[GroupDatabaseAccessAdmin, GroupStreamProcessingOwner];
+const BACKUP: &[Role] = &[GroupBackupManager];
+const TAKE: &[Role] = &[GroupBackupCreator];
+const RESTORE: &[Role] = &[GroupBackupRecoveryOperator];
+const EXPORT: &[Role] = &[GroupBackupExportOperator];
+const RESTORE_OR_EXPORT: &[Role] = &[GroupBackupExportOperator, GroupBackupRecoveryOperator];
+const CHANGE_CLUSTER: &[Role] = &[GroupClusterManager, GroupReplicaSetManager];
+const MEMBER: &[Role] = &[OrgMember];
+const READ_ORG: &[Role] = &[OrgReadOnly];
+const OWN_ORG: &[Role] = &[OrgOwner];
+
+const GROUP: &str = "/groups/{groupId}";
+const NETWORK_LIST: &str = "/groups/{groupId}/accessList";
+const NETWORK_ENTRY: &str = "/groups/{groupId}/accessList/{entryValue}";
+const GROUP_KEYS: &str = "/groups/{groupId}/apiKeys";
+const GROUP_KEY: &str = "/groups/{groupId}/apiKeys/{apiUserId}";
+const GROUP_ACCOUNTS: &str = "/groups/{groupId}/serviceAccounts";
+const GROUP_ACCOUNT: &str = "/groups/{groupId}/serviceAccounts/{clientId}";
+const USERS_OF_DATABASES: &str = "/groups/{groupId}/databaseUsers";
+const USER: &str = "/groups/{groupId}/databaseUsers/{databaseName}/{username}";
+const LIMIT: &str = "/groups/{groupId}/limits/{limitName}";
+const INSTANCES: &str = "/groups/{groupId}/serverless";
+const INSTANCE: &str = "/groups/{groupId}/serverless/{name}";
+const SNAPSHOTS: &str = "/groups/{groupId}/serverless/{clusterName}/backup/snapshots";
+const SNAPSHOT: &str = "/groups/{groupId}/serverless/{clusterName}/backup/snapshots/{snapshotId}";
+const JOBS: &str = "/groups/{groupId}/serverless/{clusterName}/backup/restoreJobs";
+const JOB: &str = "/groups/{groupId}/serverless/{clusterName}/backup/restoreJobs/{restoreJobId}";
+const AUTO_INDEXING: &str =
+    "/groups/{groupId}/serverless/{clusterName}/performanceAdvisor/autoIndexing";
+const FLEX: &str = "/groups/{groupId}/flexClusters";
+const FLEX_ONE: &str = "/groups/{groupId}/flexClusters/{name}";
+const FLEX_SNAPSHOTS: &str = "/groups/{groupId}/flexClusters/{name}/backup/snapshots";
+const FLEX_SNAPSHOT: &str = "/groups/{groupId}/flexClusters/{name}/backup/snapshots/{snapshotId}";
+const FLEX_JOBS: &str = "/groups/{groupId}/flexClusters/{name}/backup/restoreJobs";
+const FLEX_JOB: &str = "/groups/{groupId}/flexClusters/{name}/backup/restoreJobs/{restoreJobId}";
+const CLUSTERS: &str = "/groups/{groupId}/clusters";
+const CLUSTER: &str = "/groups/{groupId}/clusters/{clusterName}";
+const CLUSTER_JOBS: &str = "/groups/{groupId}/clusters/{clusterName}/backup/restoreJobs";
+const CLUSTER_JOB: &str =
+    "/groups/{groupId}/clusters/{clusterName}/backup/restoreJobs/{restoreJobId}";
+const CLUSTER_SNAPSHOTS: &str = "/groups/{groupId}/clusters/{clusterName}/backup/snapshots";
+const CLUSTER_SNAPSHOT: &str =
+    "/groups/{groupId}/clusters/{clusterName}/backup/snapshots/{snapshotId}";
+const SHARDED: &str =
+    "/groups/{groupId}/clusters/{clusterName}/backup/snapshots/shardedCluster/{snapshotId}";
+const SCHEDULE: &str = "/groups/{groupId}/clusters/{clusterName}/backup/schedule";
+const BUCKETS: &str = "/groups/{groupId}/backup/exportBuckets";
+const BUCKET: &str = "/groups/{groupId}/backup/exportBuckets/{exportBucketId}";
+const POLICY: &str = "/groups/{groupId}/backupCompliancePolicy";
+const MODEL_LIMITS: &str = "/groups/{groupId}/aiModelApiClouds/{cloud}/geographies/{geography}/modelGroupNames/{modelGroupName}/rateLimits";
+const ORG: &str = "/orgs/{orgId}";
+const ORG_KEYS: &str = "/orgs/{orgId}/apiKeys";
+const ORG_KEY: &str = "/orgs/{orgId}/apiKeys/{apiUserId}";
+const KEY_LIST: &str = "/orgs/{orgId}/apiKeys/{apiUserId}/accessList";
+const KEY_ENTRY: &str = "/orgs/{orgId}/apiKeys/{apiUserId}/accessList/{ipAddress}";
+const ORG_ACCOUNTS: &str = "/orgs/{orgId}/serviceAccounts";
+const ORG_ACCOUNT: &str = "/orgs/{orgId}/serviceAccounts/{clientId}";
+
+/// All operations.
+#[rustfmt::skip]
+pub(crate) const OPERATIONS: &[Operation] = &[
+    // The service itself.
+    get("getSystemStatus", "").open(at::get_system_status::run).one("SystemStatus"),
+    get("listRateLimits", "/rateLimits").versions(V2025_03_12).open(at::list_rate_limits::run)
+        .page("RateLimitEndpointSet").query(&["groupId", "orgId", "userId", "ipAddress", "name", "endpointPath"]),
+    get("getRateLimit", "/rateLimits/{endpointSetId}").versions(V2025_03_12).open(at::get_rate_limit::run)
+        .one("RateLimitEndpointSet").query(&["groupId", "orgId", "userId", "ipAddress"]),
+    get("listClusterDetails", "/clusters").open(at::list_cluster_details::run).page("GroupClusters"),
+
+    // Organizations.
+    get("listOrgs", "/orgs").open(at::list_orgs::run).page("Org").query(&["name"]),
+    post("createOrg", "/orgs").open(at::create_org::run).takes("OrgCreate").answers(201, One("OrgCreated")),
+    get("getOrg", ORG).org(MEMBER, at::get_org::run).one("Org"),
+    patch("updateOrg", ORG).org(OWN_ORG, at::update_org::run).takes("OrgUpdate").one("Org"),
+    delete("deleteOrg", ORG).org(OWN_ORG, at::delete_org::run),
+    get("getOrgGroups", "/orgs/{orgId}/groups").org(MEMBER, at::get_org_groups::run).page("Group").query(&["name"]),
+    get("getOrgSettings", "/orgs/{orgId}/settings").org(MEMBER, at::get_org_settings::run).one("OrgSettings"),
+    patch("updateOrgSettings", "/orgs/{orgId}/settings").org(OWN_ORG, at::update_org_settings::run)
+        .takes("OrgSettings").one("OrgSettings"),
+    get("listOrgUsers", "/orgs/{orgId}/users").versions(USERS).org(MEMBER, at::list_org_users::run).page("User"),
+    post("createOrgUser", "/orgs/{orgId}/users").versions(V2025_02_19).not_offered(OWN_ORG),
+    get("getOrgAiModelApiCloudGeographyModelGroupNameRateLimits", "/orgs/{orgId}/aiModelApiClouds/{cloud}/geographies/{geography}/modelGroupNames/{modelGroupName}/rateLimits")
+        .versions(V2025_03_12).not_offered(READ_ORG),
+
+    // API keys of organizations.
+    get("listOrgApiKeys", ORG_KEYS).org(MEMBER, at::list_org_api_keys::run).page("ApiKey"),
+    post("createOrgApiKey", ORG_KEYS).org(OWN_ORG, at::create_org_api_key::run).takes("ApiKeyCreate").one("ApiKey"),
+    get("getOrgApiKey", ORG_KEY).org(MEMBER, at::get_org_api_key::run).one("ApiKey"),
+    patch("updateOrgApiKey", ORG_KEY).org(OWN_ORG, at::update_org_api_key::run).takes("ApiKeyUpdate").one("ApiKey"),
+    delete("deleteOrgApiKey", ORG_KEY).org(OWN_ORG, at::delete_org_api_key::run),
+    get("listOrgApiKeyAccessListEntries", KEY_LIST).org(MEMBER, at::list_org_api_key_access_list_entries::run)
+        .page("AccessListEntry"),
+    post("createOrgApiKeyAccessListEntry", KEY_LIST).org(MEMBER, at::create_org_api_key_access_list_entry::run)
+        .takes_many("AddressRequest").page("AccessListEntry"),
+    get("getOrgApiKeyAccessListEntry", KEY_ENTRY).org(MEMBER, at::get_org_api_key_access_list_entry::run)
+        .one("AccessListEntry"),
+    delete("deleteOrgApiKeyAccessListEntry", KEY_ENTRY).org(MEMBER, at::delete_org_api_key_access_list_entry::run),
+
+    // Service accounts of organizations.
+    get("listOrgServiceAccounts", ORG_ACCOUNTS).versions(V2024_08_05)
+        .org(READ_ORG, at::list_org_service_accounts::run).page("ServiceAccount"),
+    post("createOrgServiceAccount", ORG_ACCOUNTS).versions(V2024_08_05)
+        .org(OWN_ORG, at::create_org_service_account::run).takes("ServiceAccountCreate")
+        .answers(201, One("ServiceAccount")),
+    get("getOrgServiceAccount", ORG_ACCOUNT).versions(V2024_08_05)
+        .org(READ_ORG, at::get_org_service_account::run).one("ServiceAccount"),
+    patch("updateOrgServiceAccount", ORG_ACCOUNT).versions(V2024_08_05)
+        .org(OWN_ORG, at::update_org_service_account::run).takes("ServiceAccountUpdate").one("ServiceAccount"),
+    delete("deleteOrgServiceAccount", ORG_ACCOUNT).versions(V2024_08_05)
+        .org(OWN_ORG, at::delete_org_service_account::run),
+    get("listOrgServiceAccountAccessList", "/orgs/{orgId}/serviceAccounts/{clientId}/accessList").versions(V2024_08_05)
+        .org(READ_ORG, at::list_org_service_account_access_list::run).page("ServiceAccountAddress"),
+    post("createOrgServiceAccountAccessList", "/orgs/{orgId}/serviceAccounts/{clientId}/accessList").versions(V2024_08_05)
+        .org(OWN_ORG, at::create_org_service_account_access_list::run).takes_many("AddressRequest")
+        .page("ServiceAccountAddress"),
+    delete("deleteOrgServiceAccountAccessListEntry", "/orgs/{orgId}/serviceAccounts/{clientId}/accessList/{ipAddress}")
+        .versions(V2024_08_05).org(OWN_ORG, at::delete_org_service_account_access_list_entry::run),
+    get("getOrgServiceAccountGroups", "/orgs/{orgId}/serviceAccounts/{clientId}/groups").versions(V2024_08_05)
+        .org(READ_ORG, at::get_org_service_account_groups::run).page("ServiceAccountGroup"),
+    post("createOrgServiceAccountSecret", "/orgs/{orgId}/serviceAccounts/{clientId}/secrets").versions(V2024_08_05)
+        .org(OWN_ORG, at::create_org_service_account_secret::run).takes("SecretCreate").answers(201, One("Secret")),
+    delete("deleteOrgServiceAccountSecret", "/orgs/{orgId}/serviceAccounts/{clientId}/secrets/{secretId}")
+        .versions(V2024_08_05).org(OWN_ORG, at::delete_org_service_account_secret::run),
+
+    // Projects.
+    get("listGroups", "/groups").open(at::list_groups::run).page("Group"),
+    post("createGroup", "/groups").open(at::create_group::run).takes("GroupCreate").answers(201, One("Group"))
+        .query(&["projectOwnerId"]),
+    get("getGroupByName", "/groups/byName/{groupName}").open(at::get_group_by_name::run).one("Group"),
+    get("getGroup", GROUP).project(READ, at::get_group::run).one("Group"),
+    patch("updateGroup", GROUP).project(OWN, at::update_group::run).takes("GroupUpdate").one("Group"),
+    delete("deleteGroup", GROUP).project(OWN, at::delete_group::run).answers(202, One("Accepted")),
+    get("getGroupIpAddresses", "/groups/{groupId}/ipAddresses").project(READ, at::get_group_ip_addresses::run)
+        .one("GroupIpAddresses"),
+    get("listGroupLimits", "/groups/{groupId}/limits").project(READ, at::list_group_limits::run)
+        .answers(200, Many("Limit")),
+    get("getGroupLimit", LIMIT).project(READ, at::get_group_limit::run).one("Limit"),
+    patch("setGroupLimit", LIMIT).project(OWN, at::set_group_limit::run).takes("LimitUpdate").one("Limit"),
+    delete("deleteGroupLimit", LIMIT).project(OWN, at::delete_group_limit::run),
+    get("getGroupManagedSlowMs", "/groups/{groupId}/managedSlowMs").project(READ, at::get_group_managed_slow_ms::run)
+        .one("Flag"),
+    post("enableGroupManagedSlowMs", "/groups/{groupId}/managedSlowMs/enable")
+        .project(OWN, at::enable_group_managed_slow_ms::run).answers(204, Nothing),
+    delete("disableGroupManagedSlowMs", "/groups/{groupId}/managedSlowMs/disable")
+        .project(OWN, at::disable_group_managed_slow_ms::run),
+    get("getGroupSettings", "/groups/{groupId}/settings").project(READ, at::get_group_settings::run).one("GroupSettings"),
+    patch("updateGroupSettings", "/groups/{groupId}/settings").project(OWN, at::update_group_settings::run)
+        .takes("GroupSettings").one("GroupSettings"),
+    get("listGroupTeams", "/groups/{groupId}/teams").project(READ, at::list_group_teams::run).page("Team"),
+    post("addGroupTeams", "/groups/{groupId}/teams").not_offered(ACCESS),
+    get("listGroupUsers", "/groups/{groupId}/users").versions(USERS).project(READ, at::list_group_users::run).page("User"),
+    post("addGroupUsers", "/groups/{groupId}/users").versions(V2025_02_19).not_offered(ACCESS),
+    get("getGroupAiModelApiCloudGeographyModelGroupNameRateLimits", MODEL_LIMITS).versions(V2025_03_12).not_offered(READ),
+    patch("updateGroupAiModelApiCloudGeographyModelGroupNameRateLimits", MODEL_LIMITS)
+        .versions(V2025_03_12).not_offered(OWN),
+    post("resetGroupAiModelApiCloudGeographyModelGroupNameRateLimits", "/groups/{groupId}/aiModelApiClouds/{cloud}/geographies/{geography}/modelGroupNames/{modelGroupName}/rateLimits:reset")
+        .versions(V2025_03_12).not_offered(OWN),
+    get("getGroupDbAccessHistoryCluster", "/groups/{groupId}/dbAccessHistory/clusters/{clusterName}").not_offered(READ),
+
+    // The IP access lists of projects.
+    get("listGroupAccessListEntries", NETWORK_LIST).project(READ, at::list_group_access_list_entries::run)
+        .page("NetworkEntry"),
+    post("createGroupAccessListEntry", NETWORK_LIST).project(NETWORK, at::create_group_access_list_entry::run)
+        .takes_many("NetworkEntryCreate").answers(201, Page("NetworkEntry")),
+    get("getGroupAccessListEntry", NETWORK_ENTRY).project(READ, at::get_group_access_list_entry::run).one("NetworkEntry"),
+    delete("deleteGroupAccessListEntry", NETWORK_ENTRY).project(NETWORK, at::delete_group_access_list_entry::run),
+    get("getGroupAccessListStatus", "/groups/{groupId}/accessList/{entryValue}/status")
+        .project(READ, at::get_group_access_list_status::run).one("NetworkEntryStatus"),
+
+    // API keys in projects.
+    get("listGroupApiKeys", GROUP_KEYS).project(READ, at::list_group_api_keys::run).page("ApiKey"),
+    post("createGroupApiKey", GROUP_KEYS).project(ACCESS, at::create_group_api_key::run).takes("ApiKeyCreate").one("ApiKey"),
+    patch("updateGroupApiKeyRoles", GROUP_KEY).project(ACCESS, at::update_group_api_key_roles::run)
+        .takes("ApiKeyUpdate").one("ApiKey"),
+    post("addGroupApiKey", GROUP_KEY).project(OWN, at::add_group_api_key::run).takes_many("RoleAssignment")
+        .answers(204, Nothing),
+    delete("removeGroupApiKey", GROUP_KEY).project(ACCESS, at::remove_group_api_key::run),
+
+    // Service accounts in projects.
+    get("listGroupServiceAccounts", GROUP_ACCOUNTS).versions(V2024_08_05)
+        .project(READ, at::list_group_service_accounts::run).page("ServiceAccount"),
+    post("createGroupServiceAccount", GROUP_ACCOUNTS).versions(V2024_08_05)
+        .project(OWN, at::create_group_service_account::run).takes("ServiceAccountCreate")
+        .answers(201, One("ServiceAccount")),
+    get("getGroupServiceAccount", GROUP_ACCOUNT).versions(V2024_08_05)
+        .project(READ, at::get_group_service_account::run).one("ServiceAccount"),
+    patch("updateGroupServiceAccount", GROUP_ACCOUNT).versions(V2024_08_05)
+        .project(OWN, at::update_group_service_account::run).takes("ServiceAccountUpdate").one("ServiceAccount"),
+    delete("deleteGroupServiceAccount", GROUP_ACCOUNT).versions(V2024_08_05)
+        .project(OWN, at::delete_group_service_account::run),
+    post("inviteGroupServiceAccount", "/groups/{groupId}/serviceAccounts/{clientId}:invite").versions(V2024_08_05)
+        .project(OWN_ORG, at::invite_group_service_account::run).takes("RoleAssignment").one("ServiceAccount"),
+    get("listGroupServiceAccountAccessList", "/groups/{groupId}/serviceAccounts/{clientId}/accessList")
+        .versions(V2024_08_05).project(READ, at::list_group_service_account_access_list::run)
+        .page("ServiceAccountAddress"),
+    post("createGroupServiceAccountAccessList", "/groups/{groupId}/serviceAccounts/{clientId}/accessList")
+        .versions(V2024_08_05).project(ACCESS, at::create_group_service_account_access_list::run)
+        .takes_many("AddressRequest").page("ServiceAccountAddress"),
+    delete("deleteGroupServiceAccountAccessListEntry", "/groups/{groupId}/serviceAccounts/{clientId}/accessList/{ipAddress}")
+        .versions(V2024_08_05).project(ACCESS, at::delete_group_service_account_access_list_entry::run),
+    post("createGroupServiceAccountSecret", "/groups/{groupId}/serviceAccounts/{clientId}/secrets").versions(V2024_08_05)
+        .project(OWN, at::create_group_service_account_secret::run).takes("SecretCreate").answers(201, One("Secret")),
+    delete("deleteGroupServiceAccountSecret", "/groups/{groupId}/serviceAccounts/{clientId}/secrets/{secretId}")
+        .versions(V2024_08_05).project(OWN, at::delete_group_service_account_secret::run),
+
+    // Database users.
+    get("listGroupDatabaseUsers", USERS_OF_DATABASES).project(READ, at::list_database_users::run).page("DatabaseUser"),
+    post("createGroupDatabaseUser", USERS_OF_DATABASES).project(DATABASE, at::create_database_user::run)
+        .takes("DatabaseUserCreate").answers(201, One("DatabaseUser")),
+    get("getGroupDatabaseUser", USER).project(READ, at::get_database_user::run).one("DatabaseUser"),
+    patch("updateGroupDatabaseUser", USER).project(DATABASE, at::update_database_user::run)
+        .takes("DatabaseUserUpdate").one("DatabaseUser"),
+    delete("deleteGroupDatabaseUser", USER).project(DATABASE, at::delete_database_user::run),
+
+    // Serverless instances and their backups.
+    get("listGroupServerlessInstances", INSTANCES).versions(SERVERLESS)
+        .project(READ, at::list_serverless_instances::run).page("ServerlessInstance"),
+    post("createGroupServerlessInstance", INSTANCES).versions(SERVERLESS)
+        .project(OWN, at::create_serverless_instance::run).takes("ServerlessInstanceCreate")
+        .answers(201, One("ServerlessInstance")),
+    get("getGroupServerlessInstance", INSTANCE).versions(SERVERLESS)
+        .serverless(READ, at::get_serverless_instance::run).one("ServerlessInstance"),
+    patch("updateGroupServerlessInstance", INSTANCE).versions(SERVERLESS)
+        .serverless(OWN, at::update_serverless_instance::run).takes("ServerlessInstanceUpdate").one("ServerlessInstance"),
+    delete("deleteGroupServerlessInstance", INSTANCE).versions(SERVERLESS)
+        .serverless(OWN, at::delete_serverless_instance::run).answers(202, One("Accepted")),
+    get("getGroupServerlessPerformanceAdvisorAutoIndexing", AUTO_INDEXING).versions(SERVERLESS)
+        .serverless(READ, at::get_serverless_auto_indexing::run).one("Flag"),
+    post("setGroupServerlessPerformanceAdvisorAutoIndexing", AUTO_INDEXING).versions(SERVERLESS)
+        .serverless(OWN, at::set_serverless_auto_indexing::run).query(&["enable"]),
+    get("listGroupServerlessBackupSnapshots", SNAPSHOTS).versions(SERVERLESS)
+        .serverless(READ, at::list_serverless_snapshots::run).page("ServerlessSnapshot"),
+    post("takeGroupServerlessBackupSnapshot", SNAPSHOTS).versions(SERVERLESS).added()
+        .serverless(TAKE, at::take_serverless_snapshot::run).takes("SnapshotCreate").one("ServerlessSnapshot"),
+    get("getGroupServerlessBackupSnapshot", SNAPSHOT).versions(SERVERLESS)
+        .serverless(READ, at::get_serverless_snapshot::run).one("ServerlessSnapshot"),
+    delete("deleteGroupServerlessBackupSnapshot", SNAPSHOT).versions(SERVERLESS).added()
+        .serverless(BACKUP, at::delete_serverless_snapshot::run),
+    get("listGroupServerlessBackupRestoreJobs", JOBS).versions(SERVERLESS)
+        .serverless(OWN, at::list_serverless_restore_jobs::run).page("ServerlessRestoreJob"),
+    post("createGroupServerlessBackupRestoreJob", JOBS).versions(SERVERLESS)
+        .serverless(OWN, at::create_serverless_restore_job::run).takes("ServerlessRestoreJobCreate")
+        .one("ServerlessRestoreJob"),
+    get("getGroupServerlessBackupRestoreJob", JOB).versions(SERVERLESS)
+        .serverless(OWN, at::get_serverless_restore_job::run).one("ServerlessRestoreJob"),
+    delete("cancelGroupServerlessBackupRestoreJob", JOB).versions(SERVERLESS).added()
+        .serverless(OWN, at::cancel_serverless_restore_job::run),
+
+    // Flex clusters and their backups.
+    get("listGroupFlexClusters", FLEX).versions(V2024_11_13).project(READ, at::list_flex_clusters::run).page("FlexCluster"),
+    post("createGroupFlexCluster", FLEX).versions(V2024_11_13).project(OWN, at::create_flex_cluster::run)
+        .takes("FlexClusterCreate").answers(201, One("FlexCluster")),
+    get("getGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(READ, at::get_flex_cluster::run).one("FlexCluster"),
+    patch("updateGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(OWN, at::update_flex_cluster::run)
+        .takes("FlexClusterUpdate").one("FlexCluster"),
+    delete("deleteGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(OWN, at::delete_flex_cluster::run),
+    post("tenantGroupFlexClusterUpgrade", "/groups/{groupId}/flexClusters:tenantUpgrade").versions(V2024_11_13)
+        .project(&[GroupClusterManager], at::tenant_upgrade::run).takes("TenantUpgrade").one("FlexCluster"),
+    get("listGroupFlexClusterBackupSnapshots", FLEX_SNAPSHOTS).versions(V2024_11_13)
+        .flex(READ, at::list_flex_snapshots::run).page("FlexSnapshot"),
+    post("takeGroupFlexClusterBackupSnapshot", FLEX_SNAPSHOTS).versions(V2024_11_13).added()
+        .flex(TAKE, at::take_flex_snapshot::run).takes("SnapshotCreate").one("FlexSnapshot"),
+    get("getGroupFlexClusterBackupSnapshot", FLEX_SNAPSHOT).versions(V2024_11_13)
+        .flex(READ, at::get_flex_snapshot::run).one("FlexSnapshot"),
+    delete("deleteGroupFlexClusterBackupSnapshot", FLEX_SNAPSHOT).versions(V2024_11_13).added()
+        .flex(BACKUP, at::delete_flex_snapshot::run),
+    post("downloadGroupFlexClusterBackup", "/groups/{groupId}/flexClusters/{name}/backup/download").versions(V2024_11_13)
+        .flex(EXPORT, at::download_flex_backup::run).takes("FlexDownloadCreate").one("FlexRestoreJob"),
+    get("listGroupFlexClusterBackupRestoreJobs", FLEX_JOBS).versions(V2024_11_13)
+        .flex(READ, at::list_flex_restore_jobs::run).page("FlexRestoreJob"),
+    post("createGroupFlexClusterBackupRestoreJob", FLEX_JOBS).versions(V2024_11_13)
+        .project(RESTORE, at::create_flex_restore_job::run).takes("FlexRestoreJobCreate").one("FlexRestoreJob"),
+    get("getGroupFlexClusterBackupRestoreJob", FLEX_JOB).versions(V2024_11_13)
+        .flex(READ, at::get_flex_restore_job::run).one("FlexRestoreJob"),
+    delete("cancelGroupFlexClusterBackupRestoreJob", FLEX_JOB).versions(V2024_11_13).added()
+        .flex(RESTORE, at::cancel_flex_restore_job::run),
+
+    // Dedicated clusters: there are none, and these say what there is instead.
+    get("listGroupClusters", CLUSTERS).versions(CLUSTERS_READ).project(READ, at::list_clusters::run).page("Cluster"),
+    post("createGroupCluster", CLUSTERS).versions(CLUSTERS_WRITE).not_offered(&[GroupClusterCreator]),
+    get("getGroupCluster", CLUSTER).versions(CLUSTERS_READ).cluster(READ),
+    patch("updateGroupCluster", CLUSTER).versions(CLUSTERS_WRITE).cluster(CHANGE_CLUSTER),
+    delete("deleteGroupCluster", CLUSTER).versions(CLUSTERS_DELETE).cluster(OWN),
+    get("listGroupClusterBackupExports", "/groups/{groupId}/clusters/{clusterName}/backup/exports").cluster(BACKUP),
+    post("createGroupClusterBackupExport", "/groups/{groupId}/clusters/{clusterName}/backup/exports").cluster(EXPORT),
+    get("getGroupClusterBackupExport", "/groups/{groupId}/clusters/{clusterName}/backup/exports/{exportId}").cluster(BACKUP),
+    get("listGroupClusterBackupRestoreJobs", CLUSTER_JOBS).cluster(BACKUP),
+    post("createGroupClusterBackupRestoreJob", CLUSTER_JOBS).cluster(RESTORE_OR_EXPORT),
+    get("getGroupClusterBackupRestoreJob", CLUSTER_JOB).cluster(BACKUP),
+    delete("cancelGroupClusterBackupRestoreJob", CLUSTER_JOB).cluster(RESTORE_OR_EXPORT),
+    get("getGroupClusterBackupSchedule", SCHEDULE).versions(SCHEDULES).cluster(READ),
+    patch("updateGroupClusterBackupSchedule", SCHEDULE).versions(SCHEDULES).cluster(BACKUP),
+    delete("deleteGroupClusterBackupSchedule", SCHEDULE).versions(SCHEDULES).cluster(BACKUP),
+    get("listGroupClusterBackupSnapshotShardedClusters", "/groups/{groupId}/clusters/{clusterName}/backup/snapshots/shardedClusters").cluster(READ),
+    get("getGroupClusterBackupSnapshotShardedCluster", SHARDED).cluster(READ),
+    delete("deleteGroupClusterBackupSnapshotShardedCluster", SHARDED).cluster(BACKUP),
+    get("listGroupClusterBackupSnapshots", CLUSTER_SNAPSHOTS).cluster(READ),
+    post("takeGroupClusterBackupSnapshots", CLUSTER_SNAPSHOTS).cluster(TAKE),
+    get("getGroupClusterBackupSnapshot", CLUSTER_SNAPSHOT).cluster(READ),
+    patch("updateGroupClusterBackupSnapshot", CLUSTER_SNAPSHOT).cluster(BACKUP),
+    delete("deleteGroupClusterBackupSnapshot", CLUSTER_SNAPSHOT).cluster(BACKUP),
+    get("listGroupClusterBackupSnapshotDatabases", "/groups/{groupId}/clusters/{clusterName}/backup/snapshots/{snapshotId}/databases")
+        .versions(V2025_03_12).cluster(BACKUP),
+    get("getGroupClusterBackupSnapshotDatabase", "/groups/{groupId}/clusters/{clusterName}/backup/snapshots/{snapshotId}/databases/{databaseName}")
+        .versions(V2025_03_12).cluster(BACKUP),
+    get("listGroupClusterBackupSnapshotDatabaseCollections", "/groups/{groupId}/clusters/{clusterName}/backup/snapshots/{snapshotId}/databases/{databaseName}/collections")
+        .versions(V2025_03_12).cluster(BACKUP),
+    get("getGroupClusterBackupSnapshotDatabaseCollection", "/groups/{groupId}/clusters/{clusterName}/backup/snapshots/{snapshotId}/databases/{databaseName}/collections/{collectionName}")
+        .versions(V2025_03_12).cluster(BACKUP),
+
+    // Export and compliance.
+    get("listGroupBackupExportBuckets", BUCKETS).versions(EXPORT_BUCKETS).not_offered(READ),
+    post("createGroupBackupExportBucket", BUCKETS).versions(EXPORT_BUCKETS).not_offered(BACKUP),
+    get("getGroupBackupExportBucket", BUCKET).versions(EXPORT_BUCKETS).not_offered(READ),
+    patch("updateGroupBackupExportBucket", BUCKET).versions(V2024_05_30).not_offered(BACKUP),
+    delete("deleteGroupBackupExportBucket", BUCKET).not_offered(BACKUP),
+    get("getGroupBackupCompliancePolicy", POLICY).versions(COMPLIANCE).not_offered(OWN),
+    put("updateGroupBackupCompliancePolicy", POLICY).versions(COMPLIANCE).not_offered(OWN),
+    delete("disableGroupBackupCompliancePolicy", POLICY).versions(V2024_11_13).not_offered(OWN),
+];

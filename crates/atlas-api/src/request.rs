@@ -1,26 +1,34 @@
-//! From an HTTP request to an answer: route, authenticate, resolve the version, run, render.
+//! From an HTTP request to an answer: authenticate, route, resolve the version, find what it is
+//! about, count, run, render.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
 use axum::http::header::{
-    ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SERVER, WWW_AUTHENTICATE,
+    ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, SERVER,
+    WWW_AUTHENTICATE,
 };
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
+use tidemark_catalog::{Org, Project};
+use tidemark_model::Caller;
 
 use crate::answer::Answer;
 use crate::api::{Api, Sunset};
 use crate::auth::AuthError;
-use crate::call::{Call, query_flag};
-use crate::error::ApiError;
-use crate::operation::{
-    Lifetime, Operation, Route, SERVERLESS_DEPRECATION, SERVERLESS_SUNSET, route,
-};
+use crate::call::{Call, Target, query_flag};
+use crate::error::{ApiError, Result};
+use crate::operation::{Handler, Operation, PathValues, Route, route};
+use crate::operations::OPERATIONS;
+use crate::rate_limit::{EndpointSet, REFILL_SECONDS, RateLimits, Scope, Taken};
 use crate::render::{compact, pretty};
-use crate::version::{Version, resolve};
-use crate::{operation, token_endpoint};
+use crate::strict_json;
+use crate::version::{Version, header_date, resolve};
+use crate::{dev, openapi, private, token_endpoint};
 
 const ROOT: &str = "/api/atlas/v2";
 /// What the real service calls itself on every answer.
@@ -35,19 +43,31 @@ const COMMON_HEADERS: &[(&str, &str)] = &[
 ];
 
 /// A request whose body was read.
-struct Incoming {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+pub(crate) struct Incoming {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// From where it came.
+    pub(crate) address: IpAddr,
 }
+
+/// How an answer is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Style {
+    pub(crate) pretty: bool,
+    pub(crate) envelope: bool,
+}
+
+/// An answer in JSON without anything around it.
+pub(crate) const PLAIN: Style = Style { pretty: false, envelope: false };
 
 /// Answers a request to anything below `/api`.
 pub async fn serve(api: Arc<Api>, request: Request<Body>) -> Response<Body> {
     let deadline = api.config.deadline;
     tokio::time::timeout(deadline, answer(api, request)).await.unwrap_or_else(|_| {
         // Whoever is that slow must not keep the connection.
-        let mut response = failure(&ApiError::out_of_time(), false);
+        let mut response = failure(&ApiError::out_of_time(), PLAIN);
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         response
     })
@@ -59,93 +79,169 @@ async fn answer(api: Arc<Api>, request: Request<Body>) -> Response<Body> {
     let body = match Limited::new(body, limit).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
-            return failure(&ApiError::body_too_large(limit), false);
+            return failure(&ApiError::body_too_large(limit), PLAIN);
         }
-        Err(_) => return failure(&ApiError::malformed_json(), false),
+        Err(_) => return failure(&ApiError::malformed_json(), PLAIN),
     };
-    let incoming = Incoming { method: head.method, uri: head.uri, headers: head.headers, body };
+    let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let address = client_address(&api, peer, &head.headers);
+    let incoming =
+        Incoming { method: head.method, uri: head.uri, headers: head.headers, body, address };
     let running = tokio::task::spawn_blocking(move || respond(&api, &incoming));
     running.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a handler ended in the middle");
-        failure(&ApiError::unexpected(), false)
+        failure(&ApiError::unexpected(), PLAIN)
     })
+}
+
+/// The address of the client: the peer's, or what a trusted proxy says.
+fn client_address(api: &Api, peer: Option<IpAddr>, headers: &HeaderMap) -> IpAddr {
+    let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical();
+    if !api.config.trust_forwarded_for {
+        return peer;
+    }
+    // The last entry is the one that the proxy itself wrote.
+    let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
+    let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+    last.and_then(|text| text.trim().parse().ok()).unwrap_or(peer)
 }
 
 fn respond(api: &Api, incoming: &Incoming) -> Response<Body> {
     let path = incoming.uri.path();
     match path {
-        "/api/oauth/token" => {
-            return token_endpoint::issue(api, &incoming.method, &incoming.headers, &incoming.body);
-        }
-        "/api/oauth/revoke" => {
-            return token_endpoint::revoke(
-                api,
-                &incoming.method,
-                &incoming.headers,
-                &incoming.body,
-            );
+        "/api/oauth/token" => return token_endpoint::issue(api, incoming),
+        "/api/oauth/revoke" => return token_endpoint::revoke(api, incoming),
+        "/api/atlas/v2/openapi.json" if incoming.method == Method::GET => {
+            return build(StatusCode::OK, "application/json", Some(openapi::text()));
         }
         _ => {}
     }
-    let query = parse_query(incoming.uri.query().unwrap_or_default());
-    let wants_pretty = query_flag(&query, "pretty", false).unwrap_or(false);
-    let target = incoming.uri.path_and_query().map_or(path, |target| target.as_str());
-    let caller = match api.authenticate(incoming.method.as_str(), target, &incoming.headers) {
-        Ok(caller) => caller,
-        Err(AuthError::Challenge(challenge)) => return challenge_response(&challenge),
-        Err(AuthError::Catalog(error)) => return failure(&error.into(), wants_pretty),
-    };
-    let below = path.strip_prefix(ROOT).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    let (operation, path_values) =
-        match below.map_or(Route::Unknown, |below| route(&incoming.method, below)) {
-            Route::Found(operation, values) => (operation, values),
-            Route::WrongMethod(methods) => return wrong_method(&methods),
-            Route::Unknown => return failure(&ApiError::unknown_route(path), wants_pretty),
-        };
-    let base_url = base_url(api, &incoming.headers);
-    let outcome = prepare(api, operation, incoming).and_then(|(version, body)| {
-        let caller = &caller;
-        let call =
-            Call { api, caller, base_url: &base_url, path, path_values, query: &query, body };
-        query_flag(&query, "pretty", false)?;
-        let wants_envelope = call.query_flag("envelope", false)?;
-        Ok((version, (operation.run)(&call)?, wants_envelope))
-    });
-    let mut response = match outcome {
-        Ok((version, answer, wants_envelope)) => {
-            success(version, answer, wants_envelope, wants_pretty)
-        }
-        Err(error) => failure(&error, wants_pretty),
-    };
-    if operation.lifetime == Lifetime::Serverless {
-        response
-            .headers_mut()
-            .insert("deprecation", HeaderValue::from_static(SERVERLESS_DEPRECATION));
-        response.headers_mut().insert("sunset", HeaderValue::from_static(SERVERLESS_SUNSET));
+    if let Some(response) = private::respond_to_anybody(path) {
+        return response;
     }
-    tracing::debug!(
-        operation = operation.id,
-        status = response.status().as_u16(),
-        "a request was answered"
-    );
-    response
+    let query = parse_query(incoming.uri.query().unwrap_or_default());
+    let style = Style {
+        pretty: query_flag(&query, "pretty", false).unwrap_or(false),
+        envelope: query_flag(&query, "envelope", false).unwrap_or(false),
+    };
+    let target = incoming.uri.path_and_query().map_or(path, |target| target.as_str());
+    let asked = (incoming.method.as_str(), target);
+    let identity = match api.authenticate(asked, &incoming.headers, incoming.address) {
+        Ok(identity) => identity,
+        Err(AuthError::Challenge(challenge)) => return challenge_response(&challenge),
+        Err(AuthError::Refused(error)) => return failure(&error, style),
+        Err(AuthError::Catalog(error)) => return failure(&error.into(), style),
+    };
+    if let Some(response) = private::respond(path, incoming.address) {
+        return response;
+    }
+    if let Some(path) = path.strip_prefix(dev::ROOT) {
+        return dev::respond(api, incoming, &identity.caller, path);
+    }
+    let below = path.strip_prefix(ROOT).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    match below.map_or(Route::Unknown, |below| route(incoming.method.as_str(), below)) {
+        Route::Found(place, path_values) => {
+            let asked = Asked { api, incoming, caller: &identity.caller, query: &query, style };
+            asked.respond(place, path_values)
+        }
+        Route::WrongMethod(methods) => wrong_method(&methods),
+        Route::Unknown => failure(&ApiError::unknown_route(path), style),
+    }
 }
 
-/// Resolves the version and reads the body.
-fn prepare(
-    api: &Api,
-    operation: &Operation,
-    incoming: &Incoming,
-) -> Result<(Version, Option<Value>), ApiError> {
-    let accept = incoming.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-    let version = resolve(accept, operation.versions).ok_or_else(ApiError::invalid_version)?;
-    if operation.lifetime == operation::Lifetime::Serverless && api.config.sunset == Sunset::Enforce
-    {
-        return Err(ApiError::version_gone(&version.to_string(), incoming.uri.path()));
+/// What an operation is carried out on.
+enum Subject {
+    Nothing,
+    Org(Org),
+    Project(Project),
+    Instance(Box<Target>),
+}
+
+/// A request of a known caller.
+struct Asked<'a> {
+    api: &'a Api,
+    incoming: &'a Incoming,
+    caller: &'a Caller,
+    query: &'a [(String, String)],
+    style: Style,
+}
+
+impl Asked<'_> {
+    /// Carries out the operation at a place of the table.
+    fn respond(&self, place: usize, path_values: PathValues) -> Response<Body> {
+        let (api, path) = (self.api, self.incoming.uri.path());
+        let Some((operation, count)) = OPERATIONS.get(place).zip(api.counts.get(place)) else {
+            return failure(&ApiError::unknown_route(path), self.style);
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        let (version, body) = match self.prepare(operation) {
+            Ok(prepared) => prepared,
+            Err((version, error)) => {
+                let mut response = failure(&error, self.style);
+                add_deprecation(&mut response, version);
+                return response;
+            }
+        };
+        let base_url = base_url(api, &self.incoming.headers);
+        let call = Call {
+            api,
+            caller: self.caller,
+            address: self.incoming.address,
+            base_url: &base_url,
+            path,
+            path_values,
+            query: self.query,
+            body,
+        };
+        let mut limit = None;
+        let outcome = find_subject(&call, operation).and_then(|subject| {
+            limit = count_request(&call, operation)?;
+            query_flag(self.query, "pretty", false)?;
+            query_flag(self.query, "envelope", false)?;
+            run(&call, operation, &subject)
+        });
+        let mut response = match outcome {
+            Ok(answer) => success(version, answer, self.style),
+            Err(error) => failure(&error, self.style),
+        };
+        add_deprecation(&mut response, Some(version));
+        if let Some((capacity, left)) = limit
+            && response.status() != StatusCode::UNAUTHORIZED
+        {
+            insert(&mut response, RATE_LIMIT_LIMIT, &capacity.to_string());
+            insert(&mut response, RATE_LIMIT_REMAINING, &left.to_string());
+        }
+        let status = response.status().as_u16();
+        tracing::debug!(operation = operation.id, status, "a request was answered");
+        response
     }
-    if incoming.body.is_empty() || matches!(incoming.method, Method::GET | Method::DELETE) {
-        return Ok((version, None));
+
+    /// Resolves the version and reads the body.
+    fn prepare(
+        &self,
+        operation: &Operation,
+    ) -> std::result::Result<(Version, Option<Value>), (Option<Version>, ApiError)> {
+        let incoming = self.incoming;
+        let accept = incoming.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+        let version = resolve(accept, operation.versions)
+            .ok_or_else(|| (None, ApiError::invalid_version()))?;
+        let today = self.api.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        if self.api.config.sunset == Sunset::Enforce
+            && version.sunset.is_some_and(|sunset| sunset <= today)
+            && !operation.is_added
+        {
+            let gone = ApiError::version_gone(&version.date.to_string(), incoming.uri.path());
+            return Err((Some(version), gone));
+        }
+        if incoming.body.is_empty() || !operation.verb.takes_body() {
+            return Ok((version, None));
+        }
+        let body = read_body(incoming).map_err(|error| (Some(version), error))?;
+        Ok((version, Some(body)))
     }
+}
+
+fn read_body(incoming: &Incoming) -> Result<Value> {
     let content_type = incoming
         .headers
         .get(CONTENT_TYPE)
@@ -157,9 +253,76 @@ fn prepare(
     if !is_json {
         return Err(ApiError::unsupported_media_type(content_type));
     }
-    serde_json::from_slice(&incoming.body)
-        .map(|body| (version, Some(body)))
-        .map_err(|_| ApiError::malformed_json())
+    strict_json::parse(&incoming.body)
+}
+
+/// Finds what the path names, if the caller may do there what the operation does.
+fn find_subject(call: &Call<'_>, operation: &Operation) -> Result<Subject> {
+    match operation.handler {
+        Handler::Open(_) => Ok(Subject::Nothing),
+        Handler::Org(roles, _) => call.find_org(roles).map(Subject::Org),
+        Handler::Project(roles, _) | Handler::Cluster(roles) => {
+            call.find_project(roles).map(Subject::Project)
+        }
+        Handler::Instance(roles, view, _) => {
+            let project = call.find_project(roles)?;
+            call.find_target(&project, view).map(|target| Subject::Instance(Box::new(target)))
+        }
+        Handler::NotOffered(roles) => {
+            if operation.path.contains("{groupId}") {
+                call.find_project(roles).map(Subject::Project)
+            } else {
+                call.find_org(roles).map(Subject::Org)
+            }
+        }
+    }
+}
+
+fn run(call: &Call<'_>, operation: &Operation, subject: &Subject) -> Result<Answer> {
+    match (operation.handler, subject) {
+        (Handler::Open(run), Subject::Nothing) => run(call),
+        (Handler::Org(_, run), Subject::Org(org)) => run(call, org),
+        (Handler::Project(_, run), Subject::Project(project)) => run(call, project),
+        (Handler::Instance(_, _, run), Subject::Instance(target)) => run(call, target),
+        (Handler::Cluster(_), Subject::Project(project)) => Err(refuse_cluster(call, project)?),
+        (Handler::NotOffered(_), _) => Err(ApiError::not_offered(operation.id)),
+        _ => Err(ApiError::unexpected()),
+    }
+}
+
+/// The error by which clients find out what a cluster is.
+fn refuse_cluster(call: &Call<'_>, project: &Project) -> Result<ApiError> {
+    let name = call.instance_name();
+    Ok(match call.api.catalog.find_instance(project.id, name)? {
+        Some(_) => ApiError::flex_in_cluster_api(name),
+        None => ApiError::cluster_not_found(name, project.id),
+    })
+}
+
+/// Takes a request out of the bucket of its endpoint set; answers capacity and rest.
+fn count_request(call: &Call<'_>, operation: &Operation) -> Result<Option<(u64, u64)>> {
+    let mode = call.api.config.rate_limits;
+    let Some(set) = EndpointSet::of(operation).filter(|_| mode != RateLimits::Off) else {
+        return Ok(None);
+    };
+    let principal;
+    let key = match set.scope {
+        Scope::Group => call.path_value("groupId"),
+        Scope::Organization => call.path_value("orgId"),
+        Scope::User => {
+            principal = call.caller.principal.id();
+            &principal
+        }
+    };
+    let bucket = (set.id, set.capacity, set.refill);
+    match call.api.buckets.take(bucket, key, call.api.clock.now()) {
+        Taken::Left(left) => Ok(Some((set.capacity, left))),
+        Taken::Empty(_) if mode == RateLimits::Report => Ok(Some((set.capacity, 0))),
+        Taken::Empty(seconds) => {
+            let sizes = (set.capacity, set.refill, REFILL_SECONDS);
+            Err(ApiError::rate_limited(call.path, sizes, seconds))
+        }
+    }
 }
 
 fn parse_query(query: &str) -> Vec<(String, String)> {
@@ -186,48 +349,74 @@ fn base_url(api: &Api, headers: &HeaderMap) -> String {
     format!("{scheme}://{}", text(HOST.as_str()).unwrap_or("localhost"))
 }
 
-fn success(
-    version: Version,
-    answer: Answer,
-    wants_envelope: bool,
-    wants_pretty: bool,
-) -> Response<Body> {
+fn success(version: Version, answer: Answer, style: Style) -> Response<Body> {
     let status = answer.status;
-    let body = match (answer.body, wants_envelope) {
+    let body = match (answer.body, style.envelope) {
         (Some(Value::Object(mut list)), true) if answer.is_list => {
             list.insert("status".to_owned(), status.as_u16().into());
             Some(Value::Object(list))
         }
-        (Some(entity), true) => Some(json!({ "content": entity, "status": status.as_u16() })),
+        (Some(entity), true) => Some(envelope(entity, status)),
         (body, _) => body,
     };
-    let content_type = format!("application/vnd.atlas.{version}+json;charset=utf-8");
-    let text = body.map(|body| if wants_pretty { pretty(body) } else { compact(body) });
-    build(status, &content_type, text)
-}
-
-/// An error answer.
-pub(crate) fn failure(error: &ApiError, wants_pretty: bool) -> Response<Body> {
-    let body = error.body();
-    let text = if wants_pretty { pretty(body) } else { compact(body) };
-    let mut response = build(error.status, "application/json", Some(text));
-    response.headers_mut().insert("x-error-code", HeaderValue::from_static(error.code));
-    if error.status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert("retry-after", HeaderValue::from_static("5"));
+    let content_type = format!("application/vnd.atlas.{}+json;charset=utf-8", version.date);
+    let mut response = build(status, &content_type, body.map(|body| write(body, style)));
+    if let Some(location) = answer.location {
+        insert(&mut response, LOCATION, &location);
     }
     response
 }
 
-fn build(status: StatusCode, content_type: &str, text: Option<String>) -> Response<Body> {
+fn envelope(content: Value, status: StatusCode) -> Value {
+    json!({ "content": content, "status": status.as_u16() })
+}
+
+fn write(body: Value, style: Style) -> String {
+    if style.pretty { pretty(body) } else { compact(body) }
+}
+
+/// An error answer. In an envelope it keeps its status: a client that can see it should.
+pub(crate) fn failure(error: &ApiError, style: Style) -> Response<Body> {
+    let body = if style.envelope { envelope(error.body(), error.status) } else { error.body() };
+    let mut response = build(error.status, "application/json", Some(write(body, style)));
+    if error.status != StatusCode::UNAUTHORIZED {
+        insert(&mut response, X_ERROR_CODE, error.code);
+    }
+    if let Some(seconds) = error.retry_after {
+        insert(&mut response, RETRY_AFTER, &seconds.to_string());
+    }
+    response
+}
+
+const X_ERROR_CODE: HeaderName = HeaderName::from_static("x-error-code");
+const RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+const RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
+const SUNSET: HeaderName = HeaderName::from_static("sunset");
+
+/// Says since when a version is deprecated and when it ends, on whatever is answered.
+fn add_deprecation(response: &mut Response<Body>, version: Option<Version>) {
+    let Some(version) = version else { return };
+    for (name, date) in [(DEPRECATION, version.deprecated), (SUNSET, version.sunset)] {
+        if let Some(date) = date {
+            insert(response, name, &header_date(date));
+        }
+    }
+}
+
+fn insert(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+pub(crate) fn build(status: StatusCode, content_type: &str, text: Option<String>) -> Response<Body> {
     let mut response = Response::new(text.map_or_else(Body::empty, Body::from));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(content_type) {
-        headers.insert(CONTENT_TYPE, value);
-    }
-    headers.insert(SERVER, SERVER_NAME);
+    insert(&mut response, CONTENT_TYPE, content_type);
+    response.headers_mut().insert(SERVER, SERVER_NAME);
     for (name, value) in COMMON_HEADERS {
-        headers.insert(*name, HeaderValue::from_static(value));
+        response.headers_mut().insert(*name, HeaderValue::from_static(value));
     }
     response
 }
@@ -237,22 +426,17 @@ fn challenge_response(challenge: &str) -> Response<Body> {
     const BODY: &str = "{\n  \"error\" : 401,\n  \"reason\" : \"Unauthorized\",\n  \"detail\" : \"You are not authorized for this resource.\",\n  \"errorCode\" : \"UNEXPECTED_ERROR\"\n}";
     let mut response = Response::new(Body::from(BODY));
     *response.status_mut() = StatusCode::UNAUTHORIZED;
-    let headers = response.headers_mut();
-    headers.insert(SERVER, SERVER_NAME);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Ok(value) = HeaderValue::from_str(challenge) {
-        headers.insert(WWW_AUTHENTICATE, value);
-    }
+    response.headers_mut().insert(SERVER, SERVER_NAME);
+    insert(&mut response, CONTENT_TYPE, "application/json");
+    insert(&mut response, WWW_AUTHENTICATE, challenge);
     response
 }
 
-fn wrong_method(methods: &[&str]) -> Response<Body> {
+pub(crate) fn wrong_method(methods: &[&str]) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response.headers_mut().insert(SERVER, SERVER_NAME);
-    if let Ok(value) = HeaderValue::from_str(&methods.join(",")) {
-        response.headers_mut().insert(ALLOW, value);
-    }
+    insert(&mut response, ALLOW, &methods.join(","));
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
 }

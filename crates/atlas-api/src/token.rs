@@ -3,34 +3,17 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use ring::{digest, hmac};
+use ring::hmac;
 use serde_json::{Value, json};
 use tidemark_model::{Secret, ServiceAccountId, random_bytes};
+
+use crate::credentials::{account_of, client_id_of};
 
 /// How long a token works.
 pub(crate) const TOKEN_LIFETIME_SECONDS: i64 = 3_600;
 /// How long a nonce works.
 const NONCE_LIFETIME_SECONDS: i64 = 300;
-const CLIENT_ID_PREFIX: &str = "mdb_sa_id_";
 const AUDIENCE: &str = "api://admin";
-
-/// The client id of a service account.
-pub fn client_id_of(account: ServiceAccountId) -> String {
-    format!("{CLIENT_ID_PREFIX}{account}")
-}
-
-/// The service account with a client id.
-pub(crate) fn account_of(client_id: &str) -> Option<ServiceAccountId> {
-    client_id.strip_prefix(CLIENT_ID_PREFIX)?.parse().ok()
-}
-
-/// The hash under which a secret of a service account is kept: SHA-256 in hex.
-///
-/// These secrets are 256 random bits, so a slow hash would add nothing.
-pub fn hash_secret(secret: &str) -> String {
-    let hash = digest::digest(&digest::SHA256, secret.as_bytes());
-    hash.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
 
 /// A valid token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +90,12 @@ impl Signer {
         STANDARD.encode(bytes)
     }
 
-    pub(crate) fn check_nonce(&self, nonce: &str, now: Timestamp) -> Nonce {
+    /// Checks a nonce of a server that started at one instant and is asked at another.
+    pub(crate) fn check_nonce(
+        &self,
+        nonce: &str,
+        (started_at, now): (Timestamp, Timestamp),
+    ) -> Nonce {
         let Ok(bytes) = STANDARD.decode(nonce) else {
             return Nonce::Foreign;
         };
@@ -121,7 +109,9 @@ impl Signer {
         }
         let made =
             content.first_chunk::<4>().map_or(0, |bytes| i64::from(u32::from_be_bytes(*bytes)));
-        if now.as_second() - made <= NONCE_LIFETIME_SECONDS { Nonce::Fresh } else { Nonce::Stale }
+        let is_young = now.as_second() - made <= NONCE_LIFETIME_SECONDS;
+        // Which nonces were used before the start is not known any more.
+        if is_young && made >= started_at.as_second() { Nonce::Fresh } else { Nonce::Stale }
     }
 
     /// When a nonce that is used now need not be remembered any more.
@@ -160,11 +150,12 @@ mod tests {
         let signer = Signer::new(&Secret::new("key"));
         let nonce = signer.issue_nonce(at(1_000));
         assert_eq!(nonce.len(), 32);
-        assert_eq!(signer.check_nonce(&nonce, at(1_010)), Nonce::Fresh);
-        assert_eq!(signer.check_nonce(&nonce, at(2_000)), Nonce::Stale);
-        assert_eq!(signer.check_nonce("AAAA", at(1_010)), Nonce::Foreign);
+        assert_eq!(signer.check_nonce(&nonce, (at(900), at(1_010))), Nonce::Fresh);
+        assert_eq!(signer.check_nonce(&nonce, (at(900), at(2_000))), Nonce::Stale);
+        assert_eq!(signer.check_nonce(&nonce, (at(1_001), at(1_010))), Nonce::Stale);
+        assert_eq!(signer.check_nonce("AAAA", (at(900), at(1_010))), Nonce::Foreign);
         assert_eq!(
-            Signer::new(&Secret::new("other")).check_nonce(&nonce, at(1_010)),
+            Signer::new(&Secret::new("other")).check_nonce(&nonce, (at(900), at(1_010))),
             Nonce::Foreign
         );
     }

@@ -1,7 +1,7 @@
 //! `/api/oauth/token` and `/api/oauth/revoke`: client credentials of service accounts.
 
-use axum::body::{Body, Bytes};
-use axum::http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use axum::body::Body;
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -9,21 +9,25 @@ use serde_json::{Value, json};
 use tidemark_model::ServiceAccountId;
 
 use crate::api::Api;
+use crate::credentials::{account_of, hash_secret};
+use crate::rate_limit::{RateLimits, Taken};
 use crate::render::compact;
-use crate::token::{TOKEN_LIFETIME_SECONDS, account_of, hash_secret};
+use crate::request::{Incoming, wrong_method};
+use crate::token::TOKEN_LIFETIME_SECONDS;
+
+/// Requests for tokens that one address may make, and the minute in which it may.
+const BUCKET: (&str, u64, u64) = ("oauthToken_ip", 10, 10);
 
 /// Answers a request for a token.
-pub(crate) fn issue(
-    api: &Api,
-    method: &Method,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Response<Body> {
-    let account = match authenticate(api, method, headers) {
+pub(crate) fn issue(api: &Api, incoming: &Incoming) -> Response<Body> {
+    if let Some(response) = limit(api, incoming) {
+        return response;
+    }
+    let account = match authenticate(api, incoming) {
         Ok(account) => account,
         Err(response) => return response,
     };
-    match form_value(body, "grant_type").as_deref() {
+    match form_value(&incoming.body, "grant_type").as_deref() {
         Some("client_credentials") => {
             let token = api.signer.issue_token(account, api.clock.now());
             let answer = json!({
@@ -46,18 +50,30 @@ pub(crate) fn issue(
     }
 }
 
+/// The refusal of an address that asks too often.
+fn limit(api: &Api, incoming: &Incoming) -> Option<Response<Body>> {
+    if api.config.rate_limits != RateLimits::Enforce {
+        return None;
+    }
+    match api.buckets.take(BUCKET, &incoming.address.to_string(), api.clock.now()) {
+        Taken::Left(_) => None,
+        Taken::Empty(seconds) => {
+            let path = incoming.uri.path();
+            let text = format!("Resource {path} is limited to {} requests every 1 minutes.", BUCKET.1);
+            let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "rate_limited", &text);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+            Some(response)
+        }
+    }
+}
+
 /// Revokes a token; one that is unknown or over is revoked already.
-pub(crate) fn revoke(
-    api: &Api,
-    method: &Method,
-    headers: &HeaderMap,
-    body: &Bytes,
-) -> Response<Body> {
-    let account = match authenticate(api, method, headers) {
+pub(crate) fn revoke(api: &Api, incoming: &Incoming) -> Response<Body> {
+    let account = match authenticate(api, incoming) {
         Ok(account) => account,
         Err(response) => return response,
     };
-    let Some(token) = form_value(body, "token") else {
+    let Some(token) = form_value(&incoming.body, "token") else {
         return refuse(
             StatusCode::BAD_REQUEST,
             "invalid_request",
@@ -83,22 +99,15 @@ fn server_error(error: &tidemark_catalog::CatalogError) -> Response<Body> {
 }
 
 #[expect(clippy::result_large_err, reason = "the error is the answer itself")]
-fn authenticate(
-    api: &Api,
-    method: &Method,
-    headers: &HeaderMap,
-) -> Result<ServiceAccountId, Response<Body>> {
-    if *method != Method::POST {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST,OPTIONS"));
-        return Err(response);
+fn authenticate(api: &Api, incoming: &Incoming) -> Result<ServiceAccountId, Response<Body>> {
+    if incoming.method != Method::POST {
+        return Err(wrong_method(&["POST", "OPTIONS"]));
     }
     let invalid =
         || refuse(StatusCode::UNAUTHORIZED, "invalid_client", "Invalid credentials provided.");
-    let (client_id, secret) = basic_credentials(headers).ok_or_else(invalid)?;
+    let (client_id, secret) = basic_credentials(&incoming.headers).ok_or_else(invalid)?;
     let account = account_of(&client_id).ok_or_else(invalid)?;
-    match api.catalog.has_secret(account, &hash_secret(&secret), api.clock.now()) {
+    match api.catalog.use_account_secret(account, &hash_secret(&secret), api.clock.now()) {
         Ok(true) => Ok(account),
         Ok(false) => Err(invalid()),
         Err(error) => Err(server_error(&error)),

@@ -29,10 +29,31 @@ impl Page {
         self.number.saturating_sub(1).saturating_mul(self.size)
     }
 
-    /// The offset as SQLite counts.
+    /// The numbers of a dense sequence from 1 to `total` that are on the page, lowest first.
+    pub(crate) fn ascending(self, total: i64) -> (i64, i64) {
+        let (size, offset) = self.sql();
+        (offset.saturating_add(1), offset.saturating_add(size).min(total))
+    }
+
+    /// The same where the highest number is on the first page.
+    pub(crate) fn descending(self, total: i64) -> (i64, i64) {
+        let (size, offset) = self.sql();
+        let last = total.saturating_sub(offset);
+        (last.saturating_sub(size).saturating_add(1), last)
+    }
+
+    /// Size and offset as SQLite counts.
     pub(crate) fn sql(self) -> (i64, i64) {
         let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         (number(self.size), number(self.offset()))
+    }
+
+    /// The page of a list that is at hand.
+    pub fn of<T>(self, items: Vec<T>) -> Paged<T> {
+        let total = items.len() as u64;
+        let skip = usize::try_from(self.offset()).unwrap_or(usize::MAX);
+        let take = usize::try_from(self.size).unwrap_or(usize::MAX);
+        Paged { items: items.into_iter().skip(skip).take(take).collect(), total }
     }
 }
 
@@ -43,6 +64,14 @@ pub struct Paged<T> {
     pub items: Vec<T>,
     /// All items of the list.
     pub total: u64,
+}
+
+impl<T> Paged<T> {
+    /// The same part of a list, with something made of every item.
+    pub fn try_map<U, E>(&self, make: impl Fn(&T) -> Result<U, E>) -> Result<Paged<U>, E> {
+        let items = self.items.iter().map(make).collect::<Result<_, _>>()?;
+        Ok(Paged { items, total: self.total })
+    }
 }
 
 impl Catalog {
@@ -64,6 +93,13 @@ impl Catalog {
         connection.set_prepared_statement_cache_capacity(128);
         schema::migrate(&mut connection)?;
         Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// A number that is another after every change of a record.
+    ///
+    /// What was read at a generation may be kept for as long as the generation stays.
+    pub fn generation(&self) -> u64 {
+        self.lock().total_changes()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Connection> {

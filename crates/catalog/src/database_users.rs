@@ -1,7 +1,7 @@
 //! Database users: who may log in to the instances of a project.
 
 use jiff::Timestamp;
-use rusqlite::Row;
+use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 use tidemark_model::{DatabaseUserId, ProjectId};
 
@@ -18,6 +18,15 @@ pub struct DatabaseUserRole {
     pub database: String,
     /// The collection it is limited to.
     pub collection: Option<String>,
+}
+
+/// A key and a value that users attach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Label {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
 }
 
 /// What is kept of a password: what SCRAM-SHA-256 needs, in hex.
@@ -56,6 +65,12 @@ pub struct DatabaseUser {
     pub roles: Vec<DatabaseUserRole>,
     /// The instances it is limited to; all if there are none.
     pub scopes: Vec<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Labels.
+    pub labels: Vec<Label>,
+    /// When it ends.
+    pub delete_after: Option<Timestamp>,
 }
 
 fn decode(row: &Row<'_>) -> Result<DatabaseUser, CatalogError> {
@@ -68,7 +83,39 @@ fn decode(row: &Row<'_>) -> Result<DatabaseUser, CatalogError> {
         password: row.json("password")?,
         roles: row.json("roles")?,
         scopes: row.json("scopes")?,
+        description: row.get("description")?,
+        labels: row.json("labels")?,
+        delete_after: row.optional_instant("delete_after")?,
     })
+}
+
+/// Records a database user; the caller commits.
+pub(crate) fn insert(
+    connection: &Connection,
+    user: &DatabaseUser,
+    created_at: Timestamp,
+) -> Result<(), CatalogError> {
+    connection
+        .execute(
+            "INSERT INTO database_users (id, project_id, username, database_name, password, roles, scopes,
+                 created_at, description, labels, delete_after)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            (
+                user.id.to_string(),
+                user.project.to_string(),
+                &user.username,
+                &user.database,
+                to_json(&user.password),
+                to_json(&user.roles),
+                to_json(&user.scopes),
+                created_at.as_second(),
+                &user.description,
+                to_json(&user.labels),
+                user.delete_after.map(Timestamp::as_second),
+            ),
+        )
+        .map_err(|error| taken(error, &user.username))?;
+    Ok(())
 }
 
 impl Catalog {
@@ -78,37 +125,52 @@ impl Catalog {
         user: &DatabaseUser,
         created_at: Timestamp,
     ) -> Result<(), CatalogError> {
-        self.lock()
-            .execute(
-                "INSERT INTO database_users
-                     (id, project_id, username, database_name, password, roles, scopes, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                (
-                    user.id.to_string(),
-                    user.project.to_string(),
-                    &user.username,
-                    &user.database,
-                    to_json(&user.password),
-                    to_json(&user.roles),
-                    to_json(&user.scopes),
-                    created_at.as_second(),
-                ),
-            )
-            .map_err(|error| taken(error, &user.username))?;
-        Ok(())
+        insert(&self.lock(), user, created_at)
     }
 
-    /// The database user with this name.
+    /// Records what was changed on a database user; its name stays.
+    pub fn update_database_user(&self, user: &DatabaseUser) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "UPDATE database_users SET password = ?2, roles = ?3, scopes = ?4, description = ?5, labels = ?6,
+                 delete_after = ?7
+             WHERE id = ?1",
+            (
+                user.id.to_string(),
+                to_json(&user.password),
+                to_json(&user.roles),
+                to_json(&user.scopes),
+                &user.description,
+                to_json(&user.labels),
+                user.delete_after.map(Timestamp::as_second),
+            ),
+        )?;
+        one_row(changed, || CatalogError::Missing(format!("user {}", user.username)))
+    }
+
+    /// How many database users a project has.
+    pub fn count_database_users(&self, project: ProjectId) -> Result<u64, CatalogError> {
+        let count: i64 = self.lock().query_row(
+            "SELECT count(*) FROM database_users WHERE project_id = ?1",
+            [project.to_string()],
+            |row| row.get(0),
+        )?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// The database user with this name, unless its time is over.
     pub fn find_database_user(
         &self,
         project: ProjectId,
         (database, username): (&str, &str),
+        now: Timestamp,
     ) -> Result<Option<DatabaseUser>, CatalogError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
-            "SELECT * FROM database_users WHERE project_id = ?1 AND database_name = ?2 AND username = ?3",
+            "SELECT * FROM database_users WHERE project_id = ?1 AND database_name = ?2 AND username = ?3
+             AND (delete_after IS NULL OR delete_after > ?4)",
         )?;
-        let mut rows = statement.query((project.to_string(), database, username))?;
+        let mut rows =
+            statement.query((project.to_string(), database, username, now.as_second()))?;
         rows.next()?.map(decode).transpose()
     }
 
@@ -118,18 +180,14 @@ impl Catalog {
         project: ProjectId,
         page: Page,
     ) -> Result<Paged<DatabaseUser>, CatalogError> {
+        let total = self.count_database_users(project)?;
         let connection = self.lock();
-        let total: i64 = connection.query_row(
-            "SELECT count(*) FROM database_users WHERE project_id = ?1",
-            [project.to_string()],
-            |row| row.get(0),
-        )?;
         let mut statement = connection.prepare_cached(
             "SELECT * FROM database_users WHERE project_id = ?1 ORDER BY username, database_name LIMIT ?2 OFFSET ?3",
         )?;
         let (limit, offset) = page.sql();
         let items = decode_all(statement.query((project.to_string(), limit, offset))?, decode)?;
-        Ok(Paged { items, total: total.unsigned_abs() })
+        Ok(Paged { items, total })
     }
 
     /// Removes a database user.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use rusqlite::Row;
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 use tidemark_model::{InstanceId, InstanceName, InstanceState, ProjectId};
 
@@ -27,6 +27,30 @@ pub enum InstanceFamily {
     Serverless,
     /// The flex API.
     Flex,
+}
+
+/// Through which API instances are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceView {
+    /// The serverless API: only what was created through it.
+    Serverless,
+    /// The flex API: everything.
+    Flex,
+}
+
+impl InstanceView {
+    /// Whether it shows instances of a family.
+    pub fn shows(self, family: InstanceFamily) -> bool {
+        self == Self::Flex || family == InstanceFamily::Serverless
+    }
+
+    /// The count in the project and the number in the instance.
+    fn columns(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Serverless => ("serverless_count", "serverless_number"),
+            Self::Flex => ("instance_count", "number"),
+        }
+    }
 }
 
 impl InstanceFamily {
@@ -55,6 +79,13 @@ pub struct InstanceSettings {
     pub continuous_backup: bool,
     /// Tags.
     pub tags: Vec<Tag>,
+    /// Whether the user asked for automatic indexing.
+    #[serde(default = "is_on_unless_said")]
+    pub auto_indexing: bool,
+}
+
+fn is_on_unless_said() -> bool {
+    true
 }
 
 /// An instance.
@@ -99,29 +130,51 @@ pub(crate) fn decode(row: &Row<'_>) -> Result<Instance, CatalogError> {
     })
 }
 
+/// Records a wanted instance as the last of its project; the caller commits.
+pub(crate) fn insert(connection: &Connection, instance: &Instance) -> Result<(), CatalogError> {
+    let numbers: Option<(i64, i64)> = connection
+        .prepare_cached(
+            "UPDATE projects SET instance_count = instance_count + 1, serverless_count = serverless_count + ?2
+             WHERE id = ?1 AND deleted_at IS NULL RETURNING instance_count, serverless_count",
+        )?
+        .query_row(
+            (instance.project.to_string(), instance.family == InstanceFamily::Serverless),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()?;
+    let (number, serverless_number) = numbers
+        .ok_or_else(|| CatalogError::Missing(format!("project {}", instance.project)))?;
+    let is_serverless = instance.family == InstanceFamily::Serverless;
+    connection
+        .prepare_cached(
+            "INSERT INTO instances (id, project_id, name, family, state, settings, created_at, changed_at, port,
+                 number, serverless_number)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute((
+            instance.id.to_string(),
+            instance.project.to_string(),
+            instance.name.as_str(),
+            instance.family.as_str(),
+            instance.state.as_str(),
+            to_json(&instance.settings),
+            instance.created_at.as_second(),
+            instance.changed_at.as_second(),
+            instance.port,
+            number,
+            is_serverless.then_some(serverless_number),
+        ))
+        .map_err(|error| taken(error, instance.name.as_str()))?;
+    Ok(())
+}
+
 impl Catalog {
     /// Records a wanted instance; its name must be free in its project.
     pub fn insert_instance(&self, instance: &Instance) -> Result<(), CatalogError> {
-        let changed = self
-            .lock()
-            .execute(
-                "INSERT INTO instances (id, project_id, name, family, state, settings, created_at, changed_at, port)
-                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
-                 WHERE EXISTS (SELECT 1 FROM projects WHERE id = ?2 AND deleted_at IS NULL)",
-                (
-                    instance.id.to_string(),
-                    instance.project.to_string(),
-                    instance.name.as_str(),
-                    instance.family.as_str(),
-                    instance.state.as_str(),
-                    to_json(&instance.settings),
-                    instance.created_at.as_second(),
-                    instance.changed_at.as_second(),
-                    instance.port,
-                ),
-            )
-            .map_err(|error| taken(error, instance.name.as_str()))?;
-        one_row(changed, || CatalogError::Missing(format!("project {}", instance.project)))
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        insert(&transaction, instance)?;
+        Ok(transaction.commit()?)
     }
 
     /// The instance with this name.
@@ -147,20 +200,24 @@ impl Catalog {
         decode(row)
     }
 
-    /// The instances of a project, by age.
+    /// The instances of a project that a view shows, by age; every page costs the same.
     pub fn list_instances(
         &self,
         project: ProjectId,
+        view: InstanceView,
         page: Page,
     ) -> Result<Paged<Instance>, CatalogError> {
-        let total = self.count_instances(project)?;
+        let (count, number) = view.columns();
         let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT * FROM instances WHERE project_id = ?1 AND state <> 'DELETED' ORDER BY id LIMIT ?2 OFFSET ?3",
-        )?;
-        let (limit, offset) = page.sql();
-        let items = decode_all(statement.query((project.to_string(), limit, offset))?, decode)?;
-        Ok(Paged { items, total })
+        let total: i64 = connection
+            .prepare_cached(&format!("SELECT {count} FROM projects WHERE id = ?1"))?
+            .query_row([project.to_string()], |row| row.get(0))?;
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT * FROM instances WHERE project_id = ?1 AND {number} BETWEEN ?2 AND ?3 ORDER BY {number}"
+        ))?;
+        let (first, last) = page.ascending(total);
+        let items = decode_all(statement.query((project.to_string(), first, last))?, decode)?;
+        Ok(Paged { items, total: total.unsigned_abs() })
     }
 
     /// All instances that exist, for the host that runs them.
@@ -190,6 +247,41 @@ impl Catalog {
             (id.to_string(), from.as_str(), to.as_str(), at.as_second()),
         )?;
         one_row(changed, || CatalogError::InUse(format!("instance {id} is not {}", from.as_str())))
+    }
+
+    /// Takes an instance that is gone out of its project: those after it move up.
+    pub fn retire_instance(&self, id: InstanceId, at: Timestamp) -> Result<(), CatalogError> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction()?;
+        let key = id.to_string();
+        for view in [InstanceView::Serverless, InstanceView::Flex] {
+            let (count, number) = view.columns();
+            let found: Option<(String, Option<i64>)> = transaction
+                .query_row(
+                    &format!("SELECT project_id, {number} FROM instances WHERE id = ?1"),
+                    [&key],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )
+                .optional()?;
+            let Some((project, Some(place))) = found else { continue };
+            transaction.execute(
+                &format!(
+                    "UPDATE instances SET {number} = {number} - 1 WHERE project_id = ?1 AND {number} > ?2"
+                ),
+                (&project, place),
+            )?;
+            transaction.execute(
+                &format!("UPDATE projects SET {count} = {count} - 1 WHERE id = ?1"),
+                [&project],
+            )?;
+        }
+        let changed = transaction.execute(
+            "UPDATE instances SET state = 'DELETED', changed_at = ?2, number = NULL, serverless_number = NULL
+             WHERE id = ?1 AND state = 'DELETING'",
+            (&key, at.as_second()),
+        )?;
+        one_row(changed, || CatalogError::InUse(format!("instance {id} is not DELETING")))?;
+        Ok(transaction.commit()?)
     }
 
     /// Records the port of an instance.

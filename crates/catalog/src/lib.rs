@@ -4,28 +4,41 @@
 //! are decoded strictly; one that contradicts itself is an error that names it. Every write checks
 //! how many rows it changed.
 
+mod access_entries;
+mod api_keys;
 mod catalog;
 mod database_users;
 mod error;
-mod identity;
 mod instances;
 mod lease;
+mod network_entries;
 mod oplog_ranges;
+mod orgs;
+mod projects;
+mod reset;
 mod restore_jobs;
+mod roles;
 mod row;
 mod schema;
+mod service_accounts;
 mod settings;
 mod snapshots;
 #[cfg(test)]
 mod tests;
 
+pub use access_entries::{AccessEntry, AccessUse};
+pub use api_keys::ApiKey;
 pub use catalog::{Catalog, Page, Paged};
-pub use database_users::{DatabaseUser, DatabaseUserRole, PasswordRecord};
+pub use database_users::{DatabaseUser, DatabaseUserRole, Label, PasswordRecord};
 pub use error::CatalogError;
-pub use identity::{ApiKey, NewSecret, Org, Principal, Project, ServiceAccount};
-pub use instances::{Instance, InstanceFamily, InstanceSettings, Tag};
+pub use instances::{Instance, InstanceFamily, InstanceSettings, InstanceView, Tag};
 pub use lease::{Claim, LeaseHolder};
+pub use network_entries::{NetworkEntry, NetworkSource};
 pub use oplog_ranges::OplogRange;
+pub use orgs::{NewOrg, Org};
+pub use projects::Project;
+pub use reset::Seed;
 pub use restore_jobs::{Download, NewRestoreJob, RestoreJob, TargetName};
+pub use service_accounts::{AccountSecret, NewSecret, ServiceAccount};
 pub use settings::Setting;
-pub use snapshots::{NewSnapshot, Snapshot};
+pub use snapshots::{NewSnapshot, Order, Snapshot};

@@ -1,10 +1,10 @@
 //! Restore jobs.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 use tidemark_model::{
     Delivery, InstanceId, OplogTime, PointInTime, ProjectId, RestoreEvent, RestoreJobId,
-    RestoreState, RestoreStep,
+    RestoreState, RestoreStep, Secret,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
@@ -36,17 +36,21 @@ pub struct NewRestoreJob {
     pub target: TargetName,
     /// When it was asked for.
     pub created_at: Timestamp,
+    /// How long the link of a download works; without meaning for the other deliveries.
+    pub download_lifetime: SignedDuration,
 }
 
-/// The file of a download.
+/// The link of a download. It is made with the job; the file behind it comes later.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Download {
     /// The secret part of the link.
     pub token: String,
     /// The file's name in the folder of downloads.
     pub file: String,
-    /// When the link ends.
-    pub expires_at: Timestamp,
+    /// How long the link works once the file is there.
+    pub lifetime: SignedDuration,
+    /// When the link ends; `None` while the file is not there.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A restore job.
@@ -60,17 +64,23 @@ pub struct RestoreJob {
     pub delivery: Delivery,
     /// When the snapshot was taken.
     pub snapshot_at: Timestamp,
+    /// When the snapshot was complete.
+    pub snapshot_finished_at: Option<Timestamp>,
     /// The target as the API shows it.
     pub target: TargetName,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// Where it stands.
     pub state: RestoreState,
-    /// The file, once a download is ready.
+    /// The link, if it is a download.
     pub download: Option<Download>,
     /// Whether somebody asked to stop it while a worker had it.
     pub cancel_requested: bool,
 }
+
+/// A job with what is shown of its snapshot.
+const SELECT: &str = "SELECT r.*, s.finished_at AS snapshot_finished_at
+     FROM restore_jobs r JOIN snapshots s ON s.id = r.snapshot_id";
 
 fn decode(row: &Row<'_>) -> Result<RestoreJob, CatalogError> {
     let row = Decoder::new("restore_jobs", row);
@@ -79,6 +89,7 @@ fn decode(row: &Row<'_>) -> Result<RestoreJob, CatalogError> {
         instance: row.parse("instance_id")?,
         delivery: decode_delivery(&row)?,
         snapshot_at: row.instant("snapshot_at")?,
+        snapshot_finished_at: row.optional_instant("snapshot_finished_at")?,
         target: TargetName {
             project: row.parse("target_project_id")?,
             name: row.get("target_name")?,
@@ -138,11 +149,15 @@ fn decode_state(row: &Decoder<'_>) -> Result<RestoreState, CatalogError> {
 fn decode_download(row: &Decoder<'_>) -> Result<Option<Download>, CatalogError> {
     let token: Option<String> = row.get("download_token")?;
     let file: Option<String> = row.get("download_file")?;
-    match (token, file, row.optional_instant("expires_at")?) {
-        (None, None, None) => Ok(None),
-        (Some(token), Some(file), Some(expires_at)) => {
-            Ok(Some(Download { token, file, expires_at }))
-        }
+    let lifetime: Option<i64> = row.get("download_lifetime")?;
+    match (token, file, lifetime, row.optional_instant("expires_at")?) {
+        (None, None, None, None) => Ok(None),
+        (Some(token), Some(file), Some(lifetime), expires_at) => Ok(Some(Download {
+            token,
+            file,
+            lifetime: SignedDuration::from_secs(lifetime),
+            expires_at,
+        })),
         _ => Err(row.corrupt("a download has some of its columns only")),
     }
 }
@@ -163,7 +178,7 @@ fn state_columns(
 }
 
 fn find(connection: &Connection, id: RestoreJobId) -> Result<Option<RestoreJob>, CatalogError> {
-    let mut statement = connection.prepare_cached("SELECT * FROM restore_jobs WHERE id = ?1")?;
+    let mut statement = connection.prepare_cached(&format!("{SELECT} WHERE r.id = ?1"))?;
     let mut rows = statement.query([id.to_string()])?;
     rows.next()?.map(decode).transpose()
 }
@@ -210,6 +225,17 @@ impl Catalog {
                 job.created_at.as_second(),
             ),
         )?;
+        if let Delivery::Download { snapshot } = job.delivery {
+            transaction.execute(
+                "UPDATE restore_jobs SET download_token = ?2, download_file = ?3, download_lifetime = ?4 WHERE id = ?1",
+                (
+                    job.id.to_string(),
+                    Secret::random::<12>().expose(),
+                    format!("{}-{snapshot}.archive.gz", job.id),
+                    job.download_lifetime.as_secs(),
+                ),
+            )?;
+        }
         Ok(transaction.commit()?)
     }
 
@@ -235,19 +261,14 @@ impl Catalog {
         page: Page,
     ) -> Result<Paged<RestoreJob>, CatalogError> {
         let connection = self.lock();
-        let total: i64 = connection.query_row(
-            "SELECT restore_job_count FROM instances WHERE id = ?1",
-            [instance.to_string()],
-            |row| row.get(0),
-        )?;
-        let (size, offset) = page.sql();
-        let newest = total.saturating_sub(offset);
-        let oldest = newest.saturating_sub(size);
-        let mut statement = connection.prepare_cached(
-            "SELECT * FROM restore_jobs WHERE instance_id = ?1 AND number <= ?2 AND number > ?3
-             ORDER BY number DESC",
-        )?;
-        let items = decode_all(statement.query((instance.to_string(), newest, oldest))?, decode)?;
+        let total: i64 = connection
+            .prepare_cached("SELECT restore_job_count FROM instances WHERE id = ?1")?
+            .query_row([instance.to_string()], |row| row.get(0))?;
+        let mut statement = connection.prepare_cached(&format!(
+            "{SELECT} WHERE r.instance_id = ?1 AND r.number BETWEEN ?2 AND ?3 ORDER BY r.number DESC"
+        ))?;
+        let (first, last) = page.descending(total);
+        let items = decode_all(statement.query((instance.to_string(), first, last))?, decode)?;
         Ok(Paged { items, total: total.unsigned_abs() })
     }
 
@@ -321,12 +342,11 @@ impl Catalog {
             .ok_or_else(|| CatalogError::LeaseLost(format!("restore job {}", claim.id)))
     }
 
-    /// Records what happened to a job, and the file of a download that is ready.
+    /// Records what happened to a job. The link of a download begins to age when it is delivered.
     pub fn record_restore_event(
         &self,
         claim: &Claim<RestoreJobId>,
         event: RestoreEvent,
-        download: Option<&Download>,
     ) -> Result<RestoreState, CatalogError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
@@ -334,10 +354,15 @@ impl Catalog {
             .ok_or_else(|| CatalogError::Missing(format!("restore job {}", claim.id)))?;
         let state = job.state.after(event)?;
         let (word, step, finished_at, failure) = state_columns(&state);
+        let expires_at = match (&state, &job.download) {
+            (RestoreState::Completed { finished_at }, Some(download)) => {
+                finished_at.saturating_add(download.lifetime).ok()
+            }
+            _ => None,
+        };
         let changed = transaction.execute(
             "UPDATE restore_jobs SET state = ?3, step = ?4, finished_at = ?5, failure = ?6,
-                 download_token = coalesce(?7, download_token), download_file = coalesce(?8, download_file),
-                 expires_at = coalesce(?9, expires_at), lease_until = CASE WHEN ?5 IS NULL THEN lease_until ELSE 0 END
+                 expires_at = coalesce(?7, expires_at), lease_until = CASE WHEN ?5 IS NULL THEN lease_until ELSE 0 END
              WHERE id = ?1 AND attempt = ?2",
             (
                 claim.id.to_string(),
@@ -346,9 +371,7 @@ impl Catalog {
                 step,
                 finished_at,
                 failure,
-                download.map(|download| &download.token),
-                download.map(|download| &download.file),
-                download.map(|download| download.expires_at.as_second()),
+                expires_at.map(Timestamp::as_second),
             ),
         )?;
         one_row(changed, || CatalogError::LeaseLost(format!("restore job {}", claim.id)))?;
@@ -379,11 +402,11 @@ impl Catalog {
         Ok(transaction.commit()?)
     }
 
-    /// The finished download with this file.
+    /// The download job with this file.
     pub fn find_download(&self, file: &str) -> Result<Option<RestoreJob>, CatalogError> {
         let connection = self.lock();
         let mut statement =
-            connection.prepare_cached("SELECT * FROM restore_jobs WHERE download_file = ?1")?;
+            connection.prepare_cached(&format!("{SELECT} WHERE r.download_file = ?1"))?;
         let mut rows = statement.query([file])?;
         rows.next()?.map(decode).transpose()
     }

@@ -1,7 +1,7 @@
 //! Snapshots.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::Row;
+use rusqlite::{OptionalExtension, Row};
 use tidemark_model::{InstanceId, OplogTime, SnapshotId, SnapshotKind, SnapshotState};
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
@@ -54,6 +54,17 @@ pub struct Snapshot {
     pub state: SnapshotState,
     /// The version of the deployment, once it was read.
     pub server_version: Option<String>,
+    /// When a worker began with it.
+    pub started_at: Option<Timestamp>,
+}
+
+/// In which order a list is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// By age, the oldest first.
+    OldestFirst,
+    /// By age, the newest first.
+    NewestFirst,
 }
 
 fn decode(row: &Row<'_>) -> Result<Snapshot, CatalogError> {
@@ -67,6 +78,7 @@ fn decode(row: &Row<'_>) -> Result<Snapshot, CatalogError> {
         expires_at: row.instant("expires_at")?,
         state: decode_state(&row)?,
         server_version: row.get("server_version")?,
+        started_at: row.optional_instant("started_at")?,
     })
 }
 
@@ -97,22 +109,27 @@ impl Catalog {
     pub fn insert_snapshot(&self, snapshot: &NewSnapshot) -> Result<(), CatalogError> {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
+        let number: Option<i64> = transaction
+            .query_row(
+                "UPDATE instances SET snapshot_count = snapshot_count + 1 WHERE id = ?1 RETURNING snapshot_count",
+                [snapshot.instance.to_string()],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let number = number
+            .ok_or_else(|| CatalogError::Missing(format!("instance {}", snapshot.instance)))?;
         transaction.execute(
-            "INSERT INTO snapshots (id, instance_id, kind, state, created_at, expires_at)
-             VALUES (?1, ?2, ?3, 'queued', ?4, ?5)",
+            "INSERT INTO snapshots (id, instance_id, number, kind, state, created_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6)",
             (
                 snapshot.id.to_string(),
                 snapshot.instance.to_string(),
+                number,
                 snapshot.kind.as_str(),
                 snapshot.created_at.as_second(),
                 snapshot.expires_at.as_second(),
             ),
         )?;
-        let changed = transaction.execute(
-            "UPDATE instances SET snapshot_count = snapshot_count + 1 WHERE id = ?1",
-            [snapshot.instance.to_string()],
-        )?;
-        one_row(changed, || CatalogError::Missing(format!("instance {}", snapshot.instance)))?;
         Ok(transaction.commit()?)
     }
 
@@ -130,24 +147,25 @@ impl Catalog {
         rows.next()?.map(decode).transpose()
     }
 
-    /// The snapshots of an instance, newest first.
+    /// The snapshots of an instance in an order; every page costs the same.
     pub fn list_snapshots(
         &self,
         instance: InstanceId,
+        order: Order,
         page: Page,
     ) -> Result<Paged<Snapshot>, CatalogError> {
         let connection = self.lock();
-        let total: i64 = connection.query_row(
-            "SELECT snapshot_count FROM instances WHERE id = ?1",
-            [instance.to_string()],
-            |row| row.get(0),
-        )?;
-        let mut statement = connection.prepare_cached(
-            "SELECT * FROM snapshots WHERE instance_id = ?1 AND is_deleted = 0
-             ORDER BY created_at DESC, id DESC LIMIT ?2 OFFSET ?3",
-        )?;
-        let (limit, offset) = page.sql();
-        let items = decode_all(statement.query((instance.to_string(), limit, offset))?, decode)?;
+        let total: i64 = connection
+            .prepare_cached("SELECT snapshot_count FROM instances WHERE id = ?1")?
+            .query_row([instance.to_string()], |row| row.get(0))?;
+        let ((first, last), direction) = match order {
+            Order::OldestFirst => (page.ascending(total), "ASC"),
+            Order::NewestFirst => (page.descending(total), "DESC"),
+        };
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT * FROM snapshots WHERE instance_id = ?1 AND number BETWEEN ?2 AND ?3 ORDER BY number {direction}"
+        ))?;
+        let items = decode_all(statement.query((instance.to_string(), first, last))?, decode)?;
         Ok(Paged { items, total: total.unsigned_abs() })
     }
 
@@ -187,7 +205,8 @@ impl Catalog {
         let transaction = connection.transaction()?;
         let claimed = {
             let mut statement = transaction.prepare_cached(
-                "UPDATE snapshots SET state = 'inProgress', worker = ?1, attempt = attempt + 1, lease_until = ?2
+                "UPDATE snapshots SET state = 'inProgress', worker = ?1, attempt = attempt + 1, lease_until = ?2,
+                     started_at = coalesce(started_at, ?3)
                  WHERE id = (
                      SELECT s.id FROM snapshots s JOIN instances i ON i.id = s.instance_id
                      WHERE s.state IN ('queued', 'inProgress') AND s.lease_until <= ?3 AND s.is_deleted = 0
@@ -292,12 +311,25 @@ impl Catalog {
         if in_use {
             return Err(CatalogError::InUse(format!("snapshot {id} is being restored")));
         }
+        let place: Option<i64> = transaction
+            .query_row(
+                "SELECT number FROM snapshots
+                 WHERE id = ?1 AND instance_id = ?2 AND is_deleted = 0 AND state IN ('completed', 'failed')",
+                (id.to_string(), instance.to_string()),
+                |row| row.get(0),
+            )
+            .optional()?;
+        let place =
+            place.ok_or_else(|| CatalogError::InUse(format!("snapshot {id} is in progress")))?;
         let changed = transaction.execute(
-            "UPDATE snapshots SET is_deleted = 1
-             WHERE id = ?1 AND instance_id = ?2 AND is_deleted = 0 AND state IN ('completed', 'failed')",
-            (id.to_string(), instance.to_string()),
+            "UPDATE snapshots SET is_deleted = 1, number = NULL WHERE id = ?1",
+            [id.to_string()],
         )?;
-        one_row(changed, || CatalogError::InUse(format!("snapshot {id} is in progress")))?;
+        one_row(changed, || CatalogError::Missing(format!("snapshot {id}")))?;
+        transaction.execute(
+            "UPDATE snapshots SET number = number - 1 WHERE instance_id = ?1 AND number > ?2",
+            (instance.to_string(), place),
+        )?;
         transaction.execute(
             "UPDATE instances SET snapshot_count = snapshot_count - 1 WHERE id = ?1",
             [instance.to_string()],
@@ -339,7 +371,11 @@ impl Catalog {
         &self,
         instance: InstanceId,
     ) -> Result<Option<(Timestamp, bool)>, CatalogError> {
-        let newest = self.list_snapshots(instance, Page { number: 1, size: 1 })?;
+        let newest = self.list_snapshots(
+            instance,
+            Order::NewestFirst,
+            Page { number: 1, size: 1 },
+        )?;
         Ok(newest.items.first().map(|snapshot| (snapshot.created_at, !snapshot.state.is_final())))
     }
 }

@@ -1,16 +1,18 @@
 //! The contract of the catalog, through its interface.
 
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use tidemark_model::{
-    ApiKeyId, Caller, Delivery, InstanceId, InstanceState, OplogTime, OrgId, PointInTime,
-    ProjectId, RestoreEvent, RestoreJobId, RestoreState, RestoreStep, Role, Roles,
-    ServiceAccountId, SnapshotId, SnapshotKind, SnapshotState,
+    ApiKeyId, Caller, DatabaseUserId, Delivery, InstanceId, InstanceState, OplogTime, OrgId,
+    PointInTime, Principal, ProjectId, RestoreEvent, RestoreJobId, RestoreState, RestoreStep, Role,
+    Roles, SecretId, ServiceAccountId, SnapshotId, SnapshotKind, SnapshotState,
 };
 
 use crate::{
-    ApiKey, Catalog, CatalogError, Instance, InstanceFamily, InstanceSettings, LeaseHolder,
-    NewRestoreJob, NewSecret, NewSnapshot, OplogRange, Org, Page, Project, ServiceAccount,
-    TargetName,
+    AccessUse, ApiKey, Catalog, CatalogError, DatabaseUser, Instance, InstanceFamily,
+    InstanceSettings, InstanceView, LeaseHolder, NetworkEntry, NetworkSource, NewOrg,
+    NewRestoreJob, NewSecret, NewSnapshot, OplogRange, Order, Org, Page, PasswordRecord, Project,
+    ServiceAccount, TargetName,
 };
 
 const EVERYTHING: Page = Page { number: 1, size: 500 };
@@ -28,19 +30,16 @@ struct Fixture {
     org: OrgId,
     project: ProjectId,
     instance: InstanceId,
+    key: ApiKeyId,
+    account: ServiceAccountId,
 }
 
 fn fixture() -> Fixture {
     let catalog = Catalog::in_memory().unwrap();
     let now = at(1_000);
-    let org = Org { id: OrgId::new(now), name: "o".into(), created_at: now };
-    let project = Project {
-        id: ProjectId::new(now),
-        org: org.id,
-        name: "p".into(),
-        created_at: now,
-        tags: vec![],
-    };
+    let settings = serde_json::Map::new();
+    let org = Org { id: OrgId::new(now), name: "o".into(), created_at: now, settings };
+    let project = Project::new(org.id, "p", now);
     let roles = Roles { org: vec![Role::OrgOwner], projects: vec![(project.id, Role::GroupOwner)] };
     let key = ApiKey {
         id: ApiKeyId::new(now),
@@ -50,6 +49,7 @@ fn fixture() -> Fixture {
         masked_private_key: "****".into(),
         description: "d".into(),
         roles: roles.clone(),
+        created_at: now,
     };
     let account = ServiceAccount {
         id: ServiceAccountId::new(now),
@@ -57,21 +57,50 @@ fn fixture() -> Fixture {
         name: "a".into(),
         description: "d".into(),
         roles,
+        created_at: now,
     };
-    let secret = NewSecret { hash: "h", created_at: now, expires_at: now };
-    catalog.set_up(&org, &project, (&key, &account), &secret).unwrap();
-    assert_eq!(catalog.find_api_key("abcdefgh").unwrap(), Some(key));
-    assert_eq!(catalog.find_service_account(account.id).unwrap(), Some(account));
-    let instance = insert_instance(&catalog, project.id, "one");
-    Fixture { catalog, org: org.id, project: project.id, instance }
+    let new = NewOrg {
+        org: &org,
+        projects: std::slice::from_ref(&project),
+        keys: std::slice::from_ref(&key),
+        accounts: &[(account.clone(), secret("h", 1_000, 9_000))],
+    };
+    catalog.insert_org(&new).unwrap();
+    assert_eq!(catalog.find_org(org.id).unwrap().as_ref(), Some(&org));
+    assert_eq!(catalog.find_api_key("abcdefgh").unwrap().as_ref(), Some(&key));
+    assert_eq!(catalog.find_service_account(account.id).unwrap().as_ref(), Some(&account));
+    let instance = insert_instance(&catalog, project.id, "one", InstanceFamily::Serverless);
+    Fixture {
+        catalog,
+        org: org.id,
+        project: project.id,
+        instance,
+        key: key.id,
+        account: account.id,
+    }
 }
 
-fn insert_instance(catalog: &Catalog, project: ProjectId, name: &str) -> InstanceId {
+fn secret(hash: &str, made: i64, ends: i64) -> NewSecret {
+    NewSecret {
+        id: SecretId::new(at(made)),
+        hash: hash.into(),
+        masked: "mdb_sa_sk_...".into(),
+        created_at: at(made),
+        expires_at: at(ends),
+    }
+}
+
+fn insert_instance(
+    catalog: &Catalog,
+    project: ProjectId,
+    name: &str,
+    family: InstanceFamily,
+) -> InstanceId {
     let instance = Instance {
         id: InstanceId::new(at(1_000)),
         project,
         name: name.parse().unwrap(),
-        family: InstanceFamily::Serverless,
+        family,
         state: InstanceState::Idle,
         settings: InstanceSettings {
             backing_provider: "AWS".into(),
@@ -79,6 +108,7 @@ fn insert_instance(catalog: &Catalog, project: ProjectId, name: &str) -> Instanc
             termination_protection: false,
             continuous_backup: true,
             tags: vec![],
+            auto_indexing: true,
         },
         created_at: at(1_000),
         changed_at: at(1_000),
@@ -120,6 +150,7 @@ impl Fixture {
             snapshot_at: at(1_500),
             target: TargetName { project: self.project, name: "one".into() },
             created_at: at(2_000),
+            download_lifetime: SignedDuration::from_secs(60),
         };
         self.catalog.insert_restore_job(&job).unwrap();
         let found = self.catalog.find_restore_job(self.instance, job.id).unwrap().unwrap();
@@ -175,8 +206,8 @@ fn a_stale_claim_is_refused() {
         assert!(matches!(outcome, Err(CatalogError::LeaseLost(_))));
     };
     lost(f.catalog.renew_restore_job(&old, &holder("a"), at(2_061)).map(drop));
-    lost(f.catalog.record_restore_event(&old, RestoreEvent::Delivered(at(2_061)), None).map(drop));
-    f.catalog.record_restore_event(&new, RestoreEvent::Delivered(at(2_062)), None).unwrap();
+    lost(f.catalog.record_restore_event(&old, RestoreEvent::Delivered(at(2_061))).map(drop));
+    f.catalog.record_restore_event(&new, RestoreEvent::Delivered(at(2_062))).unwrap();
     let state = f.catalog.load_restore_job(job).unwrap().state;
     assert_eq!(state, RestoreState::Completed { finished_at: at(2_062) });
 }
@@ -194,7 +225,7 @@ fn a_target_has_one_restore_and_no_snapshot_at_a_time() {
         NewSnapshot::new(f.instance, SnapshotKind::Scheduled, at(2_000), SignedDuration::ZERO);
     f.catalog.insert_snapshot(&wanted).unwrap();
     assert!(f.catalog.claim_snapshot(&holder("b"), at(2_001)).unwrap().is_none());
-    f.catalog.record_restore_event(&claim, RestoreEvent::Delivered(at(2_002)), None).unwrap();
+    f.catalog.record_restore_event(&claim, RestoreEvent::Delivered(at(2_002))).unwrap();
     assert!(f.catalog.claim_snapshot(&holder("b"), at(2_003)).unwrap().is_some());
     assert!(f.catalog.claim_restore_job(&holder("b"), at(2_003)).unwrap().is_none());
     assert!(f.catalog.is_restore_target(f.instance).unwrap());
@@ -210,12 +241,12 @@ fn a_reclaimed_job_begins_anew_unless_it_was_in_its_swap() {
     let (claim, job) = f.catalog.claim_restore_job(&holder("a"), at(2_000)).unwrap().unwrap();
     assert_eq!(job.state, RestoreState::Running { step: RestoreStep::Verify });
     f.catalog
-        .record_restore_event(&claim, RestoreEvent::StepStarted(RestoreStep::Index), None)
+        .record_restore_event(&claim, RestoreEvent::StepStarted(RestoreStep::Index))
         .unwrap();
     let (claim, job) = f.catalog.claim_restore_job(&holder("b"), at(2_100)).unwrap().unwrap();
     assert_eq!(job.state, RestoreState::Running { step: RestoreStep::Verify });
     f.catalog
-        .record_restore_event(&claim, RestoreEvent::StepStarted(RestoreStep::Swap), None)
+        .record_restore_event(&claim, RestoreEvent::StepStarted(RestoreStep::Swap))
         .unwrap();
     let (_, job) = f.catalog.claim_restore_job(&holder("c"), at(2_200)).unwrap().unwrap();
     assert_eq!(job.state, RestoreState::Running { step: RestoreStep::Swap });
@@ -230,7 +261,7 @@ fn a_snapshot_that_is_needed_is_not_deleted() {
     assert!(matches!(refused, Err(CatalogError::InUse(_))));
     f.catalog.request_cancel(job, at(2_000)).unwrap();
     f.catalog.delete_snapshot(f.instance, snapshot).unwrap();
-    assert_eq!(f.catalog.list_snapshots(f.instance, EVERYTHING).unwrap().total, 0);
+    assert_eq!(f.catalog.list_snapshots(f.instance, Order::OldestFirst, EVERYTHING).unwrap().total, 0);
     assert_eq!(f.catalog.list_deleted_snapshots().unwrap(), [snapshot]);
 }
 
@@ -275,11 +306,236 @@ fn names_are_free_again_after_the_end() {
     ));
     assert!(matches!(f.catalog.delete_project(f.project, at(1_100)), Err(CatalogError::InUse(_))));
     change(InstanceState::Idle, InstanceState::Deleting).unwrap();
-    change(InstanceState::Deleting, InstanceState::Deleted).unwrap();
-    assert_ne!(insert_instance(&f.catalog, f.project, "one"), f.instance);
+    f.catalog.retire_instance(f.instance, at(1_100)).unwrap();
+    assert!(matches!(
+        f.catalog.retire_instance(f.instance, at(1_100)),
+        Err(CatalogError::InUse(_))
+    ));
+    let again = insert_instance(&f.catalog, f.project, "one", InstanceFamily::Serverless);
+    assert_ne!(again, f.instance);
+}
+
+#[test]
+fn instances_are_numbered_densely_in_both_views() {
+    let f = fixture();
+    let insert = |name: &str, family| insert_instance(&f.catalog, f.project, name, family);
+    let two = insert("two", InstanceFamily::Flex);
+    let three = insert("three", InstanceFamily::Serverless);
+    let four = insert("four", InstanceFamily::Flex);
+    let names = |view, size, number| {
+        let page = f.catalog.list_instances(f.project, view, Page { number, size }).unwrap();
+        let names: Vec<_> = page.items.iter().map(|instance| instance.name.to_string()).collect();
+        (page.total, names.join(" "))
+    };
+    assert_eq!(names(InstanceView::Flex, 3, 1), (4, "one two three".into()));
+    assert_eq!(names(InstanceView::Flex, 3, 2), (4, "four".into()));
+    assert_eq!(names(InstanceView::Serverless, 10, 1), (2, "one three".into()));
+    for gone in [two, f.instance] {
+        let change = (InstanceState::Idle, InstanceState::Deleting);
+        f.catalog.change_instance_state(gone, change, at(1_100)).unwrap();
+        f.catalog.retire_instance(gone, at(1_100)).unwrap();
+    }
+    assert_eq!(names(InstanceView::Flex, 1, 2), (2, "four".into()));
+    assert_eq!(names(InstanceView::Serverless, 1, 1), (1, "three".into()));
+    assert_eq!(names(InstanceView::Flex, 10, 2), (2, String::new()));
+    assert_eq!(f.catalog.find_project(f.project).unwrap().unwrap().instance_count, 2);
+    for id in [three, four] {
+        assert_eq!(f.catalog.load_instance(id).unwrap().state, InstanceState::Idle);
+    }
+}
+
+#[test]
+fn snapshots_stay_dense_whichever_is_deleted() {
+    let f = fixture();
+    let snapshots: Vec<_> = (1..=4).map(|n| f.snapshot(1_500 + n)).collect();
+    f.catalog.delete_snapshot(f.instance, snapshots[1]).unwrap();
+    let list = |order, number| {
+        let page = f.catalog.list_snapshots(f.instance, order, Page { number, size: 2 }).unwrap();
+        assert_eq!(page.total, 3);
+        page.items.into_iter().map(|snapshot| snapshot.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(Order::OldestFirst, 1), [snapshots[0], snapshots[2]]);
+    assert_eq!(list(Order::OldestFirst, 2), [snapshots[3]]);
+    assert_eq!(list(Order::NewestFirst, 1), [snapshots[3], snapshots[2]]);
+    assert_eq!(list(Order::NewestFirst, 2), [snapshots[0]]);
+}
+
+#[test]
+fn a_project_takes_the_roles_in_it_along() {
+    let f = fixture();
+    let org_roles = vec![Role::OrgGroupCreator];
+    let mut key = f.catalog.find_org_api_key(f.org, f.key).unwrap().unwrap();
+    key.roles = Roles { org: org_roles.clone(), projects: vec![] };
+    f.catalog.update_api_key(&key).unwrap();
     let caller =
-        Caller { org: f.org, roles: Roles { org: vec![Role::OrgMember], projects: vec![] } };
-    assert_eq!(f.catalog.list_projects(&caller, EVERYTHING).unwrap().total, 0);
+        Caller { principal: Principal::ApiKey(f.key), org: f.org, roles: key.roles.clone() };
+    let project = Project::new(f.org, "mine", at(1_000));
+    f.catalog.insert_project(&project, &caller).unwrap();
+    let read = || f.catalog.find_org_api_key(f.org, f.key).unwrap().unwrap().roles;
+    assert_eq!(read().projects, [(project.id, Role::GroupOwner)]);
+    let in_project = f.catalog.list_api_keys(f.org, Some(project.id), EVERYTHING).unwrap();
+    assert_eq!(in_project.total, 1);
+    f.catalog.delete_project(project.id, at(1_100)).unwrap();
+    assert_eq!(read(), Roles { org: org_roles, projects: vec![] });
+    assert_eq!(f.catalog.list_api_keys(f.org, Some(project.id), EVERYTHING).unwrap().total, 0);
+}
+
+#[test]
+fn secrets_of_an_account_are_several_expire_and_are_rotated() {
+    let f = fixture();
+    let uses = |hash: &str, second| {
+        f.catalog.use_account_secret(f.account, hash, at(second)).unwrap()
+    };
+    let second = secret("h2", 2_000, 3_000);
+    f.catalog.insert_account_secret(f.account, &second, 2).unwrap();
+    let third = secret("h3", 2_001, 9_000);
+    let refused = f.catalog.insert_account_secret(f.account, &third, 2);
+    assert!(matches!(refused, Err(CatalogError::InUse(_))));
+    assert!(uses("h", 2_500) && uses("h2", 2_500));
+    assert!(!uses("h2", 3_000), "it has ended");
+    let late = secret("h4", 3_001, 9_000);
+    f.catalog.insert_account_secret(f.account, &late, 2).unwrap();
+    f.catalog.delete_account_secret(f.account, late.id).unwrap();
+    assert!(!uses("h4", 3_002));
+    let listed = f.catalog.list_account_secrets(f.account).unwrap();
+    assert_eq!(listed.iter().map(|s| s.last_used_at).collect::<Vec<_>>(), [Some(at(2_500)); 2]);
+    f.catalog.revoke_token("t", at(9_000), at(3_000)).unwrap();
+    assert!(f.catalog.find_token_account("t", f.account).unwrap().is_none());
+    assert!(f.catalog.find_token_account("u", f.account).unwrap().is_some());
+    f.catalog.delete_service_account(f.account).unwrap();
+    assert!(f.catalog.find_token_account("u", f.account).unwrap().is_none());
+}
+
+#[test]
+fn access_lists_count_their_uses() {
+    let f = fixture();
+    let principal = Principal::ApiKey(f.key);
+    let block: IpNet = "10.0.0.0/8".parse().unwrap();
+    f.catalog.insert_access_entries(principal, &[block], at(1_000)).unwrap();
+    f.catalog.insert_access_entries(principal, &[block], at(1_001)).unwrap();
+    let address = "10.1.2.3".parse().unwrap();
+    let used = AccessUse { requests: 3, last_at: at(1_500), address };
+    f.catalog.record_access(principal, block, &used).unwrap();
+    let listed = f.catalog.list_access_entries(principal, EVERYTHING).unwrap();
+    assert_eq!(listed.total, 1);
+    assert_eq!(listed.items[0].request_count, 3);
+    assert_eq!(listed.items[0].last_use, Some((at(1_500), "10.1.2.3".into())));
+    f.catalog.delete_access_entry(principal, block).unwrap();
+    let refused = f.catalog.delete_access_entry(principal, block);
+    assert!(matches!(refused, Err(CatalogError::Missing(_))));
+}
+
+#[test]
+fn a_list_of_a_project_closes_its_instances_to_others_until_it_ends() {
+    let f = fixture();
+    let admits = |address: &str, second| {
+        f.catalog.admits(f.project, address.parse().unwrap(), at(second)).unwrap()
+    };
+    assert!(admits("192.0.2.1", 1_000));
+    let entry = NetworkEntry {
+        source: NetworkSource::Block("198.51.100.0/24".parse().unwrap()),
+        comment: Some("office".into()),
+        delete_after: Some(at(2_000)),
+    };
+    f.catalog.put_network_entries(f.project, std::slice::from_ref(&entry), at(1_000)).unwrap();
+    assert!(!admits("192.0.2.1", 1_999) && admits("198.51.100.7", 1_999));
+    assert!(admits("127.0.0.1", 1_999), "the machine itself always may");
+    assert!(admits("192.0.2.1", 2_000), "without an entry there is no list");
+    assert_eq!(f.catalog.remove_expired_grants(at(2_000)).unwrap(), 1);
+}
+
+#[test]
+fn a_database_user_ends_with_its_time() {
+    let f = fixture();
+    let user = DatabaseUser {
+        id: DatabaseUserId::new(at(1_000)),
+        project: f.project,
+        username: "u".into(),
+        database: "admin".into(),
+        password: PasswordRecord {
+            salt: String::new(),
+            iterations: 1,
+            stored_key: String::new(),
+            server_key: String::new(),
+        },
+        roles: vec![],
+        scopes: vec![],
+        description: None,
+        labels: vec![],
+        delete_after: Some(at(2_000)),
+    };
+    f.catalog.insert_database_user(&user, at(1_000)).unwrap();
+    let find = |second| {
+        f.catalog.find_database_user(f.project, ("admin", "u"), at(second)).unwrap()
+    };
+    assert_eq!((find(1_999), find(2_000)), (Some(user), None));
+}
+
+#[test]
+fn the_link_of_a_download_ages_from_its_delivery() {
+    let f = fixture();
+    let snapshot = f.snapshot(1_500);
+    let job = f.job(Delivery::Download { snapshot });
+    let load = || f.catalog.load_restore_job(job).unwrap();
+    let before = load().download.unwrap();
+    assert_eq!(before.expires_at, None);
+    let (claim, _) = f.catalog.claim_restore_job(&holder("a"), at(2_000)).unwrap().unwrap();
+    f.catalog.record_restore_event(&claim, RestoreEvent::Delivered(at(2_500))).unwrap();
+    let after = load();
+    let download = after.download.unwrap();
+    assert_eq!(download.expires_at, Some(at(2_560)));
+    assert_eq!((download.token, after.snapshot_finished_at), (before.token, Some(at(1_500))));
+    let found = f.catalog.find_download(&download.file).unwrap();
+    assert_eq!(found.map(|job| job.id), Some(job));
+}
+
+#[test]
+fn an_organization_ends_with_its_credentials() {
+    let f = fixture();
+    assert!(matches!(f.catalog.delete_org(f.org, at(1_100)), Err(CatalogError::InUse(_))));
+    let change = (InstanceState::Idle, InstanceState::Deleting);
+    f.catalog.change_instance_state(f.instance, change, at(1_100)).unwrap();
+    f.catalog.retire_instance(f.instance, at(1_100)).unwrap();
+    f.catalog.delete_project(f.project, at(1_100)).unwrap();
+    f.catalog.delete_org(f.org, at(1_100)).unwrap();
+    assert!(f.catalog.find_org(f.org).unwrap().is_none());
+    assert!(f.catalog.find_api_key("abcdefgh").unwrap().is_none());
+    assert!(f.catalog.find_service_account(f.account).unwrap().is_none());
+}
+
+#[test]
+fn a_generation_lasts_until_something_changes() {
+    let f = fixture();
+    let before = f.catalog.generation();
+    f.catalog.find_org(f.org).unwrap();
+    assert_eq!(f.catalog.generation(), before);
+    f.catalog.revoke_token("t", at(9_000), at(3_000)).unwrap();
+    assert_ne!(f.catalog.generation(), before);
+}
+
+#[test]
+fn a_file_of_the_first_schema_is_brought_to_the_present() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.sqlite");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("schema/0001.sql")).unwrap();
+    old.execute_batch(include_str!("tests/0001.sql")).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let catalog = Catalog::open(&path).unwrap();
+    let project = catalog.find_project("65a0000000000000000000b1".parse().unwrap()).unwrap().unwrap();
+    assert_eq!(project.instance_count, 2);
+    let view = |view| catalog.list_instances(project.id, view, EVERYTHING).unwrap().items;
+    assert_eq!(view(InstanceView::Flex).len(), 2);
+    let instance = &view(InstanceView::Serverless)[0];
+    assert_eq!(instance.name.as_str(), "kept");
+    let snapshots = catalog.list_snapshots(instance.id, Order::NewestFirst, EVERYTHING).unwrap();
+    let ids: Vec<_> = snapshots.items.iter().map(|snapshot| snapshot.id.to_string()).collect();
+    assert_eq!(ids, ["65a0000000000000000000d3", "65a0000000000000000000d1"]);
+    let jobs = catalog.list_restore_jobs(instance.id, EVERYTHING).unwrap();
+    let download = jobs.items[0].download.as_ref().unwrap();
+    assert_eq!(download.file, "65a0000000000000000000e1-65a0000000000000000000d1.archive.gz");
+    assert_eq!(catalog.find_api_key("oldkeyab").unwrap().unwrap().roles.org, [Role::OrgOwner]);
 }
 
 #[test]

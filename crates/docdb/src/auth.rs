@@ -1,5 +1,7 @@
 //! Who may do what: users come from the host, roles are checked here.
 
+use std::net::IpAddr;
+
 use tidemark_model::Secret;
 use tidemark_wire::{ScramCredential, ScramServer, user_of_first_message};
 
@@ -9,6 +11,9 @@ use crate::error::{Code, CommandError, Result};
 pub trait UserDirectory: Send + Sync {
     /// The user with this name, if it may log in to this instance.
     fn find_user(&self, name: &str) -> Option<User>;
+
+    /// Whether connections from an address are taken.
+    fn admits(&self, address: IpAddr) -> bool;
 }
 
 /// A user as the engine needs it.
@@ -27,6 +32,23 @@ pub struct Grant {
     pub role: String,
     /// The database it holds for; `admin` for roles on all databases.
     pub database: String,
+    /// The collection that `read` and `readWrite` are limited to.
+    pub collection: Option<String>,
+}
+
+/// What a command works on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resource<'a> {
+    pub(crate) database: &'a str,
+    /// `None` for the database as a whole.
+    pub(crate) collection: Option<&'a str>,
+}
+
+impl<'a> Resource<'a> {
+    /// A database as a whole.
+    pub(crate) fn database(database: &'a str) -> Self {
+        Self { database, collection: None }
+    }
 }
 
 /// What a command needs.
@@ -45,9 +67,17 @@ pub(crate) enum Privilege {
 }
 
 impl Grant {
-    fn allows(&self, privilege: Privilege, database: &str) -> bool {
-        let is_internal = matches!(database, "admin" | "local" | "config");
-        let here = self.database == database;
+    fn allows(&self, privilege: Privilege, resource: Resource<'_>) -> bool {
+        let is_internal = matches!(resource.database, "admin" | "local" | "config");
+        let here = self.database == resource.database;
+        if let Some(collection) = &self.collection {
+            let is_allowed = match self.role.as_str() {
+                "readWrite" => matches!(privilege, Privilege::Read | Privilege::Write),
+                "read" => privilege == Privilege::Read,
+                _ => false,
+            };
+            return here && is_allowed && resource.collection == Some(collection);
+        }
         match self.role.as_str() {
             "atlasAdmin" | "root" | "__system" => true,
             "readWriteAnyDatabase" => !is_internal && privilege != Privilege::Administer,
@@ -123,7 +153,12 @@ impl Login {
     }
 
     /// Refuses what the user may not do.
-    pub(crate) fn check(&self, command: &str, privilege: Privilege, database: &str) -> Result<()> {
+    pub(crate) fn check(
+        &self,
+        command: &str,
+        privilege: Privilege,
+        resource: Resource<'_>,
+    ) -> Result<()> {
         if privilege == Privilege::Anyone {
             return Ok(());
         }
@@ -132,11 +167,11 @@ impl Login {
             return Err(CommandError::new(Code::Unauthorized, text));
         };
         let allowed = privilege == Privilege::Authenticated
-            || user.grants.iter().any(|grant| grant.allows(privilege, database));
+            || user.grants.iter().any(|grant| grant.allows(privilege, resource));
         if allowed {
             return Ok(());
         }
-        let text = format!("not authorized on {database} to execute command {command}");
+        let text = format!("not authorized on {} to execute command {command}", resource.database);
         Err(CommandError::new(Code::Unauthorized, text))
     }
 }
@@ -161,13 +196,32 @@ mod tests {
 
     #[test]
     fn roles_reach_as_far_as_their_names_say() {
-        let grant =
-            |role: &str, database: &str| Grant { role: role.into(), database: database.into() };
-        assert!(grant("readWrite", "shop").allows(Privilege::Write, "shop"));
-        assert!(!grant("readWrite", "shop").allows(Privilege::Read, "other"));
-        assert!(!grant("read", "shop").allows(Privilege::Write, "shop"));
-        assert!(grant("readWriteAnyDatabase", "admin").allows(Privilege::Define, "shop"));
-        assert!(!grant("readWriteAnyDatabase", "admin").allows(Privilege::Read, "local"));
-        assert!(grant("atlasAdmin", "admin").allows(Privilege::Administer, "local"));
+        let grant = |role: &str, database: &str| Grant {
+            role: role.into(),
+            database: database.into(),
+            collection: None,
+        };
+        let on = Resource::database;
+        assert!(grant("readWrite", "shop").allows(Privilege::Write, on("shop")));
+        assert!(!grant("readWrite", "shop").allows(Privilege::Read, on("other")));
+        assert!(!grant("read", "shop").allows(Privilege::Write, on("shop")));
+        assert!(grant("readWriteAnyDatabase", "admin").allows(Privilege::Define, on("shop")));
+        assert!(!grant("readWriteAnyDatabase", "admin").allows(Privilege::Read, on("local")));
+        assert!(grant("atlasAdmin", "admin").allows(Privilege::Administer, on("local")));
+        assert!(!grant("clusterMonitor", "admin").allows(Privilege::Read, on("shop")));
+    }
+
+    #[test]
+    fn a_role_on_a_collection_ends_there() {
+        let grant = Grant {
+            role: "readWrite".into(),
+            database: "shop".into(),
+            collection: Some("items".into()),
+        };
+        let on = |collection| Resource { database: "shop", collection };
+        assert!(grant.allows(Privilege::Write, on(Some("items"))));
+        assert!(!grant.allows(Privilege::Read, on(Some("orders"))));
+        assert!(!grant.allows(Privilege::Read, on(None)));
+        assert!(!grant.allows(Privilege::Define, on(Some("items"))));
     }
 }

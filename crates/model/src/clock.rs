@@ -46,6 +46,16 @@ impl Clock {
     pub fn advance(&self, seconds: u32) {
         self.offset_seconds.fetch_add(i64::from(seconds), Ordering::Relaxed);
     }
+
+    /// How far the clock was moved, in seconds.
+    pub fn offset_seconds(&self) -> i64 {
+        self.offset_seconds.load(Ordering::Relaxed)
+    }
+
+    /// Takes back every advance.
+    pub fn reset(&self) {
+        self.offset_seconds.store(0, Ordering::Relaxed);
+    }
 }
 
 /// Writes an instant as the API does: `YYYY-MM-DDTHH:MM:SSZ`, whole seconds.
@@ -73,6 +83,8 @@ mod tests {
         let clock = Clock::fixed(Timestamp::from_second(100).unwrap());
         let other = clock.clone();
         clock.advance(20);
-        assert_eq!(other.now().as_second(), 120);
+        assert_eq!((other.now().as_second(), other.offset_seconds()), (120, 20));
+        other.reset();
+        assert_eq!(clock.now().as_second(), 100);
     }
 }

@@ -24,6 +24,6 @@ pub use policy::BackupPolicy;
 pub use restore_job::{
     Delivery, InvalidTransition, PointInTime, RestoreEvent, RestoreState, RestoreStep,
 };
-pub use roles::{Caller, Role, Roles};
+pub use roles::{Caller, Principal, Role, Roles};
 pub use secret::{Secret, random_bytes};
 pub use snapshot::{SnapshotKind, SnapshotState};

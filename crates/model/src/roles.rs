@@ -2,7 +2,7 @@
 //!
 //! Source: the user-roles reference of the Atlas manual. Roles are additive and nothing denies.
 
-use crate::{OrgId, ProjectId};
+use crate::{ApiKeyId, OrgId, ProjectId, ServiceAccountId};
 
 macro_rules! roles {
     ($($(#[$doc:meta])* $variant:ident = $name:literal;)*) => {
@@ -27,14 +27,38 @@ roles! {
     OrgOwner = "ORG_OWNER";
     /// Creates projects.
     OrgGroupCreator = "ORG_GROUP_CREATOR";
+    /// Manages bills.
+    OrgBillingAdmin = "ORG_BILLING_ADMIN";
+    /// Reads bills.
+    OrgBillingReadOnly = "ORG_BILLING_READ_ONLY";
+    /// Manages stream processing.
+    OrgStreamProcessingAdmin = "ORG_STREAM_PROCESSING_ADMIN";
     /// Reads the organization and all its projects.
     OrgReadOnly = "ORG_READ_ONLY";
     /// Belongs to the organization.
     OrgMember = "ORG_MEMBER";
     /// Everything in the project.
     GroupOwner = "GROUP_OWNER";
+    /// Changes replica sets.
+    GroupReplicaSetManager = "GROUP_REPLICA_SET_MANAGER";
     /// Changes clusters, but neither creates nor terminates them.
     GroupClusterManager = "GROUP_CLUSTER_MANAGER";
+    /// Creates clusters.
+    GroupClusterCreator = "GROUP_CLUSTER_CREATOR";
+    /// Reads the logs of clusters.
+    GroupClusterLogViewer = "GROUP_CLUSTER_LOG_VIEWER";
+    /// Tests outages.
+    GroupClusterResilienceTester = "GROUP_CLUSTER_RESILIENCE_TESTER";
+    /// Owns stream processing.
+    GroupStreamProcessingOwner = "GROUP_STREAM_PROCESSING_OWNER";
+    /// Manages keys, service accounts and their roles.
+    GroupAccessManager = "GROUP_ACCESS_MANAGER";
+    /// Administers data through the console.
+    GroupDataAccessAdmin = "GROUP_DATA_ACCESS_ADMIN";
+    /// Changes data through the console.
+    GroupDataAccessReadWrite = "GROUP_DATA_ACCESS_READ_WRITE";
+    /// Reads data through the console.
+    GroupDataAccessReadOnly = "GROUP_DATA_ACCESS_READ_ONLY";
     /// Manages database users.
     GroupDatabaseAccessAdmin = "GROUP_DATABASE_ACCESS_ADMIN";
     /// Manages all of backup.
@@ -45,6 +69,24 @@ roles! {
     GroupBackupRecoveryOperator = "GROUP_BACKUP_RECOVERY_OPERATOR";
     /// Lists and downloads snapshots.
     GroupBackupExportOperator = "GROUP_BACKUP_EXPORT_OPERATOR";
+    /// Manages the project's IP access list.
+    GroupNetworkAccessManager = "GROUP_NETWORK_ACCESS_MANAGER";
+    /// Sees metrics.
+    GroupObservabilityViewer = "GROUP_OBSERVABILITY_VIEWER";
+    /// Manages triggers.
+    GroupTriggerManager = "GROUP_TRIGGER_MANAGER";
+    /// Manages indexes.
+    GroupIndexManager = "GROUP_INDEX_MANAGER";
+    /// Edits search indexes.
+    GroupSearchIndexEditor = "GROUP_SEARCH_INDEX_EDITOR";
+    /// Uses the real-time performance panel.
+    GroupRealTimePerformanceOperator = "GROUP_REAL_TIME_PERFORMANCE_OPERATOR";
+    /// Manages access of the support staff.
+    GroupSupportAccessManager = "GROUP_SUPPORT_ACCESS_MANAGER";
+    /// Manages alerts.
+    GroupAlertsManager = "GROUP_ALERTS_MANAGER";
+    /// Owns models.
+    GroupModelOwner = "GROUP_MODEL_OWNER";
     /// Reads the project.
     GroupReadOnly = "GROUP_READ_ONLY";
 }
@@ -93,9 +135,43 @@ pub struct Roles {
     pub projects: Vec<(ProjectId, Role)>,
 }
 
+impl Roles {
+    /// The roles in one project.
+    pub fn in_project(&self, project: ProjectId) -> impl Iterator<Item = Role> + '_ {
+        self.projects.iter().filter(move |(id, _)| *id == project).map(|(_, role)| *role)
+    }
+
+    /// Replaces the roles in one project; none takes it out of the project.
+    pub fn set_in_project(&mut self, project: ProjectId, roles: &[Role]) {
+        self.projects.retain(|(id, _)| *id != project);
+        self.projects.extend(roles.iter().map(|role| (project, *role)));
+    }
+}
+
+/// Who a credential belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Principal {
+    /// An API key.
+    ApiKey(ApiKeyId),
+    /// A service account.
+    ServiceAccount(ServiceAccountId),
+}
+
+impl Principal {
+    /// The id by which records name it.
+    pub fn id(self) -> String {
+        match self {
+            Self::ApiKey(id) => id.to_string(),
+            Self::ServiceAccount(id) => id.to_string(),
+        }
+    }
+}
+
 /// Who makes a request: an authenticated API key or service account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
+    /// The key or account itself.
+    pub principal: Principal,
     /// The organization that it belongs to.
     pub org: OrgId,
     /// What it may do.
@@ -127,7 +203,8 @@ mod tests {
 
     fn caller(org: &[Role], projects: &[(ProjectId, Role)]) -> Caller {
         let roles = Roles { org: org.to_vec(), projects: projects.to_vec() };
-        Caller { org: OrgId::from_bytes([1; 12]), roles }
+        let principal = Principal::ApiKey(ApiKeyId::from_bytes([7; 12]));
+        Caller { principal, org: OrgId::from_bytes([1; 12]), roles }
     }
 
     #[test]
@@ -146,6 +223,16 @@ mod tests {
         assert!(member.sees_project(member.org, mine));
         assert!(!member.sees_project(member.org, other));
         assert!(!member.may_in_project(member.org, mine, Role::GroupOwner));
+    }
+
+    #[test]
+    fn roles_in_a_project_are_replaced_and_others_stay() {
+        let (mine, other) = (ProjectId::from_bytes([2; 12]), ProjectId::from_bytes([3; 12]));
+        let mut roles = caller(&[], &[(mine, Role::GroupOwner), (other, Role::GroupOwner)]).roles;
+        roles.set_in_project(mine, &[Role::GroupReadOnly]);
+        assert_eq!(roles.in_project(mine).collect::<Vec<_>>(), [Role::GroupReadOnly]);
+        roles.set_in_project(mine, &[]);
+        assert_eq!(roles.projects, [(other, Role::GroupOwner)]);
     }
 
     #[test]

@@ -64,6 +64,16 @@ impl SnapshotState {
 
     /// Whether nothing more will happen.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Completed { .. } | Self::Failed { .. })
+        self.finished_at().is_some()
+    }
+
+    /// When it ended, if it did.
+    pub fn finished_at(&self) -> Option<jiff::Timestamp> {
+        match self {
+            Self::Queued | Self::InProgress => None,
+            Self::Completed { finished_at, .. } | Self::Failed { finished_at, .. } => {
+                Some(*finished_at)
+            }
+        }
     }
 }

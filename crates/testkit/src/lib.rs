@@ -6,16 +6,17 @@
     reason = "a test that cannot begin fails"
 )]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use tidemark_catalog::{
-    ApiKey, Catalog, Instance as Record, InstanceFamily, InstanceSettings, NewSecret, Org, Project,
-    ServiceAccount,
+    ApiKey, Catalog, Instance as Record, InstanceFamily, InstanceSettings, NewOrg, NewSecret, Org,
+    Project, ServiceAccount,
 };
 use tidemark_docdb::{Grant, Server, ServerConfig, User, UserDirectory};
 use tidemark_model::{
-    ApiKeyId, Clock, InstanceId, InstanceState, OrgId, ProjectId, Role, Roles, Secret,
+    ApiKeyId, Clock, InstanceId, InstanceState, OrgId, ProjectId, Role, Roles, Secret, SecretId,
     ServiceAccountId,
 };
 use tidemark_mover::{Connection, Endpoint};
@@ -29,9 +30,13 @@ struct Root;
 
 impl UserDirectory for Root {
     fn find_user(&self, _: &str) -> Option<User> {
-        let role = Grant { role: "root".into(), database: "admin".into() };
+        let role = Grant { role: "root".into(), database: "admin".into(), collection: None };
         let credential = ScramCredential::derive(PASSWORD, vec![1; 28], 4096);
         Some(User { credential, grants: vec![role] })
+    }
+
+    fn admits(&self, _: IpAddr) -> bool {
+        true
     }
 }
 
@@ -111,14 +116,13 @@ pub fn tenant(
     (org_roles, project_roles): (&[Role], &[Role]),
 ) -> Tenant {
     let now = clock.now();
-    let org = Org { id: OrgId::new(now), name: "o".into(), created_at: now };
-    let project = Project {
-        id: ProjectId::new(now),
-        org: org.id,
-        name: "p".into(),
+    let org = Org {
+        id: OrgId::new(now),
+        name: "o".into(),
         created_at: now,
-        tags: vec![],
+        settings: serde_json::Map::new(),
     };
+    let project = Project::new(org.id, "p", now);
     let roles = Roles {
         org: org_roles.to_vec(),
         projects: project_roles.iter().map(|role| (project.id, *role)).collect(),
@@ -131,6 +135,7 @@ pub fn tenant(
         masked_private_key: String::new(),
         description: String::new(),
         roles: roles.clone(),
+        created_at: now,
     };
     let account = ServiceAccount {
         id: ServiceAccountId::new(now),
@@ -138,9 +143,24 @@ pub fn tenant(
         name: "a".into(),
         description: String::new(),
         roles,
+        created_at: now,
     };
-    let secret = NewSecret { hash: "h", created_at: now, expires_at: now };
-    catalog.set_up(&org, &project, (&key, &account), &secret).unwrap();
+    let secret = NewSecret {
+        id: SecretId::new(now),
+        hash: "h".into(),
+        masked: "mdb_sa_sk_...".into(),
+        created_at: now,
+        expires_at: now,
+    };
+    let account_id = account.id;
+    catalog
+        .insert_org(&NewOrg {
+            org: &org,
+            projects: std::slice::from_ref(&project),
+            keys: &[key],
+            accounts: &[(account, secret)],
+        })
+        .unwrap();
     let instance = Record {
         id: InstanceId::new(now),
         project: project.id,
@@ -153,11 +173,12 @@ pub fn tenant(
             termination_protection: false,
             continuous_backup: true,
             tags: vec![],
+            auto_indexing: true,
         },
         created_at: now,
         changed_at: now,
         port: Some(1),
     };
     catalog.insert_instance(&instance).unwrap();
-    Tenant { org: org.id, project: project.id, instance: instance.id, account: account.id }
+    Tenant { org: org.id, project: project.id, instance: instance.id, account: account_id }
 }

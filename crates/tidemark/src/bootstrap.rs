@@ -4,16 +4,12 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
-use tidemark_atlas_api::{client_id_of, ha1, hash_secret};
-use tidemark_catalog::{ApiKey, Catalog, CatalogError, NewSecret, Org, Project, ServiceAccount};
-use tidemark_model::{
-    ApiKeyId, Clock, OrgId, ProjectId, Role, Roles, Secret, ServiceAccountId, random_bytes,
-};
+use tidemark_catalog::{Catalog, CatalogError};
+use tidemark_model::Clock;
 
-/// How long the first secret of the service account works.
-const SECRET_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
+use crate::seed::{Planted, Seed, SeedError};
+
 const FILE: &str = "bootstrap.json";
 
 /// What a client needs; the only place where these secrets stand in clear.
@@ -38,6 +34,23 @@ pub(crate) enum BootstrapError {
     Malformed { path: PathBuf, source: serde_json::Error },
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    #[error("the seed cannot be used: {0}")]
+    Seed(#[from] SeedError),
+}
+
+impl Bootstrap {
+    fn new(base_url: &str, planted: &Planted) -> Self {
+        let text = Option::unwrap_or_default;
+        Self {
+            base_url: base_url.to_owned(),
+            org_id: planted.org_id.clone(),
+            group_id: text(planted.group_id.clone()),
+            public_key: text(planted.public_key.clone()),
+            private_key: text(planted.private_key.clone()),
+            client_id: text(planted.client_id.clone()),
+            client_secret: text(planted.client_secret.clone()),
+        }
+    }
 }
 
 /// Reads the file that the first start wrote.
@@ -52,8 +65,8 @@ pub(crate) fn load(data_dir: &Path) -> Result<Bootstrap, BootstrapError> {
 pub(crate) fn run(
     catalog: &Catalog,
     clock: &Clock,
-    data_dir: &Path,
-    base_url: &str,
+    (data_dir, base_url): (&Path, &str),
+    seed: &Seed,
 ) -> Result<(), BootstrapError> {
     if catalog.find_first_org()?.is_some() {
         return match load(data_dir) {
@@ -64,51 +77,25 @@ pub(crate) fn run(
             _ => Ok(()),
         };
     }
-    let now = clock.now();
-    let org = Org { id: OrgId::new(now), name: "Tidemark".to_owned(), created_at: now };
-    let project = Project {
-        id: ProjectId::new(now),
-        org: org.id,
-        name: "Project 0".to_owned(),
-        created_at: now,
-        tags: Vec::new(),
-    };
-    let owner = Roles { org: vec![Role::OrgOwner], projects: Vec::new() };
-    let (public_key, private_key) = (new_public_key(), new_private_key());
-    let key = ApiKey {
-        id: ApiKeyId::new(now),
-        org: org.id,
-        ha1: ha1(&public_key, &private_key),
-        masked_private_key: mask(&private_key),
-        public_key: public_key.clone(),
-        description: "First API key".to_owned(),
-        roles: owner.clone(),
-    };
-    let account = ServiceAccount {
-        id: ServiceAccountId::new(now),
-        org: org.id,
-        name: "first-service-account".to_owned(),
-        description: "First service account".to_owned(),
-        roles: owner,
-    };
-    let client_secret = format!("mdb_sa_sk_{}", Secret::random::<32>().expose());
-    let bootstrap = Bootstrap {
-        base_url: base_url.to_owned(),
-        org_id: org.id.to_string(),
-        group_id: project.id.to_string(),
-        public_key,
-        private_key,
-        client_id: client_id_of(account.id),
-        client_secret: client_secret.clone(),
-    };
-    // The file comes first: the organization, which marks the end, comes last.
-    write(data_dir, &bootstrap)?;
-    let expires_at = now.saturating_add(SECRET_LIFETIME).unwrap_or(now);
-    let hash = hash_secret(&client_secret);
-    let secret = NewSecret { hash: &hash, created_at: now, expires_at };
-    catalog.set_up(&org, &project, (&key, &account), &secret)?;
+    plant(catalog, clock, (data_dir, base_url), seed)?;
     tracing::info!(file = %data_dir.join(FILE).display(), "the server was set up; the file holds its credentials");
     Ok(())
+}
+
+/// Replaces every record by a seed, and writes the file of its first credentials.
+pub(crate) fn plant(
+    catalog: &Catalog,
+    clock: &Clock,
+    (data_dir, base_url): (&Path, &str),
+    seed: &Seed,
+) -> Result<Bootstrap, BootstrapError> {
+    let now = clock.now();
+    let (records, planted) = seed.grow(now)?;
+    let bootstrap = Bootstrap::new(base_url, &planted);
+    // The file comes first: the organization, which marks the end, comes last.
+    write(data_dir, &bootstrap)?;
+    records.store(catalog, now)?;
+    Ok(bootstrap)
 }
 
 fn write(data_dir: &Path, bootstrap: &Bootstrap) -> Result<(), BootstrapError> {
@@ -129,22 +116,4 @@ fn write(data_dir: &Path, bootstrap: &Bootstrap) -> Result<(), BootstrapError> {
         std::fs::File::open(data_dir)?.sync_all()
     };
     save().map_err(|source| BootstrapError::File { path, source })
-}
-
-/// Eight lower-case letters, as the real service makes them.
-fn new_public_key() -> String {
-    random_bytes::<8>().iter().map(|byte| char::from(b'a' + byte % 26)).collect()
-}
-
-/// A random UUID.
-fn new_private_key() -> String {
-    let text = Secret::random::<16>();
-    let digits = text.expose();
-    let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
-    format!("{}-{}-4{}-a{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32))
-}
-
-fn mask(private_key: &str) -> String {
-    let end = private_key.rsplit('-').next().unwrap_or_default();
-    format!("********-****-****-{end}")
 }

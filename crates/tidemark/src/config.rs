@@ -34,6 +34,16 @@ pub(crate) const KEYS: &[Key] = &[
         "What switched-off operations do: ignore or enforce [ignore]",
     ),
     key(
+        "server.rate_limits",
+        "server-rate-limits",
+        "What happens at the documented rate limits: off, report or enforce [report]",
+    ),
+    key(
+        "server.trust_forwarded_for",
+        "server-trust-forwarded-for",
+        "Whether X-Forwarded-For of a proxy names the client: true or false [false]",
+    ),
+    key(
         "server.largest_body_bytes",
         "server-largest-body-bytes",
         "The largest request body [1048576]",
@@ -74,6 +84,11 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("vault.folder", "vault-folder", "Where snapshots are kept [vault in the data folder]"),
     key("vault.key_file", "vault-key-file", "The vault's key [vault.key in the data folder]"),
+    key(
+        "dev.seed_file",
+        "dev-seed-file",
+        "What an empty server begins with, as a JSON file; `--dev` resets to it [one of each kind]",
+    ),
     key("log.filter", "log-filter", "What is logged [info]"),
 ];
 
@@ -106,6 +121,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) vault: VaultSection,
     #[serde(default)]
+    pub(crate) dev: DevSection,
+    #[serde(default)]
     pub(crate) log: LogSection,
 }
 
@@ -117,12 +134,23 @@ pub(crate) enum SunsetSetting {
     Enforce,
 }
 
+/// `rate_limits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RateLimitSetting {
+    Off,
+    Report,
+    Enforce,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ServerSection {
     pub(crate) listen: SocketAddr,
     pub(crate) public_url: Option<String>,
     pub(crate) sunset: SunsetSetting,
+    pub(crate) rate_limits: RateLimitSetting,
+    pub(crate) trust_forwarded_for: bool,
     pub(crate) largest_body_bytes: usize,
     pub(crate) deadline_seconds: u64,
     pub(crate) shutdown_seconds: u64,
@@ -134,6 +162,8 @@ impl Default for ServerSection {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
             sunset: SunsetSetting::Ignore,
+            rate_limits: RateLimitSetting::Report,
+            trust_forwarded_for: false,
             largest_body_bytes: 1024 * 1024,
             deadline_seconds: 30,
             shutdown_seconds: 20,
@@ -193,6 +223,12 @@ impl Default for BackupSection {
 pub(crate) struct VaultSection {
     folder: Option<PathBuf>,
     key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DevSection {
+    pub(crate) seed_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -338,7 +374,7 @@ mod tests {
 
     #[test]
     fn every_key_can_be_set_by_its_path() {
-        let samples = [("listen", "1.2.3.4:5"), ("sunset", "enforce"), ("host", "0.0.0.0")];
+        let samples = [("listen", "1.2.3.4:5"), ("sunset", "enforce"), ("host", "0.0.0.0"), ("rate_limits", "off"), ("trust_forwarded_for", "true")];
         for key in KEYS {
             let name = key.path.rsplit('.').next().unwrap();
             let sample =
@@ -347,7 +383,7 @@ mod tests {
             let flags: Vec<_> = flags.into_iter().rev().collect();
             let config = load("", &[], &flags);
             let is_typed_text =
-                ["data_dir", "public_url", "advertised_host", "folder", "key_file", "filter"]
+                ["data_dir", "public_url", "advertised_host", "folder", "key_file", "seed_file", "filter"]
                     .contains(&name);
             assert!(config.is_ok() || is_typed_text, "{}: {:?}", key.path, config.err());
         }

@@ -3,12 +3,13 @@
 use std::io::SeekFrom;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    IF_RANGE, RANGE,
+    IF_RANGE, RANGE, RETRY_AFTER,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use tidemark_catalog::Catalog;
@@ -23,26 +24,50 @@ pub(crate) struct Downloads {
     pub(crate) folder: PathBuf,
 }
 
+/// How often a job that is packing the file is looked at, and for how long.
+const POLL: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_mins(15);
+
 /// Answers `GET` and `HEAD /download/{token}/{file}`.
+///
+/// A link may be followed before its file is there: the answer waits for it.
 pub(crate) async fn serve(
     State(downloads): State<Arc<Downloads>>,
     Path((token, file)): Path<(String, String)>,
     method: Method,
     headers: HeaderMap,
 ) -> Response<Body> {
-    match downloads.find(token, file.clone()).await {
-        Found::Ready => downloads.send(&file, &method, &headers).await,
-        Found::Over => refuse(
-            StatusCode::GONE,
-            "This link has expired; create another restore job with deliveryType download.",
-        ),
-        Found::Unknown => refuse(StatusCode::NOT_FOUND, "There is no download at this address."),
-        Found::Failed => refuse(StatusCode::INTERNAL_SERVER_ERROR, "Unexpected error."),
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        return match downloads.find(token.clone(), file.clone()).await {
+            Found::Packing if Instant::now() < deadline => {
+                tokio::time::sleep(POLL).await;
+                continue;
+            }
+            Found::Packing => busy(),
+            Found::Ready => downloads.send(&file, &method, &headers).await,
+            Found::Over => refuse(
+                StatusCode::GONE,
+                "This link has expired; create another restore job with deliveryType download.",
+            ),
+            Found::Unknown => {
+                refuse(StatusCode::NOT_FOUND, "There is no download at this address.")
+            }
+            Found::Failed => refuse(StatusCode::INTERNAL_SERVER_ERROR, "Unexpected error."),
+        };
     }
+}
+
+fn busy() -> Response<Body> {
+    let detail = "The file is still being packed; try again.";
+    let mut response = refuse(StatusCode::SERVICE_UNAVAILABLE, detail);
+    insert(&mut response, RETRY_AFTER, "60");
+    response
 }
 
 enum Found {
     Ready,
+    Packing,
     Over,
     Unknown,
     Failed,
@@ -52,18 +77,20 @@ impl Downloads {
     async fn find(&self, token: String, file: String) -> Found {
         let catalog = Arc::clone(&self.catalog);
         let now = self.clock.now();
-        let found = tokio::task::spawn_blocking(move || {
-            catalog.find_download(&file).map(|job| (job, token))
-        })
-        .await;
-        match found {
-            Ok(Ok((job, token))) => match job.and_then(|job| job.download) {
-                Some(download) if !is_equal(&download.token, &token) => Found::Unknown,
-                Some(download) if download.expires_at <= now => Found::Over,
+        let found = tokio::task::spawn_blocking(move || catalog.find_download(&file)).await;
+        let job = match found {
+            Ok(Ok(Some(job))) => job,
+            Ok(Ok(None)) => return Found::Unknown,
+            _ => return Found::Failed,
+        };
+        match job.download {
+            Some(download) if is_equal(&download.token, &token) => match download.expires_at {
+                Some(end) if end <= now => Found::Over,
                 Some(_) => Found::Ready,
-                None => Found::Unknown,
+                None if job.state.is_final() => Found::Over,
+                None => Found::Packing,
             },
-            _ => Found::Failed,
+            _ => Found::Unknown,
         }
     }
 

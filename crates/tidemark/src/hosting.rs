@@ -3,7 +3,7 @@
 //! A reconciler: it looks at what instances should be and what runs, and does the difference. A
 //! state that clients wait for stays visible for a moment, because they fail when it is skipped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -116,12 +116,27 @@ impl Hosting {
                 return;
             }
         };
+        self.remove_strangers(&instances);
         for instance in &instances {
             if let Err(error) = self.reconcile(instance) {
                 tracing::error!(%error, instance = %instance.id, "an instance could not be brought to its state");
             }
         }
         self.is_ready.store(true, Ordering::SeqCst);
+    }
+
+    /// Stops what runs for an instance that the catalog does not have: a reset took it away.
+    fn remove_strangers(&self, instances: &[Instance]) {
+        let known: HashSet<InstanceId> = instances.iter().map(|instance| instance.id).collect();
+        let strangers: Vec<InstanceId> =
+            self.lock().keys().filter(|id| !known.contains(id)).copied().collect();
+        for id in strangers {
+            let server = self.lock().remove(&id);
+            drop(server);
+            if let Err(error) = self.remove_folder(id) {
+                tracing::error!(%error, instance = %id, "a folder was left behind");
+            }
+        }
     }
 
     fn reconcile(&self, instance: &Instance) -> Result<(), HostingError> {
@@ -147,9 +162,9 @@ impl Hosting {
                 let server = self.lock().remove(&instance.id);
                 // Its clients may take a while; the others go on.
                 drop(server);
-                self.remove_folder(instance)?;
+                self.remove_folder(instance.id)?;
                 if was_visible {
-                    change(InstanceState::Deleted)?;
+                    self.catalog.retire_instance(instance.id, now)?;
                 }
             }
             InstanceState::Deleted => {}
@@ -193,9 +208,10 @@ impl Hosting {
             catalog: Arc::clone(&self.catalog),
             internal: Arc::clone(&self.internal),
             instance: instance.clone(),
+            clock: self.clock.clone(),
         };
         Ok(Server::start(ServerConfig {
-            folder: self.folder_of(instance),
+            folder: self.folder_of(instance.id),
             listen: SocketAddr::new(self.config.host, port),
             advertised_host: self.config.advertised(),
             users: Arc::new(users),
@@ -203,11 +219,11 @@ impl Hosting {
         })?)
     }
 
-    fn folder_of(&self, instance: &Instance) -> PathBuf {
-        self.folder.join(instance.id.to_string())
+    fn folder_of(&self, instance: InstanceId) -> PathBuf {
+        self.folder.join(instance.to_string())
     }
 
-    fn remove_folder(&self, instance: &Instance) -> Result<(), HostingError> {
+    fn remove_folder(&self, instance: InstanceId) -> Result<(), HostingError> {
         let path = self.folder_of(instance);
         match std::fs::remove_dir_all(&path) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {

@@ -4,19 +4,22 @@
 
 mod bootstrap;
 mod config;
+mod dev;
 mod downloads;
 mod environment;
 mod folder;
 mod hosting;
+mod seed;
 mod serve;
 mod users;
 mod vault_command;
 
 use std::process::ExitCode;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::{Config, KEYS};
+use crate::serve::Mode;
 
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
 
@@ -52,7 +55,14 @@ fn command() -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(with_keys(Command::new("serve").about("Run the server").arg(config.clone())))
+        .subcommand(with_keys(
+            Command::new("serve").about("Run the server").arg(config.clone()).arg(
+                Arg::new("dev")
+                    .long("dev")
+                    .action(ArgAction::SetTrue)
+                    .help("Let organization owners move the clock and reset the server"),
+            ),
+        ))
         .subcommand(
             Command::new("env")
                 .about("Print the environment lines that a client needs")
@@ -93,8 +103,8 @@ fn load_config(matches: &ArgMatches) -> Result<Config, config::ConfigError> {
 }
 
 fn run_serve(matches: &ArgMatches) -> Outcome {
-    let config = load_config(matches)?;
-    serve::run(&config)?;
+    let mode = if matches.get_flag("dev") { Mode::Development } else { Mode::Production };
+    serve::run(&load_config(matches)?, mode)?;
     Ok(ExitCode::SUCCESS)
 }
 

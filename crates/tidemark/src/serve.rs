@@ -1,6 +1,7 @@
 //! `tidemark serve`: everything wired together, started and stopped in order.
 
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{any, get};
 use jiff::SignedDuration;
-use tidemark_atlas_api::{Api, ApiConfig, Sunset};
+use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, Sunset};
 use tidemark_catalog::Catalog;
 use tidemark_model::{BackupPolicy, Clock};
 use tidemark_vault::{Vault, VaultKey};
@@ -17,15 +18,24 @@ use tidemark_worker::{Worker, WorkerConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, SunsetSetting};
+use crate::config::{Config, RateLimitSetting, SunsetSetting};
+use crate::dev::Dev;
 use crate::downloads::{self, Downloads};
 use crate::hosting::Hosting;
+use crate::seed::Seed;
 use crate::{bootstrap, folder, users};
 
 type Failure = Box<dyn std::error::Error>;
 
+/// Whether callers may move the clock and reset the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Production,
+    Development,
+}
+
 /// Runs the server until it is told to stop.
-pub(crate) fn run(config: &Config) -> Result<(), Failure> {
+pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::try_new(&config.log.filter)?)
         .with_writer(std::io::stderr)
@@ -47,7 +57,11 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let catalog = Arc::new(Catalog::open(&config.data_dir.join("catalog.sqlite"))?);
     let vault =
         Vault::open(&config.vault_folder(), VaultKey::load_or_create(&config.vault_key_file())?)?;
-    bootstrap::run(&catalog, &clock, &config.data_dir, &base_url)?;
+    let seed = match &config.dev.seed_file {
+        Some(path) => Seed::load(path).map_err(|error| format!("the seed file: {error}"))?,
+        None => Seed::default(),
+    };
+    bootstrap::run(&catalog, &clock, (&config.data_dir, &base_url), &seed)?;
     let downloads = config.data_dir.join("downloads");
     std::fs::create_dir_all(&downloads)?;
 
@@ -61,16 +75,25 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let rounds = hosting.start();
     let mut worker = Worker::start(WorkerConfig {
         catalog: Arc::clone(&catalog),
-        vault,
+        vault: Arc::clone(&vault),
         clock: clock.clone(),
         deployments: Arc::clone(&hosting) as Arc<dyn tidemark_worker::Deployments>,
         policy: policy(config),
         downloads: downloads.clone(),
-        download_lifetime: SignedDuration::from_mins(i64::from(
-            config.backup.download_lifetime_minutes,
-        )),
     })?;
-    let api = Arc::new(Api::new(Arc::clone(&catalog), clock.clone(), api_config(config))?);
+    let dev = (mode == Mode::Development).then(|| {
+        tracing::warn!("development mode: organization owners can move the clock and reset the server");
+        Arc::new(Dev {
+            catalog: Arc::clone(&catalog),
+            clock: clock.clone(),
+            vault,
+            data_dir: config.data_dir.clone(),
+            base_url: base_url.clone(),
+            seed,
+        }) as Arc<dyn DevMode>
+    });
+    let api_config = ApiConfig { dev, ..api_config(config) };
+    let api = Arc::new(Api::new(Arc::clone(&catalog), clock.clone(), api_config)?);
     let router = router(api, Downloads { catalog, clock, folder: downloads }, Arc::clone(&hosting));
     tracing::info!(%base_url, "the API listens");
     let served = runtime.block_on(serve(
@@ -100,6 +123,16 @@ fn policy(config: &Config) -> BackupPolicy {
 fn api_config(config: &Config) -> ApiConfig {
     ApiConfig {
         public_url: config.server.public_url.clone(),
+        trust_forwarded_for: config.server.trust_forwarded_for,
+        rate_limits: match config.server.rate_limits {
+            RateLimitSetting::Off => RateLimits::Off,
+            RateLimitSetting::Report => RateLimits::Report,
+            RateLimitSetting::Enforce => RateLimits::Enforce,
+        },
+        download_lifetime: SignedDuration::from_mins(i64::from(
+            config.backup.download_lifetime_minutes,
+        )),
+        dev: None,
         sunset: match config.server.sunset {
             SunsetSetting::Ignore => Sunset::Ignore,
             SunsetSetting::Enforce => Sunset::Enforce,
@@ -113,8 +146,11 @@ fn api_config(config: &Config) -> ApiConfig {
 }
 
 fn router(api: Arc<Api>, downloads: Downloads, hosting: Arc<Hosting>) -> Router {
+    let for_metrics = Arc::clone(&api);
+    let metrics = move || async move { for_metrics.metrics() };
     let for_api = move |request| tidemark_atlas_api::serve(Arc::clone(&api), request);
     Router::new()
+        .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(hosting))
         .route("/download/{token}/{file}", get(downloads::serve).with_state(Arc::new(downloads)))
@@ -141,7 +177,8 @@ async fn serve(listener: TcpListener, router: Router, patience: Duration) -> std
         }
         let _ = told.send(());
     };
-    let serving = axum::serve(listener, router).with_graceful_shutdown(until_told);
+    let serving = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(until_told);
     let out_of_patience = async move {
         let _ = is_told.await;
         tokio::time::sleep(patience).await;

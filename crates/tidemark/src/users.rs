@@ -1,10 +1,11 @@
 //! The users of an instance: database users of its project, and the server itself.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tidemark_catalog::{Catalog, Instance, PasswordRecord};
 use tidemark_docdb::{Grant, User, UserDirectory};
-use tidemark_model::{Secret, random_bytes};
+use tidemark_model::{Clock, Secret, random_bytes};
 use tidemark_wire::{SCRAM_ITERATIONS, ScramCredential};
 
 /// The database in which users of the API authenticate.
@@ -31,15 +32,21 @@ pub(crate) struct InstanceUsers {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) internal: Arc<InternalUser>,
     pub(crate) instance: Instance,
+    pub(crate) clock: Clock,
 }
 
 impl UserDirectory for InstanceUsers {
     fn find_user(&self, name: &str) -> Option<User> {
         if name == self.internal.name {
-            let role = Grant { role: "__system".to_owned(), database: DATABASE.to_owned() };
+            let role = Grant {
+                role: "__system".to_owned(),
+                database: DATABASE.to_owned(),
+                collection: None,
+            };
             return Some(User { credential: self.internal.credential.clone(), grants: vec![role] });
         }
-        let found = self.catalog.find_database_user(self.instance.project, (DATABASE, name));
+        let now = self.clock.now();
+        let found = self.catalog.find_database_user(self.instance.project, (DATABASE, name), now);
         let user = found
             .inspect_err(|error| tracing::error!(%error, "a database user could not be looked up"))
             .ok()??;
@@ -51,9 +58,20 @@ impl UserDirectory for InstanceUsers {
         let grants = user
             .roles
             .into_iter()
-            .map(|role| Grant { role: role.role, database: role.database })
+            .map(|role| Grant {
+                role: role.role,
+                database: role.database,
+                collection: role.collection,
+            })
             .collect();
         Some(User { credential: credential_of(&user.password)?, grants })
+    }
+
+    fn admits(&self, address: IpAddr) -> bool {
+        let admitted = self.catalog.admits(self.instance.project, address, self.clock.now());
+        admitted
+            .inspect_err(|error| tracing::error!(%error, "an access list could not be read"))
+            .unwrap_or(false)
     }
 }
 

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::time::{Duration, Instant};
 
-use tidemark_catalog::{CatalogError, Claim, Download, RestoreJob};
+use tidemark_catalog::{CatalogError, Claim, RestoreJob};
 use tidemark_model::{
     Delivery, InstanceId, InstanceState, OplogTime, PointInTime, RestoreEvent, RestoreJobId,
-    RestoreState, RestoreStep, Secret,
+    RestoreState, RestoreStep,
 };
 use tidemark_mover::{
     MoverError, Progress, Replay, Restore, RestoreSource, Stop, discard_stage, swap_stage,
@@ -78,12 +78,8 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
         return Ok(());
     }
     let event = match outcome {
-        Ok(download) => {
-            catalog.record_restore_event(
-                claim,
-                RestoreEvent::Delivered(clock.now()),
-                download.as_ref(),
-            )?;
+        Ok(()) => {
+            catalog.record_restore_event(claim, RestoreEvent::Delivered(clock.now()))?;
             tracing::info!(job = %claim.id, delivery = job.delivery.as_str(), "a restore job is complete");
             return settle(shared, target);
         }
@@ -103,7 +99,7 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
     {
         tracing::warn!(%error, job = %claim.id, "staging collections were left behind");
     }
-    catalog.record_restore_event(claim, event, None)?;
+    catalog.record_restore_event(claim, event)?;
     settle(shared, target)
 }
 
@@ -127,12 +123,12 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    fn do_steps(&self, stop: &Stop) -> Result<Option<Download>, StepError> {
+    fn do_steps(&self, stop: &Stop) -> Result<(), StepError> {
         match self.job.delivery {
-            Delivery::Download { .. } => self.download(stop).map(Some),
-            Delivery::Automated { target, .. } => self.restore(target, None, stop).map(|()| None),
+            Delivery::Download { .. } => self.download(stop),
+            Delivery::Automated { target, .. } => self.restore(target, None, stop),
             Delivery::PointInTime { moment, target, .. } => {
-                self.restore(target, Some(moment), stop).map(|()| None)
+                self.restore(target, Some(moment), stop)
             }
         }
     }
@@ -140,7 +136,7 @@ impl Running<'_> {
     fn begin(&self, step: RestoreStep) -> Result<(), StepError> {
         tracing::debug!(job = %self.claim.id, step = step.as_str(), "a restore step begins");
         let event = RestoreEvent::StepStarted(step);
-        self.shared.config.catalog.record_restore_event(self.claim, event, None)?;
+        self.shared.config.catalog.record_restore_event(self.claim, event)?;
         crash_at(step.as_str());
         Ok(())
     }
@@ -217,7 +213,7 @@ impl Running<'_> {
         }
     }
 
-    fn download(&self, stop: &Stop) -> Result<Download, StepError> {
+    fn download(&self, stop: &Stop) -> Result<(), StepError> {
         let config = &self.shared.config;
         let source = self.source(None)?;
         self.begin(RestoreStep::Verify)?;
@@ -226,8 +222,11 @@ impl Running<'_> {
             .check_snapshot(&source.manifest, |_| !stop.is_requested())
             .map_err(MoverError::from)?;
         self.begin(RestoreStep::Pack)?;
-        let name = format!("{}-{}.archive.gz", self.claim.id, self.job.delivery.snapshot());
-        let path = config.downloads.join(&name);
+        let Some(download) = &self.job.download else {
+            let what = "a download job without a link".to_owned();
+            return Err(CatalogError::Missing(what).into());
+        };
+        let path = config.downloads.join(&download.file);
         let temporary = path.with_extension("tmp");
         let failed = |source| MoverError::File { path: path.display().to_string(), source };
         let mut out = BufWriter::new(File::create(&temporary).map_err(failed)?);
@@ -235,15 +234,7 @@ impl Running<'_> {
         let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
         file.sync_all().map_err(failed)?;
         std::fs::rename(&temporary, &path).map_err(failed)?;
-        Ok(Download {
-            token: Secret::random::<12>().expose().to_owned(),
-            file: name,
-            expires_at: config
-                .clock
-                .now()
-                .saturating_add(config.download_lifetime)
-                .unwrap_or(config.clock.now()),
-        })
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) fn run_round(shared: &Shared) {
         remove_expired_snapshots(shared),
         remove_old_downloads(shared),
         trim_oplogs(shared),
+        remove_expired_grants(shared),
     ];
     for error in outcomes.into_iter().filter_map(Result::err) {
         tracing::error!(%error, "the scheduler could not finish its round");
@@ -89,6 +90,15 @@ fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
     Ok(())
 }
 
+/// Removes database users and access list entries whose time is over.
+fn remove_expired_grants(shared: &Shared) -> Result<(), CatalogError> {
+    let removed = shared.config.catalog.remove_expired_grants(shared.config.clock.now())?;
+    if removed > 0 {
+        tracing::info!(removed, "expired users and access list entries were removed");
+    }
+    Ok(())
+}
+
 /// Removes captured entries that no moment within the retention needs.
 ///
 /// The snapshot from which the oldest moment is reached needs its entries too, so everything from
@@ -135,8 +145,8 @@ fn remove_old_downloads(shared: &Shared) -> Result<(), CatalogError> {
             continue;
         };
         let is_over = match shared.config.catalog.load_restore_job(job) {
-            Ok(job) => match &job.download {
-                Some(download) => download.expires_at <= shared.config.clock.now(),
+            Ok(job) => match job.download.and_then(|download| download.expires_at) {
+                Some(end) => end <= shared.config.clock.now(),
                 None => job.state.is_final(),
             },
             Err(CatalogError::Missing(_)) => true,
@@ -154,7 +164,7 @@ mod tests {
     use std::sync::Arc;
 
     use jiff::{SignedDuration, Timestamp};
-    use tidemark_catalog::{Catalog, LeaseHolder, Page, Snapshot};
+    use tidemark_catalog::{Catalog, LeaseHolder, Order, Page, Snapshot};
     use tidemark_model::{BackupPolicy, Clock, InstanceId};
     use tidemark_mover::{Endpoint, Stop};
     use tidemark_vault::{Vault, VaultKey};
@@ -191,7 +201,6 @@ mod tests {
             deployments: Arc::new(Nowhere),
             policy: BackupPolicy::default(),
             downloads: folder.path().join("downloads"),
-            download_lifetime: SignedDuration::from_hours(1),
         };
         let holder = LeaseHolder { worker: "w".into(), duration: SignedDuration::from_secs(30) };
         let shared =
@@ -203,7 +212,7 @@ mod tests {
         fn snapshots(&self) -> Vec<Snapshot> {
             run_round(&self.shared);
             let page = Page { number: 1, size: 100 };
-            self.shared.config.catalog.list_snapshots(self.instance, page).unwrap().items
+            self.shared.config.catalog.list_snapshots(self.instance, Order::NewestFirst, page).unwrap().items
         }
 
         /// Ends the snapshot that waits, well.

@@ -39,8 +39,6 @@ pub struct WorkerConfig {
     pub policy: BackupPolicy,
     /// Where files for download are kept.
     pub downloads: PathBuf,
-    /// How long a download link works.
-    pub download_lifetime: SignedDuration,
 }
 
 /// What all threads of a worker share.

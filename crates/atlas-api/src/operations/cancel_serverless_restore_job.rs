@@ -1,20 +1,12 @@
 //! `DELETE …/backup/restoreJobs/{restoreJobId}`: asks to stop a job. Not in the real service.
 
-use tidemark_catalog::CatalogError;
-
 use crate::answer::Answer;
-use crate::call::Call;
+use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
 
-use super::get_serverless_restore_job::load;
+use super::restore_job::cancel;
 
-pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    let (_, job) = load(call)?;
-    match call.api.catalog.request_cancel(job.id, call.api.clock.now()) {
-        Err(CatalogError::Transition(error)) => Err(ApiError::not_cancellable(error.state)),
-        outcome => {
-            outcome?;
-            Ok(Answer::no_content())
-        }
-    }
+pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
+    cancel(call, target, ApiError::restore_job_not_found)?;
+    Ok(Answer::no_content())
 }

@@ -1,7 +1,7 @@
 //! `POST /groups`: creates a project.
 
 use tidemark_catalog::{CatalogError, Project};
-use tidemark_model::{OrgId, ProjectId, Role};
+use tidemark_model::{OrgId, Role};
 
 use crate::answer::Answer;
 use crate::call::Call;
@@ -9,17 +9,24 @@ use crate::error::{ApiError, Result};
 
 use super::{group, tags};
 
-/// The longest name, in characters.
-const LONGEST_NAME: usize = 64;
+const ATTRIBUTES: &[&str] = &[
+    "clusterCount",
+    "created",
+    "id",
+    "links",
+    "name",
+    "orgId",
+    "regionUsageRestrictions",
+    "tags",
+    "withDefaultAlertsSettings",
+];
+/// Projects that an organization may have.
+const MOST_PROJECTS: u64 = 250;
 
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let body = call.body()?;
-    body.allow(&["name", "orgId", "tags", "withDefaultAlertsSettings", "regionUsageRestrictions"])?;
-    let name = body.required_text("name")?;
-    let is_allowed = |c: char| c.is_alphanumeric() || " -_.(),:&@+'".contains(c);
-    if !(1..=LONGEST_NAME).contains(&name.chars().count()) || !name.chars().all(is_allowed) {
-        return Err(ApiError::invalid_group_name(name));
-    }
+    body.allow(ATTRIBUTES)?;
+    let name = group::parse_name(&body)?.ok_or_else(|| body.missing("name"))?;
     let org = body.required_text("orgId")?;
     let org: OrgId = org.parse().map_err(|_| ApiError::invalid_org_id(org))?;
     if org != call.caller.org {
@@ -27,28 +34,32 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     }
     body.flag("withDefaultAlertsSettings")?;
     if body.text("regionUsageRestrictions")?.is_some() {
-        return Err(ApiError::invalid_attribute("regionUsageRestrictions"));
+        return Err(body.invalid("regionUsageRestrictions"));
+    }
+    // There are no users that could own a project.
+    if call.query_value("projectOwnerId").is_some_and(|id| !id.is_empty()) {
+        return Err(ApiError::invalid_query_parameter("projectOwnerId"));
     }
     if !call.caller.may_in_org(org, Role::OrgGroupCreator) {
-        return Err(ApiError::not_authorized());
+        return Err(ApiError::not_group_creator(&org.to_string()));
+    }
+    if call.api.catalog.count_projects(org)? >= MOST_PROJECTS {
+        return Err(ApiError::too_many_groups(MOST_PROJECTS, &org.to_string()));
     }
     let created_at = call.api.clock.now();
-    let project = Project {
-        id: ProjectId::new(created_at),
-        org,
-        name: name.to_owned(),
-        created_at,
-        tags: tags::parse(&body)?.unwrap_or_default(),
-    };
-    match call.api.catalog.insert_project(&project) {
+    let tags = tags::parse(&body)?.unwrap_or_default();
+    let project = Project { tags, ..Project::new(org, &name, created_at) };
+    match call.api.catalog.insert_project(&project, call.caller) {
         Err(CatalogError::AlreadyExists(name)) => Err(ApiError::group_already_exists(&name)),
         outcome => {
             outcome?;
-            let mut described = group::describe(call, &project)?;
+            let mut described = group::describe(call, &project);
             if let (true, Some(fields)) = (project.tags.is_empty(), described.as_object_mut()) {
                 fields.remove("tags");
             }
-            Ok(Answer::created(described))
+            // What the real service sends, though nothing is there.
+            let location = format!("{}//api/atlas/v1.0", call.base_url);
+            Ok(Answer::created(described).with_location(location))
         }
     }
 }

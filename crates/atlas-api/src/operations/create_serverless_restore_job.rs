@@ -3,19 +3,19 @@
 //! Everything that can be known now is checked now: the snapshot, the target and the rights on
 //! it, and whether the wanted moment can be restored.
 
-use jiff::Timestamp;
-use tidemark_catalog::{Instance, NewRestoreJob, OplogRange, Project, Snapshot, TargetName};
+use tidemark_catalog::{Instance, OplogRange, Project, Snapshot, TargetName};
 use tidemark_model::{
-    Delivery, InstanceState, OplogTime, PointInTime, ProjectId, RestoreJobId, Role, SnapshotId,
-    SnapshotState,
+    Delivery, InstanceName, OplogTime, PointInTime, ProjectId, Role, SnapshotId, SnapshotState,
 };
 
 use crate::answer::Answer;
 use crate::body::Body;
-use crate::call::Call;
+use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
 
+use super::restore_job::{Wanted, check_complete, find_target, insert};
 use super::serverless_restore_job::describe;
+use super::snapshot::load;
 
 const ATTRIBUTES: &[&str] = &[
     "cancelled",
@@ -40,8 +40,8 @@ const MOMENT_ATTRIBUTES: &[&str] = &["oplogInc", "oplogTs", "pointInTimeUTCSecon
 /// The earliest moment that the schema allows.
 const EARLIEST_MOMENT: i64 = 1_199_145_600;
 
-pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    let (project, instance) = call.instance(Role::GroupOwner)?;
+pub(crate) fn run(call: &Call<'_>, source: &Target) -> Result<Answer> {
+    let (project, instance) = (&source.project, &source.instance);
     let body = call.body()?;
     body.allow(ATTRIBUTES)?;
     let delivery = body.one_of("deliveryType", &["automated", "download", "pointInTime"])?;
@@ -56,47 +56,29 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let own_name = TargetName { project: project.id, name: instance.name.to_string() };
     let (delivery, snapshot, target) = match delivery {
         "download" => {
-            let snapshot = parse_snapshot(call, &instance, &body)?
+            let snapshot = parse_snapshot(call, instance, &body)?
                 .ok_or_else(|| body.missing("snapshotId"))?;
             check_complete(&snapshot, ApiError::download_incomplete)?;
             (Delivery::Download { snapshot: snapshot.id }, snapshot, own_name)
         }
         "automated" => {
-            let snapshot = parse_snapshot(call, &instance, &body)?
+            let snapshot = parse_snapshot(call, instance, &body)?
                 .ok_or_else(|| body.missing("snapshotId"))?;
             check_complete(&snapshot, ApiError::snapshot_incomplete)?;
-            let (target, name) = parse_target(call, &project, &body)?;
+            let (target, name) = parse_target(call, project, &body)?;
             (Delivery::Automated { snapshot: snapshot.id, target: target.id }, snapshot, name)
         }
         _ => {
             let moment = parse_moment(&body)?;
-            let base = find_base(call, &instance, &body, moment)?;
-            let (target, name) = parse_target(call, &project, &body)?;
+            let base = find_base(call, instance, &body, moment)?;
+            let (target, name) = parse_target(call, project, &body)?;
             (Delivery::PointInTime { moment, base: base.id, target: target.id }, base, name)
         }
     };
-    let created_at = call.api.clock.now();
-    let job = NewRestoreJob {
-        id: RestoreJobId::new(created_at),
-        instance: instance.id,
-        delivery,
-        snapshot_at: snapshot_instant(&snapshot),
-        target,
-        created_at,
-    };
-    call.api.catalog.insert_restore_job(&job)?;
-    let job = call.api.catalog.load_restore_job(job.id)?;
-    Ok(Answer::entity(describe(call, &instance, &job)))
-}
-
-/// The moment that a snapshot shows.
-fn snapshot_instant(snapshot: &Snapshot) -> Timestamp {
-    match &snapshot.state {
-        SnapshotState::Completed { consistent_at: Some(at), .. } => {
-            Timestamp::from_second(i64::from(at.seconds)).unwrap_or(snapshot.created_at)
-        }
-        _ => snapshot.created_at,
-    }
+    let download_lifetime = call.api.config.download_lifetime;
+    let wanted = Wanted { delivery, snapshot, target, download_lifetime };
+    let job = insert(call, instance, wanted)?;
+    Ok(Answer::entity(describe(call, instance, &job)))
 }
 
 fn parse_snapshot(
@@ -108,12 +90,7 @@ fn parse_snapshot(
         return Ok(None);
     };
     let id: SnapshotId = text.parse().map_err(|_| body.invalid("snapshotId"))?;
-    let snapshot = call.api.catalog.find_snapshot(instance.id, id)?;
-    snapshot.map(Some).ok_or_else(|| ApiError::snapshot_not_found(text, instance.name.as_str()))
-}
-
-fn check_complete(snapshot: &Snapshot, error: fn() -> ApiError) -> Result<()> {
-    if matches!(snapshot.state, SnapshotState::Completed { .. }) { Ok(()) } else { Err(error()) }
+    load(call, instance, id, ApiError::snapshot_not_found).map(Some)
 }
 
 /// The target, if it exists and the caller owns its project.
@@ -129,28 +106,8 @@ fn parse_target(
     let name = required("targetClusterName")?;
     let group: ProjectId =
         required("targetGroupId")?.parse().map_err(|_| body.invalid("targetGroupId"))?;
-    if name.parse::<tidemark_model::InstanceName>().is_err() {
-        return Err(body.invalid("targetClusterName"));
-    }
-    let project = if group == source.id {
-        source.clone()
-    } else {
-        let found = call
-            .api
-            .catalog
-            .find_project(group)?
-            .ok_or_else(|| ApiError::group_not_found(group))?;
-        if !call.caller.may_in_project(found.org, found.id, Role::GroupOwner) {
-            return Err(ApiError::cannot_restore_to_target());
-        }
-        found
-    };
-    let target = call.api.catalog.find_instance(project.id, name)?;
-    let target = target.ok_or_else(|| ApiError::cluster_not_found(name, project.id))?;
-    if !matches!(target.state, InstanceState::Idle | InstanceState::Updating) {
-        return Err(ApiError::target_unavailable());
-    }
-    Ok((target, TargetName { project: project.id, name: name.to_owned() }))
+    let name: InstanceName = name.parse().map_err(|_| body.invalid("targetClusterName"))?;
+    find_target(call, source, (group, &name), Role::GroupOwner)
 }
 
 /// The wanted moment: either a second or an oplog entry, not both.

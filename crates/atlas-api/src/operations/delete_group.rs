@@ -1,14 +1,12 @@
 //! `DELETE /groups/{groupId}`: removes a project without instances.
 
-use tidemark_catalog::CatalogError;
-use tidemark_model::Role;
+use tidemark_catalog::{CatalogError, Project};
 
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 
-pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    let project = call.project(Role::GroupOwner)?;
+pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     match call.api.catalog.delete_project(project.id, call.api.clock.now()) {
         Err(CatalogError::InUse(_)) => Err(ApiError::group_has_clusters()),
         Err(CatalogError::Missing(_)) => Err(ApiError::group_not_found(project.id)),

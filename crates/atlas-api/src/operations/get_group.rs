@@ -1,14 +1,13 @@
 //! `GET /groups/{groupId}`: one project.
 
-use tidemark_model::Role;
+use tidemark_catalog::Project;
 
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
 
-use super::group;
+use super::group::describe;
 
-pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    let project = call.project(Role::GroupReadOnly)?;
-    group::describe(call, &project).map(Answer::entity)
+pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
+    Ok(Answer::entity(describe(call, project)))
 }

@@ -1,14 +1,11 @@
-//! `GET /groups/{groupId}/serverless/{name}`: one instance.
-
-use tidemark_model::Role;
+//! `GET /groups/{groupId}/serverless/{name}`: one serverless instance.
 
 use crate::answer::Answer;
-use crate::call::Call;
+use crate::call::{Call, Target};
 use crate::error::Result;
 
 use super::serverless_instance::describe;
 
-pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    let (_, instance) = call.instance(Role::GroupReadOnly)?;
-    describe(call, &instance).map(Answer::entity)
+pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
+    describe(call, &target.instance).map(Answer::entity)
 }

@@ -1,17 +1,13 @@
 //! `GET …/backup/snapshots/{snapshotId}`: one snapshot.
 
-use tidemark_model::Role;
-
 use crate::answer::Answer;
-use crate::call::Call;
+use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
 
 use super::serverless_snapshot::describe;
+use super::snapshot::find;
 
-pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    let (_, instance) = call.instance(Role::GroupReadOnly)?;
-    let id = call.snapshot_id()?;
-    let snapshot = call.api.catalog.find_snapshot(instance.id, id)?;
-    let not_found = || ApiError::snapshot_not_found(&id.to_string(), instance.name.as_str());
-    Ok(Answer::entity(describe(call, &instance, &snapshot.ok_or_else(not_found)?)))
+pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
+    let snapshot = find(call, target, ApiError::snapshot_not_found)?;
+    Ok(Answer::entity(describe(call, &target.instance, &snapshot)))
 }

@@ -1,16 +1,45 @@
 //! `GET /`: whether the service is up, and who asks.
 
 use serde_json::json;
+use tidemark_catalog::Page;
+use tidemark_model::Principal;
 
+use super::access_list::single;
+use super::api_key::describe_roles;
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
 
+/// An access list is shown as a whole.
+const EVERYTHING: Page = Page { number: 1, size: u64::MAX };
+
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    Ok(Answer::entity(json!({
+    let mut body = json!({
         "appName": "MongoDB Atlas",
         "build": env!("CARGO_PKG_VERSION"),
         "links": [crate::links::link(call.href(""), "self")],
         "throttling": false,
-    })))
+    });
+    // A service account is no key; for it the real service is unknown.
+    if let (Principal::ApiKey(id), Some(fields)) = (call.caller.principal, body.as_object_mut())
+        && let Some(key) = call.api.catalog.find_org_api_key(call.caller.org, id)?
+    {
+        let entries = call.api.catalog.list_access_entries(call.caller.principal, EVERYTHING)?;
+        let entries: Vec<_> = entries
+            .items
+            .iter()
+            .map(|entry| {
+                let address = single(entry.block).map(|address| address.to_string());
+                json!({ "cidrBlock": entry.block.to_string(), "ipAddress": address })
+            })
+            .collect();
+        let key = json!({
+            "accessList": entries,
+            "id": key.id.to_string(),
+            "publicKey": key.public_key,
+            "roles": describe_roles(key.org, &key.roles),
+        });
+        fields.insert("apiKey".to_owned(), key);
+    }
+    Ok(Answer::entity(body))
 }

@@ -5,10 +5,13 @@ use tidemark_catalog::Project;
 use tidemark_model::format_instant;
 
 use super::tags;
+use crate::body::Body;
 use crate::call::Call;
-use crate::error::Result;
+use crate::error::{ApiError, Result};
 use crate::links::{link, part_link};
 
+/// The longest name, in characters.
+const LONGEST_NAME: usize = 64;
 /// The parts of a project that the real service links to.
 const PARTS: &[&str] =
     &["containers", "clusters", "databaseUsers", "peers", "processes", "whitelist"];
@@ -18,9 +21,9 @@ fn href(call: &Call<'_>, project: &Project) -> String {
 }
 
 /// A project in a list: with a link to itself only.
-pub(super) fn describe_item(call: &Call<'_>, project: &Project) -> Result<Value> {
-    Ok(json!({
-        "clusterCount": call.api.catalog.count_instances(project.id)?,
+pub(super) fn describe_item(call: &Call<'_>, project: &Project) -> Value {
+    json!({
+        "clusterCount": project.instance_count,
         "created": format_instant(project.created_at),
         "id": project.id.to_string(),
         "links": [link(href(call, project), "self")],
@@ -28,17 +31,31 @@ pub(super) fn describe_item(call: &Call<'_>, project: &Project) -> Result<Value>
         "orgId": project.org.to_string(),
         "tags": tags::describe(&project.tags),
         "withDefaultAlertsSettings": true,
-    }))
+    })
 }
 
 /// A project by itself: with links to its parts.
-pub(super) fn describe(call: &Call<'_>, project: &Project) -> Result<Value> {
-    let mut body = describe_item(call, project)?;
+pub(super) fn describe(call: &Call<'_>, project: &Project) -> Value {
+    let mut body = describe_item(call, project);
     let base = href(call, project);
     let mut links = vec![link(base.clone(), "self")];
     links.extend(PARTS.iter().map(|part| part_link(format!("{base}/{part}"), part)));
     if let Some(fields) = body.as_object_mut() {
         fields.insert("links".to_owned(), links.into());
     }
-    Ok(body)
+    body
+}
+
+/// Whether a text can be the name of a project or an organization.
+pub(super) fn is_name(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_alphanumeric() || " -_.(),:&@+'".contains(c);
+    (1..=LONGEST_NAME).contains(&text.chars().count()) && text.chars().all(is_allowed)
+}
+
+/// The name of a body, if it has one.
+pub(super) fn parse_name(body: &Body<'_>) -> Result<Option<String>> {
+    match body.text("name")? {
+        Some(name) if !is_name(name) => Err(ApiError::invalid_group_name(name)),
+        name => Ok(name.map(str::to_owned)),
+    }
 }

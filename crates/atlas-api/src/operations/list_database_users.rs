@@ -1,6 +1,6 @@
 //! `GET /groups/{groupId}/databaseUsers`: the database users of a project.
 
-use tidemark_model::Role;
+use tidemark_catalog::Project;
 
 use crate::answer::Answer;
 use crate::call::Call;
@@ -9,8 +9,7 @@ use crate::links::list_body;
 
 use super::database_user::describe;
 
-pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    let project = call.project(Role::GroupReadOnly)?;
+pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let paged = call.api.catalog.list_database_users(project.id, call.page()?)?;
     list_body(call, &paged, |user| describe(call, user)).map(Answer::list)
 }

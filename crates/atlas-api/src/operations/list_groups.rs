@@ -5,15 +5,9 @@ use crate::call::Call;
 use crate::error::Result;
 use crate::links::list_body;
 
-use super::group;
+use super::group::describe_item;
 
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    let paged = call.api.catalog.list_projects(call.caller, call.page()?)?;
-    let items: Vec<_> = paged
-        .items
-        .iter()
-        .map(|project| group::describe_item(call, project))
-        .collect::<Result<_>>()?;
-    let described = tidemark_catalog::Paged { items, total: paged.total };
-    list_body(call, &described, Clone::clone).map(Answer::list)
+    let paged = call.api.catalog.list_projects(call.caller, "", call.page()?)?;
+    list_body(call, &paged, |project| describe_item(call, project)).map(Answer::list)
 }

@@ -1,7 +1,6 @@
-//! `GET /groups/{groupId}/serverless`: the instances of a project.
+//! `GET /groups/{groupId}/serverless`: the serverless instances of a project, by age.
 
-use tidemark_catalog::Paged;
-use tidemark_model::Role;
+use tidemark_catalog::{InstanceView, Project};
 
 use crate::answer::Answer;
 use crate::call::Call;
@@ -10,10 +9,9 @@ use crate::links::list_body;
 
 use super::serverless_instance::describe;
 
-pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    let project = call.project(Role::GroupReadOnly)?;
-    let paged = call.api.catalog.list_instances(project.id, call.page()?)?;
-    let items: Vec<_> =
-        paged.items.iter().map(|instance| describe(call, instance)).collect::<Result<_>>()?;
-    list_body(call, &Paged { items, total: paged.total }, Clone::clone).map(Answer::list)
+pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
+    let view = InstanceView::Serverless;
+    let paged = call.api.catalog.list_instances(project.id, view, call.page()?)?;
+    let described = paged.try_map(|instance| describe(call, instance))?;
+    list_body(call, &described, Clone::clone).map(Answer::list)
 }

@@ -4,15 +4,14 @@
 
 use serde_json::{Value, json};
 use tidemark_catalog::Instance;
-use tidemark_model::{InstanceState, format_instant};
+use tidemark_model::format_instant;
 
-use super::tags;
+use super::instance::connection_string;
+use super::{MONGODB_VERSION, tags};
+use crate::body::Body;
 use crate::call::Call;
 use crate::error::Result;
 use crate::links::{link, part_link};
-
-/// The version that embedded instances claim.
-pub(super) const MONGODB_VERSION: &str = "7.0.12";
 
 pub(super) fn describe(call: &Call<'_>, instance: &Instance) -> Result<Value> {
     let base = call.href(&format!("/groups/{}/serverless/{}", instance.project, instance.name));
@@ -52,12 +51,17 @@ pub(super) fn describe(call: &Call<'_>, instance: &Instance) -> Result<Value> {
 
 /// Empty until the instance is up, as the real service does it.
 fn connection_strings(call: &Call<'_>, instance: &Instance) -> Value {
-    match instance.port {
-        Some(port) if instance.state != InstanceState::Creating => {
-            let host = &call.api.config.advertised_host;
-            // A direct connection works whatever name the client knows the server by.
-            json!({ "standardSrv": format!("mongodb://{host}:{port}/?authSource=admin&directConnection=true") })
-        }
-        _ => json!({}),
+    match connection_string(call, instance) {
+        Some(text) => json!({ "standardSrv": text }),
+        None => json!({}),
     }
+}
+
+/// Whether a body asks for continuous backup.
+pub(super) fn parse_continuous_backup(body: &Body<'_>) -> Result<Option<bool>> {
+    let Some(options) = body.object("serverlessBackupOptions")? else {
+        return Ok(None);
+    };
+    options.allow(&["serverlessContinuousBackupEnabled"])?;
+    options.flag("serverlessContinuousBackupEnabled")
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use tidemark_catalog::{Instance, RestoreJob};
 use tidemark_model::{Delivery, PointInTime, RestoreState, format_instant};
 
+use super::restore_job::download_link;
 use crate::call::Call;
 use crate::links::{link, part_link};
 
@@ -17,7 +18,8 @@ pub(super) fn describe(call: &Call<'_>, instance: &Instance, job: &RestoreJob) -
     put("cancelled", matches!(job.state, RestoreState::Cancelled { .. }).into());
     put("deliveryType", job.delivery.as_str().into());
     put("deliveryUrl", delivery_url(call, job, now));
-    put("expired", job.download.as_ref().is_some_and(|download| download.expires_at <= now).into());
+    let ends_at = job.download.as_ref().and_then(|download| download.expires_at);
+    put("expired", ends_at.is_some_and(|end| end <= now).into());
     put("failed", matches!(job.state, RestoreState::Failed { .. }).into());
     put("id", job.id.to_string().into());
     put("links", links(call, instance, job));
@@ -25,8 +27,8 @@ pub(super) fn describe(call: &Call<'_>, instance: &Instance, job: &RestoreJob) -
     put("targetClusterName", job.target.name.as_str().into());
     put("targetGroupId", job.target.project.to_string().into());
     put("timestamp", format_instant(job.snapshot_at).into());
-    if let Some(download) = &job.download {
-        put("expiresAt", format_instant(download.expires_at).into());
+    if let Some(end) = ends_at {
+        put("expiresAt", format_instant(end).into());
     }
     if let Some(finished_at) = job.state.finished_at() {
         put("finishedAt", format_instant(finished_at).into());
@@ -56,10 +58,7 @@ fn second(seconds: u32) -> String {
 
 /// The link of a download that is ready and not over; otherwise nothing.
 fn delivery_url(call: &Call<'_>, job: &RestoreJob, now: Timestamp) -> Value {
-    let ready = job.download.as_ref().filter(|download| download.expires_at > now);
-    let urls = ready
-        .map(|download| format!("{}/download/{}/{}", call.base_url, download.token, download.file));
-    urls.into_iter().collect()
+    download_link(call, job, now).filter(|_| job.state.is_final()).into_iter().collect()
 }
 
 fn links(call: &Call<'_>, instance: &Instance, job: &RestoreJob) -> Value {

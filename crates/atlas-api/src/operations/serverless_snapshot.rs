@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidemark_catalog::{Instance, Snapshot};
 use tidemark_model::{SnapshotState, format_instant};
 
-use super::serverless_instance::MONGODB_VERSION;
+use super::MONGODB_VERSION;
 use crate::call::Call;
 use crate::links::{link, part_link};
 

@@ -2,7 +2,7 @@
 
 use super::write::check_writable;
 use super::{Context, Reply};
-use crate::auth::Privilege;
+use crate::auth::{Privilege, Resource};
 use crate::collections::Namespace;
 use crate::error::{Code, CommandError, Result};
 use crate::request::Request;
@@ -25,7 +25,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let (from, to) = (name("renameCollection")?, name("to")?);
     for namespace in [&from, &to] {
         check_writable(namespace)?;
-        context.login.check("renameCollection", Privilege::Define, &namespace.database)?;
+        context.login.check("renameCollection", Privilege::Define, Resource::database(&namespace.database))?;
     }
     let mut transaction = context.shared.engine.begin();
     transaction.rename(&from, &to, request.flag("dropTarget"))?;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use tidemark_wire::{HEADER_BYTES, OpMsg, encode_msg, encode_reply, parse_header, parse_request};
 
 use super::Shared;
-use crate::auth::Login;
+use crate::auth::{Login, Resource};
 use crate::commands;
 use crate::error::{Code, CommandError, Result};
 use crate::request::Request;
@@ -100,6 +100,7 @@ fn run(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Result<com
         );
         return Err(CommandError::new(Code::UnsupportedOpQueryCommand, text));
     }
-    context.login.check(request.name, command.privilege, request.database)?;
+    let resource = Resource { database: request.database, collection: request.text(request.name) };
+    context.login.check(request.name, command.privilege, resource)?;
     (command.run)(context, &request)
 }

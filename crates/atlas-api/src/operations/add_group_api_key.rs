@@ -1,0 +1,27 @@
+//! `POST /groups/{groupId}/apiKeys/{apiUserId}`: gives an API key of the organization roles in a
+//! project.
+
+use tidemark_catalog::Project;
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::error::{ApiError, Result};
+
+use super::roles_in_bodies::parse_group;
+use super::update_group_api_key_roles::find;
+
+pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
+    let mut key = find(call, project)?;
+    let mut roles = Vec::new();
+    for item in call.items()? {
+        item.allow(&["roles", "userId"])?;
+        roles.extend(parse_group(&item, project.id)?.unwrap_or_default());
+    }
+    if roles.is_empty() {
+        return Err(ApiError::api_key_needs_roles());
+    }
+    roles.dedup();
+    key.roles.set_in_project(project.id, &roles);
+    call.api.catalog.update_api_key(&key)?;
+    Ok(Answer::no_content())
+}

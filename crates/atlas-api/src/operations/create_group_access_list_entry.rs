@@ -1,0 +1,30 @@
+//! `POST /groups/{groupId}/accessList`: adds entries to the IP access list of a project, or replaces
+//! them.
+
+use axum::http::StatusCode;
+use tidemark_catalog::{NetworkEntry, Page, Project};
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::error::{ApiError, Result};
+
+use super::list_group_access_list_entries::list;
+use super::{limits, network_entry};
+
+pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
+    let now = call.api.clock.now();
+    let mut entries: Vec<NetworkEntry> = Vec::new();
+    for item in call.items()? {
+        let entry = network_entry::parse(&item, project, now)?;
+        if entries.iter().any(|other| other.source == entry.source) {
+            return Err(ApiError::duplicate_addresses());
+        }
+        entries.push(entry);
+    }
+    let nothing = Page { number: 1, size: 0 };
+    let present = call.api.catalog.list_network_entries(project.id, now, nothing)?.total;
+    let wanted = present + entries.len() as u64;
+    limits::check(project, limits::NETWORK_ENTRIES, wanted, ApiError::too_many_network_entries)?;
+    call.api.catalog.put_network_entries(project.id, &entries, now)?;
+    Ok(Answer::list(list(call, project)?).with_status(StatusCode::CREATED))
+}

@@ -1,0 +1,17 @@
+//! `DELETE /groups/{groupId}/serviceAccounts/{clientId}`: takes a service account out of a project;
+//! it stays in its organization.
+
+use tidemark_catalog::Project;
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::error::Result;
+
+use super::service_account::{Place, find_in_project};
+
+pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
+    let mut account = find_in_project(call, project)?;
+    Place::Project(project.id).set_roles(&mut account, &[]);
+    call.api.catalog.update_service_account(&account)?;
+    Ok(Answer::no_content())
+}

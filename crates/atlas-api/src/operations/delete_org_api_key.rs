@@ -1,0 +1,14 @@
+//! `DELETE /orgs/{orgId}/apiKeys/{apiUserId}`: removes an API key.
+
+use tidemark_catalog::Org;
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::error::Result;
+
+use super::api_key::find;
+
+pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
+    call.api.catalog.delete_api_key(find(call, org)?.id)?;
+    Ok(Answer::no_content())
+}

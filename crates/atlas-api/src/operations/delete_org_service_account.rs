@@ -1,0 +1,14 @@
+//! `DELETE /orgs/{orgId}/serviceAccounts/{clientId}`: removes a service account.
+
+use tidemark_catalog::Org;
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::error::Result;
+
+use super::service_account::find_in_org;
+
+pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
+    call.api.catalog.delete_service_account(find_in_org(call, org)?.id)?;
+    Ok(Answer::no_content())
+}

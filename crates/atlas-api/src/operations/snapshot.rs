@@ -1,0 +1,71 @@
+//! Snapshots, whichever API they are looked at through: taking, finding, removing.
+
+use jiff::SignedDuration;
+use tidemark_catalog::{CatalogError, Instance, NewSnapshot, Order, Page, Snapshot};
+use tidemark_model::{InstanceState, SnapshotId, SnapshotKind};
+
+use crate::call::{Call, Target};
+use crate::error::{ApiError, Result};
+
+/// The longest retention that can be asked for, ten years.
+const LONGEST_RETENTION_DAYS: i64 = 3_650;
+
+/// What an API says of a snapshot or job that an instance does not have.
+pub(super) type NotFound = fn(id: &str, instance: &str) -> ApiError;
+
+/// The snapshot of the path.
+pub(super) fn find(call: &Call<'_>, target: &Target, not_found: NotFound) -> Result<Snapshot> {
+    let id = call.snapshot_id()?;
+    load(call, &target.instance, id, not_found)
+}
+
+/// A snapshot of an instance.
+pub(super) fn load(
+    call: &Call<'_>,
+    instance: &Instance,
+    id: SnapshotId,
+    not_found: NotFound,
+) -> Result<Snapshot> {
+    let snapshot = call.api.catalog.find_snapshot(instance.id, id)?;
+    snapshot.ok_or_else(|| not_found(&id.to_string(), instance.name.as_str()))
+}
+
+/// Records that a snapshot is wanted now.
+pub(super) fn take(call: &Call<'_>, target: &Target) -> Result<Snapshot> {
+    let instance = &target.instance;
+    let body = call.body()?;
+    body.allow(&["description", "retentionInDays"])?;
+    body.text("description")?;
+    let retention = match body.integer("retentionInDays")? {
+        None => call.api.config.policy.snapshot_retention,
+        Some(days) if (1..=LONGEST_RETENTION_DAYS).contains(&days) => {
+            SignedDuration::from_hours(24 * days)
+        }
+        Some(_) => return Err(ApiError::retention_invalid()),
+    };
+    if !matches!(instance.state, InstanceState::Idle | InstanceState::Updating) {
+        return Err(ApiError::not_updatable("The cluster is not available"));
+    }
+    let newest = Page { number: 1, size: 1 };
+    let newest = call.api.catalog.list_snapshots(instance.id, Order::NewestFirst, newest)?;
+    let is_waiting =
+        |snapshot: &Snapshot| snapshot.kind == SnapshotKind::OnDemand && !snapshot.state.is_final();
+    if newest.items.iter().any(is_waiting) {
+        return Err(ApiError::unfinished_snapshot());
+    }
+    let now = call.api.clock.now();
+    let snapshot = NewSnapshot::new(instance.id, SnapshotKind::OnDemand, now, retention);
+    call.api.catalog.insert_snapshot(&snapshot)?;
+    load(call, instance, snapshot.id, ApiError::snapshot_not_found)
+}
+
+/// Removes the snapshot of the path.
+pub(super) fn delete(call: &Call<'_>, target: &Target, not_found: NotFound) -> Result<()> {
+    let snapshot = find(call, target, not_found)?;
+    match call.api.catalog.delete_snapshot(target.instance.id, snapshot.id) {
+        Err(CatalogError::InUse(_)) => {
+            Err(ApiError::snapshot_in_progress(&snapshot.id.to_string()))
+        }
+        outcome => Ok(outcome?),
+    }
+}

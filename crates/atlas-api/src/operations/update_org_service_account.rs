@@ -1,0 +1,17 @@
+//! `PATCH …/orgs/{orgId}/serviceAccounts/{clientId}`: changes a service account.
+
+use tidemark_catalog::Org;
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::error::Result;
+
+use super::service_account::{Place, change, describe, find_in_org};
+
+pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
+    let place = Place::Org;
+    let mut account = find_in_org(call, org)?;
+    change(&mut account, &call.body()?, place)?;
+    call.api.catalog.update_service_account(&account)?;
+    describe(call, &account, place).map(Answer::entity)
+}
