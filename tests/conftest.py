@@ -18,8 +18,8 @@ def fresh():
     """Makes servers of a test's own."""
     worlds = []
 
-    def make(**settings):
-        worlds.append(World(**settings))
+    def make(*arguments, **settings):
+        worlds.append(World(*arguments, **settings))
         return worlds[-1]
 
     yield make

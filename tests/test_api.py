@@ -17,7 +17,8 @@ def refused(world, method, path, body=None):
         world.call(method, path, body)
     found = error.value
     assert set(found.body) == {"detail", "error", "errorCode", "parameters", "reason"}
-    assert found.body["error"] == found.status and found.headers["X-Error-Code"] == found.code
+    assert found.body["error"] == found.status
+    assert found.headers["X-Error-Code"] == (None if found.status == 401 else found.code)
     assert found.headers["Content-Type"] == "application/json"
     return found.status, found.code, found.body["parameters"]
 
@@ -155,7 +156,9 @@ def test_database_users(world):
         ({"databaseName": "other"}, (400, "INVALID_ENUM_VALUE", ["other"])),
         ({"x509Type": "MANAGED"}, (400, "INVALID_ATTRIBUTE", ["x509Type"])),
         ({"scopes": [{"name": "one", "type": "DATA_LAKE"}]}, (400, "INVALID_ATTRIBUTE", ["scopes[0].type"])),
-        ({"description": "not kept"}, (400, "INVALID_ATTRIBUTE", ["description"])),
+        ({"roles": [{"roleName": "dbAdmin", "databaseName": "a", "collectionName": "b"}]}, (400, "INVALID_ATTRIBUTE", ["roles[0].collectionName"])),
+        ({"groupId": UNKNOWN}, (400, "GROUP_MISMATCH", [UNKNOWN])),
+        ({"deleteAfterDate": "tomorrow"}, (400, "INVALID_DATE_FORMAT", ["tomorrow"])),
         ({"roles": "read"}, (400, "INVALID_JSON_ATTRIBUTE", ["roles"])),
     ]:
         assert refused(world, "POST", path, {**good, **change}) == expected
@@ -245,7 +248,7 @@ def test_restore_jobs_refuse_bad_input(world, snapshot):
 
 
 def test_large_bodies_are_refused_before_they_are_read(world):
-    connection = http.client.HTTPConnection("127.0.0.1", world.port)
+    connection = http.client.HTTPConnection("127.0.0.1", world.server_port)
     connection.request(
         "POST",
         f"/api/atlas/v2/groups/{world.group}/databaseUsers",
@@ -268,7 +271,7 @@ def test_tokens_need_the_right_secret(world):
 
 def test_a_body_that_does_not_come_is_not_waited_for(fresh):
     world = fresh(server_deadline_seconds=1).start()
-    connection = http.client.HTTPConnection("127.0.0.1", world.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", world.server_port, timeout=30)
     connection.putrequest("POST", "/api/oauth/token")
     connection.putheader("Content-Length", "10")
     connection.endheaders()

@@ -18,11 +18,15 @@ import pymongo
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
+from recorder import Recorder
+
 TOP = pathlib.Path(__file__).resolve().parent.parent
 BINARY = TOP / "target" / "debug" / "tidemark"
 CLIENTS = TOP / ".clients"
 PASSWORD = "a-password-for-tests"
 PATIENCE_SECONDS = 60
+# Every resource has a version at or before this date.
+ACCEPT = "application/vnd.atlas.2025-03-12+json"
 
 
 def free_port():
@@ -55,12 +59,17 @@ class ApiError(Exception):
 class World:
     """One server on one data folder."""
 
-    def __init__(self, **settings):
+    def __init__(self, *arguments, **settings):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidemark-test-"))
         self.data = self.folder / "data"
-        self.port = free_port()
+        self.server_port = free_port()
+        # What clients see; everything that passes is remembered.
+        self.recorder = Recorder(self.server_port)
+        self.port = self.recorder.port
         first = free_port()
+        self.arguments = list(arguments)
         self.settings = {
+            "server-public-url": f"http://127.0.0.1:{self.port}",
             "instances-first-port": str(first),
             "instances-last-port": str(min(first + 50, 65000)),
             **{name.replace("_", "-"): str(value) for name, value in settings.items()},
@@ -69,7 +78,8 @@ class World:
         self.token = None
 
     def start(self, crash_at=None):
-        command = [BINARY, "serve", "--data-dir", self.data, "--listen", f"127.0.0.1:{self.port}"]
+        listen = f"127.0.0.1:{self.server_port}"
+        command = [BINARY, "serve", "--data-dir", self.data, "--listen", listen, *self.arguments]
         for name, value in self.settings.items():
             command += [f"--{name}", value]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TIDEMARK_")}
@@ -85,7 +95,7 @@ class World:
     def is_ready(self):
         assert self.process.poll() is None, f"the server ended: {self.log_text()}"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.server_port}/readyz", timeout=2) as answer:
                 return answer.status == 200
         except OSError:
             return False
@@ -109,9 +119,10 @@ class World:
 
     def close(self):
         self.stop()
+        self.recorder.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    # The API, as a service account.
+    # The API, as a service account. Both families of operations are served with this version.
 
     def new_token(self):
         pair = f"{self.bootstrap['clientId']}:{self.bootstrap['clientSecret']}"
@@ -129,7 +140,7 @@ class World:
             self.token = self.new_token()
         all_headers = {
             "Authorization": f"Bearer {self.token}",
-            "Accept": "application/vnd.atlas.2023-01-01+json",
+            "Accept": ACCEPT,
             "Content-Type": "application/json",
             **(headers or {}),
         }
