@@ -11,12 +11,13 @@ from world import ApiError, until
 UNKNOWN = "0123456789abcdef01234567"
 
 
-def refused(world, method, path, body=None):
+def refused(world, method, path, body=None, violations=False):
     """Status, errorCode and parameters of a refusal."""
     with pytest.raises(ApiError) as error:
         world.call(method, path, body)
     found = error.value
-    assert set(found.body) == {"detail", "error", "errorCode", "parameters", "reason"}
+    extra = {"badRequestDetail"} if violations else set()
+    assert set(found.body) == {"detail", "error", "errorCode", "parameters", "reason"} | extra
     assert found.body["error"] == found.status
     assert found.headers["X-Error-Code"] == (None if found.status == 401 else found.code)
     assert found.headers["Content-Type"] == "application/json"

@@ -24,7 +24,7 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 BINARY = TOP / "target" / "debug" / "tidemark"
 CLIENTS = TOP / ".clients"
 PASSWORD = "a-password-for-tests"
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 90
 # Every resource has a version at or before this date.
 ACCEPT = "application/vnd.atlas.2025-03-12+json"
 

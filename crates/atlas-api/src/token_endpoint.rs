@@ -105,7 +105,9 @@ fn authenticate(api: &Api, incoming: &Incoming) -> Result<ServiceAccountId, Resp
     }
     let invalid =
         || refuse(StatusCode::UNAUTHORIZED, "invalid_client", "Invalid credentials provided.");
-    let (client_id, secret) = basic_credentials(&incoming.headers).ok_or_else(invalid)?;
+    let (client_id, secret) = basic_credentials(&incoming.headers)
+        .or_else(|| form_credentials(&incoming.body))
+        .ok_or_else(invalid)?;
     let account = account_of(&client_id).ok_or_else(invalid)?;
     match api.catalog.use_account_secret(account, &hash_secret(&secret), api.clock.now()) {
         Ok(true) => Ok(account),
@@ -124,6 +126,11 @@ fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
     let text = String::from_utf8(BASE64.decode(encoded.trim()).ok()?).ok()?;
     let (client_id, secret) = text.split_once(':')?;
     Some((decode_form(client_id), decode_form(secret)))
+}
+
+/// The same in the body, which RFC 6749 allows beside the header.
+fn form_credentials(body: &[u8]) -> Option<(String, String)> {
+    Some((form_value(body, "client_id")?, form_value(body, "client_secret")?))
 }
 
 fn decode_form(text: &str) -> String {
