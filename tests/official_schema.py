@@ -38,8 +38,11 @@ DEVIATIONS = [
     ("GroupServerlessBackupRestoreJob", r"desiredTimestamp\.increment$", "minimum"),
     # A new entry was used 0 times; the schema begins at 1, recordings at 0.
     ("OrgApiKeyAccessList", r"\.?count$", "minimum"),
-    # Service accounts have no API key; how the real service answers them is not known.
+    # Newer descriptions of the service have the caller's address, and no key for service accounts.
     ("getSystemStatus", r"^$", "required"),
+    ("getSystemStatus", r"^ipAddress$", "unknown"),
+    # Newer descriptions of the service have it, and require it.
+    ("(ServiceAccount|createOrg)", r"systemManaged$", "unknown"),
     # groupId is write-only in the schema, which makes it required there, and is sent all the same.
     ("GroupDatabaseUser", r"groupId$", "writeOnly"),
 ]

@@ -81,7 +81,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(content)
 
-    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = do_HEAD = do_OPTIONS = forward
+    def __getattr__(self, name):
+        """Every method is forwarded, those that the server does not have included."""
+        if name.startswith("do_"):
+            return self.forward
+        raise AttributeError(name)
 
     def read_body(self):
         if "chunked" in self.headers.get("Transfer-Encoding", ""):

@@ -102,6 +102,17 @@ fn array(items: Value) -> Value {
     json!({ "items": items, "type": "array" })
 }
 
+/// A body, or the same body in an envelope.
+fn enveloped(schema: Value) -> Value {
+    let envelope = json!({
+        "additionalProperties": false,
+        "properties": { "content": schema, "status": { "type": "integer" } },
+        "required": ["content", "status"],
+        "type": "object",
+    });
+    json!({ "anyOf": [schema, envelope] })
+}
+
 fn page(schema: &str) -> Value {
     json!({
         "additionalProperties": false,
@@ -133,8 +144,8 @@ fn responses(operation: &Operation) -> Value {
     if can_succeed {
         let schema = match operation.answers {
             Shape::Nothing => None,
-            Shape::One(schema) => Some(reference(schema)),
-            Shape::Many(schema) => Some(array(reference(schema))),
+            Shape::One(schema) => Some(enveloped(reference(schema))),
+            Shape::Many(schema) => Some(enveloped(array(reference(schema)))),
             Shape::Page(schema) => Some(page(schema)),
         };
         let mut success = json!({ "description": "Done." });
@@ -147,7 +158,7 @@ fn responses(operation: &Operation) -> Value {
         responses.insert(operation.status.to_string(), success);
     }
     for (status, description) in ERRORS {
-        let content = json!({ "application/json": { "schema": reference("Error") } });
+        let content = json!({ "application/json": { "schema": enveloped(reference("Error")) } });
         let response = json!({ "content": content, "description": description });
         responses.insert((*status).to_owned(), response);
     }

@@ -35,8 +35,8 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let name = org::parse_name(&body)?.ok_or_else(|| body.missing("name"))?;
     let created_at = call.api.clock.now();
     let mut settings = Map::new();
-    if let Some(skips) = body.flag("skipDefaultAlertsSettings")? {
-        settings.insert("skipDefaultAlertsSettings".to_owned(), skips.into());
+    if let Some(skips) = body.flag(org::SKIP_ALERTS)? {
+        settings.insert(org::SKIP_ALERTS.to_owned(), skips.into());
     }
     let new = Org { id: OrgId::new(created_at), name, created_at, settings };
     let mut answer = json!({ "organization": org::describe(call, &new) });

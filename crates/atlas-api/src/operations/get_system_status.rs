@@ -17,10 +17,11 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let mut body = json!({
         "appName": "MongoDB Atlas",
         "build": env!("CARGO_PKG_VERSION"),
+        "ipAddress": call.address.to_string(),
         "links": [crate::links::link(call.href(""), "self")],
         "throttling": false,
     });
-    // A service account is no key; for it the real service is unknown.
+    // A service account is no key.
     if let (Principal::ApiKey(id), Some(fields)) = (call.caller.principal, body.as_object_mut())
         && let Some(key) = call.api.catalog.find_org_api_key(call.caller.org, id)?
     {

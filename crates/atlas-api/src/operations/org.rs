@@ -10,7 +10,7 @@ use crate::links::{link, part_link};
 
 /// The parts of an organization that the real service links to.
 const PARTS: &[&str] = &["groups", "teams", "users"];
-const SKIP_ALERTS: &str = "skipDefaultAlertsSettings";
+pub(super) const SKIP_ALERTS: &str = "skipDefaultAlertsSettings";
 
 fn show(org: &Org, links: Vec<Value>) -> Value {
     let skips = org.settings.get(SKIP_ALERTS).and_then(Value::as_bool).unwrap_or(false);

@@ -28,6 +28,8 @@ const LONGEST_SECRET_HOURS: i64 = 8_760;
 
 pub(super) fn describe(org: &Org) -> Value {
     let mut settings = org.settings.clone();
+    // It belongs to the organization itself.
+    settings.remove(super::org::SKIP_ALERTS);
     for (name, default) in FLAGS {
         settings.entry(*name).or_insert_with(|| (*default).into());
     }

@@ -74,6 +74,7 @@ fn show(account: &ServiceAccount, place: Place, secrets: Vec<Value>) -> Value {
         "name": account.name,
         "roles": place.roles(account),
         "secrets": secrets,
+        "systemManaged": false,
     })
 }
 
