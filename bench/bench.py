@@ -65,7 +65,7 @@ def requests_per_second(world, path, threads, seconds):
     headers = {"Authorization": f"Bearer {world.token}", "Accept": "application/vnd.atlas.2023-01-01+json"}
 
     def ask(worker):
-        connection = http.client.HTTPConnection("127.0.0.1", world.port)
+        connection = http.client.HTTPConnection("127.0.0.1", world.server_port)
         while time.monotonic() < end:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()

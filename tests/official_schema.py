@@ -1,6 +1,6 @@
 """The official schema of the API, as data to check answers against.
 
-It is not part of this repository: its license is not ours. `TIDEMARK_ATLAS_OPENAPI` names a file
+It is not part of this repository: its license is not ours. `ATLAS_OPENAPI_SCHEMA` names a file
 with it; where recordings of the real service differ from it, the recordings win and the difference
 stands in `DEVIATIONS`.
 """
@@ -49,7 +49,7 @@ DEVIATIONS = [
 
 
 def path_of_schema():
-    path = os.environ.get("TIDEMARK_ATLAS_OPENAPI")
+    path = os.environ.get("ATLAS_OPENAPI_SCHEMA")
     return pathlib.Path(path) if path else None
 
 

@@ -201,8 +201,8 @@ def test_the_access_list_of_an_api_key(world):
     path = f"{org(world)}/apiKeys/{made['id']}/accessList"
     listed = world.call("POST", path, [{"ipAddress": "192.0.2.1"}, {"cidrBlock": "198.51.100.0/24"}])
     assert listed["totalCount"] == 2 and "pageNum=1" in listed["links"][0]["href"]
-    entry = listed["results"][0]
-    assert entry["cidrBlock"] == "192.0.2.1/32" and entry["ipAddress"] == "192.0.2.1" and entry["count"] == 0
+    entry = world.call("GET", path)["results"][0]
+    assert entry == listed["results"][0] and entry["cidrBlock"] == "192.0.2.1/32" and entry["ipAddress"] == "192.0.2.1" and entry["count"] == 0
     assert entry["links"][0]["href"].endswith("/accessList/192.0.2.1")
     refusal = as_key(world, made, "/groups")
     assert refusal[0] == 403 and refusal[1]["errorCode"] == "IP_ADDRESS_NOT_ON_ACCESS_LIST"

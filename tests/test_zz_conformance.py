@@ -31,7 +31,7 @@ listed one by one in `tests/official_schema.py`.
 def needs_schema():
     path = official_schema.path_of_schema()
     if path is None or not path.exists():
-        reason = "TIDEMARK_ATLAS_OPENAPI does not name a file with the official schema"
+        reason = "ATLAS_OPENAPI_SCHEMA does not name a file with the official schema"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         print(f"skipped: {reason}")

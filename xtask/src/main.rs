@@ -61,8 +61,13 @@ fn test(arguments: &[String]) -> Result<(), String> {
     run(".clients/python/bin/python", &pytest, &[])
 }
 
-/// Measures against mongodump and mongorestore, in one run.
+/// Measures against mongodump and mongorestore, in one run; `bench lists` the lists at scale.
 fn bench(arguments: &[String]) -> Result<(), String> {
+    if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "lists") {
+        let mut bench = vec!["bench", "--package", "tidemark-atlas-api", "--bench", "lists", "--"];
+        bench.extend(arguments.iter().map(String::as_str));
+        return run("cargo", &bench, &[]);
+    }
     run("cargo", &["build", "--release", "--package", "tidemark"], &[])?;
     run("scripts/install-clients", &["python", "mongo-tools"], &[])?;
     let mut bench = vec!["bench/bench.py"];

@@ -141,16 +141,16 @@ impl Api {
                 let generation = self.catalog.generation();
                 let key = self.catalog.find_api_key(&credentials.username)?;
                 let key = key.ok_or_else(|| self.challenge(false))?;
-                let identity =
-                    self.identity(Principal::ApiKey(key.id), (key.org, key.roles), (key.ha1, None))?;
+                let identity = self.identity(
+                    Principal::ApiKey(key.id),
+                    (key.org, key.roles),
+                    (key.ha1, None),
+                )?;
                 self.remember(&credentials.username, generation, identity)
             }
         };
         let is_key = matches!(identity.caller.principal, Principal::ApiKey(_));
-        if !is_key
-            || credentials.uri != target
-            || !credentials.proves(&identity.ha1, method)
-        {
+        if !is_key || credentials.uri != target || !credentials.proves(&identity.ha1, method) {
             return Err(self.challenge(false));
         }
         match self.signer.check_nonce(&credentials.nonce, (self.started_at, self.clock.now())) {

@@ -70,10 +70,8 @@ pub fn secret_record(
 }
 
 fn mask_secret(secret: &str) -> String {
-    let end: String = secret
-        .chars()
-        .skip(secret.chars().count().saturating_sub(VISIBLE_DIGITS))
-        .collect();
+    let end: String =
+        secret.chars().skip(secret.chars().count().saturating_sub(VISIBLE_DIGITS)).collect();
     format!("{SECRET_PREFIX}...{end}")
 }
 

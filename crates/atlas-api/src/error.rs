@@ -551,8 +551,7 @@ impl ApiError {
     }
 
     pub(crate) fn duplicate_addresses() -> Self {
-        let detail =
-            "Two or more of the IP addresses being added to the whitelist are the same.";
+        let detail = "Two or more of the IP addresses being added to the whitelist are the same.";
         error(BAD, "DUPLICATE_ADDRESSES_IN_INPUT", detail, &[])
     }
 
@@ -590,9 +589,8 @@ impl ApiError {
     }
 
     pub(crate) fn expiration_too_far(days: i64) -> Self {
-        let detail = format!(
-            "The specified expiration date can be at most {days} days in the future."
-        );
+        let detail =
+            format!("The specified expiration date can be at most {days} days in the future.");
         error(BAD, "EXPIRATION_DATE_EXCEEDS_MAX", detail, &[&days.to_string()])
     }
 
@@ -620,8 +618,7 @@ impl ApiError {
     }
 
     pub(crate) fn org_not_empty() -> Self {
-        let detail =
-            "Organization cannot be deleted because it still contains active groups.";
+        let detail = "Organization cannot be deleted because it still contains active groups.";
         error(CONFLICT, "ORG_NOT_EMPTY", detail, &[])
     }
 

@@ -74,8 +74,7 @@ fn describe(operation: &Operation) -> Value {
         "x-tidemark-offered": operation.is_offered(),
         "x-tidemark-roles": roles,
     });
-    let is_deprecated =
-        operation.versions.iter().all(|version| version.deprecated.is_some());
+    let is_deprecated = operation.versions.iter().all(|version| version.deprecated.is_some());
     if let Some(fields) = body.as_object_mut() {
         if is_deprecated {
             fields.insert("deprecated".to_owned(), true.into());
@@ -88,10 +87,7 @@ fn describe(operation: &Operation) -> Value {
 }
 
 fn media_types(operation: &Operation) -> impl Iterator<Item = String> {
-    operation
-        .versions
-        .iter()
-        .map(|version| format!("application/vnd.atlas.{}+json", version.date))
+    operation.versions.iter().map(|version| format!("application/vnd.atlas.{}+json", version.date))
 }
 
 fn reference(schema: &str) -> Value {
@@ -133,8 +129,9 @@ fn request_body(operation: &Operation) -> Option<Value> {
         Taken::One(schema) => reference(schema),
         Taken::Many(schema) => array(reference(schema)),
     };
-    let content: Map<String, Value> =
-        media_types(operation).map(|media_type| (media_type, json!({ "schema": schema }))).collect();
+    let content: Map<String, Value> = media_types(operation)
+        .map(|media_type| (media_type, json!({ "schema": schema })))
+        .collect();
     Some(json!({ "content": content, "required": true }))
 }
 
@@ -175,7 +172,10 @@ fn parameters(operation: &Operation) -> Vec<Value> {
     if matches!(operation.answers, Shape::Page(_)) {
         in_query.extend([
             ("includeCount", json!({ "default": true, "type": "boolean" })),
-            ("itemsPerPage", json!({ "default": 100, "maximum": 500, "minimum": 1, "type": "integer" })),
+            (
+                "itemsPerPage",
+                json!({ "default": 100, "maximum": 500, "minimum": 1, "type": "integer" }),
+            ),
             ("pageNum", json!({ "default": 1, "minimum": 1, "type": "integer" })),
         ]);
     }
@@ -216,7 +216,8 @@ mod tests {
             assert_eq!(document["paths"][&path][&verb]["operationId"], operation.id);
         }
         let text = document.to_string();
-        let named = text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap());
+        let named =
+            text.split("#/components/schemas/").skip(1).map(|rest| rest.split('"').next().unwrap());
         for name in named {
             assert!(schemas.contains_key(name), "{name}");
         }

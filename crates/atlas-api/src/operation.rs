@@ -323,7 +323,10 @@ mod tests {
         assert_eq!(values["clusterName"], "my db");
         let (id, values) = found("POST", "/groups/abc/serviceAccounts/mdb_sa_id_1:invite");
         assert_eq!((id, values["clientId"].as_str()), ("inviteGroupServiceAccount", "mdb_sa_id_1"));
-        assert_eq!(found("GET", "/groups/abc/accessList/10.0.0.0%2F8").1["entryValue"], "10.0.0.0/8");
+        assert_eq!(
+            found("GET", "/groups/abc/accessList/10.0.0.0%2F8").1["entryValue"],
+            "10.0.0.0/8"
+        );
         assert!(
             matches!(route("PUT", "/groups"), Route::WrongMethod(methods) if methods == ["POST", "GET", "OPTIONS"])
         );

@@ -111,8 +111,7 @@ const PREFIXES: &[(&str, &str)] = &[
 impl EndpointSet {
     /// The set of an operation.
     pub(crate) fn of(operation: &Operation) -> Option<&'static Self> {
-        let (_, id) =
-            PREFIXES.iter().find(|(prefix, _)| operation.path.starts_with(prefix))?;
+        let (_, id) = PREFIXES.iter().find(|(prefix, _)| operation.path.starts_with(prefix))?;
         Self::with_id(id)
     }
 

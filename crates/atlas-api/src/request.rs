@@ -410,7 +410,11 @@ fn insert(response: &mut Response<Body>, name: HeaderName, value: &str) {
     }
 }
 
-pub(crate) fn build(status: StatusCode, content_type: &str, text: Option<String>) -> Response<Body> {
+pub(crate) fn build(
+    status: StatusCode,
+    content_type: &str,
+    text: Option<String>,
+) -> Response<Body> {
     let mut response = Response::new(text.map_or_else(Body::empty, Body::from));
     *response.status_mut() = status;
     insert(&mut response, CONTENT_TYPE, content_type);

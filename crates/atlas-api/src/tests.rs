@@ -110,9 +110,8 @@ impl World {
     }
 
     async fn code_of(&self, operation: &Operation) -> (StatusCode, String) {
-        let (status, body) = self
-            .ask(operation.verb.as_str(), &self.path(operation), Some(&self.bearer()))
-            .await;
+        let (status, body) =
+            self.ask(operation.verb.as_str(), &self.path(operation), Some(&self.bearer())).await;
         (status, body["errorCode"].as_str().unwrap_or_default().to_owned())
     }
 }
@@ -149,13 +148,17 @@ async fn every_operation_refuses_a_caller_without_its_role() {
         let roles = operation.roles();
         let is_open = matches!(operation.handler, Handler::Open(_));
         let (status, code) = reader.code_of(operation).await;
-        let suffices = is_open
-            || roles.contains(&Role::GroupReadOnly)
-            || roles.contains(&Role::OrgMember);
+        let suffices =
+            is_open || roles.contains(&Role::GroupReadOnly) || roles.contains(&Role::OrgMember);
         if suffices && operation.verb == Verb::Get {
             assert_ne!(status, StatusCode::UNAUTHORIZED, "{}: {code}", operation.id);
         } else if !suffices {
-            assert_eq!((status.as_u16(), code.as_str()), (401, "USER_UNAUTHORIZED"), "{}", operation.id);
+            assert_eq!(
+                (status.as_u16(), code.as_str()),
+                (401, "USER_UNAUTHORIZED"),
+                "{}",
+                operation.id
+            );
         }
         if operation.path.contains("{groupId}") {
             let (status, code) = stranger.code_of(operation).await;

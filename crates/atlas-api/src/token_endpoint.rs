@@ -59,7 +59,8 @@ fn limit(api: &Api, incoming: &Incoming) -> Option<Response<Body>> {
         Taken::Left(_) => None,
         Taken::Empty(seconds) => {
             let path = incoming.uri.path();
-            let text = format!("Resource {path} is limited to {} requests every 1 minutes.", BUCKET.1);
+            let text =
+                format!("Resource {path} is limited to {} requests every 1 minutes.", BUCKET.1);
             let mut response = refuse(StatusCode::TOO_MANY_REQUESTS, "rate_limited", &text);
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
             Some(response)

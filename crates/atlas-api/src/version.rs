@@ -94,8 +94,7 @@ mod tests {
 
     #[test]
     fn the_newest_version_not_after_the_wanted_one_is_served() {
-        let resolve =
-            |accept: &str| resolve(Some(accept), SCHEDULES).map(|v| v.date.to_string());
+        let resolve = |accept: &str| resolve(Some(accept), SCHEDULES).map(|v| v.date.to_string());
         assert_eq!(resolve("application/vnd.atlas.2023-02-01+json").as_deref(), Some("2023-01-01"));
         assert_eq!(resolve("application/vnd.atlas.2025-03-12+json").as_deref(), Some("2024-08-05"));
         for bad in [

@@ -1,6 +1,8 @@
 //! The open catalog.
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use crate::schema;
 /// All durable records of a server.
 pub struct Catalog {
     connection: Mutex<Connection>,
+    generation: AtomicU64,
 }
 
 /// Which part of a list is wanted.
@@ -92,19 +95,47 @@ impl Catalog {
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.set_prepared_statement_cache_capacity(128);
         schema::migrate(&mut connection)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self { connection: Mutex::new(connection), generation: AtomicU64::new(0) })
     }
 
     /// A number that is another after every change of a record.
     ///
     /// What was read at a generation may be kept for as long as the generation stays.
     pub fn generation(&self) -> u64 {
-        self.lock().total_changes()
+        self.generation.load(Ordering::Acquire)
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Connection> {
+    pub(crate) fn lock(&self) -> Access<'_> {
         // SQLite rolls back what a panic left open.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        Access { connection, generation: &self.generation }
+    }
+}
+
+/// The connection, for as long as nobody else needs it.
+pub(crate) struct Access<'a> {
+    connection: MutexGuard<'a, Connection>,
+    generation: &'a AtomicU64,
+}
+
+impl Deref for Access<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Access<'_> {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Access<'_> {
+    fn drop(&mut self) {
+        // Before anybody can read what was changed.
+        self.generation.store(self.connection.total_changes(), Ordering::Release);
     }
 }
 

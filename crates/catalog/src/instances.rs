@@ -142,8 +142,8 @@ pub(crate) fn insert(connection: &Connection, instance: &Instance) -> Result<(),
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?;
-    let (number, serverless_number) = numbers
-        .ok_or_else(|| CatalogError::Missing(format!("project {}", instance.project)))?;
+    let (number, serverless_number) =
+        numbers.ok_or_else(|| CatalogError::Missing(format!("project {}", instance.project)))?;
     let is_serverless = instance.family == InstanceFamily::Serverless;
     connection
         .prepare_cached(

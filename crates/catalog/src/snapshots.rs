@@ -371,11 +371,8 @@ impl Catalog {
         &self,
         instance: InstanceId,
     ) -> Result<Option<(Timestamp, bool)>, CatalogError> {
-        let newest = self.list_snapshots(
-            instance,
-            Order::NewestFirst,
-            Page { number: 1, size: 1 },
-        )?;
+        let newest =
+            self.list_snapshots(instance, Order::NewestFirst, Page { number: 1, size: 1 })?;
         Ok(newest.items.first().map(|snapshot| (snapshot.created_at, !snapshot.state.is_final())))
     }
 }

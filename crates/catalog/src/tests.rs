@@ -240,14 +240,10 @@ fn a_reclaimed_job_begins_anew_unless_it_was_in_its_swap() {
     f.job(Delivery::Automated { snapshot, target: f.instance });
     let (claim, job) = f.catalog.claim_restore_job(&holder("a"), at(2_000)).unwrap().unwrap();
     assert_eq!(job.state, RestoreState::Running { step: RestoreStep::Verify });
-    f.catalog
-        .record_restore_event(&claim, RestoreEvent::StepStarted(RestoreStep::Index))
-        .unwrap();
+    f.catalog.record_restore_event(&claim, RestoreEvent::StepStarted(RestoreStep::Index)).unwrap();
     let (claim, job) = f.catalog.claim_restore_job(&holder("b"), at(2_100)).unwrap().unwrap();
     assert_eq!(job.state, RestoreState::Running { step: RestoreStep::Verify });
-    f.catalog
-        .record_restore_event(&claim, RestoreEvent::StepStarted(RestoreStep::Swap))
-        .unwrap();
+    f.catalog.record_restore_event(&claim, RestoreEvent::StepStarted(RestoreStep::Swap)).unwrap();
     let (_, job) = f.catalog.claim_restore_job(&holder("c"), at(2_200)).unwrap().unwrap();
     assert_eq!(job.state, RestoreState::Running { step: RestoreStep::Swap });
 }
@@ -261,7 +257,10 @@ fn a_snapshot_that_is_needed_is_not_deleted() {
     assert!(matches!(refused, Err(CatalogError::InUse(_))));
     f.catalog.request_cancel(job, at(2_000)).unwrap();
     f.catalog.delete_snapshot(f.instance, snapshot).unwrap();
-    assert_eq!(f.catalog.list_snapshots(f.instance, Order::OldestFirst, EVERYTHING).unwrap().total, 0);
+    assert_eq!(
+        f.catalog.list_snapshots(f.instance, Order::OldestFirst, EVERYTHING).unwrap().total,
+        0
+    );
     assert_eq!(f.catalog.list_deleted_snapshots().unwrap(), [snapshot]);
 }
 
@@ -383,9 +382,8 @@ fn a_project_takes_the_roles_in_it_along() {
 #[test]
 fn secrets_of_an_account_are_several_expire_and_are_rotated() {
     let f = fixture();
-    let uses = |hash: &str, second| {
-        f.catalog.use_account_secret(f.account, hash, at(second)).unwrap()
-    };
+    let uses =
+        |hash: &str, second| f.catalog.use_account_secret(f.account, hash, at(second)).unwrap();
     let second = secret("h2", 2_000, 3_000);
     f.catalog.insert_account_secret(f.account, &second, 2).unwrap();
     let third = secret("h3", 2_001, 9_000);
@@ -465,9 +463,8 @@ fn a_database_user_ends_with_its_time() {
         delete_after: Some(at(2_000)),
     };
     f.catalog.insert_database_user(&user, at(1_000)).unwrap();
-    let find = |second| {
-        f.catalog.find_database_user(f.project, ("admin", "u"), at(second)).unwrap()
-    };
+    let find =
+        |second| f.catalog.find_database_user(f.project, ("admin", "u"), at(second)).unwrap();
     assert_eq!((find(1_999), find(2_000)), (Some(user), None));
 }
 
@@ -523,7 +520,8 @@ fn a_file_of_the_first_schema_is_brought_to_the_present() {
     old.pragma_update(None, "user_version", 1).unwrap();
     drop(old);
     let catalog = Catalog::open(&path).unwrap();
-    let project = catalog.find_project("65a0000000000000000000b1".parse().unwrap()).unwrap().unwrap();
+    let project =
+        catalog.find_project("65a0000000000000000000b1".parse().unwrap()).unwrap().unwrap();
     assert_eq!(project.instance_count, 2);
     let view = |view| catalog.list_instances(project.id, view, EVERYTHING).unwrap().items;
     assert_eq!(view(InstanceView::Flex).len(), 2);
@@ -560,4 +558,27 @@ fn a_file_is_read_again_and_a_newer_one_is_refused() {
     catalog.lock().pragma_update(None, "user_version", 99).unwrap();
     drop(catalog);
     assert!(matches!(Catalog::open(&path), Err(CatalogError::NewerVersion { found: 99, .. })));
+}
+
+#[test]
+fn questions_about_one_job_look_at_few_jobs() {
+    let f = fixture();
+    let connection = f.catalog.lock();
+    for question in [
+        "SELECT 1 FROM restore_jobs WHERE target_id = 'x' AND state IN ('queued', 'running')",
+        "SELECT max(finished_at) FROM restore_jobs WHERE target_id = 'x' AND state = 'completed'",
+        "SELECT 1 FROM restore_jobs WHERE snapshot_id = 'x' AND state IN ('queued', 'running')",
+        "SELECT * FROM restore_jobs WHERE instance_id = 'x' AND number BETWEEN 1 AND 5 ORDER BY number DESC",
+        "SELECT * FROM snapshots WHERE instance_id = 'x' AND number BETWEEN 1 AND 5 ORDER BY number",
+        "SELECT * FROM instances WHERE project_id = 'x' AND number BETWEEN 1 AND 5 ORDER BY number",
+    ] {
+        let plan: Vec<String> = connection
+            .prepare(&format!("EXPLAIN QUERY PLAN {question}"))
+            .unwrap()
+            .query_map([], |row| row.get("detail"))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert!(plan.iter().all(|step| step.starts_with("SEARCH")), "{question}: {plan:?}");
+    }
 }

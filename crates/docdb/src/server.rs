@@ -154,9 +154,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             break;
         }
         let Ok(stream) = stream else { continue };
-        let is_admitted = stream
-            .peer_addr()
-            .is_ok_and(|peer| shared.users.admits(peer.ip().to_canonical()));
+        let is_admitted =
+            stream.peer_addr().is_ok_and(|peer| shared.users.admits(peer.ip().to_canonical()));
         if !is_admitted {
             // Closed without a word, as a firewall would.
             continue;

@@ -374,7 +374,13 @@ mod tests {
 
     #[test]
     fn every_key_can_be_set_by_its_path() {
-        let samples = [("listen", "1.2.3.4:5"), ("sunset", "enforce"), ("host", "0.0.0.0"), ("rate_limits", "off"), ("trust_forwarded_for", "true")];
+        let samples = [
+            ("listen", "1.2.3.4:5"),
+            ("sunset", "enforce"),
+            ("host", "0.0.0.0"),
+            ("rate_limits", "off"),
+            ("trust_forwarded_for", "true"),
+        ];
         for key in KEYS {
             let name = key.path.rsplit('.').next().unwrap();
             let sample =
@@ -382,9 +388,16 @@ mod tests {
             let flags = [("data-dir", "/a"), ("instances-first-port", "1"), (key.flag, sample)];
             let flags: Vec<_> = flags.into_iter().rev().collect();
             let config = load("", &[], &flags);
-            let is_typed_text =
-                ["data_dir", "public_url", "advertised_host", "folder", "key_file", "seed_file", "filter"]
-                    .contains(&name);
+            let is_typed_text = [
+                "data_dir",
+                "public_url",
+                "advertised_host",
+                "folder",
+                "key_file",
+                "seed_file",
+                "filter",
+            ]
+            .contains(&name);
             assert!(config.is_ok() || is_typed_text, "{}: {:?}", key.path, config.err());
         }
     }

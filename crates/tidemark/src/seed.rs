@@ -191,7 +191,11 @@ pub(crate) struct Records {
 
 impl Records {
     /// Replaces all records by these.
-    pub(crate) fn store(&self, catalog: &Catalog, created_at: Timestamp) -> Result<(), CatalogError> {
+    pub(crate) fn store(
+        &self,
+        catalog: &Catalog,
+        created_at: Timestamp,
+    ) -> Result<(), CatalogError> {
         let orgs: Vec<NewOrg<'_>> = self
             .orgs
             .iter()
@@ -429,7 +433,11 @@ fn id_or_new<T: std::str::FromStr>(
 
 fn required(what: &'static str, text: &str) -> Result<String, SeedError> {
     if text.is_empty() {
-        return Err(SeedError::Invalid { what, given: String::new(), expected: "but it is needed" });
+        return Err(SeedError::Invalid {
+            what,
+            given: String::new(),
+            expected: "but it is needed",
+        });
     }
     Ok(text.to_owned())
 }
@@ -486,7 +494,10 @@ mod tests {
             (json!({ "orgs": [] }), "at least one organization"),
             (json!({ "orgs": [{ "name": "o" }] }), "at least one organization"),
             (json!({ "orgs": [{ "name": "" }] }), "an organization's name"),
-            (json!({ "orgs": [{ "name": "o", "apiKeys": [{ "roles": [{ "roleName": "KING" }] }] }] }), "KING"),
+            (
+                json!({ "orgs": [{ "name": "o", "apiKeys": [{ "roles": [{ "roleName": "KING" }] }] }] }),
+                "KING",
+            ),
             (json!({ "nothing": 1 }), "not a seed document"),
         ] {
             let error = Seed::parse(seed).and_then(|seed| seed.grow(NOW).map(drop)).unwrap_err();

@@ -82,7 +82,9 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
         downloads: downloads.clone(),
     })?;
     let dev = (mode == Mode::Development).then(|| {
-        tracing::warn!("development mode: organization owners can move the clock and reset the server");
+        tracing::warn!(
+            "development mode: organization owners can move the clock and reset the server"
+        );
         Arc::new(Dev {
             catalog: Arc::clone(&catalog),
             clock: clock.clone(),

@@ -64,7 +64,7 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
     let clock = &shared.config.clock;
     let target = job.delivery.target();
     if let Some(target) = target {
-        // After a restart it is UPDATING already.
+        // After a restart it is UPDATING already. The hosting makes it IDLE when no job wants it.
         let _ = catalog.change_instance_state(
             target,
             (InstanceState::Idle, InstanceState::Updating),
@@ -81,7 +81,7 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
         Ok(()) => {
             catalog.record_restore_event(claim, RestoreEvent::Delivered(clock.now()))?;
             tracing::info!(job = %claim.id, delivery = job.delivery.as_str(), "a restore job is complete");
-            return settle(shared, target);
+            return Ok(());
         }
         Err(StepError::Catalog(error)) => return Err(error),
         Err(StepError::Mover(MoverError::Stopped)) => RestoreEvent::CancelRequested(clock.now()),
@@ -100,20 +100,7 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
         tracing::warn!(%error, job = %claim.id, "staging collections were left behind");
     }
     catalog.record_restore_event(claim, event)?;
-    settle(shared, target)
-}
-
-/// Makes the target available again.
-fn settle(shared: &Shared, target: Option<InstanceId>) -> Result<(), CatalogError> {
-    let Some(target) = target else { return Ok(()) };
-    let now = shared.config.clock.now();
-    let catalog = &shared.config.catalog;
-    match catalog.change_instance_state(target, (InstanceState::Updating, InstanceState::Idle), now)
-    {
-        // It is being deleted meanwhile.
-        Err(CatalogError::InUse(_)) => Ok(()),
-        outcome => outcome,
-    }
+    Ok(())
 }
 
 struct Running<'a> {

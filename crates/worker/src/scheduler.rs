@@ -212,7 +212,12 @@ mod tests {
         fn snapshots(&self) -> Vec<Snapshot> {
             run_round(&self.shared);
             let page = Page { number: 1, size: 100 };
-            self.shared.config.catalog.list_snapshots(self.instance, Order::NewestFirst, page).unwrap().items
+            self.shared
+                .config
+                .catalog
+                .list_snapshots(self.instance, Order::NewestFirst, page)
+                .unwrap()
+                .items
         }
 
         /// Ends the snapshot that waits, well.

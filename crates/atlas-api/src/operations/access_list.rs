@@ -41,7 +41,9 @@ pub(super) fn parse_entry(body: &Body<'_>) -> Result<IpNet> {
             let parsed = address.parse::<IpAddr>();
             parsed.map(IpNet::from).map_err(|_| ApiError::invalid_address(address))
         }
-        (None, Some(block)) => parse_block(block).ok_or_else(|| ApiError::invalid_cidr_block(block)),
+        (None, Some(block)) => {
+            parse_block(block).ok_or_else(|| ApiError::invalid_cidr_block(block))
+        }
         // Clients send back both as they read them.
         (Some(address), Some(block)) => match parse_block(block) {
             Some(parsed) if name(parsed) == address => Ok(parsed),
@@ -76,11 +78,7 @@ pub(super) fn block_of_path(call: &Call<'_>) -> Result<IpNet> {
 type Describe<'a> = &'a dyn Fn(&AccessEntry) -> Value;
 
 /// A page of an access list, with the uses up to now.
-pub(super) fn list(
-    call: &Call<'_>,
-    principal: Principal,
-    describe: Describe<'_>,
-) -> Result<Value> {
+pub(super) fn list(call: &Call<'_>, principal: Principal, describe: Describe<'_>) -> Result<Value> {
     call.api.usage.record(&call.api.catalog)?;
     let paged: Paged<AccessEntry> =
         call.api.catalog.list_access_entries(principal, call.page()?)?;
@@ -128,7 +126,10 @@ mod tests {
     #[test]
     fn blocks_are_named_as_they_were_recorded() {
         let address = parse_block("192.168.0.229").unwrap();
-        assert_eq!((address.to_string().as_str(), name(address).as_str()), ("192.168.0.229/32", "192.168.0.229"));
+        assert_eq!(
+            (address.to_string().as_str(), name(address).as_str()),
+            ("192.168.0.229/32", "192.168.0.229")
+        );
         assert_eq!(encoded_name(parse_block("10.0.0.0/8").unwrap()), "10.0.0.0%2F8");
         assert_eq!(parse_block("10.0.0.0/33"), None);
         assert_eq!(parse_block("::1").map(name).as_deref(), Some("::1"));

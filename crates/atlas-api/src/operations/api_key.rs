@@ -38,10 +38,8 @@ fn show(call: &Call<'_>, key: &ApiKey, private_key: &str) -> Value {
 
 /// Roles with the organization or project they are in.
 pub(super) fn describe_roles(org: OrgId, roles: &Roles) -> Vec<Value> {
-    let in_org = roles
-        .org
-        .iter()
-        .map(|role| json!({ "orgId": org.to_string(), "roleName": role.as_str() }));
+    let in_org =
+        roles.org.iter().map(|role| json!({ "orgId": org.to_string(), "roleName": role.as_str() }));
     let in_projects = roles
         .projects
         .iter()
@@ -61,9 +59,13 @@ pub(super) fn parse_description(body: &Body<'_>) -> Result<Option<String>> {
 }
 
 /// A new key with its private part, which is not kept.
-pub(super) fn make(call: &Call<'_>, org: OrgId, body: &Body<'_>, roles: Roles) -> Result<(ApiKey, Secret)> {
-    let description =
-        parse_description(body)?.ok_or_else(ApiError::api_key_needs_description)?;
+pub(super) fn make(
+    call: &Call<'_>,
+    org: OrgId,
+    body: &Body<'_>,
+    roles: Roles,
+) -> Result<(ApiKey, Secret)> {
+    let description = parse_description(body)?.ok_or_else(ApiError::api_key_needs_description)?;
     let created_at = call.api.clock.now();
     let KeyPair { public_key, private_key } = KeyPair::new();
     let key = ApiKey {

@@ -56,14 +56,14 @@ pub(crate) fn run(call: &Call<'_>, source: &Target) -> Result<Answer> {
     let own_name = TargetName { project: project.id, name: instance.name.to_string() };
     let (delivery, snapshot, target) = match delivery {
         "download" => {
-            let snapshot = parse_snapshot(call, instance, &body)?
-                .ok_or_else(|| body.missing("snapshotId"))?;
+            let snapshot =
+                parse_snapshot(call, instance, &body)?.ok_or_else(|| body.missing("snapshotId"))?;
             check_complete(&snapshot, ApiError::download_incomplete)?;
             (Delivery::Download { snapshot: snapshot.id }, snapshot, own_name)
         }
         "automated" => {
-            let snapshot = parse_snapshot(call, instance, &body)?
-                .ok_or_else(|| body.missing("snapshotId"))?;
+            let snapshot =
+                parse_snapshot(call, instance, &body)?.ok_or_else(|| body.missing("snapshotId"))?;
             check_complete(&snapshot, ApiError::snapshot_incomplete)?;
             let (target, name) = parse_target(call, project, &body)?;
             (Delivery::Automated { snapshot: snapshot.id, target: target.id }, snapshot, name)

@@ -50,11 +50,8 @@ pub(super) fn describe(call: &Call<'_>, user: &DatabaseUser) -> Value {
         call.href(&format!("/groups/{}/databaseUsers/{}/{name}", user.project, user.database));
     let scopes: Vec<Value> =
         user.scopes.iter().map(|name| json!({ "name": name, "type": "CLUSTER" })).collect();
-    let labels: Vec<Value> = user
-        .labels
-        .iter()
-        .map(|label| json!({ "key": label.key, "value": label.value }))
-        .collect();
+    let labels: Vec<Value> =
+        user.labels.iter().map(|label| json!({ "key": label.key, "value": label.value })).collect();
     let mut body = json!({
         "awsIAMType": "NONE",
         "databaseName": user.database,
@@ -109,10 +106,7 @@ pub(super) fn check_unchangeable(body: &Body<'_>, project: &Project) -> Result<(
     }
 }
 
-pub(super) fn parse_password(
-    call: &Call<'_>,
-    body: &Body<'_>,
-) -> Result<Option<PasswordRecord>> {
+pub(super) fn parse_password(call: &Call<'_>, body: &Body<'_>) -> Result<Option<PasswordRecord>> {
     match body.text("password")? {
         Some(text) if text.chars().count() < SHORTEST_PASSWORD => Err(ApiError::weak_password()),
         text => Ok(text.map(call.api.config.hash_password)),

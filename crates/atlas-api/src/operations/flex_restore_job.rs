@@ -26,7 +26,8 @@ pub(super) fn describe(call: &Call<'_>, target: &Target, job: &RestoreJob) -> Va
         "status": status(&job.state),
     });
     if let Some(fields) = body.as_object_mut() {
-        let mut put = |name: &str, value: String| drop(fields.insert(name.to_owned(), value.into()));
+        let mut put =
+            |name: &str, value: String| drop(fields.insert(name.to_owned(), value.into()));
         if let Some(at) = job.snapshot_finished_at {
             put("snapshotFinishedDate", format_instant(at));
         }

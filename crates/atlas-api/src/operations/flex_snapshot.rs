@@ -15,7 +15,8 @@ pub(super) fn describe(snapshot: &Snapshot) -> Value {
         "status": status(&snapshot.state),
     });
     if let Some(fields) = body.as_object_mut() {
-        let times = [("startTime", snapshot.started_at), ("finishTime", snapshot.state.finished_at())];
+        let times =
+            [("startTime", snapshot.started_at), ("finishTime", snapshot.state.finished_at())];
         for (name, at) in times {
             if let Some(at) = at {
                 fields.insert(name.to_owned(), format_instant(at).into());

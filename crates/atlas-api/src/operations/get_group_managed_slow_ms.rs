@@ -16,7 +16,11 @@ pub(crate) fn run(_: &Call<'_>, project: &Project) -> Result<Answer> {
 }
 
 /// Records the flag.
-pub(super) fn set(call: &Call<'_>, project: &Project, is_enabled: &serde_json::Value) -> Result<Answer> {
+pub(super) fn set(
+    call: &Call<'_>,
+    project: &Project,
+    is_enabled: &serde_json::Value,
+) -> Result<Answer> {
     let mut changed = project.clone();
     changed.settings.insert(NAME.to_owned(), is_enabled.clone());
     call.api.catalog.update_project(&changed)?;

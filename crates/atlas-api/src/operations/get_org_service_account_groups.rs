@@ -18,7 +18,8 @@ pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     projects.dedup();
     let paged = call.page()?.of(projects);
     let describe = |id: &tidemark_model::ProjectId| {
-        let roles: Vec<_> = account.roles.in_project(*id).map(tidemark_model::Role::as_str).collect();
+        let roles: Vec<_> =
+            account.roles.in_project(*id).map(tidemark_model::Role::as_str).collect();
         json!({ "groupId": id.to_string(), "roles": roles })
     };
     list_body(call, &paged, describe).map(Answer::list)

@@ -4,8 +4,8 @@ use crate::answer::Answer;
 use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
 
-use super::serverless_restore_job::describe;
 use super::restore_job::find;
+use super::serverless_restore_job::describe;
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     let job = find(call, target, ApiError::restore_job_not_found)?;

@@ -18,7 +18,12 @@ pub(super) fn create(
     family: InstanceFamily,
     (name, settings): (InstanceName, InstanceSettings),
 ) -> Result<Instance> {
-    limits::check(project, limits::CLUSTERS, project.instance_count + 1, ApiError::too_many_clusters)?;
+    limits::check(
+        project,
+        limits::CLUSTERS,
+        project.instance_count + 1,
+        ApiError::too_many_clusters,
+    )?;
     let created_at = call.api.clock.now();
     let instance = Instance {
         id: InstanceId::new(created_at),
@@ -197,7 +202,9 @@ mod tests {
         ] {
             assert!(is_region(provider, region), "{region}");
         }
-        for (provider, region) in [("AWS", "us-east-1"), ("AWS", "NOWHERE"), ("GCP", ""), ("AWS", "CENTRAL_US")] {
+        for (provider, region) in
+            [("AWS", "us-east-1"), ("AWS", "NOWHERE"), ("GCP", ""), ("AWS", "CENTRAL_US")]
+        {
             assert!(!is_region(provider, region), "{region}");
         }
     }

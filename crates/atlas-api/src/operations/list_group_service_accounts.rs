@@ -10,7 +10,8 @@ use crate::links::list_body;
 use super::service_account::{Place, describe};
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
-    let paged = call.api.catalog.list_service_accounts(project.org, Some(project.id), call.page()?)?;
+    let paged =
+        call.api.catalog.list_service_accounts(project.org, Some(project.id), call.page()?)?;
     let place = Place::Project(project.id);
     let described = paged.try_map(|account| describe(call, account, place))?;
     list_body(call, &described, Clone::clone).map(Answer::list)

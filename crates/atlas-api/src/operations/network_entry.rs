@@ -29,7 +29,8 @@ pub(super) fn describe(call: &Call<'_>, project: ProjectId, entry: &NetworkEntry
     let href = call.href(&format!("/groups/{project}/accessList/{name}"));
     let mut body = json!({ "groupId": project.to_string(), "links": [link(href, "self")] });
     if let Some(fields) = body.as_object_mut() {
-        let mut put = |name: &str, value: String| drop(fields.insert(name.to_owned(), value.into()));
+        let mut put =
+            |name: &str, value: String| drop(fields.insert(name.to_owned(), value.into()));
         match &entry.source {
             NetworkSource::Block(block) => {
                 put("cidrBlock", block.to_string());

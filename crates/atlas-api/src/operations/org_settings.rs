@@ -46,7 +46,8 @@ pub(super) fn longest_secret_hours(settings: &Map<String, Value>) -> i64 {
 /// The settings after what a body changes.
 pub(super) fn change(settings: &Map<String, Value>, body: &Body<'_>) -> Result<Map<String, Value>> {
     let flags = FLAGS.iter().map(|(name, _)| *name);
-    let known: Vec<&str> = flags.chain(CONTACTS.iter().copied()).chain([VALIDITY, TIMEOUTS]).collect();
+    let known: Vec<&str> =
+        flags.chain(CONTACTS.iter().copied()).chain([VALIDITY, TIMEOUTS]).collect();
     body.allow(&known)?;
     let mut changed = settings.clone();
     for (name, _) in FLAGS {

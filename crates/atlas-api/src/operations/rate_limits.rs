@@ -39,7 +39,8 @@ fn endpoints(set: &'static EndpointSet) -> Vec<Value> {
 /// Whether a set has an endpoint with a path.
 pub(super) fn has_path(set: &'static EndpointSet, path: &str) -> bool {
     OPERATIONS.iter().any(|operation| {
-        EndpointSet::of(operation) == Some(set) && format!("/api/atlas/v2{}", operation.path) == path
+        EndpointSet::of(operation) == Some(set)
+            && format!("/api/atlas/v2{}", operation.path) == path
     })
 }
 
@@ -62,7 +63,8 @@ pub(super) fn scope_of_query(call: &Call<'_>) -> Result<Option<Scope>> {
 
 fn check_group(call: &Call<'_>, text: &str) -> Result<Scope> {
     let id: ProjectId = text.parse().map_err(|_| ApiError::invalid_query_parameter("groupId"))?;
-    let project = call.api.catalog.find_project(id)?.ok_or_else(|| ApiError::group_not_found(id))?;
+    let project =
+        call.api.catalog.find_project(id)?.ok_or_else(|| ApiError::group_not_found(id))?;
     call.check_project(&project, &[Role::GroupReadOnly])?;
     Ok(Scope::Group)
 }

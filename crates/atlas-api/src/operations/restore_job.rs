@@ -98,6 +98,5 @@ pub(super) fn download_link(call: &Call<'_>, job: &RestoreJob, now: Timestamp) -
     let download = job.download.as_ref()?;
     let is_over = download.expires_at.is_some_and(|end| end <= now)
         || (job.state.is_final() && download.expires_at.is_none());
-    (!is_over)
-        .then(|| format!("{}/download/{}/{}", call.base_url, download.token, download.file))
+    (!is_over).then(|| format!("{}/download/{}/{}", call.base_url, download.token, download.file))
 }

@@ -8,25 +8,22 @@ use crate::error::{ApiError, Result, Violation};
 /// The roles of an API key in its organization; `None` if the body has none.
 pub(super) fn parse_org(body: &Body<'_>, org: OrgId) -> Result<Option<Vec<Role>>> {
     parse(body, |role, name| {
-        role.is_org_role().then_some(role).ok_or_else(|| {
-            ApiError::role_invalid_for_org(name, &org.to_string())
-        })
+        role.is_org_role()
+            .then_some(role)
+            .ok_or_else(|| ApiError::role_invalid_for_org(name, &org.to_string()))
     })
 }
 
 /// The roles of an API key in a project; `None` if the body has none.
 pub(super) fn parse_group(body: &Body<'_>, project: ProjectId) -> Result<Option<Vec<Role>>> {
     parse(body, |role, name| {
-        (!role.is_org_role()).then_some(role).ok_or_else(|| {
-            ApiError::role_invalid_for_group(name, &project.to_string())
-        })
+        (!role.is_org_role())
+            .then_some(role)
+            .ok_or_else(|| ApiError::role_invalid_for_group(name, &project.to_string()))
     })
 }
 
-fn parse(
-    body: &Body<'_>,
-    check: impl Fn(Role, &str) -> Result<Role>,
-) -> Result<Option<Vec<Role>>> {
+fn parse(body: &Body<'_>, check: impl Fn(Role, &str) -> Result<Role>) -> Result<Option<Vec<Role>>> {
     let Some(names) = body.texts("roles")? else {
         return Ok(None);
     };

@@ -167,11 +167,7 @@ impl<'a> Checks<'a> {
     }
 
     fn finish(self) -> Result<()> {
-        if self.violations.is_empty() {
-            Ok(())
-        } else {
-            Err(ApiError::validation(self.violations))
-        }
+        if self.violations.is_empty() { Ok(()) } else { Err(ApiError::validation(self.violations)) }
     }
 }
 
@@ -252,8 +248,7 @@ pub(super) fn add_secret(
     let hours = checks.secret_hours(settings)?;
     checks.finish()?;
     let secret = new_account_secret();
-    let record =
-        secret_record(&secret, call.api.clock.now(), SignedDuration::from_hours(hours));
+    let record = secret_record(&secret, call.api.clock.now(), SignedDuration::from_hours(hours));
     match call.api.catalog.insert_account_secret(account, &record, MOST_SECRETS) {
         Err(tidemark_catalog::CatalogError::InUse(_)) => {
             Err(ApiError::too_many_secrets(MOST_SECRETS))

@@ -74,10 +74,28 @@ const DATED: &str = "application/vnd.atlas.";
 async fn versions_resolve_and_say_when_they_end() {
     let world = owner();
     let cases = [
-        ("/groups/{group}/clusters", "2023-01-01", "2023-01-01", Some("Wed, 1 Feb 2023 00:00:00 GMT"), Some("Thu, 1 Jul 2027 00:00:00 GMT")),
-        ("/groups/{group}/clusters", "2024-01-01", "2023-02-01", Some("Mon, 5 Aug 2024 00:00:00 GMT"), Some("Thu, 1 Jul 2027 00:00:00 GMT")),
+        (
+            "/groups/{group}/clusters",
+            "2023-01-01",
+            "2023-01-01",
+            Some("Wed, 1 Feb 2023 00:00:00 GMT"),
+            Some("Thu, 1 Jul 2027 00:00:00 GMT"),
+        ),
+        (
+            "/groups/{group}/clusters",
+            "2024-01-01",
+            "2023-02-01",
+            Some("Mon, 5 Aug 2024 00:00:00 GMT"),
+            Some("Thu, 1 Jul 2027 00:00:00 GMT"),
+        ),
         ("/groups/{group}/clusters", "2099-01-01", "2024-08-05", None, None),
-        ("/groups/{group}/serverless", "2023-02-01", "2023-01-01", Some("Wed, 10 Dec 2025 00:00:00 GMT"), Some("Thu, 15 Jan 2026 00:00:00 GMT")),
+        (
+            "/groups/{group}/serverless",
+            "2023-02-01",
+            "2023-01-01",
+            Some("Wed, 10 Dec 2025 00:00:00 GMT"),
+            Some("Thu, 15 Jan 2026 00:00:00 GMT"),
+        ),
         ("/groups/{group}/flexClusters", "2025-03-12", "2024-11-13", None, None),
     ];
     for (path, asked, served, deprecation, sunset) in cases {
@@ -98,7 +116,10 @@ async fn versions_resolve_and_say_when_they_end() {
         let target = format!("GET /api/atlas/v2{path}");
         let answer = world.send(&target, &[("accept", accept)], "").await;
         assert_eq!(answer.status, StatusCode::NOT_ACCEPTABLE);
-        assert_eq!(answer.text, r#"{"detail":"Invalid accept header or version date.","error":406,"errorCode":"INVALID_VERSION_DATE","parameters":[],"reason":"Not Acceptable"}"#);
+        assert_eq!(
+            answer.text,
+            r#"{"detail":"Invalid accept header or version date.","error":406,"errorCode":"INVALID_VERSION_DATE","parameters":[],"reason":"Not Acceptable"}"#
+        );
     }
     let missing = world.get("/groups/{group}/serverless/nobody").await;
     assert_eq!(missing.status, StatusCode::NOT_FOUND);
@@ -112,7 +133,8 @@ async fn a_version_that_was_switched_off_is_gone_if_that_is_enforced() {
     assert_eq!(early.status, StatusCode::OK, "in 2023 it is not off yet");
     // To 2026, which needs a new token.
     world.clock.advance(70_000_000);
-    let later = World { token: world.api.signer.issue_token(world.account, world.clock.now()), ..world };
+    let later =
+        World { token: world.api.signer.issue_token(world.account, world.clock.now()), ..world };
     let gone = later.get("/groups/{group}/serverless").await;
     assert_eq!((gone.status, gone.code().as_str()), (StatusCode::GONE, "VERSION_GONE"));
     assert!(gone.header("sunset").is_some());
@@ -128,7 +150,8 @@ async fn envelopes_and_pretty_print_hold_for_success_lists_and_errors() {
     assert_eq!((list["status"].clone(), list["totalCount"].clone()), (json!(200), json!(1)));
     let error = world.get("/groups/xyz?envelope=true&pretty=true").await;
     assert_eq!(error.status, StatusCode::NOT_FOUND);
-    let start = "{\n  \"content\" : {\n    \"detail\" : \"An invalid group ID xyz was specified.\",\n";
+    let start =
+        "{\n  \"content\" : {\n    \"detail\" : \"An invalid group ID xyz was specified.\",\n";
     assert!(error.text.starts_with(start), "{}", error.text);
     assert!(error.text.ends_with("\"reason\" : \"Not Found\"\n  },\n  \"status\" : 404\n}"));
     let flag = world.get("/groups/{group}/managedSlowMs").await;
@@ -150,7 +173,10 @@ async fn headers_are_where_they_were_recorded() {
     assert_eq!(missing.header("x-error-code"), Some("CLUSTER_NOT_FOUND"));
     assert_eq!(missing.header("content-type"), Some("application/json"));
     let no_group = world.get(&format!("/groups/{}", "1".repeat(24))).await;
-    assert_eq!((no_group.code().as_str(), no_group.header("ratelimit-limit")), ("GROUP_NOT_FOUND", None));
+    assert_eq!(
+        (no_group.code().as_str(), no_group.header("ratelimit-limit")),
+        ("GROUP_NOT_FOUND", None)
+    );
     let challenge = world.send("GET /api/atlas/v2/groups", &[("authorization", "")], "").await;
     assert_eq!((challenge.status, secure(&challenge)), (StatusCode::UNAUTHORIZED, false));
     assert_eq!(challenge.header("x-error-code"), None);
@@ -158,7 +184,11 @@ async fn headers_are_where_they_were_recorded() {
     assert_eq!((method.status, method.text.as_str()), (StatusCode::METHOD_NOT_ALLOWED, ""));
     assert_eq!((method.header("allow"), secure(&method)), (Some("POST,GET,OPTIONS"), false));
     let created = world
-        .send("POST /api/atlas/v2/groups", &[], json!({ "name": "n", "orgId": world.org.to_string() }).to_string())
+        .send(
+            "POST /api/atlas/v2/groups",
+            &[],
+            json!({ "name": "n", "orgId": world.org.to_string() }).to_string(),
+        )
         .await;
     assert_eq!(created.header("location"), Some("http://localhost//api/atlas/v1.0"));
 }
@@ -181,9 +211,16 @@ async fn bodies_are_read_strictly() {
         (b"{\"colour\":\"red\"}", 400, "INVALID_ATTRIBUTE"),
     ];
     for (body, status, code) in cases {
-        assert_eq!(post(&[], body).await, (status, code.to_owned()), "{}", String::from_utf8_lossy(body));
+        assert_eq!(
+            post(&[], body).await,
+            (status, code.to_owned()),
+            "{}",
+            String::from_utf8_lossy(body)
+        );
     }
-    for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/vnd.atlas.x+csv"] {
+    for content_type in
+        ["text/plain", "application/x-www-form-urlencoded", "application/vnd.atlas.x+csv"]
+    {
         assert_eq!(post(&[("content-type", content_type)], b"{}").await.0, 415);
     }
     let deep = vec![b'['; 2_000];
@@ -193,7 +230,9 @@ async fn bodies_are_read_strictly() {
 
 #[tokio::test]
 async fn a_rate_limit_refuses_only_where_it_is_enforced() {
-    for (mode, last) in [(RateLimits::Report, 200), (RateLimits::Enforce, 429), (RateLimits::Off, 200)] {
+    for (mode, last) in
+        [(RateLimits::Report, 200), (RateLimits::Enforce, 429), (RateLimits::Off, 200)]
+    {
         let world = world_with(&[Role::OrgOwner], &[], |config| config.rate_limits = mode);
         for _ in 0..10 {
             assert_eq!(world.get("/orgs/{org}/settings").await.status, StatusCode::OK);
@@ -225,7 +264,10 @@ async fn the_token_endpoint_has_a_limit_of_its_own() {
     };
     for _ in 0..10 {
         let answer = ask("grant_type=client_credentials", "192.0.2.1").await;
-        assert_eq!(answer.text, r#"{"error":"invalid_client","error_description":"Invalid credentials provided."}"#);
+        assert_eq!(
+            answer.text,
+            r#"{"error":"invalid_client","error_description":"Invalid credentials provided."}"#
+        );
     }
     let limited = ask("grant_type=client_credentials", "192.0.2.1").await;
     assert_eq!(limited.status, StatusCode::TOO_MANY_REQUESTS);
@@ -251,7 +293,10 @@ async fn an_access_list_holds_for_a_key_and_for_an_account() {
     assert_eq!(from("192.0.2.77").await.status, StatusCode::OK);
     let refused = from("203.0.113.9").await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
-    assert_eq!(refused.text, r#"{"detail":"IP address 203.0.113.9 is not allowed to access this resource.","error":403,"errorCode":"IP_ADDRESS_NOT_ON_ACCESS_LIST","parameters":["203.0.113.9"],"reason":"Forbidden"}"#);
+    assert_eq!(
+        refused.text,
+        r#"{"detail":"IP address 203.0.113.9 is not allowed to access this resource.","error":403,"errorCode":"IP_ADDRESS_NOT_ON_ACCESS_LIST","parameters":["203.0.113.9"],"reason":"Forbidden"}"#
+    );
     let listed = world.send(&path.replace("POST", "GET"), &[], "").await.body();
     assert_eq!(listed["results"][0]["requestCount"], 1);
     assert_eq!(listed["results"][0]["lastUsedAddress"], "192.0.2.77");
@@ -269,7 +314,10 @@ async fn an_organization_can_ask_every_caller_for_an_access_list() {
     let path = "PATCH /api/atlas/v2/orgs/{org}/settings";
     assert_eq!(world.send(path, &[], settings).await.status, StatusCode::OK);
     let refused = world.get("/groups").await;
-    assert_eq!((refused.status, refused.code().as_str()), (StatusCode::FORBIDDEN, "ORG_REQUIRES_WHITELIST"));
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (StatusCode::FORBIDDEN, "ORG_REQUIRES_WHITELIST")
+    );
 }
 
 #[tokio::test]
@@ -287,8 +335,7 @@ async fn digest_answers_hold_once_and_for_their_nonce() {
             Md5::digest(text.as_bytes()).iter().fold(String::new(), |t, b| t + &format!("{b:02x}"))
         };
         let ha2 = hash(format!("GET:{uri}"));
-        let response =
-            hash(format!("{}:{nonce}:{count}:c:auth:{ha2}", ha1("public", private_key)));
+        let response = hash(format!("{}:{nonce}:{count}:c:auth:{ha2}", ha1("public", private_key)));
         format!(
             r#"Digest username="public", realm="MMS Public API", nonce="{nonce}", uri="{uri}", response="{response}", algorithm="MD5", qop=auth, nc={count}, cnonce="c""#
         )
@@ -323,7 +370,8 @@ async fn digest_answers_hold_once_and_for_their_nonce() {
 async fn tokens_are_revoked_and_end_with_their_account() {
     let world = owner();
     assert_eq!(world.get("/groups").await.status, StatusCode::OK);
-    let path = format!("DELETE /api/atlas/v2/orgs/{{org}}/serviceAccounts/mdb_sa_id_{}", world.account);
+    let path =
+        format!("DELETE /api/atlas/v2/orgs/{{org}}/serviceAccounts/mdb_sa_id_{}", world.account);
     assert_eq!(world.send(&path, &[], "").await.status, StatusCode::NO_CONTENT);
     assert_eq!(world.get("/groups").await.status, StatusCode::UNAUTHORIZED);
 }
@@ -331,9 +379,16 @@ async fn tokens_are_revoked_and_end_with_their_account() {
 #[tokio::test]
 async fn the_development_endpoints_are_refused_without_the_mode() {
     let world = owner();
-    for target in ["GET /api/tidemark/v1/dev/clock", "POST /api/tidemark/v1/dev/clock", "POST /api/tidemark/v1/dev/reset"] {
+    for target in [
+        "GET /api/tidemark/v1/dev/clock",
+        "POST /api/tidemark/v1/dev/clock",
+        "POST /api/tidemark/v1/dev/reset",
+    ] {
         let refused = world.send(target, &[], "").await;
-        assert_eq!((refused.status, refused.code().as_str()), (StatusCode::FORBIDDEN, "NOT_IN_DEV_MODE"));
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (StatusCode::FORBIDDEN, "NOT_IN_DEV_MODE")
+        );
         let anonymous = world.send(target, &[("authorization", "")], "").await;
         assert_eq!(anonymous.status, StatusCode::UNAUTHORIZED);
     }

@@ -44,6 +44,10 @@ UPDATE restore_jobs SET
     download_lifetime = 3600
 WHERE delivery = 'download';
 
+-- Who wants a target, and when it was restored last, must not cost more with every job.
+CREATE INDEX restore_jobs_by_target ON restore_jobs (target_id, state, finished_at);
+CREATE INDEX restore_jobs_by_snapshot ON restore_jobs (snapshot_id, state);
+
 ALTER TABLE service_account_secrets ADD COLUMN masked TEXT NOT NULL DEFAULT 'mdb_sa_sk_...';
 ALTER TABLE service_account_secrets ADD COLUMN last_used_at INTEGER;
 

@@ -25,7 +25,11 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let (from, to) = (name("renameCollection")?, name("to")?);
     for namespace in [&from, &to] {
         check_writable(namespace)?;
-        context.login.check("renameCollection", Privilege::Define, Resource::database(&namespace.database))?;
+        context.login.check(
+            "renameCollection",
+            Privilege::Define,
+            Resource::database(&namespace.database),
+        )?;
     }
     let mut transaction = context.shared.engine.begin();
     transaction.rename(&from, &to, request.flag("dropTarget"))?;

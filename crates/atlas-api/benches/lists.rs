@@ -1,0 +1,294 @@
+//! Lists at scale: 1,000,000 restore jobs of one instance and 10,000 instances of one project, over
+//! HTTP with authentication, beside a static answer of the same HTTP stack as the limit.
+//!
+//! `cargo xtask bench lists`; `--jobs N` and `--instances N` change the size, `--seconds N` how long
+//! each figure is measured. The records are in a file, in memory where the machine has such a
+//! folder, so that filling it does not wait for a disk.
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::{any, get};
+use jiff::SignedDuration;
+use tidemark_atlas_api::{
+    Api, ApiConfig, RateLimits, Sunset, client_id_of, new_account_secret, secret_record, serve,
+};
+use tidemark_catalog::{
+    Catalog, Instance, InstanceFamily, InstanceSettings, LeaseHolder, NewOrg, NewRestoreJob,
+    NewSnapshot, Org, PasswordRecord, Project, ServiceAccount, TargetName,
+};
+use tidemark_model::{
+    BackupPolicy, Clock, Delivery, InstanceId, InstanceState, OrgId, RestoreEvent, RestoreJobId,
+    Role, Roles, ServiceAccountId, SnapshotKind, SnapshotState,
+};
+
+/// Connections that ask at the same time.
+const CONNECTIONS: usize = 8;
+/// A folder in memory.
+const MEMORY: &str = "/dev/shm";
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    let size = |name: &str, default: u64| -> Outcome<u64> {
+        let mut arguments = std::env::args().skip_while(|argument| argument != name);
+        arguments.nth(1).map_or(Ok(default), |text| Ok(text.parse()?))
+    };
+    let (jobs, instances) = (size("--jobs", 1_000_000)?, size("--instances", 10_000)?);
+    let time = Duration::from_secs(size("--seconds", 3)?);
+    let folder = match Path::new(MEMORY).is_dir() {
+        true => tempfile::tempdir_in(MEMORY)?,
+        false => tempfile::tempdir()?,
+    };
+    let world = World::fill(&folder.path().join("catalog.sqlite"), jobs, instances)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let address = world.listen(&runtime)?;
+    let client = Client { address, token: world.token(address)? };
+    println!("{jobs} restore jobs, {instances} instances, {CONNECTIONS} connections\n");
+    println!("| what | requests a second | ratio |\n|---|---|---|");
+    let limit = client.measure("/static", time)?;
+    println!("| a static answer | {limit:.0} | 1 |");
+    let path = format!("/api/atlas/v2/groups/{}/serverless", world.project);
+    let list = format!("{path}/i0/backup/restoreJobs");
+    for items in [1, 10, 100] {
+        let last = jobs.div_ceil(items);
+        let name = |page: u64| format!("restore jobs, {items} a page, page {page}");
+        let first = client.measure(&format!("{list}?itemsPerPage={items}"), time)?;
+        println!("| {} | {first:.0} | {:.2} of a static answer |", name(1), first / limit);
+        let far = client.measure(&format!("{list}?itemsPerPage={items}&pageNum={last}"), time)?;
+        println!("| {} | {far:.0} | {:.2} of page 1 |", name(last), far / first);
+    }
+    let first = client.measure(&format!("{path}?itemsPerPage=100"), time)?;
+    println!(
+        "| instances, 100 a page, page 1 | {first:.0} | {:.2} of a static answer |",
+        first / limit
+    );
+    let last = instances.div_ceil(100);
+    let far = client.measure(&format!("{path}?itemsPerPage=100&pageNum={last}"), time)?;
+    println!("| instances, 100 a page, page {last} | {far:.0} | {:.2} of page 1 |", far / first);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+struct World {
+    catalog: Arc<Catalog>,
+    clock: Clock,
+    project: String,
+    client_id: String,
+    secret: String,
+}
+
+impl World {
+    fn fill(path: &Path, jobs: u64, instances: u64) -> Outcome<Self> {
+        let (catalog, clock) = (Arc::new(Catalog::open(path)?), Clock::system());
+        let now = clock.now();
+        let settings = serde_json::Map::new();
+        let org = Org { id: OrgId::new(now), name: "o".to_owned(), created_at: now, settings };
+        let project = Project::new(org.id, "p", now);
+        let account = ServiceAccount {
+            id: ServiceAccountId::new(now),
+            org: org.id,
+            name: "a".to_owned(),
+            description: "a".to_owned(),
+            roles: Roles { org: vec![Role::OrgOwner], projects: Vec::new() },
+            created_at: now,
+        };
+        let client_id = client_id_of(account.id);
+        let secret = new_account_secret();
+        let record = secret_record(&secret, now, SignedDuration::from_hours(24));
+        catalog.insert_org(&NewOrg {
+            org: &org,
+            projects: std::slice::from_ref(&project),
+            keys: &[],
+            accounts: &[(account, record)],
+        })?;
+        for number in 0..instances {
+            catalog.insert_instance(&instance(&project, number, &clock)?)?;
+        }
+        let first = catalog.find_instance(project.id, "i0")?.ok_or("no instance")?;
+        insert_jobs(&catalog, &clock, &first, jobs)?;
+        let secret = secret.expose().to_owned();
+        Ok(Self { catalog, clock, project: project.id.to_string(), client_id, secret })
+    }
+
+    fn listen(&self, runtime: &tokio::runtime::Runtime) -> Outcome<SocketAddr> {
+        let api = Arc::new(Api::new(Arc::clone(&self.catalog), self.clock.clone(), config())?);
+        let for_api = move |request| serve(Arc::clone(&api), request);
+        let router =
+            Router::new().route("/static", get(|| async { "ok\n" })).fallback(any(for_api));
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))?;
+        let address = listener.local_addr()?;
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Ok(address)
+    }
+
+    fn token(&self, address: SocketAddr) -> Outcome<String> {
+        let body = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={}",
+            self.client_id, self.secret
+        );
+        let mut stream = TcpStream::connect(address)?;
+        write!(
+            stream,
+            "POST /api/oauth/token HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let json = text.split("\r\n\r\n").nth(1).ok_or("no body")?;
+        let answer: serde_json::Value = serde_json::from_str(json)?;
+        Ok(answer
+            .get("access_token")
+            .and_then(|token| token.as_str())
+            .ok_or("no token")?
+            .to_owned())
+    }
+}
+
+fn instance(project: &Project, number: u64, clock: &Clock) -> Outcome<Instance> {
+    let now = clock.now();
+    Ok(Instance {
+        id: InstanceId::new(now),
+        project: project.id,
+        name: format!("i{number}").parse()?,
+        family: InstanceFamily::Serverless,
+        state: InstanceState::Idle,
+        settings: InstanceSettings {
+            backing_provider: "AWS".to_owned(),
+            region: "US_EAST_1".to_owned(),
+            termination_protection: false,
+            continuous_backup: true,
+            tags: Vec::new(),
+            auto_indexing: true,
+        },
+        created_at: now,
+        changed_at: now,
+        port: Some(27_100),
+    })
+}
+
+/// Jobs that have ended, as a project keeps them.
+fn insert_jobs(catalog: &Catalog, clock: &Clock, instance: &Instance, jobs: u64) -> Outcome<()> {
+    let now = clock.now();
+    let duration = SignedDuration::from_secs(30);
+    let holder = LeaseHolder { worker: "bench".to_owned(), duration };
+    let snapshot = NewSnapshot::new(instance.id, SnapshotKind::OnDemand, now, duration);
+    catalog.insert_snapshot(&snapshot)?;
+    let (claim, _) = catalog.claim_snapshot(&holder, now)?.ok_or("no snapshot to take")?;
+    let state =
+        SnapshotState::Completed { finished_at: now, consistent_at: None, size_bytes: 1_000 };
+    catalog.record_snapshot(&claim, &state, None)?;
+    for _ in 0..jobs {
+        let job = NewRestoreJob {
+            id: RestoreJobId::new(now),
+            instance: instance.id,
+            delivery: Delivery::Automated { snapshot: snapshot.id, target: instance.id },
+            snapshot_at: now,
+            target: TargetName { project: instance.project, name: instance.name.to_string() },
+            created_at: now,
+            download_lifetime: duration,
+        };
+        catalog.insert_restore_job(&job)?;
+        let (claim, _) = catalog.claim_restore_job(&holder, now)?.ok_or("no job to do")?;
+        catalog.record_restore_event(&claim, RestoreEvent::Delivered(now))?;
+    }
+    Ok(())
+}
+
+fn config() -> ApiConfig {
+    ApiConfig {
+        public_url: None,
+        trust_forwarded_for: false,
+        sunset: Sunset::Ignore,
+        rate_limits: RateLimits::Report,
+        policy: BackupPolicy::default(),
+        download_lifetime: SignedDuration::from_hours(1),
+        advertised_host: "localhost".to_owned(),
+        largest_body_bytes: 1_048_576,
+        deadline: Duration::from_secs(30),
+        hash_password: |_| PasswordRecord {
+            salt: String::new(),
+            iterations: 1,
+            stored_key: String::new(),
+            server_key: String::new(),
+        },
+        dev: None,
+    }
+}
+
+struct Client {
+    address: SocketAddr,
+    token: String,
+}
+
+impl Client {
+    /// Requests a second over several connections that are kept.
+    #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds are small")]
+    fn measure(&self, path: &str, time: Duration) -> Outcome<f64> {
+        let (count, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        let began = Instant::now();
+        let ask = || -> std::io::Result<()> {
+            let mut connection = Connection::open(self.address)?;
+            while !stop.load(Ordering::Relaxed) {
+                connection.ask(path, &self.token)?;
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| -> Outcome<()> {
+            let workers: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(ask)).collect();
+            std::thread::sleep(time);
+            stop.store(true, Ordering::Relaxed);
+            for worker in workers {
+                worker.join().map_err(|_| "a client panicked")??;
+            }
+            Ok(())
+        })?;
+        Ok(count.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64())
+    }
+}
+
+struct Connection {
+    reader: BufReader<TcpStream>,
+}
+
+impl Connection {
+    fn open(address: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { reader: BufReader::with_capacity(256 * 1024, stream) })
+    }
+
+    fn ask(&mut self, path: &str, token: &str) -> std::io::Result<()> {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\naccept: application/vnd.atlas.2023-01-01+json\r\n\r\n"
+        );
+        self.reader.get_mut().write_all(request.as_bytes())?;
+        let mut line = String::new();
+        self.reader.read_line(&mut line)?;
+        if !line.contains(" 200 ") {
+            return Err(std::io::Error::other(line));
+        }
+        let mut length = 0;
+        loop {
+            line.clear();
+            self.reader.read_line(&mut line)?;
+            let line = line.trim_end();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length: ") {
+                length = value.parse().map_err(std::io::Error::other)?;
+            }
+        }
+        let mut body = vec![0; length];
+        self.reader.read_exact(&mut body)
+    }
+}
