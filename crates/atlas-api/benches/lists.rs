@@ -20,13 +20,14 @@ use tidemark_atlas_api::{
     Api, ApiConfig, RateLimits, Sunset, client_id_of, new_account_secret, secret_record, serve,
 };
 use tidemark_catalog::{
-    Catalog, Instance, InstanceFamily, InstanceSettings, LeaseHolder, NewOrg, NewRestoreJob,
-    NewSnapshot, Org, PasswordRecord, Project, ServiceAccount, TargetName,
+    Catalog, Instance, LeaseHolder, NewOrg, NewRestoreJob, NewSnapshot, Org, PasswordRecord,
+    Project, ServiceAccount, TargetName,
 };
 use tidemark_model::{
-    BackupPolicy, Clock, Delivery, InstanceId, InstanceState, OrgId, RestoreEvent, RestoreJobId,
-    Role, Roles, ServiceAccountId, SnapshotKind, SnapshotState,
+    BackupPolicy, Clock, Delivery, OrgId, RestoreEvent, RestoreJobId, Role, Roles,
+    ServiceAccountId, SnapshotKind, SnapshotState,
 };
+use tidemark_testkit::idle_instance;
 
 /// Connections that ask at the same time.
 const CONNECTIONS: usize = 8;
@@ -42,10 +43,11 @@ fn main() -> Outcome<()> {
     };
     let (jobs, instances) = (size("--jobs", 1_000_000)?, size("--instances", 10_000)?);
     let time = Duration::from_secs(size("--seconds", 3)?);
-    let folder = match Path::new(MEMORY).is_dir() {
-        true => tempfile::tempdir_in(MEMORY)?,
-        false => tempfile::tempdir()?,
-    };
+    let folder = if Path::new(MEMORY).is_dir() {
+        tempfile::tempdir_in(MEMORY)
+    } else {
+        tempfile::tempdir()
+    }?;
     let world = World::fill(&folder.path().join("catalog.sqlite"), jobs, instances)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -110,7 +112,7 @@ impl World {
             accounts: &[(account, record)],
         })?;
         for number in 0..instances {
-            catalog.insert_instance(&instance(&project, number, &clock)?)?;
+            catalog.insert_instance(&idle_instance(project.id, &format!("i{number}"), now))?;
         }
         let first = catalog.find_instance(project.id, "i0")?.ok_or("no instance")?;
         insert_jobs(&catalog, &clock, &first, jobs)?;
@@ -150,28 +152,6 @@ impl World {
             .ok_or("no token")?
             .to_owned())
     }
-}
-
-fn instance(project: &Project, number: u64, clock: &Clock) -> Outcome<Instance> {
-    let now = clock.now();
-    Ok(Instance {
-        id: InstanceId::new(now),
-        project: project.id,
-        name: format!("i{number}").parse()?,
-        family: InstanceFamily::Serverless,
-        state: InstanceState::Idle,
-        settings: InstanceSettings {
-            backing_provider: "AWS".to_owned(),
-            region: "US_EAST_1".to_owned(),
-            termination_protection: false,
-            continuous_backup: true,
-            tags: Vec::new(),
-            auto_indexing: true,
-        },
-        created_at: now,
-        changed_at: now,
-        port: Some(27_100),
-    })
 }
 
 /// Jobs that have ended, as a project keeps them.

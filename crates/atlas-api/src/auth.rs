@@ -106,21 +106,19 @@ impl Api {
 
     fn by_token(&self, text: &str) -> Result<Arc<Identity>, AuthError> {
         let now = self.clock.now();
-        let identity = match self.find_known(text) {
-            Some(identity) => identity,
-            None => {
-                let token =
-                    self.signer.check_token(text, now).ok_or_else(|| self.challenge(false))?;
-                let generation = self.catalog.generation();
-                let account = self.catalog.find_token_account(&token.id, token.account)?;
-                let account = account.ok_or_else(|| self.challenge(false))?;
-                let identity = self.identity(
-                    Principal::ServiceAccount(account.id),
-                    (account.org, account.roles),
-                    (String::new(), Some(token.expires_at)),
-                )?;
-                self.remember(text, generation, identity)
-            }
+        let identity = if let Some(identity) = self.find_known(text) {
+            identity
+        } else {
+            let token = self.signer.check_token(text, now).ok_or_else(|| self.challenge(false))?;
+            let generation = self.catalog.generation();
+            let account = self.catalog.find_token_account(&token.id, token.account)?;
+            let account = account.ok_or_else(|| self.challenge(false))?;
+            let identity = self.identity(
+                Principal::ServiceAccount(account.id),
+                (account.org, account.roles),
+                (String::new(), Some(token.expires_at)),
+            )?;
+            self.remember(text, generation, identity)
         };
         match identity.expires_at {
             Some(end) if end > now => Ok(identity),
@@ -135,19 +133,15 @@ impl Api {
         target: &str,
     ) -> Result<Arc<Identity>, AuthError> {
         let credentials = Credentials::parse(header).ok_or_else(|| self.challenge(false))?;
-        let identity = match self.find_known(&credentials.username) {
-            Some(identity) => identity,
-            None => {
-                let generation = self.catalog.generation();
-                let key = self.catalog.find_api_key(&credentials.username)?;
-                let key = key.ok_or_else(|| self.challenge(false))?;
-                let identity = self.identity(
-                    Principal::ApiKey(key.id),
-                    (key.org, key.roles),
-                    (key.ha1, None),
-                )?;
-                self.remember(&credentials.username, generation, identity)
-            }
+        let identity = if let Some(identity) = self.find_known(&credentials.username) {
+            identity
+        } else {
+            let generation = self.catalog.generation();
+            let key = self.catalog.find_api_key(&credentials.username)?;
+            let key = key.ok_or_else(|| self.challenge(false))?;
+            let identity =
+                self.identity(Principal::ApiKey(key.id), (key.org, key.roles), (key.ha1, None))?;
+            self.remember(&credentials.username, generation, identity)
         };
         let is_key = matches!(identity.caller.principal, Principal::ApiKey(_));
         if !is_key || credentials.uri != target || !credentials.proves(&identity.ha1, method) {

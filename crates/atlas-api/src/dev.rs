@@ -70,10 +70,8 @@ fn advance(api: &Api, incoming: &Incoming) -> Result<Value> {
 }
 
 fn reset(api: &Api, incoming: &Incoming) -> Result<Value> {
-    let seed = match incoming.body.is_empty() {
-        true => None,
-        false => Some(strict_json::parse(&incoming.body)?),
-    };
+    let has_body = !incoming.body.is_empty();
+    let seed = has_body.then(|| strict_json::parse(&incoming.body)).transpose()?;
     let dev = api.config.dev.as_ref().ok_or_else(ApiError::not_in_dev_mode)?;
     dev.reset(seed).map_err(|error| match error {
         ResetError::Seed(reason) => ApiError::invalid_seed(&reason),

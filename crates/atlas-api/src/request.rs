@@ -174,32 +174,12 @@ impl Asked<'_> {
             return failure(&ApiError::unknown_route(path), self.style);
         };
         count.fetch_add(1, Ordering::Relaxed);
-        let (version, body) = match self.prepare(operation) {
-            Ok(prepared) => prepared,
-            Err((version, error)) => {
-                let mut response = failure(&error, self.style);
-                add_deprecation(&mut response, version);
-                return response;
-            }
-        };
-        let base_url = base_url(api, &self.incoming.headers);
-        let call = Call {
-            api,
-            caller: self.caller,
-            address: self.incoming.address,
-            base_url: &base_url,
-            path,
-            path_values,
-            query: self.query,
-            body,
+        let accept = self.incoming.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+        let Some(version) = resolve(accept, operation.versions) else {
+            return failure(&ApiError::invalid_version(), self.style);
         };
         let mut limit = None;
-        let outcome = find_subject(&call, operation).and_then(|subject| {
-            limit = count_request(&call, operation)?;
-            query_flag(self.query, "pretty", false)?;
-            query_flag(self.query, "envelope", false)?;
-            run(&call, operation, &subject)
-        });
+        let outcome = self.carry_out(operation, version, path_values, &mut limit);
         let mut response = match outcome {
             Ok(answer) => success(version, answer, self.style),
             Err(error) => failure(&error, self.style),
@@ -216,28 +196,41 @@ impl Asked<'_> {
         response
     }
 
-    /// Resolves the version and reads the body.
-    fn prepare(
+    /// Answers the operation, and in `limit` the capacity and the rest of its bucket.
+    fn carry_out(
         &self,
         operation: &Operation,
-    ) -> std::result::Result<(Version, Option<Value>), (Option<Version>, ApiError)> {
-        let incoming = self.incoming;
-        let accept = incoming.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-        let version = resolve(accept, operation.versions)
-            .ok_or_else(|| (None, ApiError::invalid_version()))?;
-        let today = self.api.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
-        if self.api.config.sunset == Sunset::Enforce
+        version: Version,
+        path_values: PathValues,
+        limit: &mut Option<(u64, u64)>,
+    ) -> Result<Answer> {
+        let (api, incoming) = (self.api, self.incoming);
+        let path = incoming.uri.path();
+        let today = api.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        if api.config.sunset == Sunset::Enforce
             && version.sunset.is_some_and(|sunset| sunset <= today)
             && !operation.is_added
         {
-            let gone = ApiError::version_gone(&version.date.to_string(), incoming.uri.path());
-            return Err((Some(version), gone));
+            return Err(ApiError::version_gone(&version.date.to_string(), path));
         }
-        if incoming.body.is_empty() || !operation.verb.takes_body() {
-            return Ok((version, None));
-        }
-        let body = read_body(incoming).map_err(|error| (Some(version), error))?;
-        Ok((version, Some(body)))
+        let has_body = !incoming.body.is_empty() && operation.verb.takes_body();
+        let body = has_body.then(|| read_body(incoming)).transpose()?;
+        let base_url = base_url(api, &incoming.headers);
+        let call = Call {
+            api,
+            caller: self.caller,
+            address: incoming.address,
+            base_url: &base_url,
+            path,
+            path_values,
+            query: self.query,
+            body,
+        };
+        let subject = find_subject(&call, operation)?;
+        *limit = count_request(&call, operation)?;
+        query_flag(self.query, "pretty", false)?;
+        query_flag(self.query, "envelope", false)?;
+        run(&call, operation, &subject)
     }
 }
 

@@ -9,6 +9,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tempfile::TempDir;
 use tidemark_catalog::{
     ApiKey, Catalog, Instance as Record, InstanceFamily, InstanceSettings, NewOrg, NewSecret, Org,
@@ -161,10 +162,17 @@ pub fn tenant(
             accounts: &[(account, secret)],
         })
         .unwrap();
-    let instance = Record {
-        id: InstanceId::new(now),
-        project: project.id,
-        name: "one".parse().unwrap(),
+    let instance = idle_instance(project.id, "one", now);
+    catalog.insert_instance(&instance).unwrap();
+    Tenant { org: org.id, project: project.id, instance: instance.id, account: account_id }
+}
+
+/// The record of a serverless instance that is up.
+pub fn idle_instance(project: ProjectId, name: &str, created_at: Timestamp) -> Record {
+    Record {
+        id: InstanceId::new(created_at),
+        project,
+        name: name.parse().unwrap(),
         family: InstanceFamily::Serverless,
         state: InstanceState::Idle,
         settings: InstanceSettings {
@@ -175,10 +183,8 @@ pub fn tenant(
             tags: vec![],
             auto_indexing: true,
         },
-        created_at: now,
-        changed_at: now,
-        port: Some(1),
-    };
-    catalog.insert_instance(&instance).unwrap();
-    Tenant { org: org.id, project: project.id, instance: instance.id, account: account_id }
+        created_at,
+        changed_at: created_at,
+        port: Some(27_100),
+    }
 }

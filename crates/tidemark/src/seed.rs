@@ -181,10 +181,18 @@ pub(crate) struct Planted {
     pub(crate) client_secret: Option<String>,
 }
 
+/// An organization and what it has.
+struct OrgRecords {
+    org: Org,
+    projects: Vec<Project>,
+    keys: Vec<ApiKey>,
+    accounts: Vec<(ServiceAccount, NewSecret)>,
+}
+
 /// The records that came of a seed.
 #[derive(Default)]
 pub(crate) struct Records {
-    orgs: Vec<(Org, Vec<Project>, Vec<ApiKey>, Vec<(ServiceAccount, NewSecret)>)>,
+    orgs: Vec<OrgRecords>,
     instances: Vec<Instance>,
     users: Vec<DatabaseUser>,
 }
@@ -199,7 +207,12 @@ impl Records {
         let orgs: Vec<NewOrg<'_>> = self
             .orgs
             .iter()
-            .map(|(org, projects, keys, accounts)| NewOrg { org, projects, keys, accounts })
+            .map(|it| NewOrg {
+                org: &it.org,
+                projects: &it.projects,
+                keys: &it.keys,
+                accounts: &it.accounts,
+            })
             .collect();
         catalog.reset(&Everything {
             orgs: &orgs,
@@ -266,7 +279,7 @@ fn grow_org(
     for seed in &seed.service_accounts {
         accounts.push(grow_account(seed, (&org, &projects), now, planted)?);
     }
-    records.orgs.push((org, projects, keys, accounts));
+    records.orgs.push(OrgRecords { org, projects, keys, accounts });
     Ok(())
 }
 

@@ -36,19 +36,13 @@ pub(crate) enum Mode {
 
 /// Runs the server until it is told to stop.
 pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_new(&config.log.filter)?)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    start_log(config)?;
     let _lock = folder::lock(&config.data_dir)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let listener = runtime.block_on(TcpListener::bind(config.server.listen)).map_err(|error| {
-        format!(
-            "the API cannot listen on {}: {error}; free the port or change --listen",
-            config.server.listen
-        )
+    let listen = config.server.listen;
+    let listener = runtime.block_on(TcpListener::bind(listen)).map_err(|error| {
+        format!("the API cannot listen on {listen}: {error}; free the port or change --listen")
     })?;
     let address = listener.local_addr()?;
     let base_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
@@ -57,10 +51,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     let catalog = Arc::new(Catalog::open(&config.data_dir.join("catalog.sqlite"))?);
     let vault =
         Vault::open(&config.vault_folder(), VaultKey::load_or_create(&config.vault_key_file())?)?;
-    let seed = match &config.dev.seed_file {
-        Some(path) => Seed::load(path).map_err(|error| format!("the seed file: {error}"))?,
-        None => Seed::default(),
-    };
+    let seed = load_seed(config)?;
     bootstrap::run(&catalog, &clock, (&config.data_dir, &base_url), &seed)?;
     let downloads = config.data_dir.join("downloads");
     std::fs::create_dir_all(&downloads)?;
@@ -81,28 +72,20 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
         policy: policy(config),
         downloads: downloads.clone(),
     })?;
-    let dev = (mode == Mode::Development).then(|| {
-        tracing::warn!(
-            "development mode: organization owners can move the clock and reset the server"
-        );
-        Arc::new(Dev {
-            catalog: Arc::clone(&catalog),
-            clock: clock.clone(),
-            vault,
-            data_dir: config.data_dir.clone(),
-            base_url: base_url.clone(),
-            seed,
-        }) as Arc<dyn DevMode>
+    let dev = (mode == Mode::Development).then(|| Dev {
+        catalog: Arc::clone(&catalog),
+        clock: clock.clone(),
+        vault,
+        data_dir: config.data_dir.clone(),
+        base_url: base_url.clone(),
+        seed,
     });
-    let api_config = ApiConfig { dev, ..api_config(config) };
+    let api_config = api_config(config, dev);
     let api = Arc::new(Api::new(Arc::clone(&catalog), clock.clone(), api_config)?);
     let router = router(api, Downloads { catalog, clock, folder: downloads }, Arc::clone(&hosting));
     tracing::info!(%base_url, "the API listens");
-    let served = runtime.block_on(serve(
-        listener,
-        router,
-        Duration::from_secs(config.server.shutdown_seconds),
-    ));
+    let grace = Duration::from_secs(config.server.shutdown_seconds);
+    let served = runtime.block_on(serve(listener, router, grace));
 
     tracing::info!("the server stops");
     worker.stop();
@@ -111,6 +94,22 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     hosting.stop_all();
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(served?)
+}
+
+fn start_log(config: &Config) -> Result<(), Failure> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_new(&config.log.filter)?)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    Ok(())
+}
+
+fn load_seed(config: &Config) -> Result<Seed, Failure> {
+    match &config.dev.seed_file {
+        Some(path) => Ok(Seed::load(path).map_err(|error| format!("the seed file: {error}"))?),
+        None => Ok(Seed::default()),
+    }
 }
 
 fn policy(config: &Config) -> BackupPolicy {
@@ -122,7 +121,12 @@ fn policy(config: &Config) -> BackupPolicy {
     }
 }
 
-fn api_config(config: &Config) -> ApiConfig {
+fn api_config(config: &Config, dev: Option<Dev>) -> ApiConfig {
+    if dev.is_some() {
+        tracing::warn!(
+            "development mode: organization owners can move the clock and reset the server"
+        );
+    }
     ApiConfig {
         public_url: config.server.public_url.clone(),
         trust_forwarded_for: config.server.trust_forwarded_for,
@@ -134,7 +138,7 @@ fn api_config(config: &Config) -> ApiConfig {
         download_lifetime: SignedDuration::from_mins(i64::from(
             config.backup.download_lifetime_minutes,
         )),
-        dev: None,
+        dev: dev.map(|dev| Arc::new(dev) as Arc<dyn DevMode>),
         sunset: match config.server.sunset {
             SunsetSetting::Ignore => Sunset::Ignore,
             SunsetSetting::Enforce => Sunset::Enforce,
