@@ -26,6 +26,12 @@ pub(crate) fn list_body<T>(
     paged: &Paged<T>,
     describe: impl Fn(&T) -> Value,
 ) -> Result<Value> {
+    let items = paged.items.iter().map(describe).collect();
+    list_of(call, Paged { items, total: paged.total })
+}
+
+/// The body of a list whose results are described already.
+pub(crate) fn list_of(call: &Call<'_>, paged: Paged<Value>) -> Result<Value> {
     let page = call.page()?;
     let counts = call.query_flag("includeCount", true)?;
     let url = format!("{}{}", call.base_url, call.path);
@@ -46,9 +52,8 @@ pub(crate) fn list_body<T>(
     if counts && paged.total > page.number.saturating_mul(page.size) {
         links.push(link(there(page.number + 1), "next"));
     }
-    let results: Vec<Value> = paged.items.iter().map(describe).collect();
     let total = if counts { paged.total } else { 0 };
-    Ok(json!({ "links": links, "results": results, "totalCount": total }))
+    Ok(json!({ "links": links, "results": paged.items, "totalCount": total }))
 }
 
 fn encode(text: &str) -> String {

@@ -231,3 +231,38 @@ async fn a_token_ends_with_its_hour() {
         StatusCode::UNAUTHORIZED
     );
 }
+
+/// `docs/operations.md`, as the table says it.
+fn documented() -> String {
+    let rows: Vec<String> = OPERATIONS.iter().map(documented_row).collect();
+    include_str!("tests/operations_head.md").to_owned() + &rows.concat()
+}
+
+fn documented_row(operation: &Operation) -> String {
+    let versions: Vec<_> =
+        operation.versions.iter().map(|version| version.date.to_string()).collect();
+    let roles: Vec<_> = operation.roles().iter().map(|role| role.as_str()).collect();
+    let note = match operation.handler {
+        Handler::NotOffered(_) => "not offered",
+        Handler::Cluster(_) => "dedicated",
+        _ if operation.is_added => "added",
+        _ => "",
+    };
+    format!(
+        "| {} | {} `{}` | {} | {} | {note} |\n",
+        operation.id,
+        operation.verb.as_str(),
+        if operation.path.is_empty() { "/" } else { operation.path },
+        versions.join(", "),
+        if roles.is_empty() { "any".to_owned() } else { roles.join(" or ") },
+    )
+}
+
+#[test]
+fn the_documented_operations_are_those_of_the_table() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+    if std::env::var_os("TIDEMARK_WRITE_DOCS").is_some() {
+        std::fs::write(file, documented()).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(file).unwrap(), documented());
+}

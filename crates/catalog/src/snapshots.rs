@@ -366,6 +366,26 @@ impl Catalog {
         Ok(items)
     }
 
+    /// When the newest snapshot of each of some instances was asked for, in their order.
+    pub fn newest_snapshot_times(
+        &self,
+        instances: &[InstanceId],
+    ) -> Result<Vec<Option<Timestamp>>, CatalogError> {
+        let mut connection = self.lock();
+        // In one transaction the file is locked once, which costs more than a question.
+        let transaction = connection.transaction()?;
+        let mut statement = transaction.prepare_cached(
+            "SELECT id, created_at FROM snapshots WHERE instance_id = ?1 AND number IS NOT NULL
+             ORDER BY number DESC LIMIT 1",
+        )?;
+        let newest = |instance: &InstanceId| {
+            let mut rows = statement.query([instance.to_string()])?;
+            let row = rows.next()?;
+            row.map(|row| Decoder::new("snapshots", row).instant("created_at")).transpose()
+        };
+        instances.iter().map(newest).collect()
+    }
+
     /// When the newest snapshot of an instance was asked for, and whether one is open.
     pub fn newest_snapshot(
         &self,

@@ -8,7 +8,7 @@ use crate::call::Call;
 use crate::error::{ApiError, Result};
 
 use super::instance::{create, parse_name, parse_place};
-use super::serverless_instance::{describe, parse_continuous_backup};
+use super::serverless_instance::{describe_one, parse_continuous_backup};
 use super::tags;
 
 const ATTRIBUTES: &[&str] = &[
@@ -39,7 +39,7 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     body.allow(ATTRIBUTES)?;
     let wanted = (parse_name(&body)?, parse_settings(&body)?);
     let instance = create(call, project, InstanceFamily::Serverless, wanted)?;
-    describe(call, &instance).map(Answer::created)
+    describe_one(call, &instance).map(Answer::created)
 }
 
 fn parse_settings(body: &Body<'_>) -> Result<InstanceSettings> {

@@ -4,8 +4,8 @@ use crate::answer::Answer;
 use crate::call::{Call, Target};
 use crate::error::Result;
 
-use super::serverless_instance::describe;
+use super::serverless_instance::describe_one;
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
-    describe(call, &target.instance).map(Answer::entity)
+    describe_one(call, &target.instance).map(Answer::entity)
 }

@@ -6,7 +6,7 @@ use tidemark_catalog::{InstanceView, Page, Project};
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
-use crate::links::list_body;
+use crate::links::list_of;
 
 use super::instance::describe_details;
 
@@ -16,7 +16,7 @@ const MOST_INSTANCES: Page = Page { number: 1, size: 500 };
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let paged = call.api.catalog.list_projects(call.caller, "", call.page()?)?;
     let described = paged.try_map(|project| describe(call, project))?;
-    list_body(call, &described, Clone::clone).map(Answer::list)
+    list_of(call, described).map(Answer::list)
 }
 
 fn describe(call: &Call<'_>, project: &Project) -> Result<Value> {

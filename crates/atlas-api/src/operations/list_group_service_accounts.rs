@@ -5,7 +5,7 @@ use tidemark_catalog::Project;
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
-use crate::links::list_body;
+use crate::links::list_of;
 
 use super::service_account::{Place, describe};
 
@@ -14,5 +14,5 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
         call.api.catalog.list_service_accounts(project.org, Some(project.id), call.page()?)?;
     let place = Place::Project(project.id);
     let described = paged.try_map(|account| describe(call, account, place))?;
-    list_body(call, &described, Clone::clone).map(Answer::list)
+    list_of(call, described).map(Answer::list)
 }

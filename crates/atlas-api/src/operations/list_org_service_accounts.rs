@@ -5,7 +5,7 @@ use tidemark_catalog::Org;
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
-use crate::links::list_body;
+use crate::links::list_of;
 
 use super::service_account::{Place, describe};
 
@@ -13,5 +13,5 @@ pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     let paged = call.api.catalog.list_service_accounts(org.id, None, call.page()?)?;
     let place = Place::Org;
     let described = paged.try_map(|account| describe(call, account, place))?;
-    list_body(call, &described, Clone::clone).map(Answer::list)
+    list_of(call, described).map(Answer::list)
 }

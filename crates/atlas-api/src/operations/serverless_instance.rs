@@ -2,6 +2,7 @@
 //!
 //! As recorded since February 2025, when the real service began to put flex clusters behind it.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidemark_catalog::Instance;
 use tidemark_model::format_instant;
@@ -13,14 +14,20 @@ use crate::call::Call;
 use crate::error::Result;
 use crate::links::{link, part_link};
 
-pub(super) fn describe(call: &Call<'_>, instance: &Instance) -> Result<Value> {
+/// As one that was found is shown.
+pub(super) fn describe_one(call: &Call<'_>, instance: &Instance) -> Result<Value> {
+    let newest = call.api.catalog.newest_snapshot_times(&[instance.id])?;
+    Ok(describe(call, instance, newest.into_iter().flatten().next()))
+}
+
+/// Shows an instance, with the time of its newest snapshot.
+pub(super) fn describe(call: &Call<'_>, instance: &Instance, newest: Option<Timestamp>) -> Value {
     let base = call.href(&format!("/groups/{}/serverless/{}", instance.project, instance.name));
     let settings = &instance.settings;
-    let newest = call.api.catalog.newest_snapshot(instance.id)?.map(|(taken_at, _)| taken_at);
     let next = newest
         .and_then(|taken_at| taken_at.saturating_add(call.api.config.policy.snapshot_interval).ok())
         .unwrap_or(instance.created_at);
-    Ok(json!({
+    json!({
         "connectionStrings": connection_strings(call, instance),
         "createDate": format_instant(instance.created_at),
         "groupId": instance.project.to_string(),
@@ -46,7 +53,7 @@ pub(super) fn describe(call: &Call<'_>, instance: &Instance) -> Result<Value> {
         "stateName": instance.state.as_str(),
         "tags": tags::describe(&settings.tags),
         "terminationProtectionEnabled": settings.termination_protection,
-    }))
+    })
 }
 
 /// Empty until the instance is up, as the real service does it.

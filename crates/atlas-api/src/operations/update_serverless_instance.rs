@@ -7,7 +7,7 @@ use crate::call::{Call, Target};
 use crate::error::Result;
 
 use super::instance::{parse_changes, update};
-use super::serverless_instance::{describe, parse_continuous_backup};
+use super::serverless_instance::{describe_one, parse_continuous_backup};
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     let body = call.body()?;
@@ -17,5 +17,5 @@ pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
         continuous_backup: parse_continuous_backup(&body)?.unwrap_or(old.continuous_backup),
         ..parse_changes(&body, old)?
     };
-    describe(call, &update(call, target, settings)?).map(Answer::entity)
+    describe_one(call, &update(call, target, settings)?).map(Answer::entity)
 }
