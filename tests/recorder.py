@@ -34,7 +34,7 @@ EXCHANGES = []
 
 CLIENTS = [
     (r"go-atlas-sdk-admin/(v\d+)", r"Go SDK \1"),
-    (r"atlascli/([\d.]+)", r"atlas CLI \1"),
+    (r"replay of atlascli", "atlas CLI, replayed"),
     (r"curl/", "curl"),
     (r"python-httpx/", "Python (pyatlassdk)"),
     (r"mcp-atlas-api-client", "Node (mcp-atlas-api-client)"),

@@ -36,7 +36,7 @@ class Cli:
     def ask(self, method, path, date=ANY, body=None):
         """Status, body and the code of an error."""
         accept = f"application/vnd.atlas.{date}+json"
-        headers = {"Accept": accept, "User-Agent": "atlascli/1.51.2 (linux;amd64;native)"}
+        headers = {"Accept": accept, "User-Agent": "replay of atlascli/1.51.2"}
         if body is not None:
             headers["Content-Type"] = accept
         return self.send(method, "/api/atlas/v2" + path, headers, body)

@@ -23,6 +23,8 @@ the official schema of the Atlas Administration API v2: status, version, and eve
 - ✓: the operation succeeded for this client, and each answer is as the schema says
 - e: the client asked only for an error, which is as the schema says
 
+*Replayed* are the requests of a client that is not run itself.
+
 Where recordings of the real service differ from its schema, the recordings win; the differences are
 listed one by one in `tests/official_schema.py`.
 """
