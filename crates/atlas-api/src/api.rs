@@ -84,6 +84,8 @@ pub struct Api {
     pub(crate) known: Mutex<Known>,
     pub(crate) usage: Usage,
     pub(crate) buckets: Buckets,
+    /// Held while an operation changes something, so that what it read stays true until it writes.
+    pub(crate) changing: Mutex<()>,
     /// Requests to each operation of the table.
     pub(crate) counts: Vec<AtomicU64>,
 }
@@ -107,6 +109,7 @@ impl Api {
             known: Mutex::default(),
             usage: Usage::default(),
             buckets: Buckets::default(),
+            changing: Mutex::default(),
             counts: OPERATIONS.iter().map(|_| AtomicU64::new(0)).collect(),
         })
     }

@@ -58,8 +58,6 @@ pub(crate) struct Known {
 const MOST_KNOWN: usize = 1_000;
 /// How many used nonces are remembered before old ones are looked for.
 const NONCES_BEFORE_CLEANING: usize = 10_000;
-/// An access list is read as a whole.
-const EVERYTHING: Page = Page { number: 1, size: u64::MAX };
 
 impl Api {
     /// Finds out who makes a request.
@@ -162,7 +160,7 @@ impl Api {
         (org, roles): (OrgId, Roles),
         (ha1, expires_at): (String, Option<Timestamp>),
     ) -> Result<Identity, CatalogError> {
-        let entries = self.catalog.list_access_entries(principal, EVERYTHING)?;
+        let entries = self.catalog.list_access_entries(principal, Page::EVERYTHING)?;
         let settings = self.catalog.find_org(org)?.map(|org| org.settings).unwrap_or_default();
         let needs_blocks =
             settings.get("apiAccessListRequired").and_then(serde_json::Value::as_bool);

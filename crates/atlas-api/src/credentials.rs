@@ -43,9 +43,13 @@ impl Default for KeyPair {
     }
 }
 
-/// A private key as it is shown after its creation: only its last group is readable.
+/// A private key as it is shown after its creation: of a UUID the last group is readable, of
+/// another text nothing.
 pub fn mask_private_key(private_key: &str) -> String {
-    let end = private_key.rsplit('-').next().unwrap_or_default();
+    let end = match private_key.rsplit_once('-') {
+        Some((rest, end)) if rest.len() == 23 && end.len() == 12 => end,
+        _ => "************",
+    };
     format!("********-****-****-{end}")
 }
 
@@ -70,8 +74,10 @@ pub fn secret_record(
 }
 
 fn mask_secret(secret: &str) -> String {
-    let end: String =
-        secret.chars().skip(secret.chars().count().saturating_sub(VISIBLE_DIGITS)).collect();
+    let length = secret.chars().count();
+    // Of a short text the end would be too much of it.
+    let visible = if length < 4 * VISIBLE_DIGITS { 0 } else { VISIBLE_DIGITS };
+    let end: String = secret.chars().skip(length - visible).collect();
     format!("{SECRET_PREFIX}...{end}")
 }
 
@@ -103,10 +109,13 @@ mod tests {
         assert_eq!(pair.public_key.len(), 8);
         let private_key = pair.private_key.expose();
         assert_eq!(private_key.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
-        assert_eq!(mask_private_key("1-2-3-4-01bdd56c8977"), "********-****-****-01bdd56c8977");
+        let shown = mask_private_key("40395d07-a353-4881-853b-01bdd56c8977");
+        assert_eq!(shown, "********-****-****-01bdd56c8977");
+        assert_eq!(mask_private_key("not-a-uuid"), "********-****-****-************");
         let secret = new_account_secret();
         assert!(secret.expose().starts_with("mdb_sa_sk_"));
         assert_eq!(mask_secret("mdb_sa_sk_0123456789"), "mdb_sa_sk_...6789");
+        assert_eq!(mask_secret("short"), "mdb_sa_sk_...");
         let id = ServiceAccountId::from_bytes([0xab; 12]);
         assert_eq!(account_of(&client_id_of(id)), Some(id));
         assert_eq!(account_of("mdb_sa_id_x"), None);

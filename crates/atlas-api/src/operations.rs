@@ -128,6 +128,7 @@ mod network_entry;
 mod org;
 mod org_settings;
 mod rate_limits;
+mod regions;
 mod restore_job;
 mod roles_in_bodies;
 mod serverless_instance;

@@ -2,8 +2,8 @@
 //! about, count, run, render.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
@@ -20,9 +20,9 @@ use tidemark_model::Caller;
 use crate::answer::Answer;
 use crate::api::{Api, Sunset};
 use crate::auth::AuthError;
-use crate::call::{Call, Target, query_flag};
+use crate::call::{Call, query_flag};
 use crate::error::{ApiError, Result};
-use crate::operation::{Handler, Operation, PathValues, Route, route};
+use crate::operation::{Handler, Operation, PathValues, Route, Verb, route};
 use crate::operations::OPERATIONS;
 use crate::rate_limit::{EndpointSet, REFILL_SECONDS, RateLimits, Scope, Taken};
 use crate::render::{compact, pretty};
@@ -103,7 +103,13 @@ fn client_address(api: &Api, peer: Option<IpAddr>, headers: &HeaderMap) -> IpAdd
     // The last entry is the one that the proxy itself wrote.
     let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
     let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-    last.and_then(|text| text.trim().parse().ok()).unwrap_or(peer)
+    let Some(text) = last.map(str::trim) else {
+        return peer;
+    };
+    let with_port = || text.parse().map(|address: SocketAddr| address.ip());
+    // What cannot be read must not pass for the proxy itself.
+    let address = text.parse().or_else(|_| with_port());
+    address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address: IpAddr| address.to_canonical())
 }
 
 fn respond(api: &Api, incoming: &Incoming) -> Response<Body> {
@@ -154,7 +160,6 @@ enum Subject {
     Nothing,
     Org(Org),
     Project(Project),
-    Instance(Box<Target>),
 }
 
 /// A request of a known caller.
@@ -213,10 +218,8 @@ impl Asked<'_> {
         {
             return Err(ApiError::version_gone(&version.date.to_string(), path));
         }
-        let has_body = !incoming.body.is_empty() && operation.verb.takes_body();
-        let body = has_body.then(|| read_body(incoming)).transpose()?;
         let base_url = base_url(api, &incoming.headers);
-        let call = Call {
+        let mut call = Call {
             api,
             caller: self.caller,
             address: incoming.address,
@@ -224,10 +227,15 @@ impl Asked<'_> {
             path,
             path_values,
             query: self.query,
-            body,
+            body: None,
         };
+        let changing = (operation.verb != Verb::Get).then(|| api.changing.lock());
+        let _turn = changing.map(|turn| turn.unwrap_or_else(PoisonError::into_inner));
         let subject = find_subject(&call, operation)?;
         *limit = count_request(&call, operation)?;
+        if !incoming.body.is_empty() && operation.verb.takes_body() {
+            call.body = Some(read_body(incoming)?);
+        }
         query_flag(self.query, "pretty", false)?;
         query_flag(self.query, "envelope", false)?;
         run(&call, operation, &subject)
@@ -254,12 +262,8 @@ fn find_subject(call: &Call<'_>, operation: &Operation) -> Result<Subject> {
     match operation.handler {
         Handler::Open(_) => Ok(Subject::Nothing),
         Handler::Org(roles, _) => call.find_org(roles).map(Subject::Org),
-        Handler::Project(roles, _) | Handler::Cluster(roles) => {
+        Handler::Project(roles, _) | Handler::Instance(roles, ..) | Handler::Cluster(roles) => {
             call.find_project(roles).map(Subject::Project)
-        }
-        Handler::Instance(roles, view, _) => {
-            let project = call.find_project(roles)?;
-            call.find_target(&project, view).map(|target| Subject::Instance(Box::new(target)))
         }
         Handler::NotOffered(roles) => {
             if operation.path.contains("{groupId}") {
@@ -276,7 +280,9 @@ fn run(call: &Call<'_>, operation: &Operation, subject: &Subject) -> Result<Answ
         (Handler::Open(run), Subject::Nothing) => run(call),
         (Handler::Org(_, run), Subject::Org(org)) => run(call, org),
         (Handler::Project(_, run), Subject::Project(project)) => run(call, project),
-        (Handler::Instance(_, _, run), Subject::Instance(target)) => run(call, target),
+        (Handler::Instance(_, view, run), Subject::Project(project)) => {
+            run(call, &call.find_target(project, view)?)
+        }
         (Handler::Cluster(_), Subject::Project(project)) => Err(refuse_cluster(call, project)?),
         (Handler::NotOffered(_), _) => Err(ApiError::not_offered(operation.id)),
         _ => Err(ApiError::unexpected()),

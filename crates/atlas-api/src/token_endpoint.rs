@@ -1,7 +1,7 @@
 //! `/api/oauth/token` and `/api/oauth/revoke`: client credentials of service accounts.
 
 use axum::body::Body;
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,7 +12,7 @@ use crate::api::Api;
 use crate::credentials::{account_of, hash_secret};
 use crate::rate_limit::{RateLimits, Taken};
 use crate::render::compact;
-use crate::request::{Incoming, wrong_method};
+use crate::request::{Incoming, build, wrong_method};
 use crate::token::TOKEN_LIFETIME_SECONDS;
 
 /// Requests for tokens that one address may make, and the minute in which it may.
@@ -35,7 +35,7 @@ pub(crate) fn issue(api: &Api, incoming: &Incoming) -> Response<Body> {
                 "expires_in": TOKEN_LIFETIME_SECONDS,
                 "token_type": "Bearer",
             });
-            answer_with(StatusCode::OK, answer)
+            answer_with(StatusCode::OK, compact(answer))
         }
         Some(_) => refuse(
             StatusCode::BAD_REQUEST,
@@ -148,13 +148,13 @@ fn form_value(body: &[u8], name: &str) -> Option<String> {
 }
 
 fn refuse(status: StatusCode, error: &str, description: &str) -> Response<Body> {
-    answer_with(status, json!({ "error": error, "error_description": description }))
+    // The description comes first, as the real service writes it.
+    let description = Value::from(description);
+    answer_with(status, format!("{{\"error_description\":{description},\"error\":\"{error}\"}}"))
 }
 
-fn answer_with(status: StatusCode, body: Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(compact(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+fn answer_with(status: StatusCode, body: String) -> Response<Body> {
+    let mut response = build(status, "application/json", Some(body));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -51,6 +51,9 @@ impl Page {
         (number(self.size), number(self.offset()))
     }
 
+    /// One page with the whole list.
+    pub const EVERYTHING: Self = Self { number: 1, size: u64::MAX };
+
     /// The page of a list that is at hand.
     pub fn of<T>(self, items: Vec<T>) -> Paged<T> {
         let total = items.len() as u64;

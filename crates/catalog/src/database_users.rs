@@ -190,6 +190,13 @@ impl Catalog {
         Ok(Paged { items, total })
     }
 
+    /// Removes the database users whose time is over, and says how many.
+    pub fn remove_expired_users(&self, now: Timestamp) -> Result<usize, CatalogError> {
+        let connection = self.lock();
+        let query = "DELETE FROM database_users WHERE delete_after <= ?1";
+        Ok(connection.execute(query, [now.as_second()])?)
+    }
+
     /// Removes a database user.
     pub fn delete_database_user(
         &self,

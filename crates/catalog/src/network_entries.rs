@@ -106,45 +106,48 @@ impl Catalog {
         decode_all(statement.query((project.to_string(), now.as_second()))?, decode)
     }
 
-    /// Removes an entry.
+    /// Removes an entry, and what is left of those whose time is over.
     pub fn delete_network_entry(
         &self,
         project: ProjectId,
         source: &NetworkSource,
+        now: Timestamp,
     ) -> Result<(), CatalogError> {
-        let changed = self.lock().execute(
-            "DELETE FROM network_entries WHERE project_id = ?1 AND value = ?2",
-            (project.to_string(), source.text()),
+        let connection = self.lock();
+        let changed = connection.execute(
+            "DELETE FROM network_entries WHERE project_id = ?1 AND value = ?2
+             AND (delete_after IS NULL OR delete_after > ?3)",
+            (project.to_string(), source.text(), now.as_second()),
         )?;
-        one_row(changed, || CatalogError::Missing(format!("network entry {}", source.text())))
+        one_row(changed, || CatalogError::Missing(format!("network entry {}", source.text())))?;
+        connection.execute(
+            "DELETE FROM network_entries WHERE project_id = ?1 AND delete_after <= ?2",
+            (project.to_string(), now.as_second()),
+        )?;
+        Ok(())
     }
 
     /// Whether an address may reach the instances of a project: without a list, every address
-    /// may. The machine itself always may.
+    /// may. A list whose entries have all ended by their time is still a list.
     pub fn admits(
         &self,
         project: ProjectId,
         address: IpAddr,
         now: Timestamp,
     ) -> Result<bool, CatalogError> {
-        if address.is_loopback() {
-            return Ok(true);
-        }
         let entries = self.network_entries(project, now)?;
         let contains = |entry: &NetworkEntry| match &entry.source {
             NetworkSource::Block(block) => block.contains(&address),
             NetworkSource::SecurityGroup(_) => false,
         };
-        Ok(entries.is_empty() || entries.iter().any(contains))
-    }
-
-    /// Removes entries and database users whose time is over.
-    pub fn remove_expired_grants(&self, now: Timestamp) -> Result<usize, CatalogError> {
-        let connection = self.lock();
-        let entries = connection
-            .execute("DELETE FROM network_entries WHERE delete_after <= ?1", [now.as_second()])?;
-        let users = connection
-            .execute("DELETE FROM database_users WHERE delete_after <= ?1", [now.as_second()])?;
-        Ok(entries + users)
+        if entries.iter().any(contains) {
+            return Ok(true);
+        }
+        let has_list: bool = self.lock().query_row(
+            "SELECT EXISTS (SELECT 1 FROM network_entries WHERE project_id = ?1)",
+            [project.to_string()],
+            |row| row.get(0),
+        )?;
+        Ok(!has_list)
     }
 }

@@ -163,10 +163,12 @@ impl Catalog {
             "SELECT * FROM projects WHERE org_id = ?1 AND deleted_at IS NULL ORDER BY name",
         )?;
         let mut rows = statement.query([caller.org.to_string()])?;
+        let prefix = prefix.to_lowercase();
         let mut visible = Vec::new();
         while let Some(row) = rows.next()? {
             let project = decode(row)?;
-            if caller.sees_project(project.org, project.id) && project.name.starts_with(prefix) {
+            let is_asked = project.name.to_lowercase().starts_with(&prefix);
+            if is_asked && caller.sees_project(project.org, project.id) {
                 visible.push(project);
             }
         }

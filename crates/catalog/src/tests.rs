@@ -15,8 +15,6 @@ use crate::{
     ServiceAccount, TargetName,
 };
 
-const EVERYTHING: Page = Page { number: 1, size: 500 };
-
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
@@ -258,7 +256,7 @@ fn a_snapshot_that_is_needed_is_not_deleted() {
     f.catalog.request_cancel(job, at(2_000)).unwrap();
     f.catalog.delete_snapshot(f.instance, snapshot).unwrap();
     assert_eq!(
-        f.catalog.list_snapshots(f.instance, Order::OldestFirst, EVERYTHING).unwrap().total,
+        f.catalog.list_snapshots(f.instance, Order::OldestFirst, Page::EVERYTHING).unwrap().total,
         0
     );
     assert_eq!(f.catalog.list_deleted_snapshots().unwrap(), [snapshot]);
@@ -372,11 +370,14 @@ fn a_project_takes_the_roles_in_it_along() {
     f.catalog.insert_project(&project, &caller).unwrap();
     let read = || f.catalog.find_org_api_key(f.org, f.key).unwrap().unwrap().roles;
     assert_eq!(read().projects, [(project.id, Role::GroupOwner)]);
-    let in_project = f.catalog.list_api_keys(f.org, Some(project.id), EVERYTHING).unwrap();
+    let in_project = f.catalog.list_api_keys(f.org, Some(project.id), Page::EVERYTHING).unwrap();
     assert_eq!(in_project.total, 1);
     f.catalog.delete_project(project.id, at(1_100)).unwrap();
     assert_eq!(read(), Roles { org: org_roles, projects: vec![] });
-    assert_eq!(f.catalog.list_api_keys(f.org, Some(project.id), EVERYTHING).unwrap().total, 0);
+    assert_eq!(
+        f.catalog.list_api_keys(f.org, Some(project.id), Page::EVERYTHING).unwrap().total,
+        0
+    );
 }
 
 #[test]
@@ -414,7 +415,7 @@ fn access_lists_count_their_uses() {
     let address = "10.1.2.3".parse().unwrap();
     let used = AccessUse { requests: 3, last_at: at(1_500), address };
     f.catalog.record_access(principal, block, &used).unwrap();
-    let listed = f.catalog.list_access_entries(principal, EVERYTHING).unwrap();
+    let listed = f.catalog.list_access_entries(principal, Page::EVERYTHING).unwrap();
     assert_eq!(listed.total, 1);
     assert_eq!(listed.items[0].request_count, 3);
     assert_eq!(listed.items[0].last_use, Some((at(1_500), "10.1.2.3".into())));
@@ -424,7 +425,7 @@ fn access_lists_count_their_uses() {
 }
 
 #[test]
-fn a_list_of_a_project_closes_its_instances_to_others_until_it_ends() {
+fn a_list_of_a_project_closes_its_instances_to_others() {
     let f = fixture();
     let admits = |address: &str, second| {
         f.catalog.admits(f.project, address.parse().unwrap(), at(second)).unwrap()
@@ -437,9 +438,12 @@ fn a_list_of_a_project_closes_its_instances_to_others_until_it_ends() {
     };
     f.catalog.put_network_entries(f.project, std::slice::from_ref(&entry), at(1_000)).unwrap();
     assert!(!admits("192.0.2.1", 1_999) && admits("198.51.100.7", 1_999));
-    assert!(admits("127.0.0.1", 1_999), "the machine itself always may");
-    assert!(admits("192.0.2.1", 2_000), "without an entry there is no list");
-    assert_eq!(f.catalog.remove_expired_grants(at(2_000)).unwrap(), 1);
+    assert!(!admits("198.51.100.7", 2_000), "its time is over");
+    assert!(!admits("192.0.2.1", 2_000), "a list that ended by its time opens nothing");
+    let lasting = NetworkEntry { delete_after: None, ..entry };
+    f.catalog.put_network_entries(f.project, std::slice::from_ref(&lasting), at(2_000)).unwrap();
+    f.catalog.delete_network_entry(f.project, &lasting.source, at(2_001)).unwrap();
+    assert!(admits("192.0.2.1", 2_001), "who removes the last entry opens the instances");
 }
 
 #[test]
@@ -466,6 +470,8 @@ fn a_database_user_ends_with_its_time() {
     let find =
         |second| f.catalog.find_database_user(f.project, ("admin", "u"), at(second)).unwrap();
     assert_eq!((find(1_999), find(2_000)), (Some(user), None));
+    assert_eq!(f.catalog.remove_expired_users(at(1_999)).unwrap(), 0);
+    assert_eq!(f.catalog.remove_expired_users(at(2_000)).unwrap(), 1);
 }
 
 #[test]
@@ -523,14 +529,15 @@ fn a_file_of_the_first_schema_is_brought_to_the_present() {
     let project =
         catalog.find_project("65a0000000000000000000b1".parse().unwrap()).unwrap().unwrap();
     assert_eq!(project.instance_count, 2);
-    let view = |view| catalog.list_instances(project.id, view, EVERYTHING).unwrap().items;
+    let view = |view| catalog.list_instances(project.id, view, Page::EVERYTHING).unwrap().items;
     assert_eq!(view(InstanceView::Flex).len(), 2);
     let instance = &view(InstanceView::Serverless)[0];
     assert_eq!(instance.name.as_str(), "kept");
-    let snapshots = catalog.list_snapshots(instance.id, Order::NewestFirst, EVERYTHING).unwrap();
+    let snapshots =
+        catalog.list_snapshots(instance.id, Order::NewestFirst, Page::EVERYTHING).unwrap();
     let ids: Vec<_> = snapshots.items.iter().map(|snapshot| snapshot.id.to_string()).collect();
     assert_eq!(ids, ["65a0000000000000000000d3", "65a0000000000000000000d1"]);
-    let jobs = catalog.list_restore_jobs(instance.id, EVERYTHING).unwrap();
+    let jobs = catalog.list_restore_jobs(instance.id, Page::EVERYTHING).unwrap();
     let download = jobs.items[0].download.as_ref().unwrap();
     assert_eq!(download.file, "65a0000000000000000000e1-65a0000000000000000000d1.archive.gz");
     assert_eq!(catalog.find_api_key("oldkeyab").unwrap().unwrap().roles.org, [Role::OrgOwner]);

@@ -147,6 +147,15 @@ impl Shared {
     }
 }
 
+/// Whether a client may connect from where it is; the machine itself always may.
+fn is_admitted(stream: &TcpStream, shared: &Shared) -> bool {
+    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
+        return false;
+    };
+    let peer = peer.ip().to_canonical();
+    peer.is_loopback() || peer == local.ip().to_canonical() || shared.users.admits(peer)
+}
+
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     for stream in listener.incoming() {
@@ -154,9 +163,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             break;
         }
         let Ok(stream) = stream else { continue };
-        let is_admitted =
-            stream.peer_addr().is_ok_and(|peer| shared.users.admits(peer.ip().to_canonical()));
-        if !is_admitted {
+        if !is_admitted(&stream, shared) {
             // Closed without a word, as a firewall would.
             continue;
         }

@@ -40,7 +40,10 @@ impl DevMode for Dev {
             None => self.seed.clone(),
         };
         // A seed that cannot be used must change nothing.
-        seed.grow(self.clock.now()).map_err(|error| ResetError::Seed(error.to_string()))?;
+        let now = self.clock.now();
+        let (records, _) = seed.grow(now).map_err(|error| ResetError::Seed(error.to_string()))?;
+        let scratch = Catalog::in_memory().map_err(|error| ResetError::Failed(Box::new(error)))?;
+        records.store(&scratch, now).map_err(|error| ResetError::Seed(error.to_string()))?;
         self.clock.reset();
         let planted =
             bootstrap::plant(&self.catalog, &self.clock, (&self.data_dir, &self.base_url), &seed);

@@ -127,7 +127,9 @@ impl Hosting {
 
     /// Stops what runs for an instance that the catalog does not have: a reset took it away.
     fn remove_strangers(&self, instances: &[Instance]) {
-        let known: HashSet<InstanceId> = instances.iter().map(|instance| instance.id).collect();
+        // What runs has a port on record; without one it is another instance with the same id.
+        let with_port = instances.iter().filter(|instance| instance.port.is_some());
+        let known: HashSet<InstanceId> = with_port.map(|instance| instance.id).collect();
         let strangers: Vec<InstanceId> =
             self.lock().keys().filter(|id| !known.contains(id)).copied().collect();
         for id in strangers {

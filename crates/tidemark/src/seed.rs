@@ -392,7 +392,12 @@ fn grow_account(
     };
     let secret = seed.secret.clone().map_or_else(new_account_secret, Secret::new);
     let hours = seed.secret_expires_after_hours.unwrap_or(SECRET_HOURS);
-    let record = secret_record(&secret, now, SignedDuration::from_hours(hours));
+    let lifetime = SignedDuration::try_from_hours(hours).ok_or_else(|| SeedError::Invalid {
+        what: "a service account's secretExpiresAfterHours",
+        given: hours.to_string(),
+        expected: "which is too long",
+    })?;
+    let record = secret_record(&secret, now, lifetime);
     if planted.client_id.is_none() {
         planted.client_id = Some(client_id_of(id));
         planted.client_secret = Some(secret.expose().to_owned());

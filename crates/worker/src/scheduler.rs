@@ -18,7 +18,7 @@ pub(crate) fn run_round(shared: &Shared) {
         remove_expired_snapshots(shared),
         remove_old_downloads(shared),
         trim_oplogs(shared),
-        remove_expired_grants(shared),
+        remove_expired_users(shared),
     ];
     for error in outcomes.into_iter().filter_map(Result::err) {
         tracing::error!(%error, "the scheduler could not finish its round");
@@ -90,11 +90,11 @@ fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
     Ok(())
 }
 
-/// Removes database users and access list entries whose time is over.
-fn remove_expired_grants(shared: &Shared) -> Result<(), CatalogError> {
-    let removed = shared.config.catalog.remove_expired_grants(shared.config.clock.now())?;
+/// Removes database users whose time is over.
+fn remove_expired_users(shared: &Shared) -> Result<(), CatalogError> {
+    let removed = shared.config.catalog.remove_expired_users(shared.config.clock.now())?;
     if removed > 0 {
-        tracing::info!(removed, "expired users and access list entries were removed");
+        tracing::info!(removed, "expired database users were removed");
     }
     Ok(())
 }

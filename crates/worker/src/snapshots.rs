@@ -40,6 +40,14 @@ fn run(
     let renew = || catalog.renew_snapshot(claim, &shared.holder, clock.now()).map(|()| false);
     let (outcome, interruption) =
         keep_lease(&shared.stop, renew, |stop| take(shared, snapshot, stop));
+    if interruption == Interruption::LeaseLost
+        && catalog.find_snapshot(snapshot.instance, claim.id)?.is_none()
+    {
+        // Its record is gone, and with it whoever would remove the manifest.
+        if let Err(error) = shared.config.vault.remove_manifest(&claim.id.to_string()) {
+            tracing::warn!(%error, snapshot = %claim.id, "a manifest was left behind");
+        }
+    }
     if interruption == Interruption::LeaseLost || shared.stop.is_requested() {
         return Ok(());
     }

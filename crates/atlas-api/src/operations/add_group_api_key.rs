@@ -7,11 +7,12 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 
-use super::roles_in_bodies::parse_group;
+use super::roles_in_bodies::{check_owner, parse_group};
 use super::update_group_api_key_roles::find;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let mut key = find(call, project)?;
+    let before = key.roles.clone();
     let mut roles = Vec::new();
     for item in call.items()? {
         item.allow(&["roles", "userId"])?;
@@ -22,6 +23,7 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     }
     roles.dedup();
     key.roles.set_in_project(project.id, &roles);
+    check_owner(call, project, (&before, &key.roles))?;
     call.api.catalog.update_api_key(&key)?;
     Ok(Answer::no_content())
 }

@@ -32,12 +32,12 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     if org != call.caller.org {
         return Err(ApiError::org_not_found(&org.to_string()));
     }
-    body.flag("withDefaultAlertsSettings")?;
     if body.text("regionUsageRestrictions")?.is_some() {
         return Err(body.invalid("regionUsageRestrictions"));
     }
-    // There are no users that could own a project.
-    if call.query_value("projectOwnerId").is_some_and(|id| !id.is_empty()) {
+    // There are no users that could own a project; who makes it owns it.
+    let is_id = |id: &str| id.len() == 24 && id.chars().all(|c| c.is_ascii_hexdigit());
+    if call.query_value("projectOwnerId").is_some_and(|id| !id.is_empty() && !is_id(id)) {
         return Err(ApiError::invalid_query_parameter("projectOwnerId"));
     }
     if !call.caller.may_in_org(org, Role::OrgGroupCreator) {
@@ -48,7 +48,8 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     }
     let created_at = call.api.clock.now();
     let tags = tags::parse(&body)?.unwrap_or_default();
-    let project = Project { tags, ..Project::new(org, &name, created_at) };
+    let mut project = Project { tags, ..Project::new(org, &name, created_at) };
+    group::parse_alerts(&body, &mut project)?;
     match call.api.catalog.insert_project(&project, call.caller) {
         Err(CatalogError::AlreadyExists(name)) => Err(ApiError::group_already_exists(&name)),
         outcome => {

@@ -21,9 +21,10 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
         }
         entries.push(entry);
     }
-    let nothing = Page { number: 1, size: 0 };
-    let present = call.api.catalog.list_network_entries(project.id, now, nothing)?.total;
-    let wanted = present + entries.len() as u64;
+    let present = call.api.catalog.list_network_entries(project.id, now, Page::EVERYTHING)?;
+    let is_new =
+        |entry: &&NetworkEntry| !present.items.iter().any(|other| other.source == entry.source);
+    let wanted = present.total + entries.iter().filter(is_new).count() as u64;
     limits::check(project, limits::NETWORK_ENTRIES, wanted, ApiError::too_many_network_entries)?;
     call.api.catalog.put_network_entries(project.id, &entries, now)?;
     Ok(Answer::list(list(call, project)?).with_status(StatusCode::CREATED))

@@ -8,10 +8,10 @@ use crate::call::Call;
 use crate::error::Result;
 
 use super::access_list::{describe_for_account, list, parse_entries};
-use super::service_account::find_in_project;
+use super::service_account::find_to_control;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
-    let principal = Principal::ServiceAccount(find_in_project(call, project)?.id);
+    let principal = Principal::ServiceAccount(find_to_control(call, project)?.id);
     let blocks = parse_entries(call)?;
     call.api.catalog.insert_access_entries(principal, &blocks, call.api.clock.now())?;
     list(call, principal, &describe_for_account).map(Answer::list)

@@ -6,9 +6,9 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
 
-use super::service_account::{add_secret, find_in_project, org_of};
+use super::service_account::{add_secret, find_to_control, org_of};
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
-    let account = find_in_project(call, project)?;
+    let account = find_to_control(call, project)?;
     add_secret(call, account.id, &org_of(call, project)?.settings).map(Answer::created)
 }

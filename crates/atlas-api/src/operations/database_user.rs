@@ -33,6 +33,7 @@ const ADMIN_ROLES: &[&str] = &[
     "backup",
     "clusterMonitor",
     "dbAdminAnyDatabase",
+    "enableSharding",
     "readAnyDatabase",
     "readWriteAnyDatabase",
 ];

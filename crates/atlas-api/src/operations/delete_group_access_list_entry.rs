@@ -10,6 +10,7 @@ use crate::error::Result;
 use super::network_entry::find;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
-    call.api.catalog.delete_network_entry(project.id, &find(call, project)?.source)?;
+    let source = find(call, project)?.source;
+    call.api.catalog.delete_network_entry(project.id, &source, call.api.clock.now())?;
     Ok(Answer::no_content())
 }

@@ -8,9 +8,9 @@ use crate::call::Call;
 use crate::error::Result;
 
 use super::access_list::delete_for_account;
-use super::service_account::find_in_project;
+use super::service_account::find_to_control;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
-    delete_for_account(call, find_in_project(call, project)?.id)?;
+    delete_for_account(call, find_to_control(call, project)?.id)?;
     Ok(Answer::no_content())
 }

@@ -6,9 +6,9 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
 
-use super::service_account::{find_in_project, remove_secret};
+use super::service_account::{find_to_control, remove_secret};
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
-    remove_secret(call, find_in_project(call, project)?.id)?;
+    remove_secret(call, find_to_control(call, project)?.id)?;
     Ok(Answer::no_content())
 }

@@ -10,9 +10,6 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
 
-/// An access list is shown as a whole.
-const EVERYTHING: Page = Page { number: 1, size: u64::MAX };
-
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let mut body = json!({
         "appName": "MongoDB Atlas",
@@ -25,7 +22,8 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     if let (Principal::ApiKey(id), Some(fields)) = (call.caller.principal, body.as_object_mut())
         && let Some(key) = call.api.catalog.find_org_api_key(call.caller.org, id)?
     {
-        let entries = call.api.catalog.list_access_entries(call.caller.principal, EVERYTHING)?;
+        let entries =
+            call.api.catalog.list_access_entries(call.caller.principal, Page::EVERYTHING)?;
         let entries: Vec<_> = entries
             .items
             .iter()

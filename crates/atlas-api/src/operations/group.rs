@@ -16,6 +16,8 @@ const LONGEST_NAME: usize = 64;
 const PARTS: &[&str] =
     &["containers", "clusters", "databaseUsers", "peers", "processes", "whitelist"];
 
+const ALERTS: &str = "withDefaultAlertsSettings";
+
 fn href(call: &Call<'_>, project: &Project) -> String {
     call.href(&format!("/groups/{}", project.id))
 }
@@ -30,7 +32,7 @@ pub(super) fn describe_item(call: &Call<'_>, project: &Project) -> Value {
         "name": project.name,
         "orgId": project.org.to_string(),
         "tags": tags::describe(&project.tags),
-        "withDefaultAlertsSettings": true,
+        ALERTS: project.settings.get(ALERTS).and_then(Value::as_bool).unwrap_or(true),
     })
 }
 
@@ -50,6 +52,14 @@ pub(super) fn describe(call: &Call<'_>, project: &Project) -> Value {
 pub(super) fn is_name(text: &str) -> bool {
     let is_allowed = |c: char| c.is_alphanumeric() || " -_.(),:&@+'".contains(c);
     (1..=LONGEST_NAME).contains(&text.chars().count()) && text.chars().all(is_allowed)
+}
+
+/// Keeps what a body says about default alerts. There are no alerts, but clients compare.
+pub(super) fn parse_alerts(body: &Body<'_>, project: &mut Project) -> Result<()> {
+    if let Some(flag) = body.flag(ALERTS)? {
+        project.settings.insert(ALERTS.to_owned(), flag.into());
+    }
+    Ok(())
 }
 
 /// The name of a body, if it has one.

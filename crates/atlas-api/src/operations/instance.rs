@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tidemark_catalog::{CatalogError, Instance, InstanceFamily, InstanceSettings, Project};
 use tidemark_model::{InstanceId, InstanceName, InstanceNameError, InstanceState};
 
+use super::regions::is_region;
 use super::{limits, tags};
 use crate::body::Body;
 use crate::call::{Call, Target};
@@ -139,18 +140,6 @@ pub(super) fn parse_place(
     Ok((backing.to_owned(), region.to_owned()))
 }
 
-/// Whether a text has the form of a provider's region as Atlas writes it, such as `US_EAST_1`.
-fn is_region(provider: &str, text: &str) -> bool {
-    let is_word = |word: &str| {
-        !word.is_empty() && word.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
-    };
-    let words: Vec<&str> = text.split('_').collect();
-    let is_number = |word: &&str| word.chars().all(|c| c.is_ascii_digit());
-    words.len() >= 2
-        && words.iter().all(|word| is_word(word))
-        && (provider != "AWS" || words.last().is_some_and(is_number))
-}
-
 /// What both APIs let users set on an instance that exists.
 pub(super) fn parse_changes(body: &Body<'_>, old: &InstanceSettings) -> Result<InstanceSettings> {
     Ok(InstanceSettings {
@@ -184,28 +173,4 @@ pub(super) fn describe_details(instance: &Instance) -> Value {
         "type": "REPLICA_SET",
         "versions": [super::MONGODB_VERSION],
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn regions_have_the_form_of_their_provider() {
-        for (provider, region) in [
-            ("AWS", "US_EAST_1"),
-            ("AWS", "AP_NORTHEAST_2"),
-            ("GCP", "CENTRAL_US"),
-            ("GCP", "NORTH_AMERICA_NORTHEAST_1"),
-            ("AZURE", "US_EAST_2"),
-            ("AZURE", "EUROPE_WEST"),
-        ] {
-            assert!(is_region(provider, region), "{region}");
-        }
-        for (provider, region) in
-            [("AWS", "us-east-1"), ("AWS", "NOWHERE"), ("GCP", ""), ("AWS", "CENTRAL_US")]
-        {
-            assert!(!is_region(provider, region), "{region}");
-        }
-    }
 }

@@ -28,11 +28,13 @@ const fn limit(name: &'static str, default: i64, maximum: i64) -> Limit {
 pub(super) const LIMITS: &[Limit] = &[
     limit(CLUSTERS, 25, 100),
     limit("atlas.project.deployment.nodesPerPrivateLinkRegion", 50, 90),
+    limit("atlas.project.deployment.privateServiceConnectionsPerRegionGroup", 50, 100),
+    limit("atlas.project.deployment.privateServiceConnectionsSubnetMask", 27, 27),
     limit("atlas.project.deployment.serverlessMTMs", 25, 100),
     limit("atlas.project.security.databaseAccess.customRoles", 100, 1400),
-    limit(USERS, 100, 900),
+    limit(USERS, 100, 100),
     limit("atlas.project.security.networkAccess.crossRegionEntries", 40, 220),
-    limit(NETWORK_ENTRIES, 200, 1000),
+    limit(NETWORK_ENTRIES, 200, 200),
 ];
 
 /// The limit of the path.

@@ -8,8 +8,8 @@ use crate::links::list_body;
 use super::org::describe_item;
 
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    let prefix = call.query_value("name").unwrap_or_default();
+    let prefix = call.query_value("name").unwrap_or_default().to_lowercase();
     let org = call.api.catalog.find_org(call.caller.org)?;
-    let orgs = org.into_iter().filter(|org| org.name.starts_with(prefix)).collect();
+    let orgs = org.into_iter().filter(|org| org.name.to_lowercase().starts_with(&prefix)).collect();
     list_body(call, &call.page()?.of(orgs), |org| describe_item(call, org)).map(Answer::list)
 }

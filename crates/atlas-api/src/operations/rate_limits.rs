@@ -13,7 +13,7 @@ use crate::rate_limit::{EndpointSet, REFILL_SECONDS, Scope};
 const MOST_ENDPOINTS: usize = 100;
 
 pub(super) fn describe(set: &'static EndpointSet) -> Value {
-    let value = |value: u64| json!({ "defaultValue": value, "value": value });
+    let value = |value: u64| json!({ "value": value });
     json!({
         "capacity": value(set.capacity),
         "endpointSetId": set.id,

@@ -7,14 +7,17 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 
+use super::roles_in_bodies::check_owner;
 use super::update_group_api_key_roles::find;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let mut key = find(call, project)?;
+    let before = key.roles.clone();
     if key.roles.in_project(project.id).next().is_none() {
         return Err(ApiError::api_key_not_found(&key.id.to_string()));
     }
     key.roles.set_in_project(project.id, &[]);
+    check_owner(call, project, (&before, &key.roles))?;
     call.api.catalog.update_api_key(&key)?;
     Ok(Answer::no_content())
 }

@@ -1,8 +1,10 @@
 //! Roles in bodies.
 
-use tidemark_model::{OrgId, ProjectId, Role};
+use tidemark_catalog::Project;
+use tidemark_model::{OrgId, ProjectId, Role, Roles};
 
 use crate::body::Body;
+use crate::call::Call;
 use crate::error::{ApiError, Result, Violation};
 
 /// The roles of an API key in its organization; `None` if the body has none.
@@ -21,6 +23,22 @@ pub(super) fn parse_group(body: &Body<'_>, project: ProjectId) -> Result<Option<
             .then_some(role)
             .ok_or_else(|| ApiError::role_invalid_for_group(name, &project.to_string()))
     })
+}
+
+/// Only an owner of a project makes owners of it, or takes that from them.
+pub(super) fn check_owner(
+    call: &Call<'_>,
+    project: &Project,
+    (before, after): (&Roles, &Roles),
+) -> Result<()> {
+    let is_owner =
+        |roles: &Roles| roles.in_project(project.id).any(|role| role == Role::GroupOwner);
+    let may = call.caller.may_in_project(project.org, project.id, Role::GroupOwner);
+    if may || is_owner(before) == is_owner(after) {
+        Ok(())
+    } else {
+        Err(ApiError::not_authorized())
+    }
 }
 
 fn parse(body: &Body<'_>, check: impl Fn(Role, &str) -> Result<Role>) -> Result<Option<Vec<Role>>> {
@@ -53,7 +71,7 @@ pub(super) fn parse_together(
             Some(role) if roles.contains(&role) => {}
             Some(role) => roles.push(role),
             None => violations.push(Violation {
-                field: "roles".to_owned(),
+                field: "_roles".to_owned(),
                 description: format!("Invalid role name '{name}'. Must be a valid Role name."),
             }),
         }

@@ -24,9 +24,8 @@ pub(super) fn describe_one(call: &Call<'_>, instance: &Instance) -> Result<Value
 pub(super) fn describe(call: &Call<'_>, instance: &Instance, newest: Option<Timestamp>) -> Value {
     let base = call.href(&format!("/groups/{}/serverless/{}", instance.project, instance.name));
     let settings = &instance.settings;
-    let next = newest
-        .and_then(|taken_at| taken_at.saturating_add(call.api.config.policy.snapshot_interval).ok())
-        .unwrap_or(instance.created_at);
+    let last = newest.unwrap_or(instance.created_at);
+    let next = last.saturating_add(call.api.config.policy.snapshot_interval).unwrap_or(last);
     json!({
         "connectionStrings": connection_strings(call, instance),
         "createDate": format_instant(instance.created_at),

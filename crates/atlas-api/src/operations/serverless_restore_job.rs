@@ -20,7 +20,10 @@ pub(super) fn describe(call: &Call<'_>, instance: &Instance, job: &RestoreJob) -
     put("deliveryUrl", delivery_url(call, job, now));
     let ends_at = job.download.as_ref().and_then(|download| download.expires_at);
     put("expired", ends_at.is_some_and(|end| end <= now).into());
-    put("failed", matches!(job.state, RestoreState::Failed { .. }).into());
+    // A cancelled job is recorded as failed too.
+    let has_failed =
+        matches!(job.state, RestoreState::Failed { .. } | RestoreState::Cancelled { .. });
+    put("failed", has_failed.into());
     put("id", job.id.to_string().into());
     put("links", links(call, instance, job));
     put("snapshotId", job.delivery.snapshot().to_string().into());

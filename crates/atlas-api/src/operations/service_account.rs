@@ -74,7 +74,6 @@ fn show(account: &ServiceAccount, place: Place, secrets: Vec<Value>) -> Value {
         "name": account.name,
         "roles": place.roles(account),
         "secrets": secrets,
-        "systemManaged": false,
     })
 }
 
@@ -116,6 +115,22 @@ pub(super) fn find_in_project(call: &Call<'_>, project: &Project) -> Result<Serv
     account
         .filter(|account| account.roles.in_project(project.id).next().is_some())
         .ok_or_else(|| ApiError::service_account_not_found(&client_id_of(id)))
+}
+
+/// The same, for who wants its secrets or addresses: an account that may do what the caller may not
+/// is not theirs to use.
+pub(super) fn find_to_control(call: &Call<'_>, project: &Project) -> Result<ServiceAccount> {
+    let account = find_in_project(call, project)?;
+    let (org, caller) = (account.org, call.caller);
+    let mut org_roles = account.roles.org.iter().filter(|role| **role != Role::OrgMember);
+    let mut project_roles = account.roles.projects.iter();
+    if org_roles.all(|role| caller.may_in_org(org, *role))
+        && project_roles.all(|(project, role)| caller.may_in_project(org, *project, *role))
+    {
+        Ok(account)
+    } else {
+        Err(ApiError::not_authorized())
+    }
 }
 
 /// What is wrong with a body, as far as it was read.

@@ -6,14 +6,14 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 
-use super::group::{describe, parse_name};
+use super::group::{describe, parse_alerts, parse_name};
 use super::tags;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let body = call.body()?;
     body.allow(&["name", "tags", "withDefaultAlertsSettings"])?;
-    body.flag("withDefaultAlertsSettings")?;
     let mut changed = project.clone();
+    parse_alerts(&body, &mut changed)?;
     changed.name = parse_name(&body)?.unwrap_or(changed.name);
     changed.tags = tags::parse(&body)?.unwrap_or(changed.tags);
     match call.api.catalog.update_project(&changed) {

@@ -7,16 +7,18 @@ use crate::call::Call;
 use crate::error::{ApiError, Result};
 
 use super::api_key::{describe, parse_description};
-use super::roles_in_bodies::parse_group;
+use super::roles_in_bodies::{check_owner, parse_group};
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let mut key = find(call, project)?;
+    let before = key.roles.clone();
     let body = call.body()?;
     body.allow(&["desc", "roles"])?;
     key.description = parse_description(&body)?.unwrap_or(key.description);
     if let Some(roles) = parse_group(&body, project.id)? {
         key.roles.set_in_project(project.id, &roles);
     }
+    check_owner(call, project, (&before, &key.roles))?;
     call.api.catalog.update_api_key(&key)?;
     Ok(Answer::entity(describe(call, &key)))
 }

@@ -266,7 +266,7 @@ async fn the_token_endpoint_has_a_limit_of_its_own() {
         let answer = ask("grant_type=client_credentials", "192.0.2.1").await;
         assert_eq!(
             answer.text,
-            r#"{"error":"invalid_client","error_description":"Invalid credentials provided."}"#
+            r#"{"error_description":"Invalid credentials provided.","error":"invalid_client"}"#
         );
     }
     let limited = ask("grant_type=client_credentials", "192.0.2.1").await;
@@ -305,6 +305,64 @@ async fn an_access_list_holds_for_a_key_and_for_an_account() {
     let other = format!("{}/192.0.2.0%2F24", path.replace("POST", "DELETE"));
     assert_eq!(world.send(&other, &[], "").await.status, StatusCode::NO_CONTENT);
     assert_eq!(from("192.0.2.77").await.status, StatusCode::FORBIDDEN);
+    for (address, status) in [
+        ("127.0.0.1:5123", StatusCode::OK),
+        ("::ffff:127.0.0.1", StatusCode::OK),
+        // What cannot be read is not taken for the proxy.
+        ("nowhere", StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(from(address).await.status, status, "{address}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_gives_more_than_they_have() {
+    let manager = world(&[Role::OrgMember], &[Role::GroupAccessManager]);
+    let keys = "POST /api/atlas/v2/groups/{group}/apiKeys";
+    let body = |role: &str| json!({ "desc": "a key", "roles": [role] }).to_string();
+    let made = manager.send(keys, &[], body("GROUP_READ_ONLY")).await;
+    assert_eq!(made.status, StatusCode::OK);
+    let one = format!("{keys}/{}", made.body()["id"].as_str().unwrap());
+    let promotion = manager.send(&one.replace("POST", "PATCH"), &[], body("GROUP_OWNER")).await;
+    let another = manager.send(keys, &[], body("GROUP_OWNER")).await;
+    let assigned = json!([{ "roles": ["GROUP_OWNER"] }]).to_string();
+    let assigned = manager.send(&one, &[], assigned).await;
+    for refused in [promotion, another, assigned] {
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (401, "USER_UNAUTHORIZED"));
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_may_more_is_not_a_project_owners_to_use() {
+    let world = world(&[Role::OrgMember], &[Role::GroupOwner]);
+    let now = world.clock.now();
+    let secrets = async |org_roles: &[Role]| {
+        let account = tidemark_catalog::ServiceAccount {
+            id: tidemark_model::ServiceAccountId::new(now),
+            org: world.org,
+            name: "a".into(),
+            description: String::new(),
+            roles: tidemark_model::Roles {
+                org: org_roles.to_vec(),
+                projects: vec![(world.project, Role::GroupReadOnly)],
+            },
+            created_at: now,
+        };
+        let secret = crate::secret_record(
+            &crate::new_account_secret(),
+            now,
+            jiff::SignedDuration::from_hours(24),
+        );
+        world.api.catalog.insert_service_account(&account, &secret).unwrap();
+        let path = format!(
+            "POST /api/atlas/v2/groups/{{group}}/serviceAccounts/{}/secrets",
+            crate::client_id_of(account.id)
+        );
+        let body = json!({ "secretExpiresAfterHours": 8 }).to_string();
+        world.send(&path, &[], body).await.status.as_u16()
+    };
+    assert_eq!(secrets(&[Role::OrgMember]).await, 201);
+    assert_eq!(secrets(&[Role::OrgOwner]).await, 401);
 }
 
 #[tokio::test]
