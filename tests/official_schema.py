@@ -42,6 +42,7 @@ DEVIATIONS = [
     ("getSystemStatus", r"^$", "required"),
     ("getSystemStatus", r"^ipAddress$", "unknown"),
     # Newer descriptions of the service have it, and require it.
+    ("(ServiceAccount|createOrg)", r"systemManaged$", "unknown"),
     # groupId is write-only in the schema, which makes it required there, and is sent all the same.
     ("GroupDatabaseUser", r"groupId$", "writeOnly"),
 ]

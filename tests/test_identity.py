@@ -265,7 +265,7 @@ def test_the_life_of_a_service_account(world):
     assert as_token(world, bearer, org(world)) == 401
     code, body, headers = world.raw("POST", "/api/atlas/v2" + path, {**good, "name": "a/b", "roles": ["KING", "GROUP_OWNER"], "secretExpiresAfterHours": 1})
     assert (code, body["errorCode"]) == (400, "BAD_REQUEST") and headers["X-Error-Code"] == "BAD_REQUEST"
-    assert [field["field"] for field in body["badRequestDetail"]["fields"]] == ["name", "roles", "roles", "secretExpiresAfterHours"]
+    assert [field["field"] for field in body["badRequestDetail"]["fields"]] == ["name", "_roles", "_roles", "secretExpiresAfterHours"]
     assert "Invalid role name 'KING'. Must be a valid Role name." in body["badRequestDetail"]["fields"][1]["description"]
     assert refused(world, "POST", path, {"name": "x"}) == (400, "MISSING_ATTRIBUTE", ["description"])
 

@@ -79,7 +79,7 @@ def test_projects_and_organizations(world, client):
     made = client.projects.create_group(model("Group")(name=f"python {client.kind}", orgId=org, clusterCount=0, created="2026-01-01T00:00:00Z"))
     assert client.projects.get_group_by_name(f"python {client.kind}").id == made.id
     assert client.projects.get_group_settings(made.id).is_data_explorer_enabled is True
-    assert len(client.projects.list_group_limits(made.id)) == 7
+    assert len(client.projects.list_group_limits(made.id)) == 9
     client.projects.get_group_ip_addresses(made.id)
     delete(client.projects.delete_group, made.id)
 

@@ -74,6 +74,8 @@ fn show(account: &ServiceAccount, place: Place, secrets: Vec<Value>) -> Value {
         "name": account.name,
         "roles": place.roles(account),
         "secrets": secrets,
+        // Of a newer schema than the recordings; the official Python client requires it.
+        "systemManaged": false,
     })
 }
 
