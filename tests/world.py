@@ -87,10 +87,14 @@ class World:
             environment["TIDEMARK_CRASH_AT"] = crash_at
         self.log = open(self.folder / "server.log", "ab")
         self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log, env=environment)
-        until(self.is_ready, "the server to be ready")
+        # One that shall crash may do so before it says that it is ready.
+        until(lambda: self.has_crashed(crash_at) or self.is_ready(), "the server to be ready")
         self.bootstrap = json.loads((self.data / "bootstrap.json").read_text())
         self.group = self.bootstrap["groupId"]
         return self
+
+    def has_crashed(self, crash_at):
+        return crash_at and self.process.poll() == -signal.SIGABRT
 
     def is_ready(self):
         assert self.process.poll() is None, f"the server ended: {self.log_text()}"
