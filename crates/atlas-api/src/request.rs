@@ -189,7 +189,7 @@ impl Asked<'_> {
             Ok(answer) => success(version, answer, self.style),
             Err(error) => failure(&error, self.style),
         };
-        add_deprecation(&mut response, Some(version));
+        add_deprecation(&mut response, version);
         if let Some((capacity, left)) = limit
             && response.status() != StatusCode::UNAUTHORIZED
         {
@@ -211,9 +211,9 @@ impl Asked<'_> {
     ) -> Result<Answer> {
         let (api, incoming) = (self.api, self.incoming);
         let path = incoming.uri.path();
-        let today = api.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        let today = || api.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
         if api.config.sunset == Sunset::Enforce
-            && version.sunset.is_some_and(|sunset| sunset <= today)
+            && version.sunset.is_some_and(|sunset| sunset <= today())
             && !operation.is_added
         {
             return Err(ApiError::version_gone(&version.date.to_string(), path));
@@ -324,16 +324,18 @@ fn count_request(call: &Call<'_>, operation: &Operation) -> Result<Option<(u64, 
     }
 }
 
+/// A name or value of a query or a form.
+pub(crate) fn decode_form(text: &str) -> String {
+    let text = text.replace('+', " ");
+    percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned()
+}
+
 fn parse_query(query: &str) -> Vec<(String, String)> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned()
-    };
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
+            (decode_form(name), decode_form(value))
         })
         .collect()
 }
@@ -394,8 +396,7 @@ const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
 const SUNSET: HeaderName = HeaderName::from_static("sunset");
 
 /// Says since when a version is deprecated and when it ends, on whatever is answered.
-fn add_deprecation(response: &mut Response<Body>, version: Option<Version>) {
-    let Some(version) = version else { return };
+fn add_deprecation(response: &mut Response<Body>, version: Version) {
     for (name, date) in [(DEPRECATION, version.deprecated), (SUNSET, version.sunset)] {
         if let Some(date) = date {
             insert(response, name, &header_date(date));

@@ -12,7 +12,7 @@ use crate::api::Api;
 use crate::credentials::{account_of, hash_secret};
 use crate::rate_limit::{RateLimits, Taken};
 use crate::render::compact;
-use crate::request::{Incoming, build, wrong_method};
+use crate::request::{Incoming, build, decode_form, wrong_method};
 use crate::token::TOKEN_LIFETIME_SECONDS;
 
 /// Requests for tokens that one address may make, and the minute in which it may.
@@ -132,11 +132,6 @@ fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
 /// The same in the body, which RFC 6749 allows beside the header.
 fn form_credentials(body: &[u8]) -> Option<(String, String)> {
     Some((form_value(body, "client_id")?, form_value(body, "client_secret")?))
-}
-
-fn decode_form(text: &str) -> String {
-    let text = text.replace('+', " ");
-    percent_encoding::percent_decode_str(&text).decode_utf8_lossy().into_owned()
 }
 
 fn form_value(body: &[u8], name: &str) -> Option<String> {

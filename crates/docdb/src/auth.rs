@@ -12,7 +12,7 @@ pub trait UserDirectory: Send + Sync {
     /// The user with this name, if it may log in to this instance.
     fn find_user(&self, name: &str) -> Option<User>;
 
-    /// Whether connections from an address are taken.
+    /// Whether connections from an address are taken; the machine itself is not asked about.
     fn admits(&self, address: IpAddr) -> bool;
 }
 

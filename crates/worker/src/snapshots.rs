@@ -40,15 +40,10 @@ fn run(
     let renew = || catalog.renew_snapshot(claim, &shared.holder, clock.now()).map(|()| false);
     let (outcome, interruption) =
         keep_lease(&shared.stop, renew, |stop| take(shared, snapshot, stop));
-    if interruption == Interruption::LeaseLost
-        && catalog.find_snapshot(snapshot.instance, claim.id)?.is_none()
-    {
-        // Its record is gone, and with it whoever would remove the manifest.
-        if let Err(error) = shared.config.vault.remove_manifest(&claim.id.to_string()) {
-            tracing::warn!(%error, snapshot = %claim.id, "a manifest was left behind");
-        }
+    if interruption == Interruption::LeaseLost {
+        return remove_orphan(shared, snapshot);
     }
-    if interruption == Interruption::LeaseLost || shared.stop.is_requested() {
+    if shared.stop.is_requested() {
         return Ok(());
     }
     let finished_at = clock.now();
@@ -73,6 +68,17 @@ fn run(
             catalog.record_snapshot(claim, &state, None)
         }
     }
+}
+
+/// Removes the manifest of a snapshot whose record is gone, and with it whoever else would.
+fn remove_orphan(shared: &Shared, snapshot: &Snapshot) -> Result<(), CatalogError> {
+    let found = shared.config.catalog.find_snapshot(snapshot.instance, snapshot.id)?;
+    if found.is_none()
+        && let Err(error) = shared.config.vault.remove_manifest(&snapshot.id.to_string())
+    {
+        tracing::warn!(%error, snapshot = %snapshot.id, "a manifest was left behind");
+    }
+    Ok(())
 }
 
 fn take(

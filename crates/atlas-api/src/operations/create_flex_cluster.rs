@@ -34,11 +34,7 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     body.allow(ATTRIBUTES)?;
     let wanted = (parse_name(&body)?, parse_settings(&body)?);
     let instance = create(call, project, InstanceFamily::Flex, wanted)?;
-    let mut described = describe(call, &instance);
-    if let (true, Some(fields)) = (instance.settings.tags.is_empty(), described.as_object_mut()) {
-        fields.remove("tags");
-    }
-    Ok(Answer::created(described))
+    Ok(Answer::created(tags::without_empty(describe(call, &instance))))
 }
 
 fn parse_settings(body: &Body<'_>) -> Result<InstanceSettings> {

@@ -54,10 +54,7 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
         Err(CatalogError::AlreadyExists(name)) => Err(ApiError::group_already_exists(&name)),
         outcome => {
             outcome?;
-            let mut described = group::describe(call, &project);
-            if let (true, Some(fields)) = (project.tags.is_empty(), described.as_object_mut()) {
-                fields.remove("tags");
-            }
+            let described = tags::without_empty(group::describe(call, &project));
             // What the real service sends, though nothing is there.
             let location = format!("{}//api/atlas/v1.0", call.base_url);
             Ok(Answer::created(described).with_location(location))

@@ -3,18 +3,16 @@
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
-use tidemark_catalog::{Instance, InstanceView, Page, Project};
+use tidemark_catalog::{Instance, InstanceView, Project};
 
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
 
-/// Instances that are shown at most.
-const MOST_INSTANCES: Page = Page { number: 1, size: 500 };
+use super::instance::MOST_SHOWN;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
-    let instances =
-        call.api.catalog.list_instances(project.id, InstanceView::Flex, MOST_INSTANCES)?;
+    let instances = call.api.catalog.list_instances(project.id, InstanceView::Flex, MOST_SHOWN)?;
     // A host name is no address.
     let host = &call.api.config.advertised_host;
     let addresses: Vec<&str> = host.parse::<IpAddr>().iter().map(|_| host.as_str()).collect();

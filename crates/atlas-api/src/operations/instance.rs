@@ -1,7 +1,7 @@
 //! Instances, whichever API they are looked at through: making, changing, removing.
 
 use serde_json::{Value, json};
-use tidemark_catalog::{CatalogError, Instance, InstanceFamily, InstanceSettings, Project};
+use tidemark_catalog::{CatalogError, Instance, InstanceFamily, InstanceSettings, Page, Project};
 use tidemark_model::{InstanceId, InstanceName, InstanceNameError, InstanceState};
 
 use super::regions::is_region;
@@ -116,6 +116,9 @@ pub(super) fn delete(call: &Call<'_>, target: &Target) -> Result<()> {
         }
     }
 }
+
+/// Instances of a project that are shown at most where a list has no pages.
+pub(super) const MOST_SHOWN: Page = Page { number: 1, size: 500 };
 
 /// The name of a body.
 pub(super) fn parse_name(body: &Body<'_>) -> Result<InstanceName> {

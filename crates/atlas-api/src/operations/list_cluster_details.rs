@@ -1,28 +1,25 @@
 //! `GET /clusters`: the instances of all projects that the caller sees.
 
 use serde_json::{Value, json};
-use tidemark_catalog::{InstanceView, Page, Project};
+use tidemark_catalog::{InstanceView, Org, Project};
 
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 use crate::links::list_of;
 
-use super::instance::describe_details;
-
-/// Instances of one project that are shown at most.
-const MOST_INSTANCES: Page = Page { number: 1, size: 500 };
+use super::instance::{MOST_SHOWN, describe_details};
 
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    let paged = call.api.catalog.list_projects(call.caller, "", call.page()?)?;
-    let described = paged.try_map(|project| describe(call, project))?;
+    let catalog = &call.api.catalog;
+    let org = catalog.find_org(call.caller.org)?.ok_or_else(ApiError::unexpected)?;
+    let paged = catalog.list_projects(call.caller, "", call.page()?)?;
+    let described = paged.try_map(|project| describe(call, &org, project))?;
     list_of(call, described).map(Answer::list)
 }
 
-fn describe(call: &Call<'_>, project: &Project) -> Result<Value> {
-    let catalog = &call.api.catalog;
-    let org = catalog.find_org(project.org)?.ok_or_else(ApiError::unexpected)?;
-    let instances = catalog.list_instances(project.id, InstanceView::Flex, MOST_INSTANCES)?;
+fn describe(call: &Call<'_>, org: &Org, project: &Project) -> Result<Value> {
+    let instances = call.api.catalog.list_instances(project.id, InstanceView::Flex, MOST_SHOWN)?;
     Ok(json!({
         "clusters": instances.items.iter().map(describe_details).collect::<Vec<_>>(),
         "groupId": project.id.to_string(),

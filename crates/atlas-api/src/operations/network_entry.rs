@@ -89,9 +89,8 @@ pub(super) fn find(call: &Call<'_>, project: &Project) -> Result<NetworkEntry> {
         Some(block) => NetworkSource::Block(block),
         None => NetworkSource::SecurityGroup(text.to_owned()),
     };
-    let everything = Page { number: 1, size: u64::MAX };
     let now = call.api.clock.now();
-    let entries = call.api.catalog.list_network_entries(project.id, now, everything)?.items;
+    let entries = call.api.catalog.list_network_entries(project.id, now, Page::EVERYTHING)?.items;
     entries
         .into_iter()
         .find(|entry| entry.source == source)

@@ -35,3 +35,13 @@ pub(super) fn parse(body: &Body<'_>) -> Result<Option<Vec<Tag>>> {
 pub(super) fn describe(tags: &[Tag]) -> Value {
     tags.iter().map(|tag| json!({ "key": tag.key, "value": tag.value })).collect()
 }
+
+/// A new resource, which is shown without an attribute for tags that it does not have.
+pub(super) fn without_empty(mut described: Value) -> Value {
+    if let Some(fields) = described.as_object_mut()
+        && fields.get("tags").and_then(Value::as_array).is_some_and(Vec::is_empty)
+    {
+        fields.remove("tags");
+    }
+    described
+}
