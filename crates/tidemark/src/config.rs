@@ -273,7 +273,8 @@ impl Config {
             }
         }
         let config = Self::deserialize(Value::Table(table))
-            .map_err(|error| ConfigError::Invalid(error.message().to_owned()))?;
+            // Its display names the key, in a line of its own.
+            .map_err(|error| ConfigError::Invalid(error.to_string().trim().replace('\n', " ")))?;
         config.check()?;
         Ok(config)
     }
@@ -400,5 +401,11 @@ mod tests {
             .contains(&name);
             assert!(config.is_ok() || is_typed_text, "{}: {:?}", key.path, config.err());
         }
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_by_its_key() {
+        let error = load("", &[], &[("listen", "nope"), ("data-dir", "d")]).unwrap_err();
+        assert!(error.to_string().ends_with("in `server.listen`"), "{error}");
     }
 }
