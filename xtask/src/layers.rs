@@ -4,9 +4,10 @@
 const LAYERS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("wire", &[]),
+    ("store", &[]),
     ("vault", &["model"]),
     ("catalog", &["model"]),
-    ("docdb", &["model", "wire"]),
+    ("docdb", &["model", "wire", "store"]),
     ("mover", &["model", "wire", "vault"]),
     ("worker", &["model", "catalog", "mover", "vault"]),
     ("atlas-api", &["model", "catalog"]),

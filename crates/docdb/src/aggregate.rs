@@ -1,9 +1,11 @@
-//! Aggregation pipelines: the stages listed in `Stage`, run over documents in memory.
+//! Aggregation pipelines: the stages listed in `Stage`, each document passed on as it comes.
 //!
-//! Blocking stages keep at most `MEMORY_LIMIT_BYTES`; more is refused, as MongoDB does when it
-//! may not use the disk.
+//! Only `$sort` and `$group` hold documents; what is too much for memory goes to unnamed files.
 
+mod flow;
 mod group;
+
+use std::path::Path;
 
 use bson::raw::{RawArray, RawDocument};
 use bson::{Bson, Document, RawBsonRef};
@@ -13,12 +15,13 @@ use crate::expression::{Expression, value_key};
 use crate::filter::{Filter, parse_filter};
 use crate::number::as_integer;
 use crate::projection::{Projection, insert_at, visit_fields};
-use crate::sort::{SortOrder, check_memory};
+use crate::sort::SortOrder;
 
-use group::{Group, Groups};
+use flow::Flow;
+use group::Group;
 
-/// What a blocking stage may hold, in bytes of documents.
-pub(crate) const MEMORY_LIMIT_BYTES: usize = 100 * 1024 * 1024;
+/// More stages are refused, as the server does.
+const MOST_STAGES: usize = 1_000;
 
 /// A parsed pipeline.
 #[derive(Debug, Clone)]
@@ -34,16 +37,42 @@ enum Stage {
     Project(Option<Projection>),
     AddFields(Vec<(String, Expression)>),
     ReplaceRoot(Expression),
-    Unwind { path: Vec<String>, keeps_empty: bool, index_field: Option<String> },
+    Unwind(Unwind),
     Count(String),
     SortByCount(Group),
 }
 
+/// A parsed `$unwind`.
+#[derive(Debug, Clone)]
+struct Unwind {
+    path: Vec<String>,
+    keeps_empty: bool,
+    index_field: Option<String>,
+}
+
+/// Takes the documents that come out of a pipeline.
+type Sink<'s> = dyn FnMut(Document) -> Result<()> + 's;
+/// Takes a document that goes into a pipeline; answers `false` when it needs no more.
+type Push<'p> = dyn FnMut(Document) -> Result<bool> + 'p;
+
 impl Pipeline {
     /// Reads a pipeline.
     pub(crate) fn parse(stages: &RawArray) -> Result<Self> {
+        Self::parse_after(stages, 0)
+    }
+
+    /// Reads a pipeline but for its first stage, which somebody else runs.
+    pub(crate) fn parse_after_first(stages: &RawArray) -> Result<Self> {
+        Self::parse_after(stages, 1)
+    }
+
+    fn parse_after(stages: &RawArray, skipped: usize) -> Result<Self> {
         let mut parsed = Vec::new();
-        for stage in stages {
+        for (position, stage) in stages.into_iter().enumerate() {
+            if position >= MOST_STAGES {
+                let text = format!("Pipeline length must be no longer than {MOST_STAGES} stages.");
+                return Err(CommandError::new(Code::Location7749501, text));
+            }
             let stage = stage?.as_document().ok_or_else(|| {
                 CommandError::new(
                     Code::TypeMismatch,
@@ -53,10 +82,12 @@ impl Pipeline {
             let mut fields = stage.into_iter();
             let (Some(field), None) = (fields.next(), fields.next()) else {
                 let text = "A pipeline stage specification object must contain exactly one field.";
-                return Err(CommandError::new(Code::Location40324, text));
+                return Err(CommandError::new(Code::Location40323, text));
             };
             let (name, argument) = field?;
-            parsed.push(parse_stage(name.as_str(), argument)?);
+            if position >= skipped {
+                parsed.push(parse_stage(name.as_str(), argument)?);
+            }
         }
         Ok(Self(parsed))
     }
@@ -87,40 +118,27 @@ impl Pipeline {
         }
     }
 
-    /// Runs the stages over documents that `feed` visits; a group at the beginning holds none of
-    /// them.
-    pub(crate) fn run_over(
+    /// Runs the stages over the documents that `feed` pushes; temporary files go to `folder`.
+    pub(crate) fn run(
         &self,
-        feed: impl FnOnce(&mut dyn FnMut(&RawDocument) -> Result<()>) -> Result<()>,
-    ) -> Result<Vec<Document>> {
-        if let Some((Stage::Group(group), rest)) = self.0.split_first() {
-            let mut groups = Groups::default();
-            feed(&mut |document| group.add(&mut groups, &Document::try_from(document)?))?;
-            return rest
-                .iter()
-                .try_fold(group.results(groups), |documents, stage| stage.run(documents));
-        }
-        let mut documents = Vec::new();
-        let mut bytes_held = 0;
-        feed(&mut |document| {
-            bytes_held += document.as_bytes().len();
-            check_memory(bytes_held)?;
-            documents.push(Document::try_from(document)?);
-            Ok(())
-        })?;
-        self.run(documents)
+        folder: &Path,
+        sink: &mut Sink<'_>,
+        feed: impl FnOnce(&mut Push<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut flow = Flow::new(&self.0, folder);
+        feed(&mut |document| flow.push(document, sink))?;
+        flow.finish(sink)
     }
 
     pub(crate) fn apply_to_one(&self, document: Document) -> Result<Document> {
-        let out = self.run(vec![document])?.pop();
+        let mut out = None;
+        // The stages of an update hold nothing, so no file is made.
+        self.run(Path::new(""), &mut |document| Ok(out = Some(document)), |push| {
+            push(document).map(drop)
+        })?;
         out.ok_or_else(|| {
             CommandError::new(Code::InternalError, "an update pipeline lost its document")
         })
-    }
-
-    /// Runs the stages over all documents.
-    pub(crate) fn run(&self, documents: Vec<Document>) -> Result<Vec<Document>> {
-        self.0.iter().try_fold(documents, |documents, stage| stage.run(documents))
     }
 }
 
@@ -180,6 +198,7 @@ fn whole_number(name: &str, argument: RawBsonRef<'_>) -> Result<usize> {
 fn parse_fields(document: &RawDocument) -> Result<Vec<(String, Expression)>> {
     let mut fields = Vec::new();
     visit_fields(document, &mut |path, value| {
+        crate::depth::check_path(path)?;
         fields.push((path.to_owned(), Expression::parse(value)?));
         Ok(())
     })?;
@@ -201,130 +220,80 @@ fn parse_unset(argument: RawBsonRef<'_>) -> Result<Option<Projection>> {
 }
 
 fn parse_unwind(argument: RawBsonRef<'_>) -> Result<Stage> {
-    let invalid =
-        || CommandError::new(Code::FailedToParse, "$unwind needs a path that begins with $");
-    let (path, options) = match argument {
-        RawBsonRef::String(path) => (path, None),
+    let invalid = |text: String| CommandError::new(Code::FailedToParse, text);
+    let no_path = || invalid("$unwind needs a path that begins with $".to_owned());
+    let (mut path, mut keeps_empty, mut index_field) = (None, false, None);
+    match argument {
+        RawBsonRef::String(text) => path = Some(text),
         RawBsonRef::Document(options) => {
-            (options.get_str("path").map_err(|_| invalid())?, Some(options))
-        }
-        _ => return Err(invalid()),
-    };
-    let path = path.strip_prefix('$').filter(|path| !path.is_empty()).ok_or_else(invalid)?;
-    let keeps_empty =
-        options.is_some_and(|o| o.get_bool("preserveNullAndEmptyArrays").unwrap_or(false));
-    let index_field = options.and_then(|o| o.get_str("includeArrayIndex").ok()).map(str::to_owned);
-    Ok(Stage::Unwind {
-        path: path.split('.').map(str::to_owned).collect(),
-        keeps_empty,
-        index_field,
-    })
-}
-
-impl Stage {
-    fn run(&self, mut documents: Vec<Document>) -> Result<Vec<Document>> {
-        match self {
-            Self::Match(filter) => {
-                let mut kept = Vec::new();
-                for document in documents {
-                    let bytes = document.to_vec()?;
-                    if filter.matches(RawDocument::from_bytes(&bytes)?) {
-                        kept.push(document);
+            for option in options {
+                let (name, value) = option?;
+                match (name.as_str(), value) {
+                    ("path", RawBsonRef::String(text)) => path = Some(text),
+                    ("preserveNullAndEmptyArrays", RawBsonRef::Boolean(flag)) => keeps_empty = flag,
+                    ("includeArrayIndex", RawBsonRef::String(field))
+                        if !field.is_empty() && !field.starts_with('$') =>
+                    {
+                        crate::depth::check_path(field)?;
+                        index_field = Some(field.to_owned());
+                    }
+                    ("path" | "preserveNullAndEmptyArrays" | "includeArrayIndex", _) => {
+                        let text = format!("{} of $unwind has a wrong value", name.as_str());
+                        return Err(invalid(text));
+                    }
+                    (other, _) => {
+                        return Err(invalid(format!("unrecognized option to $unwind stage: {other}")));
                     }
                 }
-                Ok(kept)
-            }
-            Self::Group(group) => group.run(&documents),
-            Self::SortByCount(group) => {
-                let mut counted = group.run(&documents)?;
-                counted.sort_by_key(|group| std::cmp::Reverse(group.get_i32("count").unwrap_or(0)));
-                Ok(counted)
-            }
-            Self::Sort(order) => order.sort(documents),
-            Self::Limit(limit) => {
-                documents.truncate(*limit);
-                Ok(documents)
-            }
-            Self::Skip(skip) => Ok(documents.split_off((*skip).min(documents.len()))),
-            Self::Project(None) => Ok(documents),
-            Self::Project(Some(projection)) => {
-                documents.iter().map(|document| projection.apply(document)).collect()
-            }
-            Self::AddFields(fields) => {
-                documents.into_iter().map(|document| add_fields(document, fields)).collect()
-            }
-            Self::ReplaceRoot(root) => {
-                documents.iter().map(|document| replace_root(document, root)).collect()
-            }
-            Self::Unwind { path, keeps_empty, index_field } => {
-                let mut out = Vec::new();
-                for document in &documents {
-                    unwind(document, path, (*keeps_empty, index_field.as_deref()), &mut out);
-                }
-                Ok(out)
-            }
-            Self::Count(_) if documents.is_empty() => Ok(Vec::new()),
-            Self::Count(field) => {
-                let count = i32::try_from(documents.len()).unwrap_or(i32::MAX);
-                Ok(vec![bson::doc! { field: count }])
             }
         }
+        _ => return Err(no_path()),
     }
+    let path = path.and_then(|path| path.strip_prefix('$')).filter(|path| !path.is_empty());
+    let path = path.ok_or_else(no_path)?;
+    crate::depth::check_path(path)?;
+    let path = path.split('.').map(str::to_owned).collect();
+    Ok(Stage::Unwind(Unwind { path, keeps_empty, index_field }))
 }
 
 fn add_fields(document: Document, fields: &[(String, Expression)]) -> Result<Document> {
     let mut out = document.clone();
     for (path, expression) in fields {
-        if let Some(value) = expression.evaluate(&document)? {
-            insert_at(&mut out, path, value);
+        match expression.evaluate(&document)? {
+            Some(value) => insert_at(&mut out, path, value),
+            None => remove_at(&mut out, path),
         }
     }
+    crate::depth::check_result(&out)?;
     Ok(out)
+}
+
+/// Removes a field, also from the documents in an array on the way.
+fn remove_at(document: &mut Document, path: &str) {
+    match path.split_once('.') {
+        None => drop(document.remove(path)),
+        Some((name, rest)) => document.get_mut(name).into_iter().for_each(|v| remove_in(v, rest)),
+    }
+}
+
+fn remove_in(value: &mut Bson, path: &str) {
+    match value {
+        Bson::Document(nested) => remove_at(nested, path),
+        Bson::Array(items) => items.iter_mut().for_each(|item| remove_in(item, path)),
+        _ => {}
+    }
 }
 
 fn replace_root(document: &Document, root: &Expression) -> Result<Document> {
     match root.evaluate(document)? {
-        Some(Bson::Document(root)) => Ok(root),
+        Some(Bson::Document(root)) => {
+            crate::depth::check_result(&root)?;
+            Ok(root)
+        }
         _ => Err(CommandError::new(
-            Code::BadValue,
+            Code::Location40228,
             "'newRoot' expression must evaluate to an object",
         )),
-    }
-}
-
-fn unwind(
-    document: &Document,
-    path: &[String],
-    (keeps_empty, index_field): (bool, Option<&str>),
-    out: &mut Vec<Document>,
-) {
-    let found = Expression::Field(path.to_vec()).evaluate(document).ok().flatten();
-    let path = path.join(".");
-    let mut push = |value: Option<Bson>, index: Bson| {
-        let mut document = document.clone();
-        match value {
-            Some(value) => insert_at(&mut document, &path, value),
-            None if !path.contains('.') => drop(document.remove(&path)),
-            None => {}
-        }
-        if let Some(field) = index_field {
-            insert_at(&mut document, field, index);
-        }
-        out.push(document);
-    };
-    match found {
-        Some(Bson::Array(items)) if !items.is_empty() => {
-            for (index, item) in (0i64..).zip(items) {
-                push(Some(item), Bson::Int64(index));
-            }
-        }
-        None | Some(Bson::Null | Bson::Array(_)) => {
-            if keeps_empty {
-                let value = found.filter(|value| matches!(value, Bson::Null));
-                push(value, Bson::Null);
-            }
-        }
-        Some(value) => push(Some(value), Bson::Null),
     }
 }
 
@@ -342,7 +311,21 @@ mod tests {
     fn run(stages: Vec<Document>, documents: Vec<Document>) -> Result<Vec<Document>> {
         let wrapper = doc! { "p": stages }.to_vec().unwrap();
         let wrapper = RawDocument::from_bytes(&wrapper).unwrap();
-        Pipeline::parse(wrapper.get_array("p").unwrap())?.run(documents)
+        let pipeline = Pipeline::parse(wrapper.get_array("p").unwrap())?;
+        let mut out = Vec::new();
+        let mut sink = |document| {
+            out.push(document);
+            Ok(())
+        };
+        pipeline.run(&std::env::temp_dir(), &mut sink, |push| {
+            for document in documents {
+                if !push(document)? {
+                    break;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(out)
     }
 
     #[test]
@@ -367,6 +350,22 @@ mod tests {
         assert_eq!(out, [doc! { "a": 1 }, doc! { "a": 2 }, doc! { "a": 3 }]);
         let kept = doc! { "$unwind": { "path": "$a", "preserveNullAndEmptyArrays": true } };
         assert_eq!(run(vec![kept], documents).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn a_path_through_an_array_unwinds_nothing() {
+        let documents = vec![doc! { "a": [{ "b": [1] }, { "b": [2] }] }];
+        assert!(run(vec![doc! { "$unwind": "$a.b" }], documents).unwrap().is_empty());
+        let nested = vec![doc! { "a": { "b": [1, 2] }, "z": 0 }];
+        let out = run(vec![doc! { "$unwind": "$a.b" }], nested).unwrap();
+        assert_eq!(out, [doc! { "a": { "b": 1 }, "z": 0 }, doc! { "a": { "b": 2 }, "z": 0 }]);
+    }
+
+    #[test]
+    fn a_field_set_to_nothing_is_removed() {
+        let stage = doc! { "$set": { "b": "$missing", "c.d": "$missing" } };
+        let documents = vec![doc! { "b": 1, "c": { "d": 1, "e": 2 } }];
+        assert_eq!(run(vec![stage], documents).unwrap(), [doc! { "c": { "e": 2 } }]);
     }
 
     #[test]

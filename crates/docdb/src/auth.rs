@@ -14,6 +14,9 @@ pub trait UserDirectory: Send + Sync {
 
     /// Whether connections from an address are taken; the machine itself is not asked about.
     fn admits(&self, address: IpAddr) -> bool;
+
+    /// Changes whenever a user or the list of addresses may have changed.
+    fn generation(&self) -> u64;
 }
 
 /// A user as the engine needs it.
@@ -62,6 +65,8 @@ pub(crate) enum Privilege {
     Write,
     /// Changes what exists in a database.
     Define,
+    /// Changes options of collections and drops a database.
+    Manage,
     /// Allowed to administrators only.
     Administer,
 }
@@ -78,17 +83,35 @@ impl Grant {
             };
             return here && is_allowed && resource.collection == Some(collection);
         }
+        let changes_data =
+            matches!(privilege, Privilege::Read | Privilege::Write | Privilege::Define);
+        let administers = matches!(privilege, Privilege::Define | Privilege::Manage);
         match self.role.as_str() {
             "atlasAdmin" | "root" | "__system" => true,
-            "readWriteAnyDatabase" => !is_internal && privilege != Privilege::Administer,
+            "readWriteAnyDatabase" => !is_internal && changes_data,
             "readAnyDatabase" => !is_internal && privilege == Privilege::Read,
-            "dbAdminAnyDatabase" => !is_internal && privilege == Privilege::Define,
+            "dbAdminAnyDatabase" => !is_internal && administers,
             "backup" => privilege == Privilege::Read,
-            "readWrite" => here && privilege != Privilege::Administer,
+            "readWrite" => here && changes_data,
             "read" => here && privilege == Privilege::Read,
-            "dbAdmin" => here && privilege == Privilege::Define,
+            "dbAdmin" => here && administers,
             _ => false,
         }
+    }
+
+    /// Whether the role shows the names of all databases.
+    fn lists_databases(&self) -> bool {
+        const ROLES: &[&str] = &[
+            "atlasAdmin",
+            "root",
+            "__system",
+            "readWriteAnyDatabase",
+            "readAnyDatabase",
+            "dbAdminAnyDatabase",
+            "backup",
+            "clusterMonitor",
+        ];
+        self.collection.is_none() && ROLES.contains(&self.role.as_str())
     }
 }
 
@@ -99,6 +122,8 @@ pub(crate) struct Login {
     /// The proof was accepted, but the client wants one more empty exchange.
     awaits_empty_exchange: bool,
     user: Option<(String, User)>,
+    /// The state of the directory when it was asked last.
+    generation: u64,
 }
 
 /// The answer to one step of a conversation.
@@ -120,13 +145,58 @@ impl Login {
         *self = Self::default();
     }
 
+    /// The name of whoever is proving who they are.
+    pub(crate) fn candidate(&self) -> Option<&str> {
+        self.conversation.as_ref().map(|(name, _, _)| name.as_str())
+    }
+
+    /// Looks again who the user is if anything changed since the last time, and says whether it
+    /// did. Who was deleted, or has another password, is logged out.
+    pub(crate) fn renew(&mut self, directory: &dyn UserDirectory) -> bool {
+        let generation = directory.generation();
+        if std::mem::replace(&mut self.generation, generation) == generation {
+            return false;
+        }
+        if let Some((name, user)) = self.user.take() {
+            let found = directory.find_user(&name);
+            let same = found.filter(|found| found.credential == user.credential);
+            self.user = same.map(|found| (name, found));
+        }
+        true
+    }
+
+    /// Whether the user may do something.
+    pub(crate) fn may(&self, privilege: Privilege, resource: Resource<'_>) -> bool {
+        self.grants().iter().any(|grant| grant.allows(privilege, resource))
+    }
+
+    /// Whether the user may see the names of all databases.
+    pub(crate) fn lists_databases(&self) -> bool {
+        self.grants().iter().any(Grant::lists_databases)
+    }
+
+    /// Whether the user may do anything at all in a database.
+    pub(crate) fn has_grant_in(&self, database: &str) -> bool {
+        let named = self.grants().iter().any(|grant| {
+            grant.database == database && matches!(grant.role.as_str(), "read" | "readWrite" | "dbAdmin")
+        });
+        let privileges = [Privilege::Read, Privilege::Write, Privilege::Define];
+        named || privileges.iter().any(|p| self.may(*p, Resource::database(database)))
+    }
+
     /// Takes the client's first message.
-    pub(crate) fn start(&mut self, directory: &dyn UserDirectory, payload: &[u8]) -> Result<Step> {
+    ///
+    /// `decoy_key` is secret and stays the same, and so does what an unknown name is told.
+    pub(crate) fn start(
+        &mut self,
+        (directory, decoy_key): (&dyn UserDirectory, &[u8; 32]),
+        payload: &[u8],
+    ) -> Result<Step> {
         let name = user_of_first_message(payload).map_err(|_| failed())?;
         // An unknown name goes through the same conversation, so that names cannot be probed.
         let user = directory.find_user(&name).unwrap_or_else(|| User {
             credential: ScramCredential {
-                salt: decoy_salt(&name),
+                salt: decoy_salt(decoy_key, &name),
                 iterations: tidemark_wire::SCRAM_ITERATIONS,
                 stored_key: tidemark_model::random_bytes(),
                 server_key: tidemark_model::random_bytes(),
@@ -162,12 +232,11 @@ impl Login {
         if privilege == Privilege::Anyone {
             return Ok(());
         }
-        let Some((_, user)) = &self.user else {
+        if self.user.is_none() {
             let text = format!("Command {command} requires authentication");
             return Err(CommandError::new(Code::Unauthorized, text));
-        };
-        let allowed = privilege == Privilege::Authenticated
-            || user.grants.iter().any(|grant| grant.allows(privilege, resource));
+        }
+        let allowed = privilege == Privilege::Authenticated || self.may(privilege, resource);
         if allowed {
             return Ok(());
         }
@@ -180,14 +249,10 @@ fn failed() -> CommandError {
     CommandError::new(Code::AuthenticationFailed, "Authentication failed.")
 }
 
-/// The same salt for the same unknown name, as a real user would have.
-fn decoy_salt(name: &str) -> Vec<u8> {
-    ring::digest::digest(&ring::digest::SHA256, name.as_bytes())
-        .as_ref()
-        .iter()
-        .take(28)
-        .copied()
-        .collect()
+/// The same salt for the same unknown name, as a real user would have; nobody can compute it.
+fn decoy_salt(key: &[u8; 32], name: &str) -> Vec<u8> {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key);
+    ring::hmac::sign(&key, name.as_bytes()).as_ref().iter().take(28).copied().collect()
 }
 
 #[cfg(test)]
@@ -207,6 +272,8 @@ mod tests {
         assert!(!grant("read", "shop").allows(Privilege::Write, on("shop")));
         assert!(grant("readWriteAnyDatabase", "admin").allows(Privilege::Define, on("shop")));
         assert!(!grant("readWriteAnyDatabase", "admin").allows(Privilege::Read, on("local")));
+        assert!(!grant("readWrite", "shop").allows(Privilege::Manage, on("shop")));
+        assert!(grant("dbAdmin", "shop").allows(Privilege::Manage, on("shop")));
         assert!(grant("atlasAdmin", "admin").allows(Privilege::Administer, on("local")));
         assert!(!grant("clusterMonitor", "admin").allows(Privilege::Read, on("shop")));
     }

@@ -22,6 +22,7 @@ mod update;
 mod write;
 
 use crate::auth::Privilege;
+use crate::collections::Namespace;
 use crate::error::Result;
 pub(crate) use crate::reply::Reply;
 use crate::request::Request;
@@ -70,7 +71,7 @@ const COMMANDS: &[Command] = &[
     command(&["replSetGetStatus"], Privilege::Authenticated, diagnostics::replica_set_status),
     command(&["replSetGetConfig"], Privilege::Authenticated, diagnostics::replica_set_config),
     command(&["listDatabases"], Privilege::Authenticated, list::databases),
-    command(&["listCollections"], Privilege::Read, list::collections),
+    command(&["listCollections"], Privilege::Authenticated, list::collections),
     command(&["listIndexes"], Privilege::Read, indexes::list),
     command(&["collStats", "collstats"], Privilege::Read, statistics::collection),
     command(&["dbStats", "dbstats"], Privilege::Read, statistics::database),
@@ -85,14 +86,19 @@ const COMMANDS: &[Command] = &[
     command(&["delete"], Privilege::Write, delete::run),
     command(&["findAndModify", "findandmodify"], Privilege::Write, find_and_modify::run),
     command(&["create"], Privilege::Define, create::run),
-    command(&["collMod"], Privilege::Define, create::modify),
+    command(&["collMod"], Privilege::Manage, create::modify),
     command(&["drop"], Privilege::Define, drop::collection),
-    command(&["dropDatabase"], Privilege::Define, drop::database),
+    command(&["dropDatabase"], Privilege::Manage, drop::database),
     command(&["createIndexes"], Privilege::Define, indexes::create),
     command(&["dropIndexes"], Privilege::Define, indexes::drop),
     command(&["renameCollection"], Privilege::Authenticated, rename::run),
     command(&["applyOps"], Privilege::Administer, apply_ops::run),
 ];
+
+/// The collection that a command names by its UUID.
+pub(crate) fn resolve(context: &Context<'_>, request: &Request<'_>) -> Result<Namespace> {
+    find::namespace_of(request, &context.shared.engine.view()?)
+}
 
 /// The command that a client names.
 pub(crate) fn find(name: &str) -> Option<&'static Command> {

@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 
 use tidemark_model::random_bytes;
 
+use crate::error::{Code, CommandError, Result};
 use crate::query::Stream;
 
 /// An unused cursor is closed after this time, as on every MongoDB server.
 const IDLE_LIMIT: Duration = Duration::from_mins(10);
+
+/// Open cursors of an instance; each may keep a sorted run in memory.
+const MOST_CURSORS: usize = 10_000;
 
 /// A stream that more will be asked of.
 pub(crate) struct Cursor {
@@ -42,17 +46,26 @@ impl Cursors {
     }
 
     /// Keeps a cursor under a new id.
-    pub(crate) fn keep(&self, cursor: Cursor) -> i64 {
+    pub(crate) fn keep(&self, cursor: Cursor) -> Result<i64> {
         let id = i64::from_le_bytes(random_bytes()) & i64::MAX;
         let id = id.max(1);
         self.put_back(id, cursor);
-        id
+        if self.lock().len() <= MOST_CURSORS {
+            return Ok(id);
+        }
+        drop(self.take(id));
+        let text = format!("{MOST_CURSORS} cursors are open; close some, or read them to their end");
+        Err(CommandError::new(Code::TooManyLogicalSessions, text))
+    }
+
+    /// Closes cursors that nobody has used for a while.
+    pub(crate) fn close_idle(&self) {
+        self.lock().retain(|_, (_, last_used)| last_used.elapsed() < IDLE_LIMIT);
     }
 
     /// Keeps a cursor under the id it had.
     pub(crate) fn put_back(&self, id: i64, cursor: Cursor) {
         let mut open = self.lock();
-        open.retain(|_, (_, last_used)| last_used.elapsed() < IDLE_LIMIT);
         open.insert(id, (cursor, Instant::now()));
     }
 

@@ -1,36 +1,29 @@
-//! The engine of one instance: its storage, its present state, and when writes are durable.
+//! The engine of one instance: its store, its present state, and when writes are durable.
 //!
 //! Guarantees: writers are one at a time, so oplog entries become visible in their order and
-//! without holes; a reader holds a `View`, one moment of everything; a write is acknowledged
-//! after its commit was synced to disk, and waiting writers share one sync. What a crash leaves
-//! is a prefix of the commits, each whole: the storage writes a commit atomically.
+//! without holes; a reader holds a `View`, one moment of everything; a reader sees only what is on
+//! disk. Transactions put their changes into one group; the first that waits commits the group for
+//! all, and those that come meanwhile form the next one. What a crash leaves is a prefix of the
+//! groups, each whole.
 
+mod groups;
 mod maintenance;
+mod pins;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
-use std::time::{Duration, Instant};
+use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use tidemark_model::{Clock, OplogTime};
+use tidemark_store::{Batch, Direction, Moment, Range, Store, Tree};
 
 use crate::collections::{Catalog, Collection};
-use crate::error::{CommandError, Result};
-
-/// The trees of the storage.
-#[derive(Clone)]
-pub(crate) struct Keyspaces {
-    /// `c` + collection id → collection record; `n` + collection id → count and bytes;
-    /// `x` + id → what is to be purged; `term`, `id` → counters; `s` + session → last write.
-    pub(crate) meta: Keyspace,
-    /// Collection id, record number → document.
-    pub(crate) documents: Keyspace,
-    /// Index id, key, (record number unless unique) → record number.
-    pub(crate) indexes: Keyspace,
-    /// Oplog position → entry.
-    pub(crate) oplog: Keyspace,
-}
+use crate::error::Result;
+use groups::Durability;
+use pins::{Pins, Pooled};
 
 /// How many documents a collection holds, and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,10 +48,27 @@ impl Statistics {
 
 /// Everything at one moment.
 pub(crate) struct View {
-    pub(crate) snapshot: Snapshot,
+    moment: Held,
     pub(crate) catalog: Arc<Catalog>,
     /// The last oplog entry that the view shows.
     pub(crate) at: OplogTime,
+}
+
+/// A moment of one's own, or one that is lent.
+enum Held {
+    Own(Moment),
+    Pooled(Pooled),
+}
+
+impl Deref for View {
+    type Target = Moment;
+
+    fn deref(&self) -> &Moment {
+        match &self.moment {
+            Held::Own(moment) => moment,
+            Held::Pooled(pooled) => pooled,
+        }
+    }
 }
 
 /// What only the one writer may touch.
@@ -69,28 +79,45 @@ pub(crate) struct Writer {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) next_record: HashMap<u32, u64>,
     pub(crate) statistics: HashMap<u32, Statistics>,
+    /// The changes of all transactions since the last group was taken.
+    pub(crate) group: Batch,
+    /// How often the state was read from the store again after a failed commit.
+    pub(crate) reloads: u64,
 }
 
-struct Durability {
-    durable: OplogTime,
-    is_syncing: bool,
-    has_failed: bool,
+/// The last commit that readers may see, with what belongs to it.
+struct Published {
+    number: u64,
+    catalog: Arc<Catalog>,
+    at: OplogTime,
 }
 
 /// The engine of one instance.
 pub(crate) struct Engine {
-    database: Database,
-    pub(crate) keyspaces: Keyspaces,
+    pub(crate) store: Store,
     pub(crate) clock: Clock,
     writer: Mutex<Writer>,
-    view: RwLock<Arc<View>>,
+    published: RwLock<Published>,
     durability: Mutex<Durability>,
     progress: Condvar,
-    pinned: Mutex<BTreeMap<OplogTime, (Arc<View>, Instant)>>,
+    pins: Pins,
+    /// Held while a commit is made and told of, so that both happen in the same order.
+    commits: Mutex<()>,
+    /// Whether the last commit failed.
+    has_failed: AtomicBool,
+    folder: PathBuf,
+    /// Indexes that are being built, although a mark says that they are to be purged.
+    building: Mutex<HashSet<u32>>,
 }
 
-/// How long a snapshot read keeps its moment readable, MongoDB's default history window.
-const HISTORY_WINDOW: Duration = Duration::from_mins(5);
+/// An index that is being built; dropping it ends that.
+pub(crate) struct Building<'e>(&'e Engine, u32);
+
+impl Drop for Building<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.building).remove(&self.1);
+    }
+}
 
 /// The key of a numbered thing in the meta tree.
 pub(crate) fn meta_key(kind: u8, id: u32) -> Vec<u8> {
@@ -108,48 +135,77 @@ pub(crate) fn document_key(collection: u32, record: u64) -> [u8; 12] {
     key
 }
 
+/// All documents of a collection.
+pub(crate) fn documents_of(collection: u32) -> Range {
+    Range::prefix(&collection.to_be_bytes())
+}
+
 /// The record number at the end of a document's key or an index entry's value.
 pub(crate) fn record_of(bytes: &[u8]) -> Option<u64> {
     bytes.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere does not make the state wrong: it changes only after a commit.
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    // A panic elsewhere does not make the state wrong: it changes only as a whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Engine {
-    /// Opens or creates the storage in `folder`.
+    /// Opens or creates the store in `folder`.
     pub(crate) fn open(folder: &Path, clock: Clock) -> Result<Arc<Self>> {
-        let database = Database::builder(folder).worker_threads(2).open()?;
-        let open = |name| database.keyspace(name, KeyspaceCreateOptions::default);
-        let keyspaces = Keyspaces {
-            meta: open("meta")?,
-            documents: open("documents")?,
-            indexes: open("indexes")?,
-            oplog: open("oplog")?,
+        let store = Store::open(folder)?;
+        let moment = store.moment()?;
+        let writer = load_writer(&moment)?;
+        let published = Published {
+            number: moment.number(),
+            catalog: Arc::clone(&writer.catalog),
+            at: writer.last,
         };
-        let snapshot = database.snapshot();
-        let writer = load_writer(&snapshot, &keyspaces)?;
-        let view = View { snapshot, catalog: Arc::clone(&writer.catalog), at: writer.last };
-        let durable = writer.last;
+        drop(moment);
         let engine = Arc::new(Self {
-            database,
-            keyspaces,
+            store,
             clock,
+            durability: Mutex::new(Durability::new(writer.last)),
             writer: Mutex::new(writer),
-            view: RwLock::new(Arc::new(view)),
-            durability: Mutex::new(Durability { durable, is_syncing: false, has_failed: false }),
+            published: RwLock::new(published),
             progress: Condvar::new(),
-            pinned: Mutex::default(),
+            pins: Pins::default(),
+            commits: Mutex::default(),
+            has_failed: AtomicBool::new(false),
+            folder: folder.to_owned(),
+            building: Mutex::default(),
         });
         engine.start_term()?;
         Ok(engine)
     }
 
+    /// Where temporary files may be made.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Keeps the entries of an index from being purged while it is built.
+    pub(crate) fn keep_unpurged(&self, index: u32) -> Building<'_> {
+        lock(&self.building).insert(index);
+        Building(self, index)
+    }
+
+    /// A secret that was made with the store.
+    pub(crate) fn decoy_key(&self) -> Result<[u8; 32]> {
+        let mut transaction = self.begin()?;
+        let stored = transaction.get(Tree::Meta, b"decoy")?;
+        if let Some(key) = stored.and_then(|key| <[u8; 32]>::try_from(key.as_ref()).ok()) {
+            return Ok(key);
+        }
+        let key = tidemark_model::random_bytes::<32>();
+        transaction.put_meta(b"decoy", &key);
+        transaction.commit_to_disk()?;
+        Ok(key)
+    }
+
     /// Begins a new term, as an election would: the first entry after every start.
     fn start_term(&self) -> Result<()> {
-        let mut transaction = self.begin();
+        let mut transaction = self.begin()?;
         let term = transaction.next_term();
         let message = if term == 1 { "initiating set" } else { "new primary" };
         transaction.log_noop(message);
@@ -157,107 +213,98 @@ impl Engine {
     }
 
     /// The present moment.
-    pub(crate) fn view(&self) -> Arc<View> {
-        Arc::clone(&self.view.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    pub(crate) fn view(&self) -> Result<View> {
+        loop {
+            let moment = self.store.moment()?;
+            let published = self.published();
+            if published.number == moment.number() {
+                let catalog = Arc::clone(&published.catalog);
+                return Ok(View { moment: Held::Own(moment), catalog, at: published.at });
+            }
+            // A commit is in the store and about to be published.
+            drop(published);
+            std::thread::yield_now();
+        }
+    }
+
+    fn published(&self) -> std::sync::RwLockReadGuard<'_, Published> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last position that is on disk; what anybody may see.
+    pub(crate) fn durable(&self) -> OplogTime {
+        self.published().at
+    }
+
+    /// Tells readers of a commit; `None` where it changes nothing that they know by name.
+    fn publish(&self, number: u64, change: Option<(Arc<Catalog>, OplogTime)>) {
+        let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+        published.number = number;
+        if let Some((catalog, at)) = change {
+            (published.catalog, published.at) = (catalog, at);
+        }
     }
 
     /// The present moment, kept readable by its time for a while.
-    pub(crate) fn pin_view(&self) -> Arc<View> {
-        let view = self.view();
-        lock(&self.pinned).insert(view.at, (Arc::clone(&view), Instant::now()));
-        view
+    pub(crate) fn pin_view(&self) -> Result<View> {
+        let view = self.view()?;
+        self.pin(&view)?;
+        Ok(view)
+    }
+
+    /// Opens the moment of a view several times, so that several readers can have it at once.
+    fn pin(&self, view: &View) -> Result<()> {
+        if self.pins.renew(view.at) {
+            return Ok(());
+        }
+        let mut moments = Vec::new();
+        while moments.len() < Pins::READERS {
+            let moment = self.store.moment()?;
+            if moment.number() != view.number() {
+                break;
+            }
+            moments.push(moment);
+        }
+        let file_bytes = self.store.usage()?.file_bytes;
+        self.pins.keep((view.at, file_bytes), Arc::clone(&view.catalog), moments);
+        Ok(())
     }
 
     /// The moment `at`, if it is the present or was pinned.
-    pub(crate) fn view_at(&self, at: OplogTime) -> Option<Arc<View>> {
-        let present = self.view();
-        let mut pinned = lock(&self.pinned);
-        if present.at <= at {
-            pinned.insert(present.at, (Arc::clone(&present), Instant::now()));
-            return (present.at == at).then_some(present);
+    pub(crate) fn view_at(&self, at: OplogTime) -> Result<Option<View>> {
+        if let Some((pooled, catalog)) = self.pins.borrow(at) {
+            return Ok(Some(View { moment: Held::Pooled(pooled), catalog, at }));
         }
-        let (view, last_used) = pinned.get_mut(&at)?;
-        *last_used = Instant::now();
-        Some(Arc::clone(view))
-    }
-
-    fn unpin_old_views(&self) {
-        lock(&self.pinned).retain(|_, (_, last_used)| last_used.elapsed() < HISTORY_WINDOW);
-    }
-
-    pub(crate) fn publish(&self, catalog: Arc<Catalog>, at: OplogTime) {
-        let view = Arc::new(View { snapshot: self.database.snapshot(), catalog, at });
-        *self.view.write().unwrap_or_else(std::sync::PoisonError::into_inner) = view;
-    }
-
-    pub(crate) fn lock_writer(&self) -> MutexGuard<'_, Writer> {
-        lock(&self.writer)
-    }
-
-    pub(crate) fn batch(&self) -> fjall::OwnedWriteBatch {
-        self.database.batch()
-    }
-
-    /// Waits until everything up to `at` is on disk.
-    ///
-    /// The first to wait syncs for all that have committed by then; the others wait for it. After
-    /// a failed sync nobody knows what reached the disk, so every later write is refused.
-    pub(crate) fn wait_durable(&self, at: OplogTime) -> Result<()> {
-        let mut state = lock(&self.durability);
-        loop {
-            if state.has_failed {
-                let text = "a write to the disk failed; restart this instance to see what it holds";
-                return Err(CommandError::new(crate::error::Code::InternalError, text));
-            }
-            if state.durable >= at {
-                return Ok(());
-            }
-            if state.is_syncing {
-                state =
-                    self.progress.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
-                continue;
-            }
-            state.is_syncing = true;
-            drop(state);
-            let committed = self.view().at;
-            let outcome = self.database.persist(PersistMode::SyncData);
-            state = lock(&self.durability);
-            state.is_syncing = false;
-            match outcome {
-                Ok(()) => state.durable = state.durable.max(committed),
-                Err(error) => {
-                    tracing::error!(%error, "syncing an instance's journal failed");
-                    state.has_failed = true;
-                }
-            }
-            self.progress.notify_all();
+        let view = self.view()?;
+        if view.at > at {
+            return Ok(None);
         }
-    }
-
-    /// The last position that is on disk; what a majority read may show.
-    pub(crate) fn durable(&self) -> OplogTime {
-        lock(&self.durability).durable
+        self.pin(&view)?;
+        Ok((view.at == at).then_some(view))
     }
 
     /// Waits until something after `at` is durable, or until the time is over.
     pub(crate) fn wait_for_progress(&self, at: OplogTime, patience: Duration) {
         let state = lock(&self.durability);
-        let is_waiting = |state: &mut Durability| state.durable <= at && !state.has_failed;
+        let is_waiting = |state: &mut Durability| state.durable <= at;
         let _ = self.progress.wait_timeout_while(state, patience, is_waiting);
     }
 }
 
-fn load_writer(snapshot: &Snapshot, keyspaces: &Keyspaces) -> Result<Writer> {
+fn load_writer(moment: &Moment) -> Result<Writer> {
     let mut catalog = Catalog::default();
     let mut next_record = HashMap::new();
     let mut statistics = HashMap::new();
-    for entry in snapshot.prefix(&keyspaces.meta, b"c") {
-        let collection = Collection::decode(&entry.value()?)?;
-        let last = snapshot.prefix(&keyspaces.documents, collection.id.to_be_bytes()).next_back();
-        let last = last.map(fjall::Guard::key).transpose()?;
+    let mut records = Vec::new();
+    moment.visit(Tree::Meta, &Range::prefix(b"c"), Direction::Ascending, |_, value| {
+        records.push(Collection::decode(value)?);
+        Ok::<_, crate::error::CommandError>(true)
+    })?;
+    for collection in records {
+        let last = moment.last_key(Tree::Documents, &documents_of(collection.id))?;
         let next = last.as_deref().and_then(record_of).map_or(1, |record| record + 1);
         next_record.insert(collection.id, next);
-        let stored = snapshot.get(&keyspaces.meta, meta_key(b'n', collection.id))?;
+        let stored = moment.get(Tree::Meta, &meta_key(b'n', collection.id))?;
         statistics.insert(
             collection.id,
             stored.map_or_else(Statistics::default, |s| Statistics::decode(&s)),
@@ -265,10 +312,10 @@ fn load_writer(snapshot: &Snapshot, keyspaces: &Keyspaces) -> Result<Writer> {
         catalog.put(Arc::new(collection));
     }
     let number = |key: &[u8]| -> Result<u64> {
-        let value = snapshot.get(&keyspaces.meta, key)?;
+        let value = moment.get(Tree::Meta, key)?;
         Ok(value.as_deref().and_then(record_of).unwrap_or(0))
     };
-    let last = snapshot.last_key_value(&keyspaces.oplog).map(fjall::Guard::key).transpose()?;
+    let last = moment.last_key(Tree::Oplog, &Range::prefix(&[]))?;
     Ok(Writer {
         last: last
             .as_deref()
@@ -279,6 +326,8 @@ fn load_writer(snapshot: &Snapshot, keyspaces: &Keyspaces) -> Result<Writer> {
         catalog: Arc::new(catalog),
         next_record,
         statistics,
+        group: Batch::new(),
+        reloads: 0,
     })
 }
 
@@ -286,16 +335,15 @@ impl View {
     /// The document with this record number.
     pub(crate) fn document(
         &self,
-        keyspaces: &Keyspaces,
         collection: u32,
         record: u64,
-    ) -> Result<Option<fjall::Slice>> {
-        Ok(self.snapshot.get(&keyspaces.documents, document_key(collection, record))?)
+    ) -> Result<Option<std::borrow::Cow<'_, [u8]>>> {
+        Ok(self.get(Tree::Documents, &document_key(collection, record))?)
     }
 
     /// How many documents a collection holds.
-    pub(crate) fn statistics(&self, keyspaces: &Keyspaces, collection: u32) -> Result<Statistics> {
-        let stored = self.snapshot.get(&keyspaces.meta, meta_key(b'n', collection))?;
+    pub(crate) fn statistics(&self, collection: u32) -> Result<Statistics> {
+        let stored = self.get(Tree::Meta, &meta_key(b'n', collection))?;
         Ok(stored.map_or_else(Statistics::default, |bytes| Statistics::decode(&bytes)))
     }
 }

@@ -1,6 +1,7 @@
 //! Errors as clients see them: MongoDB's code, its name, a text, and extra fields.
 
 use bson::Document;
+use tidemark_store::StoreError;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
@@ -26,6 +27,7 @@ codes! {
     FailedToParse = 9;
     Unauthorized = 13;
     TypeMismatch = 14;
+    Overflow = 15;
     AuthenticationFailed = 18;
     IllegalOperation = 20;
     NamespaceNotFound = 26;
@@ -34,6 +36,7 @@ codes! {
     ConflictingUpdateOperators = 40;
     CursorNotFound = 43;
     NamespaceExists = 48;
+    MaxTimeMSExpired = 50;
     DollarPrefixedFieldName = 52;
     CommandNotFound = 59;
     ImmutableField = 66;
@@ -48,13 +51,27 @@ codes! {
     CannotIndexParallelArrays = 171;
     TransactionTooOld = 225;
     SnapshotTooOld = 239;
-    QueryExceededMemoryLimitNoDiskUseAllowed = 292;
+    TooManyLogicalSessions = 261;
+    ClientDisconnect = 279;
+    QueryPlanKilled = 175;
     BSONObjectTooLarge = 10334;
+    OutOfDiskSpace = 14031;
     DuplicateKey = 11000;
     InvalidPipelineOperator = 168;
     MechanismUnavailable = 334;
     UnsupportedOpQueryCommand = 352;
     InvalidLength = 16;
+    /// More distinct values than an answer holds.
+    Location17217 = 17217;
+    /// A pipeline of too many stages.
+    Location7749501 = 7749501;
+    ExceededMemoryLimit = 146;
+    /// A number out of its bounds.
+    Location51024 = 51024;
+    /// A stage with more or less than one field.
+    Location40323 = 40323;
+    /// A new root that is no document.
+    Location40228 = 40228;
     /// A stage that does not exist.
     Location40324 = 40324;
     /// A field that a command needs.
@@ -95,10 +112,21 @@ impl CommandError {
     }
 }
 
-impl From<fjall::Error> for CommandError {
-    fn from(error: fjall::Error) -> Self {
-        tracing::error!(%error, "the storage of an instance failed");
-        Self::new(Code::InternalError, "the storage of this instance failed; see the server's log")
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            // What a user can act on is said to them.
+            StoreError::OtherFormat { .. } => Self::new(Code::InternalError, error.to_string()),
+            StoreError::DiskFull => Self::new(Code::OutOfDiskSpace, error.to_string()),
+            _ => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "the store of an instance failed");
+                Self::new(
+                    Code::InternalError,
+                    "the store of this instance failed; see the server's log",
+                )
+            }
+        }
     }
 }
 

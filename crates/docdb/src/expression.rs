@@ -86,6 +86,7 @@ impl Expression {
             (None, Some(path)) if !path.is_empty() => path,
             _ => return Ok(Self::Literal(Bson::String(text.to_owned()))),
         };
+        crate::depth::check_path(path)?;
         Ok(Self::Field(path.split('.').map(str::to_owned).collect()))
     }
 

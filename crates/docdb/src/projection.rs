@@ -46,6 +46,7 @@ impl Projection {
         let mut computed = Vec::new();
         let mut id = None;
         visit_fields(projection, &mut |name, value| {
+            crate::depth::check_path(name)?;
             if name.split('.').any(|part| part.is_empty() || part.starts_with('$')) {
                 return Err(CommandError::unsupported(format!("the projection path {name}")));
             }

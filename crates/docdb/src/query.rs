@@ -6,22 +6,27 @@ use std::sync::Arc;
 
 use bson::Document;
 use bson::raw::RawDocument;
-use fjall::Readable;
 use tidemark_model::OplogTime;
+use tidemark_store::{Range, Tree};
 
-use crate::collections::Collection;
+use crate::collections::{Collection, Namespace};
 use crate::engine::{Engine, View, document_key, record_of};
 use crate::error::{Code, CommandError, Result};
 use crate::filter::Filter;
+use crate::operation;
 use crate::projection::Projection;
 use crate::reply::Batch;
-use crate::sort::{Direction, SortOrder, check_memory};
+use crate::sort::{Direction, SortOrder};
+use crate::sorter::{Sorted, Sorter};
+use crate::spool::Spool;
 
-pub(crate) use access::{Hint, find_by_id};
+pub(crate) use access::{Hint, id_entry, id_of};
 use access::{oplog_bounds, plan_records};
 
 /// A sort with a limit holds at least so many documents before it drops any.
 const SORT_SLACK: usize = 1_000;
+/// A sort with a larger limit than this is done as one without.
+const LARGEST_TOP: usize = 50_000;
 
 /// What is asked of a collection.
 #[derive(Debug, Clone)]
@@ -41,39 +46,122 @@ impl Query {
     }
 }
 
+/// Which moment a stream shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReadAt {
+    /// What is there when it is asked for more, as on every MongoDB server.
+    Present,
+    /// The moment of a snapshot read, which must still be readable.
+    Moment(OplogTime),
+}
+
+impl ReadAt {
+    /// Opens the moment.
+    pub(crate) fn view(self, engine: &Engine) -> Result<View> {
+        match self {
+            Self::Present => engine.view(),
+            Self::Moment(at) => engine.view_at(at)?.ok_or_else(|| {
+                let text = format!(
+                    "Read timestamp {at} is not available; begin with a snapshot read without atClusterTime"
+                );
+                CommandError::new(Code::SnapshotTooOld, text)
+            }),
+        }
+    }
+}
+
+/// Which collection a stream reads.
+#[derive(Debug, Clone)]
+struct Target {
+    id: u32,
+    namespace: Namespace,
+}
+
+impl Target {
+    /// Refuses to go on in a collection that was dropped; a rename does no harm.
+    fn check(&self, view: &View) -> Result<()> {
+        let same = view.catalog.find(&self.namespace).is_some_and(|found| found.id == self.id);
+        if same || view.catalog.has_id(self.id) {
+            return Ok(());
+        }
+        let text = format!("collection dropped: '{}' between getMore calls", self.namespace);
+        Err(CommandError::new(Code::QueryPlanKilled, text))
+    }
+}
+
 /// Where the documents of a stream come from, and how far it is.
 enum Source {
-    Scan { collection: u32, direction: Direction, reached: Option<u64> },
-    Records { collection: u32, records: Arc<[u64]>, next: usize },
-    Documents { documents: Arc<[fjall::Slice]>, next: usize },
+    Scan { target: Target, direction: Direction, reached: Option<u64> },
+    Records { target: Target, records: Arc<[u64]>, next: usize },
+    Sorted { sorted: Sorted, waiting: Option<Vec<u8>> },
+    Spool { spool: Spool, waiting: Option<Vec<u8>> },
     Oplog { next: OplogTime, last: OplogTime, direction: Direction },
 }
 
 /// Matching documents, one after another.
 pub(crate) struct Stream {
-    /// The moment that is read; a tail reads the present instead.
-    view: Option<Arc<View>>,
+    read_at: ReadAt,
     source: Source,
+    chosen: Chosen,
+}
+
+/// Which documents of a source are answered, and how.
+struct Chosen {
     filter: Filter,
     projection: Option<Projection>,
     skip: u64,
     remaining: Option<u64>,
 }
 
-impl Source {
-    fn documents(documents: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        let documents = documents.into_iter().map(fjall::Slice::from).collect();
-        Self::Documents { documents, next: 0 }
+/// What came of offering a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    Passed,
+    /// The visitor wants no more; the document counts as not visited.
+    Refused,
+    /// It was the last one of the limit.
+    Last,
+}
+
+impl Chosen {
+    fn everything() -> Self {
+        Self { filter: Filter::All(Vec::new()), projection: None, skip: 0, remaining: None }
+    }
+
+    fn offer(
+        &mut self,
+        bytes: &[u8],
+        visit: &mut impl FnMut(&RawDocument) -> Result<bool>,
+    ) -> Result<Offer> {
+        operation::check()?;
+        let document = RawDocument::from_bytes(bytes)?;
+        if !self.filter.matches(document) {
+            return Ok(Offer::Passed);
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return Ok(Offer::Passed);
+        }
+        let is_taken = match &self.projection {
+            None => visit(document)?,
+            Some(projection) => {
+                let projected = projection.apply(&Document::try_from(document)?)?.to_vec()?;
+                visit(RawDocument::from_bytes(&projected)?)?
+            }
+        };
+        if !is_taken {
+            return Ok(Offer::Refused);
+        }
+        self.remaining = self.remaining.map(|remaining| remaining - 1);
+        Ok(if self.remaining == Some(0) { Offer::Last } else { Offer::Passed })
     }
 }
 
-type Candidate = Result<(u64, fjall::Slice)>;
-
 impl Stream {
-    /// The documents of a collection at one moment.
+    /// The documents of a collection; the view is the moment that `read_at` means.
     pub(crate) fn open(
         engine: &Engine,
-        view: &Arc<View>,
+        (view, read_at): (&View, ReadAt),
         collection: &Collection,
         query: Query,
     ) -> Result<Self> {
@@ -82,42 +170,35 @@ impl Stream {
             Some(Hint::Natural(direction)) => Some(*direction),
             _ => None,
         };
-        let records = if natural.is_some() || hinted.is_some() {
+        let records = if natural.is_some() || hinted.is_some() || collection.is_loading() {
             None
         } else {
-            plan_records(engine, view, collection, &query)?
+            plan_records(view, collection, &query)?
         };
+        let target = Target { id: collection.id, namespace: collection.namespace.clone() };
         let source = match records {
-            Some(records) => {
-                Source::Records { collection: collection.id, records: records.into(), next: 0 }
-            }
+            Some(records) => Source::Records { target, records: records.into(), next: 0 },
             None => Source::Scan {
-                collection: collection.id,
+                target,
                 direction: natural.or(hinted).unwrap_or(Direction::Ascending),
                 reached: None,
             },
         };
-        let mut stream = Self {
-            view: Some(Arc::clone(view)),
-            source,
-            filter: query.filter,
-            projection: query.projection,
-            skip: query.skip,
-            remaining: query.limit,
-        };
-        if let Some(order) =
-            query.sort.filter(|order| order.natural().is_none() && !order.is_empty())
-        {
-            stream.sort(engine, &order)?;
+        let Query { filter, projection, skip, limit, sort, .. } = query;
+        let chosen = Chosen { filter, projection, skip, remaining: limit };
+        let mut stream = Self { read_at, source, chosen };
+        if let Some(order) = sort.filter(|order| order.natural().is_none() && !order.is_empty()) {
+            stream.sort(engine, view, &order)?;
         }
         Ok(stream)
     }
 
-    /// The entries of the oplog; a tail, which has no view, goes on with what comes later.
+    /// The entries of the oplog; a tail goes on with what comes later.
     pub(crate) fn open_oplog(
         engine: &Engine,
-        view: Option<Arc<View>>,
+        (view, read_at): (&View, ReadAt),
         query: Query,
+        is_tail: bool,
     ) -> Result<Self> {
         let hinted = match &query.hint {
             Some(Hint::Natural(direction)) => Some(*direction),
@@ -125,67 +206,52 @@ impl Stream {
         };
         let sorted = query.sort.as_ref().and_then(SortOrder::by_position);
         let (next, last) = oplog_bounds(&query.filter);
+        let last = if is_tail { last } else { last.min(view.at) };
         let direction = sorted.or(hinted).unwrap_or(Direction::Ascending);
-        let is_tail = view.is_none();
-        let mut stream = Self {
-            view,
-            source: Source::Oplog { next, last, direction },
-            filter: query.filter,
-            projection: query.projection,
-            skip: query.skip,
-            remaining: query.limit,
-        };
-        match query.sort.filter(|order| sorted.is_none() && !order.is_empty()) {
+        let Query { filter, projection, skip, limit, sort, .. } = query;
+        let chosen = Chosen { filter, projection, skip, remaining: limit };
+        let source = Source::Oplog { next, last, direction };
+        let mut stream = Self { read_at, source, chosen };
+        match sort.filter(|order| sorted.is_none() && !order.is_empty()) {
             Some(_) if is_tail => Err(CommandError::new(
                 Code::BadValue,
                 "cannot use tailable option with a sort other than {$natural: 1}",
             )),
             Some(order) => {
-                stream.sort(engine, &order)?;
+                stream.sort(engine, view, &order)?;
                 Ok(stream)
             }
             None => Ok(stream),
         }
     }
 
-    /// Documents that are at hand already.
-    pub(crate) fn of_documents(documents: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        Self {
-            view: None,
-            source: Source::documents(documents),
-            filter: Filter::All(Vec::new()),
-            projection: None,
-            skip: 0,
-            remaining: None,
-        }
+    /// Documents that were made already.
+    pub(crate) fn of_spool(spool: Spool) -> Self {
+        let source = Source::Spool { spool, waiting: None };
+        Self { read_at: ReadAt::Present, source, chosen: Chosen::everything() }
     }
 
-    /// Reads everything and keeps it in order.
-    fn sort(&mut self, engine: &Engine, order: &SortOrder) -> Result<()> {
-        let mut keyed: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        let mut bytes_held = 0;
-        let (skip, remaining) = (std::mem::take(&mut self.skip), self.remaining.take());
-        let projection = self.projection.take();
+    /// Reads everything and goes on in order.
+    fn sort(&mut self, engine: &Engine, view: &View, order: &SortOrder) -> Result<()> {
+        let mut sorter = Sorter::new(engine.folder());
+        let chosen = &mut self.chosen;
+        let (skip, remaining) = (std::mem::take(&mut chosen.skip), chosen.remaining.take());
+        let projection = chosen.projection.take();
         // With a limit only so many can be among the first; more are dropped now and then.
         let wanted = remaining
-            .map(|remaining| usize::try_from(remaining.saturating_add(skip)).unwrap_or(usize::MAX));
-        self.for_each(engine, |document| {
-            bytes_held += document.as_bytes().len();
-            keyed.push((order.key(document)?, document.as_bytes().to_vec()));
-            if let Some(wanted) =
-                wanted.filter(|wanted| keyed.len() >= wanted.saturating_mul(2).max(SORT_SLACK))
+            .map(|remaining| usize::try_from(remaining.saturating_add(skip)).unwrap_or(usize::MAX))
+            .filter(|wanted| *wanted <= LARGEST_TOP);
+        self.visit_view(view, |document| {
+            sorter.push(&order.key(document)?, document.as_bytes())?;
+            if let Some(wanted) = wanted
+                && sorter.held() >= wanted.saturating_mul(2).max(SORT_SLACK)
             {
-                keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
-                keyed.truncate(wanted);
-                bytes_held = keyed.iter().map(|(_, document)| document.len()).sum();
+                sorter.keep_first(wanted);
             }
-            check_memory(bytes_held)?;
             Ok(true)
         })?;
-        keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
-        self.source = Source::documents(keyed.into_iter().map(|(_, document)| document));
-        self.filter = Filter::All(Vec::new());
-        (self.skip, self.remaining, self.projection) = (skip, remaining, projection);
+        self.source = Source::Sorted { sorted: sorter.finish()?, waiting: None };
+        self.chosen = Chosen { projection, skip, remaining, ..Chosen::everything() };
         Ok(())
     }
 
@@ -195,106 +261,176 @@ impl Stream {
     pub(crate) fn for_each(
         &mut self,
         engine: &Engine,
+        visit: impl FnMut(&RawDocument) -> Result<bool>,
+    ) -> Result<bool> {
+        let view = match self.source {
+            Source::Sorted { .. } | Source::Spool { .. } => engine.view()?,
+            _ => self.read_at.view(engine)?,
+        };
+        self.visit_view(&view, visit)
+    }
+
+    /// As `for_each`, in a view.
+    pub(crate) fn visit_view(
+        &mut self,
+        view: &View,
         mut visit: impl FnMut(&RawDocument) -> Result<bool>,
     ) -> Result<bool> {
-        if self.remaining == Some(0) {
+        let chosen = &mut self.chosen;
+        if chosen.remaining == Some(0) {
             return Ok(true);
         }
-        let view = self.view.clone().unwrap_or_else(|| engine.view());
-        let candidates = self.candidates(engine, &view);
-        for candidate in candidates {
-            let (position, bytes) = candidate?;
-            let document = RawDocument::from_bytes(&*bytes)?;
-            if self.filter.matches(document) {
-                if self.skip > 0 {
-                    self.skip -= 1;
-                } else {
-                    let is_taken = match &self.projection {
-                        None => visit(document)?,
-                        Some(projection) => {
-                            let projected =
-                                projection.apply(&Document::try_from(document)?)?.to_vec()?;
-                            visit(RawDocument::from_bytes(&projected)?)?
-                        }
-                    };
-                    if !is_taken {
-                        return Ok(false);
-                    }
-                    self.remaining = self.remaining.map(|remaining| remaining - 1);
-                }
+        match &mut self.source {
+            Source::Scan { target, direction, reached } => {
+                target.check(view)?;
+                let mut visit = |_, document: &RawDocument| visit(document);
+                scan(view, (target.id, *direction, reached), chosen, &mut visit)
             }
-            self.advance(position);
-            if self.remaining == Some(0) {
-                return Ok(true);
+            Source::Records { target, records, next } => {
+                target.check(view)?;
+                let mut visit = |_, document: &RawDocument| visit(document);
+                look_up(view, (target.id, records, next), chosen, &mut visit)
+            }
+            Source::Sorted { sorted, waiting } => {
+                let next = || Ok(sorted.next()?.map(|(_, document)| document));
+                drain(next, waiting, chosen, &mut visit)
+            }
+            Source::Spool { spool, waiting } => {
+                drain(|| spool.next(), waiting, chosen, &mut visit)
+            }
+            Source::Oplog { next, last, direction } => {
+                read_oplog(view, (next, last, *direction), chosen, &mut visit)
             }
         }
-        Ok(true)
+    }
+
+    /// As `visit_view`, with the record number of each document; for streams that are not sorted.
+    pub(crate) fn visit_records(
+        &mut self,
+        view: &View,
+        mut visit: impl FnMut(u64, &RawDocument) -> Result<bool>,
+    ) -> Result<bool> {
+        let Self { source, chosen, .. } = self;
+        if chosen.remaining == Some(0) {
+            return Ok(true);
+        }
+        match source {
+            Source::Scan { target, direction, reached } => {
+                scan(view, (target.id, *direction, reached), chosen, &mut visit)
+            }
+            Source::Records { target, records, next } => {
+                look_up(view, (target.id, records, next), chosen, &mut visit)
+            }
+            _ => Err(CommandError::new(Code::InternalError, "a sorted stream has no records")),
+        }
     }
 
     /// Fills a batch; returns whether the stream is at its end.
     pub(crate) fn fill(&mut self, engine: &Engine, batch: &mut Batch) -> Result<bool> {
         self.for_each(engine, |document| Ok(batch.push(document)))
     }
+}
 
-    /// The candidates from here on, each with its position.
-    fn candidates(&self, engine: &Engine, view: &Arc<View>) -> Box<dyn Iterator<Item = Candidate>> {
-        let keyspaces = engine.keyspaces.clone();
-        let pair = |entry: fjall::Guard| -> Candidate {
-            let (key, value) = entry.into_inner()?;
-            Ok((record_of(&key).unwrap_or(0), value))
-        };
-        match &self.source {
-            Source::Scan { collection, direction: Direction::Ascending, reached } => {
-                let from = document_key(*collection, reached.map_or(0, |reached| reached + 1));
-                let to = document_key(*collection, u64::MAX);
-                Box::new(view.snapshot.range(&keyspaces.documents, from..=to).map(pair))
-            }
-            Source::Scan { collection, direction: Direction::Descending, reached } => {
-                let from = document_key(*collection, 0);
-                let to = document_key(*collection, reached.unwrap_or(u64::MAX));
-                Box::new(view.snapshot.range(&keyspaces.documents, from..to).rev().map(pair))
-            }
-            Source::Records { collection, records, next } => {
-                let (collection, view, records) =
-                    (*collection, Arc::clone(view), Arc::clone(records));
-                Box::new((*next..records.len()).filter_map(move |position| {
-                    let record = *records.get(position)?;
-                    let found = view.document(&keyspaces, collection, record).transpose()?;
-                    Some(found.map(|document| (position as u64, document)))
-                }))
-            }
-            Source::Documents { documents, next } => {
-                let documents = Arc::clone(documents);
-                Box::new((*next..documents.len()).filter_map(move |position| {
-                    Some(Ok((position as u64, documents.get(position)?.clone())))
-                }))
-            }
-            Source::Oplog { next, last, direction } => {
-                // Entries that are not on disk yet may vanish; nobody may see them.
-                let last = (*last).min(engine.durable()).min(view.at);
-                if *next > last {
-                    return Box::new(std::iter::empty());
-                }
-                let bounds = next.to_u64().to_be_bytes()..=last.to_u64().to_be_bytes();
-                let entries = view.snapshot.range(&keyspaces.oplog, bounds);
-                match direction {
-                    Direction::Ascending => Box::new(entries.map(pair)),
-                    Direction::Descending => Box::new(entries.rev().map(pair)),
-                }
+fn look_up(
+    view: &View,
+    (collection, records, next): (u32, &[u64], &mut usize),
+    chosen: &mut Chosen,
+    visit: &mut impl FnMut(u64, &RawDocument) -> Result<bool>,
+) -> Result<bool> {
+    while let Some(record) = records.get(*next) {
+        if let Some(document) = view.document(collection, *record)? {
+            match chosen.offer(&document, &mut |document| visit(*record, document))? {
+                Offer::Refused => return Ok(false),
+                Offer::Last => return Ok(true),
+                Offer::Passed => {}
             }
         }
+        *next += 1;
     }
+    Ok(true)
+}
 
-    fn advance(&mut self, position: u64) {
-        match &mut self.source {
-            Source::Scan { reached, .. } => *reached = Some(position),
-            Source::Records { next, .. } | Source::Documents { next, .. } => {
-                *next = usize::try_from(position).map_or(usize::MAX, |position| position + 1);
-            }
-            Source::Oplog { next, last, direction } => match direction {
-                Direction::Ascending => *next = OplogTime::from_u64(position.saturating_add(1)),
-                Direction::Descending => *last = OplogTime::from_u64(position.saturating_sub(1)),
+fn scan(
+    view: &View,
+    (collection, direction, reached): (u32, Direction, &mut Option<u64>),
+    chosen: &mut Chosen,
+    visit: &mut impl FnMut(u64, &RawDocument) -> Result<bool>,
+) -> Result<bool> {
+    let all = crate::engine::documents_of(collection);
+    let range = match (direction, *reached) {
+        (_, None) => all,
+        (Direction::Ascending, Some(reached)) => {
+            Range { from: document_key(collection, reached + 1).to_vec(), ..all }
+        }
+        (Direction::Descending, Some(reached)) => {
+            Range { to: Some(document_key(collection, reached).to_vec()), ..all }
+        }
+    };
+    let mut is_refused = false;
+    view.visit(Tree::Documents, &range, direction.into(), |key, bytes| {
+        let record = record_of(key).unwrap_or(0);
+        let offer = chosen.offer(bytes, &mut |document| visit(record, document))?;
+        if offer == Offer::Refused {
+            is_refused = true;
+            return Ok(false);
+        }
+        *reached = Some(record);
+        Ok::<_, CommandError>(offer == Offer::Passed)
+    })?;
+    Ok(!is_refused)
+}
+
+/// Offers what `next` makes; what is refused waits for the next time.
+fn drain(
+    mut next: impl FnMut() -> Result<Option<Vec<u8>>>,
+    waiting: &mut Option<Vec<u8>>,
+    chosen: &mut Chosen,
+    visit: &mut impl FnMut(&RawDocument) -> Result<bool>,
+) -> Result<bool> {
+    loop {
+        let document = match waiting.take() {
+            Some(document) => document,
+            None => match next()? {
+                Some(document) => document,
+                None => return Ok(true),
             },
+        };
+        match chosen.offer(&document, visit)? {
+            Offer::Passed => {}
+            Offer::Last => return Ok(true),
+            Offer::Refused => {
+                *waiting = Some(document);
+                return Ok(false);
+            }
         }
     }
+}
+
+fn read_oplog(
+    view: &View,
+    (next, last, direction): (&mut OplogTime, &mut OplogTime, Direction),
+    chosen: &mut Chosen,
+    visit: &mut impl FnMut(&RawDocument) -> Result<bool>,
+) -> Result<bool> {
+    if *next > *last {
+        return Ok(true);
+    }
+    let key = |at: OplogTime| at.to_u64().to_be_bytes();
+    let after = last.to_u64().checked_add(1).map(|after| after.to_be_bytes().to_vec());
+    let range = Range { from: key(*next).to_vec(), to: after };
+    let mut is_refused = false;
+    view.visit(Tree::Oplog, &range, direction.into(), |key, bytes| {
+        let offer = chosen.offer(bytes, visit)?;
+        if offer == Offer::Refused {
+            is_refused = true;
+            return Ok(false);
+        }
+        let position = record_of(key).unwrap_or(0);
+        match direction {
+            Direction::Ascending => *next = OplogTime::from_u64(position.saturating_add(1)),
+            Direction::Descending => *last = OplogTime::from_u64(position.saturating_sub(1)),
+        }
+        Ok::<_, CommandError>(offer == Offer::Passed)
+    })?;
+    Ok(!is_refused)
 }

@@ -1,5 +1,7 @@
 //! What a client asks: a command with its fields, and documents beside it.
 
+use std::time::Duration;
+
 use bson::raw::RawDocument;
 use bson::{Bson, Document, RawBsonRef};
 use tidemark_model::OplogTime;
@@ -151,8 +153,11 @@ impl<'a> Request<'a> {
     pub(crate) fn documents(&self, name: &str) -> Result<Vec<&'a RawDocument>> {
         if let Some(run) = self.message.sequence(name) {
             let documents: std::result::Result<Vec<_>, _> = DocumentRun::new(run).collect();
-            return documents
-                .map_err(|error| CommandError::new(Code::FailedToParse, error.to_string()));
+            let documents = documents
+                .map_err(|error| CommandError::new(Code::FailedToParse, error.to_string()))?;
+            // Those in the body were checked with it.
+            documents.iter().try_for_each(|document| crate::depth::check_message(document))?;
+            return Ok(documents);
         }
         let array = self.field(name).and_then(RawBsonRef::as_array).ok_or_else(|| {
             let text = format!("BSON field '{}.{name}' is missing but a required field", self.name);
@@ -167,24 +172,68 @@ impl<'a> Request<'a> {
         Ok(documents)
     }
 
+    /// How long the command may take: `maxTimeMS`, none for 0.
+    pub(crate) fn time_limit(&self) -> Result<Option<Duration>> {
+        let Some(value) = self.field("maxTimeMS") else { return Ok(None) };
+        let invalid = |text: &str| {
+            CommandError::new(Code::BadValue, format!("{text}, not {value:?} for maxTimeMS"))
+        };
+        let milliseconds = match value {
+            RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_) => {
+                as_integer(value).ok_or_else(|| invalid("a whole number is needed"))?
+            }
+            _ => return Err(self.wrong_type("maxTimeMS", "a number")),
+        };
+        match u32::try_from(milliseconds) {
+            Ok(0) => Ok(None),
+            Ok(milliseconds) if i32::try_from(milliseconds).is_ok() => {
+                Ok(Some(Duration::from_millis(u64::from(milliseconds))))
+            }
+            _ => Err(invalid("a value from 0 to 2147483647 is needed")),
+        }
+    }
+
+    /// How many documents the first answer may have: `cursor.batchSize`.
+    pub(crate) fn cursor_size(&self) -> Result<Option<u64>> {
+        let Some(cursor) = self.document("cursor")? else { return Ok(None) };
+        for element in cursor {
+            let (name, _) = element?;
+            if name.as_str() != "batchSize" {
+                let text = format!("BSON field 'cursor.{}' is an unknown field.", name.as_str());
+                return Err(CommandError::new(Code::Location40415, text));
+            }
+        }
+        let size = cursor.get("batchSize")?.filter(|size| !matches!(size, RawBsonRef::Null));
+        size.map(|size| {
+            as_integer(size).ok_or_else(|| self.wrong_type("cursor.batchSize", "a number")).and_then(
+                |size| {
+                    u64::try_from(size).map_err(|_| {
+                        let text = "BSON field 'batchSize' value must be >= 0";
+                        CommandError::new(Code::Location51024, text)
+                    })
+                },
+            )
+        })
+        .transpose()
+    }
+
     /// What makes the statements of this command repeatable, if the client asked for that.
-    pub(crate) fn statement(&self) -> Result<Option<StatementId>> {
+    ///
+    /// A session belongs to a user: another one's with the same id is a different session.
+    pub(crate) fn statement(&self, user: Option<&str>) -> Result<Option<StatementId>> {
         let (Some(session), Some(number)) = (self.document("lsid")?, self.integer("txnNumber")?)
         else {
             return Ok(None);
         };
         let id = session.get("id")?.map(Bson::try_from).transpose()?.unwrap_or(Bson::Null);
-        let session: Document = bson::doc! { "id": id };
-        Ok(Some(StatementId { session, number, statement: 0 }))
-    }
-
-    /// Whether a write may be answered before it is on disk: `w: 0` or `j: false`.
-    pub(crate) fn is_acknowledged_early(&self) -> bool {
-        let Ok(Some(concern)) = self.document("writeConcern") else {
-            return false;
+        let user = format!("{}@admin", user.unwrap_or_default());
+        let digest = ring::digest::digest(&ring::digest::SHA256, user.as_bytes());
+        let uid = bson::Binary {
+            subtype: bson::spec::BinarySubtype::Generic,
+            bytes: digest.as_ref().to_vec(),
         };
-        let unacknowledged = concern.get("w").ok().flatten().and_then(as_integer) == Some(0);
-        unacknowledged || concern.get_bool("j").is_ok_and(|j| !j)
+        let session: Document = bson::doc! { "id": id, "uid": uid };
+        Ok(Some(StatementId { session, number, statement: 0 }))
     }
 
     /// What the read asks of time.

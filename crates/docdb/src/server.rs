@@ -21,9 +21,17 @@ use tidemark_model::Clock;
 use crate::auth::UserDirectory;
 use crate::cursor::Cursors;
 use crate::engine::Engine;
+use crate::throttle::Throttle;
 
 /// The name of the one-member replica set that every instance poses as.
 pub const REPLICA_SET: &str = "rs0";
+
+/// More connections are closed at once.
+const MOST_CONNECTIONS: usize = 4_000;
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Enough for everything that recurses into 200 levels of nesting; what is not used costs nothing.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
 
 /// How long clients may take to read their last answers when an instance stops.
 const PATIENCE_WITH_CLIENTS: Duration = Duration::from_secs(10);
@@ -72,6 +80,9 @@ pub(crate) struct Shared {
     pub(crate) advertised: String,
     pub(crate) process: ObjectId,
     pub(crate) stopping: AtomicBool,
+    pub(crate) throttle: Throttle,
+    /// Makes what unknown users are told; see `Login::start`.
+    pub(crate) decoy_key: [u8; 32],
     connections: Mutex<HashMap<u64, TcpStream>>,
     next_connection: AtomicU64,
 }
@@ -87,9 +98,11 @@ pub struct Server {
 impl Server {
     /// Opens the storage and listens.
     pub fn start(config: ServerConfig) -> Result<Self, ServerError> {
-        let engine = Engine::open(&config.folder, config.clock).map_err(|error| {
-            ServerError::Storage { folder: config.folder.clone(), reason: error.message }
-        })?;
+        let storage = |error: crate::error::CommandError| ServerError::Storage {
+            folder: config.folder.clone(),
+            reason: error.message,
+        };
+        let engine = Engine::open(&config.folder, config.clock.clone()).map_err(storage)?;
         let listen = |source| ServerError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
@@ -100,11 +113,16 @@ impl Server {
             advertised: format!("{}:{}", config.advertised_host, address.port()),
             process: ObjectId::new(),
             stopping: AtomicBool::new(false),
+            throttle: Throttle::default(),
+            decoy_key: engine.decoy_key().map_err(storage)?,
             connections: Mutex::default(),
             next_connection: AtomicU64::new(1),
         });
         let (stop, stopped) = mpsc::channel();
-        let maintaining = std::thread::spawn(move || engine.maintain(&stopped));
+        let for_maintaining = Arc::clone(&shared);
+        let maintaining = std::thread::spawn(move || {
+            engine.maintain(&stopped, || for_maintaining.cursors.close_idle());
+        });
         let for_accepting = Arc::clone(&shared);
         let accepting = std::thread::spawn(move || accept(&listener, &for_accepting));
         Ok(Self {
@@ -118,6 +136,11 @@ impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether its last write reached the disk.
+    pub fn is_writable(&self) -> bool {
+        self.shared.engine.is_writable()
     }
 
     /// Stops: running commands finish, then all connections are closed.
@@ -162,7 +185,15 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         if shared.stopping.load(Ordering::SeqCst) {
             break;
         }
-        let Ok(stream) = stream else { continue };
+        let Ok(stream) = stream else {
+            // Out of descriptors, most likely: some will be free again.
+            std::thread::sleep(ACCEPT_PAUSE);
+            continue;
+        };
+        if shared.lock_connections().len() >= MOST_CONNECTIONS {
+            tracing::warn!(limit = MOST_CONNECTIONS, "an instance has too many connections");
+            continue;
+        }
         if !is_admitted(&stream, shared) {
             // Closed without a word, as a firewall would.
             continue;
@@ -174,10 +205,17 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         shared.lock_connections().insert(id, handle);
         let for_connection = Arc::clone(shared);
         threads.retain(|thread| !thread.is_finished());
-        threads.push(std::thread::spawn(move || {
+        let serve = move || {
             connection::serve(stream, &for_connection, id);
             for_connection.lock_connections().remove(&id);
-        }));
+        };
+        match std::thread::Builder::new().stack_size(STACK_BYTES).spawn(serve) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                tracing::error!(%error, "no thread could be started for a connection");
+                shared.lock_connections().remove(&id);
+            }
+        }
     }
     for stream in shared.lock_connections().values() {
         // Reading ends; an answer that is being written still goes out.

@@ -5,7 +5,7 @@
 
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
-use fjall::Readable;
+use tidemark_store::{Direction, Range, Tree};
 
 use crate::engine::Engine;
 use crate::error::{Code, CommandError, Result};
@@ -21,15 +21,16 @@ pub(crate) struct Retry {
 }
 
 impl Retry {
-    /// What is known of the write that `id` names.
-    pub(crate) fn load(engine: &Engine, id: Option<StatementId>) -> Result<Self> {
-        let Some(id) = id else {
-            return Ok(Self::default());
-        };
-        let stored = engine.view().snapshot.get(&engine.keyspaces.meta, record_key(&id)?)?;
-        let Some(stored) = stored else {
-            return Ok(Self { id: Some(id), done: Vec::new() });
-        };
+    /// Nothing is known yet of the write that `id` names.
+    pub(crate) fn new(id: Option<StatementId>) -> Self {
+        Self { id, done: Vec::new() }
+    }
+
+    /// Looks what is known of the write, now that no other write of the session can be under way.
+    pub(crate) fn reload(&mut self, transaction: &Transaction<'_>) -> Result<()> {
+        let Some(id) = &self.id else { return Ok(()) };
+        let stored = transaction.get(Tree::Meta, &record_key(id)?)?;
+        let Some(stored) = stored else { return Ok(()) };
         let record = Document::try_from(RawDocument::from_bytes(&stored)?)?;
         let number = record.get_i64("number").unwrap_or(-1);
         if number > id.number {
@@ -39,24 +40,15 @@ impl Retry {
             );
             return Err(CommandError::new(Code::TransactionTooOld, text));
         }
-        let mut done = Vec::new();
+        self.done.clear();
         if number == id.number {
             for item in record.get_array("done").into_iter().flatten() {
                 if let Some([Bson::Int32(first), Bson::Int32(last), Bson::Document(outcome)]) =
                     item.as_array().map(Vec::as_slice)
                 {
-                    done.push((*first, *last, outcome.clone()));
+                    self.done.push((*first, *last, outcome.clone()));
                 }
             }
-        }
-        Ok(Self { id: Some(id), done })
-    }
-
-    /// Looks again, now that no other write of the session can be under way: called while a
-    /// transaction is open.
-    pub(crate) fn reload(&mut self, engine: &Engine) -> Result<()> {
-        if self.id.is_some() {
-            *self = Self::load(engine, self.id.take())?;
         }
         Ok(())
     }
@@ -109,22 +101,28 @@ impl Retry {
 /// A session that was not used for this long is over for every driver: twice the half hour that
 /// `hello` promises.
 const SESSION_SECONDS: i64 = 3_600;
+/// How many records are removed in one commit.
+const FORGOTTEN_AT_ONCE: usize = 10_000;
 
 /// Forgets the records of sessions that are over.
 pub(crate) fn forget_old_sessions(engine: &Engine) -> Result<()> {
     let oldest = engine.clock.now().as_second() - SESSION_SECONDS;
     // Nobody may write a record between the look and the removal.
-    let _writer = engine.lock_writer();
-    let view = engine.view();
-    let mut batch = engine.batch();
-    for entry in view.snapshot.prefix(&engine.keyspaces.meta, b"s") {
-        let (key, value) = entry.into_inner()?;
-        let used_at = RawDocument::from_bytes(&*value)?.get_i64("usedAt").unwrap_or(0);
+    let mut transaction = engine.begin_settled()?;
+    let mut old = Vec::new();
+    let sessions = Range::prefix(b"s");
+    transaction.view().visit(Tree::Meta, &sessions, Direction::Ascending, |key, value| {
+        let used_at = RawDocument::from_bytes(value)?.get_i64("usedAt").unwrap_or(0);
         if used_at < oldest {
-            batch.remove(&engine.keyspaces.meta, key);
+            old.push(key.to_vec());
         }
+        Ok::<_, CommandError>(old.len() < FORGOTTEN_AT_ONCE)
+    })?;
+    if old.is_empty() {
+        return Ok(());
     }
-    Ok(batch.commit()?)
+    old.iter().for_each(|key| transaction.remove_meta(key));
+    transaction.commit_to_disk()
 }
 
 fn record_key(id: &StatementId) -> Result<Vec<u8>> {

@@ -1,9 +1,8 @@
 //! Sort orders over documents.
 
 use bson::raw::RawDocument;
-use bson::{Document, RawBsonRef};
+use bson::RawBsonRef;
 
-use crate::aggregate::MEMORY_LIMIT_BYTES;
 use crate::error::{Code, CommandError, Result};
 use crate::key::encode_value;
 use crate::number::as_integer;
@@ -18,6 +17,15 @@ pub(crate) struct SortOrder(Vec<(Path, Direction)>);
 pub(crate) enum Direction {
     Ascending,
     Descending,
+}
+
+impl From<Direction> for tidemark_store::Direction {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::Ascending => Self::Ascending,
+            Direction::Descending => Self::Descending,
+        }
+    }
 }
 
 impl Direction {
@@ -39,6 +47,7 @@ impl SortOrder {
         let mut paths = Vec::new();
         for field in document {
             let (name, value) = field?;
+            crate::depth::check_path(name.as_str())?;
             if value.as_document().is_some() {
                 return Err(CommandError::unsupported("sorting by $meta"));
             }
@@ -93,31 +102,4 @@ impl SortOrder {
         }
         Ok(key)
     }
-
-    /// Sorts documents in memory; equal ones keep their order.
-    pub(crate) fn sort(&self, documents: Vec<Document>) -> Result<Vec<Document>> {
-        let mut keyed = Vec::with_capacity(documents.len());
-        let mut bytes_held = 0;
-        for document in documents {
-            let bytes = document.to_vec()?;
-            bytes_held += bytes.len();
-            check_memory(bytes_held)?;
-            keyed.push((self.key(RawDocument::from_bytes(&bytes)?)?, document));
-        }
-        keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(keyed.into_iter().map(|(_, document)| document).collect())
-    }
-}
-
-/// Refuses to hold more than a blocking stage may.
-pub(crate) fn check_memory(bytes_held: usize) -> Result<()> {
-    if bytes_held <= MEMORY_LIMIT_BYTES {
-        return Ok(());
-    }
-    Err(CommandError::new(
-        Code::QueryExceededMemoryLimitNoDiskUseAllowed,
-        format!(
-            "Sort exceeded memory limit of {MEMORY_LIMIT_BYTES} bytes; narrow the filter or add a limit"
-        ),
-    ))
 }

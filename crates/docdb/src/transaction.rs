@@ -4,20 +4,28 @@
 //! `commit`, and dropping it undoes everything.
 
 mod definition;
+mod prepared;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, MutexGuard};
 
 use bson::raw::{RawDocument, RawDocumentBuf};
 use bson::{Bson, Document, RawBsonRef, Timestamp};
-use fjall::OwnedWriteBatch;
 use tidemark_model::OplogTime;
+use tidemark_store::{Batch, Found, Savepoint, Tree};
 use tidemark_wire::{LARGEST_DOCUMENT_BYTES, compute_diff};
 
 use crate::collections::{Catalog, Collection};
 use crate::engine::{Engine, Statistics, View, Writer, document_key, meta_key, record_of};
 use crate::error::{Code, CommandError, Result};
 use crate::index::Index;
+pub(crate) use prepared::Prepared;
+
+/// A group of this size is committed by whoever made it so large.
+const GROUP_BYTES: usize = 16 * 1024 * 1024;
+/// A group of so many changes too: each may touch a page of its own.
+const GROUP_CHANGES: usize = 16_384;
 
 /// What makes a write repeatable: the session, the transaction number, the statement.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,15 +45,20 @@ pub(crate) struct WriteOptions {
 }
 
 /// One commit in the making.
+///
+/// Its changes stand at the end of the writer's group; the group is taken by nobody while the
+/// transaction lives.
 pub(crate) struct Transaction<'e> {
     pub(crate) engine: &'e Engine,
     writer: MutexGuard<'e, Writer>,
-    view: Arc<View>,
-    batch: OwnedWriteBatch,
-    /// Index entries of this commit; `None` where one was removed.
-    pending_keys: HashMap<Vec<u8>, Option<u64>>,
+    /// What readers saw when the transaction began.
+    view: View,
+    /// What was on its way to them.
+    committing: Option<Arc<Batch>>,
+    savepoint: Savepoint,
     changed_statistics: BTreeSet<u32>,
     undo_statistics: HashMap<u32, Statistics>,
+    undo_records: HashMap<u32, u64>,
     catalog: Arc<Catalog>,
     last: OplogTime,
     next_id: u32,
@@ -55,16 +68,33 @@ pub(crate) struct Transaction<'e> {
 }
 
 impl Engine {
-    /// Begins a commit; waits for the one before.
-    pub(crate) fn begin(&self) -> Transaction<'_> {
-        let writer = self.lock_writer();
-        Transaction {
+    /// Begins a commit; waits for the one before. It finds single keys as all transactions before
+    /// it left them; its view may lag behind.
+    pub(crate) fn begin(&self) -> Result<Transaction<'_>> {
+        let writer = self.lock_writer()?;
+        self.transaction(writer)
+    }
+
+    /// Begins a commit whose view shows all that was done before, so that ranges may be read.
+    pub(crate) fn begin_settled(&self) -> Result<Transaction<'_>> {
+        let mut writer = self.lock_writer()?;
+        self.settle(&mut writer)?;
+        self.transaction(writer)
+    }
+
+    fn transaction<'e>(&'e self, writer: MutexGuard<'e, Writer>) -> Result<Transaction<'e>> {
+        // First what is on its way, then the view: the other way round a group could arrive
+        // between the two and be in neither.
+        let committing = self.committing();
+        let view = self.view()?;
+        Ok(Transaction {
             engine: self,
-            view: self.view(),
-            batch: self.batch(),
-            pending_keys: HashMap::new(),
+            view,
+            committing,
+            savepoint: writer.group.savepoint(),
             changed_statistics: BTreeSet::new(),
             undo_statistics: HashMap::new(),
+            undo_records: HashMap::new(),
             catalog: Arc::clone(&writer.catalog),
             last: writer.last,
             next_id: writer.next_id,
@@ -72,26 +102,48 @@ impl Engine {
             statement: None,
             options: WriteOptions::default(),
             writer,
-        }
+        })
     }
 }
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
+        let savepoint = self.savepoint;
+        self.writer.group.undo(savepoint);
         let undo = std::mem::take(&mut self.undo_statistics);
         self.writer.statistics.extend(undo);
+        let undo = std::mem::take(&mut self.undo_records);
+        self.writer.next_record.extend(undo);
     }
 }
 
 impl Transaction<'_> {
-    /// Everything as it was when the transaction began.
-    pub(crate) fn view(&self) -> &Arc<View> {
+    /// Everything as readers saw it when the transaction began.
+    pub(crate) fn view(&self) -> &View {
         &self.view
+    }
+
+    /// The value of a key, with all changes up to now.
+    pub(crate) fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Cow<'_, [u8]>>> {
+        let groups = [Some(&self.writer.group), self.committing.as_deref()];
+        for group in groups.into_iter().flatten() {
+            match group.find(tree, key) {
+                Found::Unknown => {}
+                Found::Removed => return Ok(None),
+                Found::Value(value) => return Ok(Some(Cow::Borrowed(value))),
+            }
+        }
+        Ok(self.view.get(tree, key)?)
     }
 
     /// The collections, with the changes of this transaction.
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// The position of the last entry so far.
+    pub(crate) fn last(&self) -> OplogTime {
+        self.last
     }
 
     /// Names the statement that the next entries belong to.
@@ -106,35 +158,61 @@ impl Transaction<'_> {
 
     /// Stores a value beside the data, in the same commit.
     pub(crate) fn put_meta(&mut self, key: &[u8], value: &[u8]) {
-        self.batch.insert(&self.engine.keyspaces.meta, key, value);
+        self.writer.group.put(Tree::Meta, key, value);
+    }
+
+    /// Removes a value beside the data, in the same commit.
+    pub(crate) fn remove_meta(&mut self, key: &[u8]) {
+        self.writer.group.remove(Tree::Meta, key);
     }
 
     pub(crate) fn next_term(&mut self) -> i64 {
         self.term += 1;
-        self.put_meta(b"term", &self.term.to_be_bytes());
+        let term = self.term.to_be_bytes();
+        self.put_meta(b"term", &term);
         self.term
     }
 
-    /// Makes everything visible; returns the position to wait for.
+    /// How many bytes this transaction has written so far.
+    pub(crate) fn is_large(&self) -> bool {
+        self.writer.group.bytes() >= GROUP_BYTES || self.writer.group.changes() >= GROUP_CHANGES
+    }
+
+    /// Adds everything to the group that is committed next; returns the position to wait for.
     pub(crate) fn commit(mut self) -> Result<OplogTime> {
+        self.finish()?;
+        if self.is_large() {
+            self.engine.settle(&mut self.writer)?;
+            self.savepoint = self.writer.group.savepoint();
+        }
+        Ok(self.last)
+    }
+
+    /// Commits to the disk at once, for changes that no oplog entry stands for.
+    pub(crate) fn commit_to_disk(mut self) -> Result<()> {
+        self.finish()?;
+        self.engine.settle(&mut self.writer)?;
+        self.savepoint = self.writer.group.savepoint();
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        // What a failed commit undid may be what this transaction saw.
+        self.engine.check_fresh()?;
         let changed = std::mem::take(&mut self.changed_statistics);
         for collection in changed {
             let statistics = self.writer.statistics.get(&collection).copied().unwrap_or_default();
-            self.batch.insert(
-                &self.engine.keyspaces.meta,
-                meta_key(b'n', collection),
-                statistics.encode(),
-            );
+            let key = meta_key(b'n', collection);
+            self.writer.group.put(Tree::Meta, &key, &statistics.encode());
         }
-        let batch = std::mem::replace(&mut self.batch, self.engine.batch());
-        batch.commit()?;
         self.undo_statistics.clear();
+        self.undo_records.clear();
         self.writer.last = self.last;
         self.writer.next_id = self.next_id;
         self.writer.term = self.term;
         self.writer.catalog = Arc::clone(&self.catalog);
-        self.engine.publish(Arc::clone(&self.catalog), self.last);
-        Ok(self.last)
+        self.savepoint = self.writer.group.savepoint();
+        Ok(())
     }
 
     /// Inserts a document and returns its `_id`.
@@ -145,46 +223,45 @@ impl Transaction<'_> {
         collection: &Collection,
         document: &RawDocument,
     ) -> Result<Bson> {
-        let normalized = self.normalize(document)?;
-        let document = normalized.as_deref().unwrap_or(document);
-        check_size(document)?;
-        let id =
-            document.get("_id")?.ok_or_else(|| CommandError::new(Code::InternalError, "no _id"))?;
-        if matches!(
-            id,
-            RawBsonRef::Array(_) | RawBsonRef::RegularExpression(_) | RawBsonRef::Undefined
-        ) {
-            return Err(CommandError::new(
-                Code::BadValue,
-                "The '_id' value cannot be an array, a regex or undefined",
-            ));
-        }
-        let id = Bson::try_from(id)?;
-        self.check_validator(collection, document)?;
+        let prepared = Prepared::new(self.engine, collection, document, self.options)?;
+        self.insert_prepared(collection, &prepared)?;
+        prepared.id()
+    }
+
+    /// Inserts a document that was prepared for this collection.
+    pub(crate) fn insert_prepared(
+        &mut self,
+        collection: &Collection,
+        prepared: &Prepared<'_>,
+    ) -> Result<()> {
+        let document = prepared.document();
         let record = *self.writer.next_record.entry(collection.id).or_insert(1);
         let mut entries = Vec::new();
-        for index in &collection.indexes {
-            for key in index.keys_of(document)? {
+        for (index, keys) in collection.indexes.iter().zip(prepared.keys()) {
+            for key in keys {
                 entries.push(self.check_key(collection, index, key, (record, document))?);
             }
         }
         for entry in entries {
-            self.put_key(entry, record);
+            self.put_key(&entry, record);
         }
+        self.put_document(collection, record, document);
+        if collection.is_staging() {
+            return Ok(());
+        }
+        let id = document.get("_id")?.unwrap_or(RawBsonRef::Null);
+        let mut o2 = RawDocumentBuf::new();
+        o2.append(bson::raw::cstr!("_id"), id);
+        self.log_document("i", collection, &LoggedChange { o: document, o2: Some(&o2) });
+        Ok(())
+    }
+
+    fn put_document(&mut self, collection: &Collection, record: u64, document: &RawDocument) {
+        self.undo_records.entry(collection.id).or_insert(record);
         self.writer.next_record.insert(collection.id, record + 1);
         let bytes = document.as_bytes();
-        self.batch.insert(
-            &self.engine.keyspaces.documents,
-            document_key(collection.id, record),
-            bytes,
-        );
+        self.writer.group.insert(Tree::Documents, &document_key(collection.id, record), bytes);
         self.count(collection.id, 1, i64::try_from(bytes.len()).unwrap_or(0));
-        self.log_document(
-            "i",
-            collection,
-            &LoggedChange { o: document, o2: Some(&bson::doc! { "_id": &id }) },
-        )?;
-        Ok(id)
     }
 
     /// Replaces a stored document; the oplog gets the difference where that is smaller.
@@ -198,34 +275,35 @@ impl Transaction<'_> {
         let bytes = after.to_vec()?;
         let raw = RawDocument::from_bytes(&bytes)?;
         check_size(raw)?;
-        self.check_validator(collection, raw)?;
+        crate::depth::check_document(raw)?;
+        prepared::check_validator(collection, raw, self.options)?;
         for index in &collection.indexes {
             let old = index.keys_of(before)?;
             let new = index.keys_of(raw)?;
             for key in old.difference(&new) {
                 let entry = entry_key(index, key, record);
-                self.batch.remove(&self.engine.keyspaces.indexes, entry.as_slice());
-                self.pending_keys.insert(entry, None);
+                self.writer.group.remove(Tree::Indexes, &entry);
             }
             for key in new.difference(&old) {
-                let entry = self.check_key(collection, index, key.clone(), (record, raw))?;
-                self.put_key(entry, record);
+                let entry = self.check_key(collection, index, key, (record, raw))?;
+                self.put_key(&entry, record);
             }
         }
         let grown = i64::try_from(bytes.len()).unwrap_or(0)
             - i64::try_from(before.as_bytes().len()).unwrap_or(0);
         self.count(collection.id, 0, grown);
-        self.batch.insert(
-            &self.engine.keyspaces.documents,
-            document_key(collection.id, record),
-            bytes.as_slice(),
-        );
+        self.writer.group.put(Tree::Documents, &document_key(collection.id, record), &bytes);
+        if collection.is_staging() {
+            return Ok(());
+        }
         let before = Document::try_from(before)?;
-        let id = before.get("_id").cloned().unwrap_or(Bson::Null);
+        let mut o2 = RawDocumentBuf::new();
+        o2.append(bson::raw::cstr!("_id"), raw.get("_id")?.unwrap_or(RawBsonRef::Null));
         let diff = if is_replacement { None } else { compute_diff(&before, after) };
         let change = diff.map(|diff| bson::doc! { "$v": 2, "diff": diff }.to_vec()).transpose()?;
         let o = change.as_deref().map(RawDocument::from_bytes).transpose()?.unwrap_or(raw);
-        self.log_document("u", collection, &LoggedChange { o, o2: Some(&bson::doc! { "_id": id }) })
+        self.log_document("u", collection, &LoggedChange { o, o2: Some(&o2) });
+        Ok(())
     }
 
     /// Removes a stored document.
@@ -238,16 +316,18 @@ impl Transaction<'_> {
         for index in &collection.indexes {
             for key in index.keys_of(document)? {
                 let entry = entry_key(index, &key, record);
-                self.batch.remove(&self.engine.keyspaces.indexes, entry.as_slice());
-                self.pending_keys.insert(entry, None);
+                self.writer.group.remove(Tree::Indexes, &entry);
             }
         }
-        self.batch.remove(&self.engine.keyspaces.documents, document_key(collection.id, record));
+        self.writer.group.remove(Tree::Documents, &document_key(collection.id, record));
         self.count(collection.id, -1, -i64::try_from(document.as_bytes().len()).unwrap_or(0));
-        let id = document.get("_id")?.map(Bson::try_from).transpose()?.unwrap_or(Bson::Null);
-        let selector = bson::doc! { "_id": id }.to_vec()?;
-        let o = RawDocument::from_bytes(&selector)?;
-        self.log_document("d", collection, &LoggedChange { o, o2: None })
+        if collection.is_staging() {
+            return Ok(());
+        }
+        let mut selector = RawDocumentBuf::new();
+        selector.append(bson::raw::cstr!("_id"), document.get("_id")?.unwrap_or(RawBsonRef::Null));
+        self.log_document("d", collection, &LoggedChange { o: &selector, o2: None });
+        Ok(())
     }
 
     /// Logs that time passed.
@@ -266,48 +346,43 @@ impl Transaction<'_> {
         self.log(entry);
     }
 
-    fn log_document(
-        &mut self,
-        op: &str,
-        collection: &Collection,
-        change: &LoggedChange<'_>,
-    ) -> Result<()> {
-        let mut head = bson::doc! { "op": op, "ns": collection.namespace.to_string(), "ui": collection.uuid_bson() };
-        let tail = self.stamp(change.o2);
-        let head_bytes = {
-            head.insert("o", bson::doc! {});
-            head.to_vec()?
-        };
-        let tail_bytes = tail.to_vec()?;
-        // The document goes in as it is, byte for byte: `head` ends with an empty one and its own end.
-        let head_bytes = head_bytes.get(4..head_bytes.len() - 6).unwrap_or_default();
-        let tail_bytes = tail_bytes.get(4..).unwrap_or_default();
-        let length = 4 + head_bytes.len() + change.o.as_bytes().len() + tail_bytes.len();
-        let mut entry = Vec::with_capacity(length);
-        entry.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
-        entry.extend_from_slice(head_bytes);
-        entry.extend_from_slice(change.o.as_bytes());
-        entry.extend_from_slice(tail_bytes);
-        self.batch.insert(&self.engine.keyspaces.oplog, self.last.to_u64().to_be_bytes(), entry);
-        Ok(())
+    fn log_document(&mut self, op: &str, collection: &Collection, change: &LoggedChange<'_>) {
+        let namespace = collection.namespace.to_string();
+        let mut head = Vec::with_capacity(64 + namespace.len());
+        push_text(&mut head, "op", op);
+        push_text(&mut head, "ns", &namespace);
+        push_uuid(&mut head, collection.uuid);
+        head.extend_from_slice(b"\x03o\0");
+        let mut tail = Vec::with_capacity(128);
+        if let Some(o2) = change.o2 {
+            tail.extend_from_slice(b"\x03o2\0");
+            tail.extend_from_slice(o2.as_bytes());
+        }
+        let stamp = tidemark_wire::encode_document(&self.stamp());
+        // The fields of the stamp and the end of the entry.
+        tail.extend_from_slice(stamp.get(4..).unwrap_or_default());
+        // The document goes in as it is, byte for byte.
+        let length = 4 + head.len() + change.o.as_bytes().len() + tail.len();
+        let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+        let parts = [length.as_slice(), &head, change.o.as_bytes(), &tail];
+        let position = self.last.to_u64().to_be_bytes();
+        self.writer.group.insert_parts(Tree::Oplog, &position, &parts);
     }
 
     fn log(&mut self, mut entry: Document) {
-        entry.extend(self.stamp(None));
+        entry.extend(self.stamp());
         let bytes = tidemark_wire::encode_document(&entry);
-        self.batch.insert(&self.engine.keyspaces.oplog, self.last.to_u64().to_be_bytes(), bytes);
+        let position = self.last.to_u64().to_be_bytes();
+        self.writer.group.insert(Tree::Oplog, &position, &bytes);
     }
 
     /// Takes the next position; the fields that every entry ends with.
-    fn stamp(&mut self, o2: Option<&Document>) -> Document {
+    fn stamp(&mut self) -> Document {
         let now = self.engine.clock.now();
         let seconds = u32::try_from(now.as_second()).unwrap_or(0).max(self.last.seconds);
         let increment = if seconds == self.last.seconds { self.last.increment + 1 } else { 1 };
         self.last = OplogTime::new(seconds, increment);
         let mut stamp = Document::new();
-        if let Some(o2) = o2 {
-            stamp.insert("o2", o2);
-        }
         if let Some(StatementId { session, number, statement }) = &self.statement {
             stamp.insert("lsid", session);
             stamp.insert("txnNumber", number);
@@ -320,93 +395,38 @@ impl Transaction<'_> {
         stamp
     }
 
-    fn normalize(&self, document: &RawDocument) -> Result<Option<RawDocumentBuf>> {
-        let is_empty = |value: RawBsonRef<'_>| {
-            matches!(value, RawBsonRef::Timestamp(Timestamp { time: 0, increment: 0 }))
-        };
-        let mut has_empty_timestamp = false;
-        let mut id_position = None;
-        for (position, element) in document.iter_elements().enumerate() {
-            let element = element?;
-            if element.key().as_str() == "_id" {
-                id_position.get_or_insert(position);
-            } else if !self.options.keeps_empty_timestamps
-                && element.element_type() == bson::spec::ElementType::Timestamp
-                && element.value().is_ok_and(is_empty)
-            {
-                has_empty_timestamp = true;
-            }
-        }
-        if id_position == Some(0) && !has_empty_timestamp {
-            return Ok(None);
-        }
-        let mut out = RawDocumentBuf::new();
-        match document.get("_id")? {
-            Some(id) => out.append(bson::raw::cstr!("_id"), id),
-            None => out.append(bson::raw::cstr!("_id"), bson::oid::ObjectId::new()),
-        }
-        let now = Timestamp {
-            time: u32::try_from(self.engine.clock.now().as_second()).unwrap_or(0),
-            increment: 1,
-        };
-        for element in document.iter_elements() {
-            let element = element?;
-            if element.key().as_str() == "_id" {
-                continue;
-            }
-            match element.value()? {
-                value if has_empty_timestamp && is_empty(value) => out.append(element.key(), now),
-                value => out.append(element.key(), value),
-            }
-        }
-        Ok(Some(out))
-    }
-
-    fn check_validator(&self, collection: &Collection, document: &RawDocument) -> Result<()> {
-        if self.options.bypasses_validation {
-            return Ok(());
-        }
-        let Ok(validator) = collection.options.get_document("validator") else {
-            return Ok(());
-        };
-        let is_off = collection
-            .options
-            .get_str("validationLevel")
-            .is_ok_and(|level| level == "off")
-            || collection.options.get_str("validationAction").is_ok_and(|action| action == "warn");
-        if is_off {
-            return Ok(());
-        }
-        let bytes = validator.to_vec()?;
-        if crate::filter::parse_filter(RawDocument::from_bytes(&bytes)?)?.matches(document) {
-            return Ok(());
-        }
-        Err(CommandError::new(Code::DocumentValidationFailure, "Document failed validation"))
-    }
-
     fn check_key(
         &self,
         collection: &Collection,
         index: &Index,
-        key: Vec<u8>,
+        key: &[u8],
         (record, document): (u64, &RawDocument),
     ) -> Result<Vec<u8>> {
-        let entry = entry_key(index, &key, record);
+        let entry = entry_key(index, key, record);
         if index.is_unique {
-            let holder = match self.pending_keys.get(&entry) {
-                Some(pending) => *pending,
-                None => self.engine.keyspaces.indexes.get(&entry)?.as_deref().and_then(record_of),
-            };
-            if holder.is_some_and(|holder| holder != record) {
+            let holder = self.get(Tree::Indexes, &entry)?;
+            if holder.as_deref().and_then(record_of).is_some_and(|holder| holder != record) {
                 return Err(index.duplicate_key(&collection.namespace.to_string(), document));
             }
         }
         Ok(entry)
     }
 
-    fn put_key(&mut self, entry: Vec<u8>, record: u64) {
-        self.batch.insert(&self.engine.keyspaces.indexes, entry.as_slice(), record.to_be_bytes());
-        self.pending_keys.insert(entry, Some(record));
+    fn put_key(&mut self, entry: &[u8], record: u64) {
+        self.writer.group.put(Tree::Indexes, entry, &record.to_be_bytes());
+    }
+
+    /// Finds a document by its `_id`.
+    pub(crate) fn find_by_id(
+        &self,
+        collection: &Collection,
+        id: RawBsonRef<'_>,
+    ) -> Result<Option<(u64, Vec<u8>)>> {
+        let Some(entry) = crate::query::id_entry(collection, id)? else { return Ok(None) };
+        let found = self.get(Tree::Indexes, &entry)?;
+        let Some(record) = found.as_deref().and_then(record_of) else { return Ok(None) };
+        let document = self.get(Tree::Documents, &document_key(collection.id, record))?;
+        Ok(document.map(|document| (record, document.into_owned())))
     }
 
     fn count(&mut self, collection: u32, documents: i64, bytes: i64) {
@@ -421,7 +441,21 @@ impl Transaction<'_> {
 /// What an entry says of a document.
 struct LoggedChange<'a> {
     o: &'a RawDocument,
-    o2: Option<&'a Document>,
+    o2: Option<&'a RawDocument>,
+}
+
+fn push_text(out: &mut Vec<u8>, name: &str, text: &str) {
+    out.push(2);
+    out.extend_from_slice(name.as_bytes());
+    out.push(0);
+    out.extend_from_slice(&u32::try_from(text.len() + 1).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+    out.push(0);
+}
+
+fn push_uuid(out: &mut Vec<u8>, uuid: [u8; 16]) {
+    out.extend_from_slice(b"\x05ui\0\x10\0\0\0\x04");
+    out.extend_from_slice(&uuid);
 }
 
 /// The key of an index entry: the record number makes it different where the index does not.
@@ -435,7 +469,7 @@ pub(crate) fn entry_key(index: &Index, key: &[u8], record: u64) -> Vec<u8> {
     entry
 }
 
-fn check_size(document: &RawDocument) -> Result<()> {
+pub(crate) fn check_size(document: &RawDocument) -> Result<()> {
     let size = document.as_bytes().len();
     if size <= LARGEST_DOCUMENT_BYTES {
         return Ok(());

@@ -119,6 +119,7 @@ fn parse_update_document(document: &RawDocument) -> Result<Update> {
 }
 
 fn parse_path(text: &str) -> Result<Vec<String>> {
+    crate::depth::check_path(text)?;
     let path: Vec<String> = text.split('.').map(str::to_owned).collect();
     if path.iter().any(String::is_empty) {
         let message = format!("The update path '{text}' contains an empty field name");

@@ -39,6 +39,10 @@ impl UserDirectory for Root {
     fn admits(&self, _: IpAddr) -> bool {
         true
     }
+
+    fn generation(&self) -> u64 {
+        0
+    }
 }
 
 /// An embedded database in a folder of its own.

@@ -73,6 +73,10 @@ impl UserDirectory for InstanceUsers {
             .inspect_err(|error| tracing::error!(%error, "an access list could not be read"))
             .unwrap_or(false)
     }
+
+    fn generation(&self) -> u64 {
+        self.catalog.generation()
+    }
 }
 
 /// What is kept of a password.

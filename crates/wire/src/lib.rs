@@ -3,12 +3,14 @@
 //! Bytes in, meaning out, and back. No sockets: whoever owns a connection reads
 //! and writes; this crate says what the bytes mean and how many there may be.
 
+mod depth;
 mod diff;
 mod documents;
 mod frame;
 mod oplog_entry;
 mod scram;
 
+pub use depth::{DepthError, LARGEST_DEPTH, LARGEST_STORED_DEPTH, check_depth};
 pub use diff::{DiffError, apply_diff, compute_diff};
 pub use documents::{DocumentRun, DocumentRunError, encode_document};
 pub use frame::{

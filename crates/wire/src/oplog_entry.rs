@@ -5,6 +5,8 @@
 
 use bson::{Binary, Document, RawDocument, Timestamp};
 
+use crate::depth::{DepthError, LARGEST_DEPTH, check_depth};
+
 /// An entry that was read from an oplog.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OplogEntry {
@@ -44,6 +46,9 @@ pub enum OplogEntryError {
     /// A field is missing or has another type.
     #[error("an oplog entry has no usable field {0:?}")]
     Field(&'static str),
+    /// It nests too deep to be worked on.
+    #[error("an oplog entry nests deeper than {0} levels")]
+    TooDeep(usize),
     /// An operation of a newer server.
     #[error("an oplog entry has the unknown operation {0:?}; this release cannot replay it")]
     UnknownOperation(String),
@@ -52,6 +57,14 @@ pub enum OplogEntryError {
 impl OplogEntry {
     /// Reads an entry.
     pub fn parse(entry: &RawDocument) -> Result<Self, OplogEntryError> {
+        // Everything that is done with an entry recurses into it. An entry of a transaction holds
+        // documents in a list in a command.
+        let most = LARGEST_DEPTH + 20;
+        match check_depth(entry, most) {
+            Ok(()) => {}
+            Err(DepthError::TooDeep { most }) => return Err(OplogEntryError::TooDeep(most)),
+            Err(DepthError::Malformed(_)) => return Err(OplogEntryError::Field("o")),
+        }
         let ts = entry.get_timestamp("ts").map_err(|_| OplogEntryError::Field("ts"))?;
         let namespace = entry.get_str("ns").map_err(|_| OplogEntryError::Field("ns"))?.to_owned();
         let op = entry.get_str("op").map_err(|_| OplogEntryError::Field("op"))?;

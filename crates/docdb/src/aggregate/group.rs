@@ -1,6 +1,7 @@
 //! The `$group` stage and its accumulators.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
@@ -9,6 +10,12 @@ use super::group_key;
 use crate::error::{Code, CommandError, Result};
 use crate::expression::{Expression, arithmetic_error, value_key};
 use crate::number::{Arithmetic, ArithmeticError, as_double, compute};
+use crate::sorter::Sorter;
+
+/// What groups may hold before new ones wait in files.
+const MEMORY_BYTES: usize = 48 * 1024 * 1024;
+/// What they may hold at all, as on the server.
+const LARGEST_GROUPS: usize = 100 * 1024 * 1024;
 
 /// A parsed `$group`.
 #[derive(Debug, Clone)]
@@ -81,49 +88,130 @@ impl Group {
         Ok(Self { id, fields: vec![("count".to_owned(), Accumulator::Sum, one)] })
     }
 
-    /// The groups, in the order of their first documents.
-    pub(super) fn run(&self, documents: &[Document]) -> Result<Vec<Document>> {
-        let mut groups = Groups::default();
-        for document in documents {
-            self.add(&mut groups, document)?;
-        }
-        Ok(self.results(groups))
-    }
-
     /// Puts a document into its group.
     pub(super) fn add(&self, groups: &mut Groups, document: &Document) -> Result<()> {
         let id = self.id.evaluate(document)?;
-        let Groups { positions, found } = groups;
-        let position = *positions.entry(group_key(id.as_ref())?).or_insert_with(|| {
-            let states = self.fields.iter().map(|_| State::default()).collect();
-            found.push((id.unwrap_or(Bson::Null), states));
-            found.len() - 1
-        });
-        let Some((_, states)) = found.get_mut(position) else { return Ok(()) };
-        for (state, (_, accumulator, expression)) in states.iter_mut().zip(&self.fields) {
-            state.add(*accumulator, expression.evaluate(document)?)?;
+        let key = group_key(id.as_ref())?;
+        let mut values = Vec::with_capacity(self.fields.len());
+        for (_, _, expression) in &self.fields {
+            values.push(expression.evaluate(document)?);
         }
-        Ok(())
+        if let Some(states) = groups.held.get_mut(&key) {
+            groups.bytes += self.add_values(&mut states.1, values)?;
+            return check_group(groups.bytes);
+        }
+        if groups.bytes >= MEMORY_BYTES {
+            return groups.spill(&key, id, values);
+        }
+        let mut states: Vec<State> = self.fields.iter().map(|_| State::default()).collect();
+        groups.bytes += 2 * key.len() + 64 + 128 * states.len();
+        groups.bytes += self.add_values(&mut states, values)?;
+        let id = id.unwrap_or(Bson::Null);
+        groups.held.insert(key, (id, states));
+        check_group(groups.bytes)
     }
 
-    pub(super) fn results(&self, groups: Groups) -> Vec<Document> {
-        groups.found.into_iter().map(|(id, states)| self.finish(id, states)).collect()
+    /// Adds the values of one document; answers how many bytes more are held.
+    fn add_values(&self, states: &mut [State], values: Vec<Option<Bson>>) -> Result<usize> {
+        let mut grown = 0;
+        for ((state, (_, accumulator, _)), value) in states.iter_mut().zip(&self.fields).zip(values)
+        {
+            grown += state.add(*accumulator, value)?;
+        }
+        Ok(grown)
     }
 
-    fn finish(&self, id: Bson, states: Vec<State>) -> Document {
+    /// Passes all groups on, until told that no more are needed.
+    pub(super) fn results(
+        &self,
+        groups: Groups,
+        out: &mut dyn FnMut(Document) -> Result<bool>,
+    ) -> Result<()> {
+        for (id, states) in groups.held.into_values() {
+            if !out(self.finish(id, states)?)? {
+                return Ok(());
+            }
+        }
+        let Some(spilled) = groups.spilled else { return Ok(()) };
+        // Equal keys come one after another, so only one group is held at a time.
+        let mut sorted = spilled.finish()?;
+        let mut open: Option<(Vec<u8>, Bson, Vec<State>, usize)> = None;
+        while let Some((key, bytes)) = sorted.next()? {
+            let (id, values) = read_spilled(&bytes, self.fields.len())?;
+            if open.as_ref().is_none_or(|(present, ..)| *present != key) {
+                if let Some((_, id, states, _)) = open.take()
+                    && !out(self.finish(id, states)?)?
+                {
+                    return Ok(());
+                }
+                let states = self.fields.iter().map(|_| State::default()).collect();
+                open = Some((key, id.unwrap_or(Bson::Null), states, 0));
+            }
+            if let Some((_, _, states, held)) = &mut open {
+                *held += self.add_values(states, values)?;
+                check_group(*held)?;
+            }
+        }
+        match open {
+            Some((_, id, states, _)) => out(self.finish(id, states)?).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(&self, id: Bson, states: Vec<State>) -> Result<Document> {
         let mut out = bson::doc! { "_id": id };
         for (state, (name, accumulator, _)) in states.into_iter().zip(&self.fields) {
             out.insert(name, state.finish(*accumulator));
         }
-        out
+        crate::depth::check_result(&out)?;
+        Ok(out)
     }
 }
 
-/// Groups in the making.
-#[derive(Debug, Default)]
+/// Groups in the making. What is too much for memory waits in files, sorted by its group.
 pub(super) struct Groups {
-    positions: HashMap<Vec<u8>, usize>,
-    found: Vec<(Bson, Vec<State>)>,
+    folder: PathBuf,
+    held: HashMap<Vec<u8>, (Bson, Vec<State>)>,
+    bytes: usize,
+    spilled: Option<Sorter>,
+}
+
+impl Groups {
+    pub(super) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), held: HashMap::new(), bytes: 0, spilled: None }
+    }
+
+    fn spill(&mut self, key: &[u8], id: Option<Bson>, values: Vec<Option<Bson>>) -> Result<()> {
+        let mut document = Document::new();
+        if let Some(id) = id {
+            document.insert("id", id);
+        }
+        for (position, value) in values.into_iter().enumerate() {
+            if let Some(value) = value {
+                document.insert(position.to_string(), value);
+            }
+        }
+        let folder = &self.folder;
+        let sorter = self.spilled.get_or_insert_with(|| Sorter::new(folder));
+        sorter.push(key, &document.to_vec()?)
+    }
+}
+
+fn read_spilled(bytes: &[u8], fields: usize) -> Result<(Option<Bson>, Vec<Option<Bson>>)> {
+    let mut document = Document::try_from(RawDocument::from_bytes(bytes)?)?;
+    let values = (0..fields).map(|position| document.remove(position.to_string())).collect();
+    Ok((document.remove("id"), values))
+}
+
+/// Refuses groups that hold more than may be held, as the server does for what it cannot spill.
+fn check_group(bytes: usize) -> Result<()> {
+    if bytes <= LARGEST_GROUPS {
+        return Ok(());
+    }
+    let text = format!(
+        "$group used too much memory and cannot spill to disk. Memory limit: {LARGEST_GROUPS} bytes"
+    );
+    Err(CommandError::new(Code::ExceededMemoryLimit, text))
 }
 
 /// What an accumulator has seen.
@@ -131,12 +219,28 @@ pub(super) struct Groups {
 struct State {
     value: Option<Bson>,
     items: Vec<Bson>,
-    keys: Vec<Vec<u8>>,
+    keys: HashSet<Vec<u8>>,
     count: u32,
 }
 
+/// Bytes that a value takes, about.
+fn size_of_value(value: &Bson) -> usize {
+    let nested = match value {
+        Bson::String(text) => text.len(),
+        Bson::Binary(binary) => binary.bytes.len(),
+        Bson::Document(document) => {
+            document.iter().map(|(name, value)| name.len() + 48 + size_of_value(value)).sum()
+        }
+        Bson::Array(items) => items.iter().map(size_of_value).sum(),
+        _ => 0,
+    };
+    size_of::<Bson>() + nested
+}
+
 impl State {
-    fn add(&mut self, accumulator: Accumulator, value: Option<Bson>) -> Result<()> {
+    /// Adds a value; answers how many bytes more are held.
+    fn add(&mut self, accumulator: Accumulator, value: Option<Bson>) -> Result<usize> {
+        let mut grown = 0;
         match accumulator {
             Accumulator::Sum | Accumulator::Avg => self.add_number(value)?,
             Accumulator::Min | Accumulator::Max => self.keep_extreme(accumulator, value)?,
@@ -144,12 +248,16 @@ impl State {
             Accumulator::First | Accumulator::Last => {
                 self.value = Some(value.unwrap_or(Bson::Null));
             }
-            Accumulator::Push => self.items.extend(value),
+            Accumulator::Push => {
+                grown = value.as_ref().map_or(0, size_of_value);
+                self.items.extend(value);
+            }
             Accumulator::AddToSet => {
                 if let Some(value) = value {
                     let key = value_key(Some(&value))?;
-                    if !self.keys.contains(&key) {
-                        self.keys.push(key);
+                    let key_bytes = key.len();
+                    if self.keys.insert(key) {
+                        grown = key_bytes + 48 + size_of_value(&value);
                         self.items.push(value);
                     }
                 }
@@ -158,7 +266,7 @@ impl State {
         if !matches!(accumulator, Accumulator::Avg) {
             self.count += 1;
         }
-        Ok(())
+        Ok(grown)
     }
 
     fn add_number(&mut self, value: Option<Bson>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `aggregate`.
 
-use bson::{Bson, Document, RawBsonRef};
+use bson::{Document, RawBsonRef};
 
 use super::find::{first_batch, namespace_of, read_view};
 use super::{Context, Reply, statistics};
@@ -10,6 +10,7 @@ use crate::error::{Code, CommandError, Result};
 use crate::filter::Filter;
 use crate::query::{Hint, Query, Stream};
 use crate::request::Request;
+use crate::spool::{Spool, SpoolWriter};
 
 const FIRST_BATCH: u64 = 101;
 const FIELDS: &[&str] = &["pipeline", "cursor", "allowDiskUse", "hint", "bypassDocumentValidation"];
@@ -24,15 +25,21 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     {
         return Err(CommandError::unsupported("a pipeline without a collection"));
     }
-    let (view, at) = read_view(context, request)?;
+    let (view, read_at) = read_view(context, request)?;
     let namespace = namespace_of(request, &view)?;
     let collection = view.catalog.find(&namespace).cloned();
     let engine = &context.shared.engine;
     let first = stages.into_iter().next().transpose()?;
-    let starts_with_statistics =
-        matches!(first, Some(RawBsonRef::Document(stage)) if stage.get("$collStats")?.is_some());
-    let results = if starts_with_statistics {
-        vec![statistics::stage(context, &namespace)?]
+    let statistics = match first {
+        Some(RawBsonRef::Document(stage)) => stage.get("$collStats")?,
+        _ => None,
+    };
+    let mut results = SpoolWriter::new(engine.folder());
+    let mut sink = |document: Document| results.push(document.to_vec()?);
+    if let Some(options) = statistics {
+        let found = statistics::stage(context, &namespace, options)?;
+        let pipeline = Pipeline::parse_after_first(stages)?;
+        pipeline.run(engine.folder(), &mut sink, |push| push(found).map(drop))?;
     } else {
         let (filter, pipeline) = Pipeline::parse(stages)?.split_match();
         let mut query = Query::all(filter.unwrap_or(Filter::All(Vec::new())));
@@ -41,29 +48,23 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
             .map(|hint| Hint::parse(hint, collection.as_deref()))
             .transpose()?;
         let mut stream = match &collection {
-            Some(collection) => Stream::open(engine, &view, collection, query)?,
-            None if namespace.is_oplog() => Stream::open_oplog(engine, Some(view), query)?,
-            None => Stream::of_documents([]),
+            Some(collection) => Stream::open(engine, (&view, read_at), collection, query)?,
+            None if namespace.is_oplog() => {
+                Stream::open_oplog(engine, (&view, read_at), query, false)?
+            }
+            None => Stream::of_spool(Spool::empty()),
         };
-        pipeline.run_over(|visit| {
-            let visited = stream.for_each(engine, |document| visit(document).map(|()| true));
-            visited.map(drop)
-        })?
-    };
-    let documents: Vec<Vec<u8>> =
-        results.iter().map(Document::to_vec).collect::<std::result::Result<_, _>>()?;
+        pipeline.run(engine.folder(), &mut sink, |push| {
+            stream.visit_view(&view, |document| push(Document::try_from(document)?)).map(drop)
+        })?;
+    }
+    drop(view);
     let cursor = Cursor {
         namespace: namespace.to_string(),
-        stream: Stream::of_documents(documents),
+        stream: Stream::of_spool(results.finish()?),
         tail: Tail::Closed,
         user: context.login.user_name().map(str::to_owned),
     };
-    let options =
-        request.document("cursor")?.map(Document::try_from).transpose()?.unwrap_or_default();
-    let size = match options.get("batchSize") {
-        Some(Bson::Int32(size)) => u64::try_from(*size).ok(),
-        Some(Bson::Int64(size)) => u64::try_from(*size).ok(),
-        _ => None,
-    };
-    first_batch(context, cursor, (size.unwrap_or(FIRST_BATCH), false), at)
+    let size = request.cursor_size()?.unwrap_or(FIRST_BATCH);
+    first_batch(context, cursor, (size, false), read_at)
 }

@@ -12,10 +12,8 @@ use tidemark_wire::{OplogEntry, OplogOperation, apply_diff};
 
 use super::write::{check_writable, write_options};
 use super::{Context, Reply};
-use crate::collections::{Collection, Namespace};
-use crate::engine::Engine;
+use crate::collections::{Collection, Namespace, Staging};
 use crate::error::{Code, CommandError, Result};
-use crate::query::find_by_id;
 use crate::request::Request;
 use crate::transaction::{Transaction, WriteOptions};
 
@@ -36,15 +34,18 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let entries: Vec<OplogEntry> =
         request.documents("applyOps")?.into_iter().map(parse).collect::<Result<_>>()?;
     let is_command = |entry: &OplogEntry| matches!(entry.operation, OplogOperation::Command(_));
+    let is_definition = entries.iter().any(is_command);
     let commits = if entries.iter().all(is_command) { entries.len().max(1) } else { 1 };
     let mut at = OplogTime::default();
     for entries in entries.chunks(commits) {
-        let mut transaction = engine.begin();
+        // A command may have to read what is there, a change finds its document by its key.
+        let mut transaction =
+            if is_definition { engine.begin_settled()? } else { engine.begin()? };
         // What is in an oplog was written as it is.
         transaction
             .set_options(WriteOptions { keeps_empty_timestamps: true, ..write_options(request) });
         for entry in entries {
-            apply(engine, &mut transaction, entry)?;
+            apply(&mut transaction, entry)?;
         }
         at = transaction.commit()?;
     }
@@ -65,17 +66,17 @@ fn parse(entry: &RawDocument) -> Result<OplogEntry> {
         .map_err(|error| CommandError::new(Code::FailedToParse, error.to_string()))
 }
 
-fn apply(engine: &Engine, transaction: &mut Transaction<'_>, entry: &OplogEntry) -> Result<()> {
+fn apply(transaction: &mut Transaction<'_>, entry: &OplogEntry) -> Result<()> {
     match &entry.operation {
         OplogOperation::Noop => Ok(()),
         OplogOperation::Command(command) => apply_command(transaction, entry, command),
         OplogOperation::Insert(document) => {
             let collection = target(transaction, entry)?;
-            put(engine, transaction, &collection, document)
+            put(transaction, &collection, document)
         }
         OplogOperation::Delete(selector) => {
             let collection = target(transaction, entry)?;
-            match load(engine, &collection, selector)? {
+            match load(transaction, &collection, selector)? {
                 Some((record, bytes)) => {
                     transaction.delete(&collection, record, RawDocument::from_bytes(&bytes)?)
                 }
@@ -84,7 +85,7 @@ fn apply(engine: &Engine, transaction: &mut Transaction<'_>, entry: &OplogEntry)
         }
         OplogOperation::Update { selector, change } => {
             let collection = target(transaction, entry)?;
-            update(engine, transaction, &collection, (selector, change))
+            update(transaction, &collection, (selector, change))
         }
     }
 }
@@ -92,29 +93,26 @@ fn apply(engine: &Engine, transaction: &mut Transaction<'_>, entry: &OplogEntry)
 fn target(transaction: &Transaction<'_>, entry: &OplogEntry) -> Result<std::sync::Arc<Collection>> {
     let namespace = Namespace::parse(&entry.namespace)?;
     check_writable(&namespace)?;
-    transaction.existing(&namespace)
+    let collection = transaction.existing(&namespace)?;
+    super::update::check_not_loading(&collection)?;
+    Ok(collection)
 }
 
 fn load(
-    engine: &Engine,
+    transaction: &Transaction<'_>,
     collection: &Collection,
     selector: &Document,
 ) -> Result<Option<(u64, Vec<u8>)>> {
     let id = bson::RawBson::try_from(selector.get("_id").cloned().unwrap_or(Bson::Null))?;
-    let Some(record) = find_by_id(engine, collection, id.as_raw_bson_ref())? else {
-        return Ok(None);
-    };
-    let bytes = engine.view().document(&engine.keyspaces, collection.id, record)?;
-    Ok(bytes.map(|bytes| (record, bytes.to_vec())))
+    transaction.find_by_id(collection, id.as_raw_bson_ref())
 }
 
 fn put(
-    engine: &Engine,
     transaction: &mut Transaction<'_>,
     collection: &Collection,
     document: &Document,
 ) -> Result<()> {
-    match load(engine, collection, document)? {
+    match load(transaction, collection, document)? {
         Some((_, bytes)) if bytes == document.to_vec()? => Ok(()),
         Some((record, bytes)) => transaction.update(
             collection,
@@ -130,7 +128,6 @@ fn put(
 }
 
 fn update(
-    engine: &Engine,
     transaction: &mut Transaction<'_>,
     collection: &Collection,
     (selector, change): (&Document, &Document),
@@ -139,9 +136,9 @@ fn update(
         if change.keys().any(|name| name.starts_with('$')) {
             return Err(CommandError::unsupported("an oplog entry with update operators ($v: 1)"));
         }
-        return put(engine, transaction, collection, change);
+        return put(transaction, collection, change);
     };
-    let Some((record, bytes)) = load(engine, collection, selector)? else {
+    let Some((record, bytes)) = load(transaction, collection, selector)? else {
         return Ok(());
     };
     let raw = RawDocument::from_bytes(&bytes)?;
@@ -181,7 +178,7 @@ fn apply_command(
             if let Some(option) = options.keys().find(|o| !o.starts_with("validat")) {
                 return Err(CommandError::unsupported(format!("the collection option '{option}'")));
             }
-            transaction.create(&namespace, options, None).map(drop)
+            transaction.create(&namespace, options, Staging::None).map(drop)
         }
         "drop" => {
             let namespace = namespace()?;

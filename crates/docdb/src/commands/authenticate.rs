@@ -1,5 +1,7 @@
 //! `saslStart`, `saslContinue`, `logout`.
 
+use std::time::Instant;
+
 use bson::raw::RawDocument;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Document, RawBsonRef};
@@ -35,8 +37,8 @@ fn begin(context: &mut Context<'_>, body: &RawDocument) -> Result<Document> {
         );
         return Err(CommandError::new(Code::MechanismUnavailable, text));
     }
-    let directory = &*context.shared.users;
-    context.login.start(directory, payload(body)?).map(step_document)
+    let known = (&*context.shared.users, &context.shared.decoy_key);
+    context.login.start(known, payload(body)?).map(step_document)
 }
 
 /// The conversation's first step inside of `hello`.
@@ -54,8 +56,28 @@ pub(super) fn continue_conversation(
 ) -> Result<Reply> {
     // Every driver of the last years asks to skip the empty exchange; it does so at the start,
     // and a client that did not ask accepts the early end as well.
-    let step = context.login.continue_with(payload(request.body)?, true)?;
-    Ok(step_document(step).into())
+    let name = context.login.candidate().unwrap_or_default().to_owned();
+    let throttle = &context.shared.throttle;
+    match throttle.turn(context.address, &name, Instant::now()) {
+        Some(wait) if wait.is_zero() => {}
+        // Each connection has a thread; nobody else waits.
+        Some(wait) => std::thread::sleep(wait),
+        None => {
+            context.login.log_out();
+            let text = "Authentication failed: too many attempts, try again later.";
+            return Err(CommandError::new(Code::AuthenticationFailed, text));
+        }
+    }
+    match context.login.continue_with(payload(request.body)?, true) {
+        Ok(step) => {
+            throttle.note_success(context.address, &name);
+            Ok(step_document(step).into())
+        }
+        Err(error) => {
+            throttle.note_failure(context.address, &name, Instant::now());
+            Err(error)
+        }
+    }
 }
 
 pub(super) fn logout(context: &mut Context<'_>, _: &Request<'_>) -> Result<Reply> {

@@ -9,7 +9,7 @@ use crate::request::Request;
 
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(&["query", "limit", "skip", "hint", "fields"])?;
-    let (view, _) = read_view(context, request)?;
+    let (view, read_at) = read_view(context, request)?;
     let namespace = namespace_of(request, &view)?;
     let engine = &context.shared.engine;
     let filter = request.document("query")?.filter(|query| !query.is_empty());
@@ -19,7 +19,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let total = match (collection, filter) {
         (None, _) if !namespace.is_oplog() => 0,
         (Some(collection), None) => {
-            let statistics = view.statistics(&engine.keyspaces, collection.id)?;
+            let statistics = view.statistics(collection.id)?;
             u64::try_from(statistics.count).unwrap_or(0)
         }
         (collection, filter) => {
@@ -30,13 +30,13 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
                 .map(|hint| Hint::parse(hint, collection.as_deref()))
                 .transpose()?;
             let mut stream = match collection {
-                Some(collection) => Stream::open(engine, &view, &collection, query)?,
-                None => Stream::open_oplog(engine, Some(view), query)?,
+                Some(collection) => Stream::open(engine, (&view, read_at), &collection, query)?,
+                None => Stream::open_oplog(engine, (&view, read_at), query, false)?,
             };
             let mut total = 0;
             // More than what is asked for need not be counted.
             let enough = limit.map(|limit| limit.saturating_add(skip));
-            stream.for_each(engine, |_| {
+            stream.visit_view(&view, |_| {
                 total += 1;
                 Ok(enough.is_none_or(|enough| total < enough))
             })?;

@@ -5,18 +5,28 @@ use bson::{Bson, Document};
 
 use super::write::writable_namespace;
 use super::{Context, Reply};
+use crate::collections::Staging;
 use crate::error::{CommandError, Result};
 use crate::filter::parse_filter;
 use crate::request::Request;
+
+/// Not a MongoDB option: the collection is loaded by a restore. It is not in the oplog, and its
+/// indexes are built from sorted runs when it is asked for the first of them.
+const STAGING: &str = "tidemarkStaging";
 
 /// Options that are kept and obeyed.
 const VALIDATION: &[&str] = &["validator", "validationLevel", "validationAction"];
 
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     let namespace = writable_namespace(request)?;
-    let options = parse_options(request, &["idIndex", "autoIndexId", "temp"])?;
-    let mut transaction = context.shared.engine.begin();
-    transaction.create(&namespace, options, None)?;
+    let options = parse_options(request, &["idIndex", "autoIndexId", "temp", STAGING])?;
+    let staging = if request.flag(STAGING) { Staging::Loading } else { Staging::None };
+    let mut transaction = context.shared.engine.begin()?;
+    transaction.create(&namespace, options, staging)?;
+    if staging == Staging::Loading {
+        transaction.commit_to_disk()?;
+        return Ok(Reply::ok());
+    }
     let at = transaction.commit()?;
     context.shared.engine.wait_durable(at)?;
     Ok(Reply::ok())
@@ -25,7 +35,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
 pub(super) fn modify(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     let namespace = writable_namespace(request)?;
     let changes = parse_options(request, &[])?;
-    let mut transaction = context.shared.engine.begin();
+    let mut transaction = context.shared.engine.begin()?;
     transaction.change_options(&namespace, changes)?;
     let at = transaction.commit()?;
     context.shared.engine.wait_durable(at)?;

@@ -3,7 +3,7 @@
 use bson::RawBsonRef;
 use bson::raw::RawDocument;
 
-use super::update::find_matches;
+use super::update::{Progress, find_matches, begin, check_not_loading};
 use super::write::{
     Outcome, allow_in_statement, check_batch, is_ordered, stored_count, writable_namespace,
 };
@@ -23,7 +23,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let statements = request.documents("deletes")?;
     check_batch(statements.len())?;
     let engine = &context.shared.engine;
-    let mut retry = Retry::load(engine, request.statement()?)?;
+    let mut retry = Retry::new(request.statement(context.login.user_name())?);
     let mut outcome = Outcome::default();
     for (position, statement) in statements.into_iter().enumerate() {
         let result = delete(engine, &namespace, statement, (&mut retry, position, &mut outcome));
@@ -37,7 +37,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
             }
         }
     }
-    outcome.finish(context, request)
+    outcome.finish(context)
 }
 
 fn delete(
@@ -62,25 +62,40 @@ fn delete(
             return Err(CommandError::new(Code::FailedToParse, text));
         }
     };
-    let mut transaction = engine.begin();
-    retry.reload(engine)?;
-    if let Some(done) = retry.outcome(position) {
-        outcome.at = transaction.view().at;
-        return Ok(stored_count(done, "n"));
-    }
-    transaction.set_statement(retry.statement(position));
+    let parsed = parse_filter(filter)?;
+    let mut progress = Progress::default();
     let mut deleted = 0;
-    if let Some(collection) = transaction.catalog().find(namespace).cloned() {
-        let mut query = Query::all(parse_filter(filter)?);
-        query.hint =
-            statement.get("hint")?.map(|hint| Hint::parse(hint, Some(&collection))).transpose()?;
-        for (record, bytes) in find_matches(engine, &transaction, &collection, (query, is_multi))? {
-            transaction.delete(&collection, record, RawDocument::from_bytes(&bytes)?)?;
-            deleted += 1;
+    loop {
+        let mut transaction = begin(engine, &parsed)?;
+        retry.reload(&transaction)?;
+        if let Some(done) = retry.outcome(position) {
+            outcome.at = transaction.last();
+            return Ok(stored_count(done, "n"));
+        }
+        transaction.set_statement(retry.statement(position));
+        progress.is_at_end = true;
+        if let Some(collection) = transaction.catalog().find(namespace).cloned() {
+            check_not_loading(&collection)?;
+            let mut query = Query::all(parsed.clone());
+            query.hint = statement
+                .get("hint")?
+                .map(|hint| Hint::parse(hint, Some(&collection)))
+                .transpose()?;
+            let query = (query, is_multi);
+            for (record, bytes) in
+                find_matches(engine, &transaction, &collection, query, &mut progress)?
+            {
+                transaction.delete(&collection, record, RawDocument::from_bytes(&bytes)?)?;
+                deleted += 1;
+            }
+        }
+        if progress.is_at_end {
+            retry.note(position, bson::doc! { "n": deleted });
+            retry.store(&mut transaction)?;
+        }
+        outcome.at = transaction.commit()?;
+        if progress.is_at_end {
+            return Ok(deleted);
         }
     }
-    retry.note(position, bson::doc! { "n": deleted });
-    retry.store(&mut transaction)?;
-    outcome.at = transaction.commit()?;
-    Ok(deleted)
 }

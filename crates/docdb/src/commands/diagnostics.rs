@@ -36,7 +36,7 @@ pub(super) fn build_info(_: &mut Context<'_>, _: &Request<'_>) -> Result<Reply> 
         "bits": 64,
         "debug": false,
         "maxBsonObjectSize": 16_777_216,
-        "storageEngines": ["fjall"],
+        "storageEngines": ["lmdb"],
         "openssl": {},
     }
     .into())
@@ -105,14 +105,14 @@ pub(super) fn server_status(context: &mut Context<'_>, _: &Request<'_>) -> Resul
         "pid": i64::from(std::process::id()),
         "localTime": bson::DateTime::from_millis(engine.clock.now().as_millisecond()),
         "repl": { "setName": REPLICA_SET, "ismaster": true, "me": &context.shared.advertised },
-        "storageEngine": { "name": "fjall", "persistent": true },
+        "storageEngine": { "name": "lmdb", "persistent": true },
     }
     .into())
 }
 
 pub(super) fn replica_set_status(context: &mut Context<'_>, _: &Request<'_>) -> Result<Reply> {
     let shared = context.shared;
-    let at = bson::doc! { "ts": timestamp(shared.engine.view().at), "t": 1i64 };
+    let at = bson::doc! { "ts": timestamp(shared.engine.durable()), "t": 1i64 };
     let durable = bson::doc! { "ts": timestamp(shared.engine.durable()), "t": 1i64 };
     let now = bson::DateTime::from_millis(shared.engine.clock.now().as_millisecond());
     Ok(bson::doc! {

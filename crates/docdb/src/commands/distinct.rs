@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bson::Bson;
+use tidemark_wire::LARGEST_DOCUMENT_BYTES;
 
 use super::find::{namespace_of, read_view};
 use super::{Context, Reply};
@@ -10,12 +11,12 @@ use crate::error::{Code, CommandError, Result};
 use crate::filter::{Filter, parse_filter};
 use crate::key::encoded;
 use crate::path::Path;
-use crate::query::{Query, Stream};
+use crate::query::{Query, ReadAt, Stream};
 use crate::request::Request;
 
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(&["key", "query"])?;
-    let (view, at) = read_view(context, request)?;
+    let (view, read_at) = read_view(context, request)?;
     let namespace = namespace_of(request, &view)?;
     let key = request.text("key").ok_or_else(|| {
         CommandError::new(
@@ -23,6 +24,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
             "BSON field 'distinct.key' is missing but a required field",
         )
     })?;
+    crate::depth::check_path(key)?;
     let path = Path::parse(key);
     let filter = match request.document("query")? {
         Some(filter) => parse_filter(filter)?,
@@ -30,13 +32,21 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     };
     let mut seen = BTreeSet::new();
     let mut values: Vec<Bson> = Vec::new();
+    let mut bytes = 0;
     if let Some(collection) = view.catalog.find(&namespace).cloned() {
         let engine = &context.shared.engine;
-        let mut stream = Stream::open(engine, &view, &collection, Query::all(filter))?;
-        stream.for_each(engine, |document| {
+        let mut stream = Stream::open(engine, (&view, read_at), &collection, Query::all(filter))?;
+        stream.visit_view(&view, |document| {
             let (found, _) = path.index_values(document);
             for value in found.into_iter().flatten() {
-                if !matches!(value, bson::RawBsonRef::Undefined) && seen.insert(encoded(value)?) {
+                if matches!(value, bson::RawBsonRef::Undefined) {
+                    continue;
+                }
+                let key = encoded(value)?;
+                let key_bytes = key.len();
+                if seen.insert(key) {
+                    bytes += key_bytes;
+                    check_size(bytes)?;
                     values.push(value.try_into()?);
                 }
             }
@@ -44,8 +54,17 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         })?;
     }
     let mut reply = bson::doc! { "values": values };
-    if let Some(at) = at {
+    if let ReadAt::Moment(at) = read_at {
         reply.insert("atClusterTime", crate::reply::timestamp(at));
     }
     Ok(reply.into())
+}
+
+/// Refuses values that no answer can hold.
+fn check_size(bytes: usize) -> Result<()> {
+    if bytes <= LARGEST_DOCUMENT_BYTES {
+        return Ok(());
+    }
+    let text = "distinct too big, 16mb cap";
+    Err(CommandError::new(Code::Location17217, text))
 }

@@ -8,13 +8,17 @@ use crate::request::Request;
 pub(super) fn collection(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(&[])?;
     let namespace = writable_namespace(request)?;
-    let mut transaction = context.shared.engine.begin();
+    let mut transaction = context.shared.engine.begin()?;
     if transaction.catalog().find(&namespace).is_none() {
         return Ok(Reply::ok());
     }
     let dropped = transaction.drop_collection(&namespace)?;
-    let at = transaction.commit()?;
-    context.shared.engine.wait_durable(at)?;
+    if dropped.is_staging() {
+        transaction.commit_to_disk()?;
+    } else {
+        let at = transaction.commit()?;
+        context.shared.engine.wait_durable(at)?;
+    }
     let indexes = i32::try_from(dropped.indexes.len()).unwrap_or(i32::MAX);
     Ok(bson::doc! { "nIndexesWas": indexes, "ns": namespace.to_string() }.into())
 }
@@ -25,7 +29,7 @@ pub(super) fn database(context: &mut Context<'_>, request: &Request<'_>) -> Resu
         let text = format!("Dropping the '{}' database is prohibited.", request.database);
         return Err(CommandError::new(Code::IllegalOperation, text));
     }
-    let mut transaction = context.shared.engine.begin();
+    let mut transaction = context.shared.engine.begin()?;
     transaction.drop_database(request.database);
     let at = transaction.commit()?;
     context.shared.engine.wait_durable(at)?;

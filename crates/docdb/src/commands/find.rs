@@ -1,9 +1,5 @@
 //! `find`.
 
-use std::sync::Arc;
-
-use tidemark_model::OplogTime;
-
 use super::{Context, Reply};
 use crate::collections::{Collection, Namespace};
 use crate::cursor::{Cursor, Tail};
@@ -11,7 +7,8 @@ use crate::engine::View;
 use crate::error::{Code, CommandError, Result};
 use crate::filter::{Filter, parse_filter};
 use crate::projection::Projection;
-use crate::query::{Hint, Query, Stream};
+use crate::query::{Hint, Query, ReadAt, Stream};
+use crate::spool::Spool;
 use crate::reply::Batch;
 use crate::request::{ReadConcern, Request};
 use crate::sort::SortOrder;
@@ -38,7 +35,7 @@ const FIELDS: &[&str] = &[
 
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(FIELDS)?;
-    let (view, at) = read_view(context, request)?;
+    let (view, read_at) = read_view(context, request)?;
     let namespace = namespace_of(request, &view)?;
     let collection = view.catalog.find(&namespace).cloned();
     let query = parse_query(request, collection.as_deref())?;
@@ -59,13 +56,14 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     }
     let engine = &context.shared.engine;
     let stream = if namespace.is_oplog() {
-        Stream::open_oplog(engine, (tail == Tail::Closed).then(|| Arc::clone(&view)), query)?
+        Stream::open_oplog(engine, (&view, read_at), query, tail != Tail::Closed)?
     } else {
         match &collection {
-            Some(collection) => Stream::open(engine, &view, collection, query)?,
-            None => Stream::of_documents([]),
+            Some(collection) => Stream::open(engine, (&view, read_at), collection, query)?,
+            None => Stream::of_spool(Spool::empty()),
         }
     };
+    drop(view);
     let size = request.size("batchSize")?.unwrap_or(FIRST_BATCH);
     let is_single = request.flag("singleBatch") || request.integer("limit")?.is_some_and(|l| l < 0);
     let cursor = Cursor {
@@ -74,7 +72,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         tail,
         user: context.login.user_name().map(str::to_owned),
     };
-    first_batch(context, cursor, (size, is_single), at)
+    first_batch(context, cursor, (size, is_single), read_at)
 }
 
 /// Answers with the first batch and keeps the rest.
@@ -82,40 +80,33 @@ pub(super) fn first_batch(
     context: &Context<'_>,
     mut cursor: Cursor,
     (size, is_single): (u64, bool),
-    at: Option<OplogTime>,
+    read_at: ReadAt,
 ) -> Result<Reply> {
     let mut batch = Batch::new(Some(usize::try_from(size).unwrap_or(usize::MAX)));
     let is_at_end = cursor.stream.fill(&context.shared.engine, &mut batch)?;
     let namespace = cursor.namespace.clone();
     let stays_open = !is_single && (!is_at_end || cursor.tail != Tail::Closed);
-    let id = if stays_open { context.shared.cursors.keep(cursor) } else { 0 };
+    let id = if stays_open { context.shared.cursors.keep(cursor)? } else { 0 };
+    let at = match read_at {
+        ReadAt::Present => None,
+        ReadAt::Moment(at) => Some(at),
+    };
     Ok(Reply::Cursor { field: "firstBatch", batch, id, namespace, at })
 }
 
-/// The moment that a read shows, and its time where the client asked for a snapshot.
-pub(super) fn read_view(
-    context: &Context<'_>,
-    request: &Request<'_>,
-) -> Result<(Arc<View>, Option<OplogTime>)> {
+/// The moment that a read shows. Everything that anybody sees is on disk.
+pub(super) fn read_view(context: &Context<'_>, request: &Request<'_>) -> Result<(View, ReadAt)> {
     let engine = &context.shared.engine;
     match request.read_concern()? {
-        ReadConcern::Local => Ok((engine.view(), None)),
-        ReadConcern::Durable => {
-            let view = engine.view();
-            engine.wait_durable(view.at)?;
-            Ok((view, None))
-        }
+        ReadConcern::Local | ReadConcern::Durable => Ok((engine.view()?, ReadAt::Present)),
         ReadConcern::Snapshot(None) => {
-            let view = engine.pin_view();
-            engine.wait_durable(view.at)?;
-            Ok((Arc::clone(&view), Some(view.at)))
+            let view = engine.pin_view()?;
+            let at = ReadAt::Moment(view.at);
+            Ok((view, at))
         }
         ReadConcern::Snapshot(Some(at)) => {
-            let view = engine.view_at(at).ok_or_else(|| {
-                let text = format!("Read timestamp {at} is not available; begin with a snapshot read without atClusterTime");
-                CommandError::new(Code::SnapshotTooOld, text)
-            })?;
-            Ok((view, Some(at)))
+            let read_at = ReadAt::Moment(at);
+            Ok((read_at.view(engine)?, read_at))
         }
     }
 }
@@ -124,8 +115,10 @@ pub(super) fn read_view(
 pub(super) fn namespace_of(request: &Request<'_>, view: &View) -> Result<Namespace> {
     match request.field(request.name) {
         Some(bson::RawBsonRef::Binary(uuid)) => match view.catalog.find_by_uuid(uuid.bytes) {
-            Some(collection) => Ok(collection.namespace.clone()),
-            None => Err(CommandError::new(
+            Some(found) if found.namespace.database == request.database => {
+                Ok(found.namespace.clone())
+            }
+            _ => Err(CommandError::new(
                 Code::NamespaceNotFound,
                 "Unable to resolve the UUID of a collection",
             )),

@@ -3,14 +3,15 @@
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
 
-use super::update::find_matches;
+use super::update::{Progress, find_matches, begin, check_not_loading};
 use super::write::{update_context, writable_namespace, write_options};
 use super::{Context, Reply};
 use crate::collections::Collection;
+use crate::engine::Engine;
 use crate::error::{Code, CommandError, Result};
 use crate::filter::{Filter, parse_filter};
 use crate::projection::Projection;
-use crate::query::{Hint, Query};
+use crate::query::{Hint, Query, ReadAt, Stream};
 use crate::request::Request;
 use crate::session::Retry;
 use crate::sort::SortOrder;
@@ -33,16 +34,17 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     request.allow(FIELDS)?;
     let namespace = writable_namespace(request)?;
     let engine = &context.shared.engine;
-    let mut retry = Retry::load(engine, request.statement()?)?;
+    let mut retry = Retry::new(request.statement(context.login.user_name())?);
     let change = Change::parse(request)?;
     let filter = match request.document("query")? {
         Some(query) => parse_filter(query)?,
         None => Filter::All(Vec::new()),
     };
-    let mut transaction = engine.begin();
-    retry.reload(engine)?;
+    let sort = request.document("sort")?.map(SortOrder::parse).transpose()?;
+    let mut transaction = begin(engine, &filter)?;
+    retry.reload(&transaction)?;
     if let Some(stored) = retry.outcome(0) {
-        let (stored, at) = (stored.clone(), transaction.view().at);
+        let (stored, at) = (stored.clone(), transaction.last());
         drop(transaction);
         engine.wait_durable(at)?;
         return Ok(stored.into());
@@ -52,13 +54,14 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let found = match transaction.catalog().find(&namespace).cloned() {
         Some(collection) => {
             let mut query = Query::all(filter.clone());
-            query.sort = request.document("sort")?.map(SortOrder::parse).transpose()?;
+            check_not_loading(&collection)?;
+            query.sort = sort;
             query.hint = request
                 .field("hint")
                 .map(|hint| Hint::parse(hint, Some(&collection)))
                 .transpose()?;
-            let found = find_matches(engine, &transaction, &collection, (query, false))?;
-            found.into_iter().next().map(|(record, bytes)| (collection, record, bytes))
+            let found = first_match(engine, &transaction, &collection, query)?;
+            found.map(|(record, bytes)| (collection, record, bytes))
         }
         None => None,
     };
@@ -87,6 +90,33 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let at = transaction.commit()?;
     engine.wait_durable(at)?;
     Ok(reply.into())
+}
+
+/// The first document in the order that was asked for.
+fn first_match(
+    engine: &Engine,
+    transaction: &Transaction<'_>,
+    collection: &Collection,
+    mut query: Query,
+) -> Result<Option<(u64, Vec<u8>)>> {
+    let order = query.sort.take().filter(|order| order.natural().is_none() && !order.is_empty());
+    let Some(order) = order else {
+        let found = (query, false);
+        let mut progress = Progress::default();
+        let found = find_matches(engine, transaction, collection, found, &mut progress)?;
+        return Ok(found.into_iter().next());
+    };
+    let read = (transaction.view(), ReadAt::Present);
+    let mut best: Option<(Vec<u8>, u64, Vec<u8>)> = None;
+    let mut stream = Stream::open(engine, read, collection, query)?;
+    stream.visit_records(transaction.view(), |record, document| {
+        let key = order.key(document)?;
+        if best.as_ref().is_none_or(|(smallest, _, _)| key < *smallest) {
+            best = Some((key, record, document.as_bytes().to_vec()));
+        }
+        Ok(true)
+    })?;
+    Ok(best.map(|(_, record, bytes)| (record, bytes)))
 }
 
 /// The fields of the document that the request asks to see, or null without a document.

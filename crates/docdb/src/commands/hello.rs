@@ -14,10 +14,9 @@ const WIRE_VERSION: i32 = 21;
 
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     let shared = context.shared;
-    let view = shared.engine.view();
     let durable = shared.engine.durable();
     let now = bson::DateTime::from_millis(shared.engine.clock.now().as_millisecond());
-    let position = bson::doc! { "ts": timestamp(view.at), "t": 1i64 };
+    let position = bson::doc! { "ts": timestamp(durable), "t": 1i64 };
     let majority = bson::doc! { "ts": timestamp(durable), "t": 1i64 };
     let role = if request.name == "hello" { "isWritablePrimary" } else { "ismaster" };
     let mut reply = bson::doc! {
@@ -46,8 +45,9 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         "minWireVersion": 0,
         "maxWireVersion": WIRE_VERSION,
         "readOnly": false,
-        // Not a MongoDB field: a list of commands in one applyOps is one commit here.
-        "tidemark": { "atomicApplyOps": true },
+        // Not MongoDB fields: a list of commands in one applyOps is one commit here, and a
+        // collection may be created with `tidemarkStaging`.
+        "tidemark": { "atomicApplyOps": true, "bulkStaging": true },
     };
     if request.field("saslSupportedMechs").is_some() {
         reply.insert("saslSupportedMechs", vec![Bson::from("SCRAM-SHA-256")]);

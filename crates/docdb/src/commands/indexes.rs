@@ -1,14 +1,11 @@
 //! `createIndexes`, `dropIndexes`, `listIndexes`.
 
-use bson::{Bson, Document, RawBsonRef};
+use bson::{Document, RawBsonRef};
 
-use super::find::first_batch;
 use super::write::writable_namespace;
 use super::{Context, Reply};
-use crate::collections::{Collection, Namespace};
-use crate::cursor::{Cursor, Tail};
+use crate::collections::Collection;
 use crate::error::{Code, CommandError, Result};
-use crate::query::Stream;
 use crate::request::Request;
 
 /// Fields that a specification may carry although they are no part of the index.
@@ -28,12 +25,12 @@ pub(super) fn create(context: &mut Context<'_>, request: &Request<'_>) -> Result
     if specs.is_empty() {
         return Err(CommandError::new(Code::BadValue, "Must specify at least one index to create"));
     }
-    let mut transaction = context.shared.engine.begin();
+    let mut transaction = context.shared.engine.begin_settled()?;
     let is_new = transaction.catalog().find(&namespace).is_none();
     let before = transaction.existing_or_created(&namespace)?.indexes.len();
     let made = transaction.create_indexes(&namespace, specs)?;
-    let at = transaction.commit()?;
-    context.shared.engine.wait_durable(at)?;
+    // What is staged has no entry to wait for.
+    transaction.commit_to_disk()?;
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let mut reply = bson::doc! {
         "numIndexesBefore": number(before),
@@ -49,7 +46,7 @@ pub(super) fn create(context: &mut Context<'_>, request: &Request<'_>) -> Result
 pub(super) fn drop(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(&["index"])?;
     let namespace = writable_namespace(request)?;
-    let mut transaction = context.shared.engine.begin();
+    let mut transaction = context.shared.engine.begin()?;
     let collection = transaction.existing(&namespace)?;
     let before = collection.indexes.len();
     for name in names_to_drop(request, &collection)? {
@@ -89,32 +86,16 @@ fn names_to_drop(request: &Request<'_>, collection: &Collection) -> Result<Vec<S
 
 pub(super) fn list(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(&["cursor"])?;
-    let view = context.shared.engine.view();
+    let view = context.shared.engine.view()?;
     let namespace = super::find::namespace_of(request, &view)?;
-    let specs: Vec<Bson> = match view.catalog.find(&namespace) {
-        Some(collection) => {
-            collection.indexes.iter().map(|index| index.spec.clone().into()).collect()
-        }
+    let specs: Vec<Document> = match view.catalog.find(&namespace) {
+        Some(collection) => collection.indexes.iter().map(|index| index.spec.clone()).collect(),
         None if namespace.is_oplog() => Vec::new(),
         None => {
             let text = format!("ns does not exist: {namespace}");
             return Err(CommandError::new(Code::NamespaceNotFound, text));
         }
     };
-    answer(context, namespace, &specs)
-}
-
-fn answer(context: &Context<'_>, namespace: Namespace, specs: &[Bson]) -> Result<Reply> {
-    let documents: Vec<Vec<u8>> = specs
-        .iter()
-        .filter_map(Bson::as_document)
-        .map(Document::to_vec)
-        .collect::<std::result::Result<_, _>>()?;
-    let cursor = Cursor {
-        namespace: namespace.to_string(),
-        stream: Stream::of_documents(documents),
-        tail: Tail::Closed,
-        user: context.login.user_name().map(str::to_owned),
-    };
-    first_batch(context, cursor, (u64::MAX, true), None)
+    std::mem::drop(view);
+    super::list::answer(context, request, &namespace.to_string(), specs)
 }

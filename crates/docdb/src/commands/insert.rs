@@ -1,19 +1,23 @@
 //! `insert`.
 
+use std::sync::Arc;
+
 use bson::raw::RawDocument;
 
 use super::write::{
     Outcome, check_batch, is_ordered, stored_count, writable_namespace, write_options,
 };
 use super::{Context, Reply};
-use crate::collections::Namespace;
+use crate::collections::{Collection, Namespace};
 use crate::error::Result;
 use crate::request::Request;
 use crate::session::Retry;
-use crate::transaction::WriteOptions;
+use crate::transaction::{Prepared, WriteOptions};
 
 /// Documents of one command that share a commit.
 const DOCUMENTS_PER_COMMIT: usize = 1_000;
+/// And their bytes, unless one of them has more.
+const BYTES_PER_COMMIT: usize = 4 * 1024 * 1024;
 
 const FIELDS: &[&str] =
     &["documents", "ordered", "bypassDocumentValidation", "bypassEmptyTsReplacement"];
@@ -27,18 +31,28 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         namespace: &namespace,
         is_ordered: is_ordered(request),
         options: write_options(request),
-        retry: Retry::load(&context.shared.engine, request.statement()?)?,
+        retry: Retry::new(request.statement(context.login.user_name())?),
         outcome: Outcome::default(),
     };
     let mut position = 0;
-    for documents in documents.chunks(DOCUMENTS_PER_COMMIT) {
-        let goes_on = insertion.insert(context, position, documents)?;
-        position += documents.len();
-        if !goes_on {
-            break;
-        }
+    let mut rest = documents.as_slice();
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(commit_size(rest));
+        let goes_on = insertion.insert(context, position, now)?;
+        position += now.len();
+        rest = if goes_on { later } else { &[] };
     }
-    insertion.outcome.finish(context, request)
+    insertion.outcome.finish(context)
+}
+
+/// How many of the documents the next commit takes, at least one.
+fn commit_size(documents: &[&RawDocument]) -> usize {
+    let mut bytes = 0;
+    let fits = documents.iter().take(DOCUMENTS_PER_COMMIT).take_while(|document| {
+        bytes += document.as_bytes().len();
+        bytes <= BYTES_PER_COMMIT
+    });
+    fits.count().max(1)
 }
 
 struct Insertion<'a> {
@@ -57,19 +71,36 @@ impl Insertion<'_> {
         first: usize,
         documents: &[&RawDocument],
     ) -> Result<bool> {
-        let mut transaction = context.shared.engine.begin();
-        self.retry.reload(&context.shared.engine)?;
-        transaction.set_options(self.options);
+        let engine = &context.shared.engine;
+        // Whoever waits to write waits for the commit only, not for this.
+        let expected = engine.view()?.catalog.find(self.namespace).cloned();
+        let prepare = |collection: &Collection, document| {
+            Prepared::new(engine, collection, document, self.options)
+        };
+        let mut prepared: Vec<_> = match &expected {
+            Some(collection) => {
+                documents.iter().map(|document| Some(prepare(collection, document))).collect()
+            }
+            None => documents.iter().map(|_| None).collect(),
+        };
+        let mut transaction = engine.begin()?;
+        self.retry.reload(&transaction)?;
         let collection = transaction.existing_or_created(self.namespace)?;
+        if !expected.is_some_and(|expected| Arc::ptr_eq(&expected, &collection)) {
+            prepared.iter_mut().for_each(|prepared| *prepared = None);
+        }
         let mut goes_on = true;
-        for (statement, document) in (first..).zip(documents) {
+        for ((statement, document), prepared) in (first..).zip(documents).zip(prepared) {
             if let Some(outcome) = self.retry.outcome(statement) {
                 self.outcome.n += stored_count(outcome, "n");
                 continue;
             }
             transaction.set_statement(self.retry.statement(statement));
-            match transaction.insert(&collection, document) {
-                Ok(_) => {
+            let inserted = prepared
+                .unwrap_or_else(|| prepare(&collection, document))
+                .and_then(|prepared| transaction.insert_prepared(&collection, &prepared));
+            match inserted {
+                Ok(()) => {
                     self.outcome.n += 1;
                     self.retry.note(statement, bson::doc! { "n": 1i64 });
                 }

@@ -23,15 +23,20 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         Namespace::parse(text?)
     };
     let (from, to) = (name("renameCollection")?, name("to")?);
-    for namespace in [&from, &to] {
-        check_writable(namespace)?;
-        context.login.check(
-            "renameCollection",
-            Privilege::Define,
-            Resource::database(&namespace.database),
-        )?;
+    check_writable(&from)?;
+    check_writable(&to)?;
+    let needs = |privilege, namespace: &Namespace| {
+        let resource = Resource::database(&namespace.database);
+        context.login.check("renameCollection", privilege, resource)
+    };
+    needs(Privilege::Define, &from)?;
+    needs(Privilege::Define, &to)?;
+    if from.database != to.database {
+        // Documents move to where others read them.
+        needs(Privilege::Read, &from)?;
+        needs(Privilege::Write, &to)?;
     }
-    let mut transaction = context.shared.engine.begin();
+    let mut transaction = context.shared.engine.begin()?;
     transaction.rename(&from, &to, request.flag("dropTarget"))?;
     let at = transaction.commit()?;
     context.shared.engine.wait_durable(at)?;

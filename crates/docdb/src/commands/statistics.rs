@@ -1,18 +1,19 @@
 //! `collStats`, `dbStats` and the stage `$collStats`.
 
-use bson::{Bson, Document};
+use bson::{Bson, Document, RawBsonRef};
 
 use super::{Context, Reply};
 use crate::collections::Namespace;
 use crate::engine::{Engine, Statistics};
-use crate::error::Result;
+use crate::error::{Code, CommandError, Result};
+use crate::number::as_integer;
 use crate::request::Request;
 
 fn of(engine: &Engine, namespace: &Namespace) -> Result<(Statistics, usize)> {
-    let view = engine.view();
+    let view = engine.view()?;
     match view.catalog.find(namespace) {
         Some(collection) => {
-            Ok((view.statistics(&engine.keyspaces, collection.id)?, collection.indexes.len()))
+            Ok((view.statistics(collection.id)?, collection.indexes.len()))
         }
         None => Ok((Statistics::default(), 0)),
     }
@@ -44,23 +45,63 @@ pub(super) fn collection(context: &mut Context<'_>, request: &Request<'_>) -> Re
     Ok(describe(&namespace, of(&context.shared.engine, &namespace)?).into())
 }
 
-pub(super) fn stage(context: &Context<'_>, namespace: &Namespace) -> Result<Document> {
+/// The one document of `$collStats`: the parts that its options ask for.
+pub(super) fn stage(
+    context: &Context<'_>,
+    namespace: &Namespace,
+    options: RawBsonRef<'_>,
+) -> Result<Document> {
+    let invalid = |text: String| CommandError::new(Code::FailedToParse, text);
+    let options = options.as_document().ok_or_else(|| {
+        invalid("$collStats must take a nested object but found another type".to_owned())
+    })?;
     let statistics = of(&context.shared.engine, namespace)?;
-    Ok(bson::doc! {
+    let now = context.shared.engine.clock.now().as_millisecond();
+    let mut found = bson::doc! {
         "ns": namespace.to_string(),
-        "count": statistics.0.count,
-        "storageStats": describe(namespace, statistics),
-    })
+        "host": &context.shared.advertised,
+        "localTime": bson::DateTime::from_millis(now),
+    };
+    for option in options {
+        let (name, argument) = option?;
+        let argument = argument.as_document().ok_or_else(|| {
+            invalid(format!("{} argument must be an object", name.as_str()))
+        })?;
+        match name.as_str() {
+            "count" => drop(found.insert("count", statistics.0.count)),
+            "storageStats" => {
+                let scale = match argument.get("scale")? {
+                    None => 1,
+                    Some(scale) => as_integer(scale).filter(|scale| *scale >= 1).ok_or_else(|| {
+                        invalid("scale has to be a number of at least 1".to_owned())
+                    })?,
+                };
+                let mut described = describe(namespace, statistics);
+                for field in ["size", "storageSize", "totalIndexSize", "totalSize", "freeStorageSize"] {
+                    if let Ok(bytes) = described.get_i64(field) {
+                        described.insert(field, bytes / scale);
+                    }
+                }
+                described.insert("scaleFactor", scale);
+                found.insert("storageStats", described);
+            }
+            "latencyStats" | "queryExecStats" => {
+                return Err(CommandError::unsupported(format!("{} of $collStats", name.as_str())));
+            }
+            other => return Err(invalid(format!("unrecognized option to $collStats: {other}"))),
+        }
+    }
+    Ok(found)
 }
 
 pub(super) fn database(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(&["scale", "freeStorage"])?;
     let engine = &context.shared.engine;
-    let view = engine.view();
+    let view = engine.view()?;
     let (mut collections, mut indexes) = (0i64, 0i64);
     let mut total = Statistics::default();
     for collection in view.catalog.in_database(request.database) {
-        let statistics = view.statistics(&engine.keyspaces, collection.id)?;
+        let statistics = view.statistics(collection.id)?;
         collections += 1;
         indexes += i64::try_from(collection.indexes.len()).unwrap_or(0);
         total.count += statistics.count;

@@ -1,18 +1,18 @@
 //! `update`.
 
 use bson::raw::RawDocument;
-use bson::{Bson, Document, RawBsonRef};
+use bson::{Document, RawBsonRef};
 
 use super::write::{
     Outcome, allow_in_statement, check_batch, is_ordered, stored_count, update_context,
     writable_namespace, write_options,
 };
 use super::{Context, Reply};
-use crate::collections::Namespace;
+use crate::collections::{Collection, Namespace};
 use crate::engine::Engine;
 use crate::error::{Code, CommandError, Result};
 use crate::filter::{Filter, parse_filter};
-use crate::query::{Hint, Query, Stream};
+use crate::query::{Hint, Query, ReadAt, Stream, id_of};
 use crate::request::Request;
 use crate::session::Retry;
 use crate::transaction::{Transaction, WriteOptions};
@@ -30,7 +30,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let namespace = writable_namespace(request)?;
     let statements = request.documents("updates")?;
     check_batch(statements.len())?;
-    let mut retry = Retry::load(&context.shared.engine, request.statement()?)?;
+    let mut retry = Retry::new(request.statement(context.login.user_name())?);
     let mut outcome = Outcome::default();
     outcome.modified = Some(0);
     for (position, statement) in statements.into_iter().enumerate() {
@@ -48,7 +48,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
             }
         }
     }
-    outcome.finish(context, request)
+    outcome.finish(context)
 }
 
 /// Adds what a statement did to the command's outcome.
@@ -110,82 +110,136 @@ impl<'a> Statement<'a> {
         (retry, position): (&mut Retry, usize),
         outcome: &mut Outcome,
     ) -> Result<Document> {
-        let mut transaction = engine.begin();
-        retry.reload(engine)?;
-        if let Some(done) = retry.outcome(position) {
-            outcome.at = transaction.view().at;
-            return Ok(done.clone());
+        let mut done = bson::doc! { "n": 0i64, "nModified": 0i64 };
+        let mut progress = Progress::default();
+        loop {
+            let mut transaction = begin(engine, &self.filter)?;
+            retry.reload(&transaction)?;
+            if let Some(done) = retry.outcome(position) {
+                outcome.at = transaction.last();
+                return Ok(done.clone());
+            }
+            transaction.set_options(self.options);
+            transaction.set_statement(retry.statement(position));
+            self.update_matches(engine, &mut transaction, namespace, &mut progress)?;
+            done.insert("n", progress.matched);
+            done.insert("nModified", progress.modified);
+            if progress.is_at_end && progress.matched == 0 && self.is_upsert {
+                let collection = transaction.existing_or_created(namespace)?;
+                let document = self.update.upsert(&self.filter, self.context)?.to_vec()?;
+                let id = transaction.insert(&collection, RawDocument::from_bytes(&document)?)?;
+                done = bson::doc! { "n": 1i64, "nModified": 0i64, "upserted": id };
+            }
+            if progress.is_at_end {
+                retry.note(position, done.clone());
+                retry.store(&mut transaction)?;
+            }
+            outcome.at = transaction.commit()?;
+            if progress.is_at_end {
+                return Ok(done);
+            }
         }
-        transaction.set_options(self.options);
-        transaction.set_statement(retry.statement(position));
-        let (matched, modified) = self.update_matches(engine, &mut transaction, namespace)?;
-        let mut done = bson::doc! { "n": matched, "nModified": modified };
-        if matched == 0 && self.is_upsert {
-            let collection = transaction.existing_or_created(namespace)?;
-            let document = self.update.upsert(&self.filter, self.context)?.to_vec()?;
-            let id = transaction.insert(&collection, RawDocument::from_bytes(&document)?)?;
-            done = bson::doc! { "n": 1i64, "nModified": 0i64, "upserted": id };
-        }
-        retry.note(position, done.clone());
-        retry.store(&mut transaction)?;
-        outcome.at = transaction.commit()?;
-        Ok(done)
     }
 
+    /// Changes the matches from where the last commit ended, as many as one commit may hold.
     fn update_matches(
         &self,
         engine: &Engine,
         transaction: &mut Transaction<'_>,
         namespace: &Namespace,
-    ) -> Result<(i64, i64)> {
+        progress: &mut Progress,
+    ) -> Result<()> {
+        progress.is_at_end = true;
         let Some(collection) = transaction.catalog().find(namespace).cloned() else {
-            return Ok((0, 0));
+            return Ok(());
         };
-        let mut query = Query::all(self.filter.clone());
-        query.hint = self.hint.map(|hint| Hint::parse(hint, Some(&collection))).transpose()?;
-        let matches = find_matches(engine, transaction, &collection, (query, self.is_multi))?;
+        check_not_loading(&collection)?;
+        let hint = self.hint.map(|hint| Hint::parse(hint, Some(&collection))).transpose()?;
+        let query = Query { hint, ..Query::all(self.filter.clone()) };
         let is_replacement = matches!(self.update, Update::Replacement(_));
-        let (mut matched, mut modified) = (0, 0);
+        let matches =
+            find_matches(engine, transaction, &collection, (query, self.is_multi), progress)?;
         for (record, bytes) in matches {
             let raw = RawDocument::from_bytes(&bytes)?;
             let before = Document::try_from(raw)?;
             let after = self.update.apply(&before, self.context)?;
-            matched += 1;
+            progress.matched += 1;
             if after.to_vec()? != bytes {
                 transaction.update(&collection, (record, raw), &after, is_replacement)?;
-                modified += 1;
+                progress.modified += 1;
             }
         }
-        Ok((matched, modified))
+        Ok(())
     }
 }
 
-/// The matching documents with their record numbers; the first one only unless `is_multi`.
+/// How far a statement is that takes several commits, as one on many documents does.
+#[derive(Default)]
+pub(super) struct Progress {
+    pub(super) matched: i64,
+    modified: i64,
+    /// Goes on where the last commit ended.
+    stream: Option<Stream>,
+    pub(super) is_at_end: bool,
+}
+
+/// Bytes of documents that one commit changes.
+const CHANGED_BYTES: usize = 4 * 1024 * 1024;
+/// Documents that one commit changes.
+const CHANGED_DOCUMENTS: usize = 2_000;
+
+/// Begins a commit that can find what a filter matches.
+pub(super) fn begin<'e>(engine: &'e Engine, filter: &Filter) -> Result<Transaction<'e>> {
+    // A single document is found by its key; anything else is read from what is settled.
+    if id_of(filter).is_some() { engine.begin() } else { engine.begin_settled() }
+}
+
+/// Refuses to look for documents in a collection that has no index yet.
+pub(super) fn check_not_loading(collection: &Collection) -> Result<()> {
+    if !collection.is_loading() {
+        return Ok(());
+    }
+    let text = format!(
+        "{} is being loaded; build its index on _id before its documents are changed",
+        collection.namespace
+    );
+    Err(CommandError::new(Code::IllegalOperation, text))
+}
+
+/// The matching documents with their record numbers: the first one only unless `is_multi`, else
+/// those of one commit, from where `progress` is.
 pub(super) fn find_matches(
     engine: &Engine,
     transaction: &Transaction<'_>,
-    collection: &crate::collections::Collection,
+    collection: &Collection,
     (mut query, is_multi): (Query, bool),
+    progress: &mut Progress,
 ) -> Result<Vec<(u64, Vec<u8>)>> {
+    if let Some(id) = id_of(&query.filter) {
+        let found = transaction.find_by_id(collection, id.as_raw_bson_ref())?;
+        let matches = |(_, bytes): &(u64, Vec<u8>)| -> Result<bool> {
+            Ok(query.filter.matches(RawDocument::from_bytes(bytes)?))
+        };
+        return match found {
+            Some(found) if matches(&found)? => Ok(vec![found]),
+            _ => Ok(Vec::new()),
+        };
+    }
     query.limit = if is_multi { None } else { Some(1) };
-    let mut stream = Stream::open(engine, transaction.view(), collection, query)?;
-    let mut matches = Vec::new();
-    stream.for_each(engine, |document| {
-        matches.push(document.as_bytes().to_vec());
+    let read = (transaction.view(), ReadAt::Present);
+    let mut stream = match progress.stream.take() {
+        Some(stream) => stream,
+        None => Stream::open(engine, read, collection, query)?,
+    };
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    progress.is_at_end = stream.visit_records(transaction.view(), |record, document| {
+        if bytes >= CHANGED_BYTES || found.len() >= CHANGED_DOCUMENTS {
+            return Ok(false);
+        }
+        bytes += document.as_bytes().len();
+        found.push((record, document.as_bytes().to_vec()));
         Ok(true)
     })?;
-    let mut found = Vec::with_capacity(matches.len());
-    for bytes in matches {
-        let id = RawDocument::from_bytes(&bytes)?.get("_id")?.unwrap_or(RawBsonRef::Null);
-        let record = crate::query::find_by_id(engine, collection, id)?.ok_or_else(|| {
-            let id = Bson::try_from(id).unwrap_or(Bson::Null);
-            let text = format!(
-                "the index on _id of {} lacks {id}; restore this instance from a snapshot",
-                collection.namespace
-            );
-            CommandError::new(Code::InternalError, text)
-        })?;
-        found.push((record, bytes));
-    }
+    progress.stream = Some(stream);
     Ok(found)
 }

@@ -36,11 +36,10 @@ impl Outcome {
         self.errors.push(document.into());
     }
 
-    /// Waits for the disk, unless the client does not want that, and answers.
-    pub(super) fn finish(self, context: &Context<'_>, request: &Request<'_>) -> Result<Reply> {
-        if !request.is_acknowledged_early() {
-            context.shared.engine.wait_durable(self.at)?;
-        }
+    /// Waits for the disk and answers. Clients that do not want to wait for it (`w: 0`, `j: false`)
+    /// wait all the same: nobody sees what is not on disk, and they want to see what they wrote.
+    pub(super) fn finish(self, context: &Context<'_>) -> Result<Reply> {
+        context.shared.engine.wait_durable(self.at)?;
         let mut reply = bson::doc! { "n": i32::try_from(self.n).unwrap_or(i32::MAX) };
         if let Some(modified) = self.modified {
             reply.insert("nModified", i32::try_from(modified).unwrap_or(i32::MAX));

@@ -3,10 +3,10 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use fjall::Readable;
 use tidemark_model::OplogTime;
+use tidemark_store::{Direction, Range, Tree};
 
-use super::Engine;
+use super::{Engine, lock};
 use crate::error::Result;
 use crate::session::forget_old_sessions;
 
@@ -14,71 +14,113 @@ use crate::session::forget_old_sessions;
 const NOOP_INTERVAL: Duration = Duration::from_secs(10);
 const ROUND: Duration = Duration::from_secs(1);
 /// How many keys are removed in one commit, so that writers never wait long.
-const PURGE_BATCH: usize = 10_000;
-/// How long oplog entries stay.
+const PURGE_BATCH: usize = 8_000;
+/// How long a round may remove before it looks whether it should stop.
+const PURGE_TIME: Duration = Duration::from_millis(900);
+/// How long oplog entries stay at most.
 const OPLOG_WINDOW_SECONDS: u32 = 24 * 60 * 60;
+/// Entries of this age stay whatever they take, so that nobody who follows is cut off.
+const OPLOG_KEPT_SECONDS: u32 = 60;
+/// The oplog may take so much, or a quarter of the documents' bytes where that is more.
+const OPLOG_BYTES: u64 = 256 << 20;
+/// A held moment may let the file grow by so much, or by what the documents take.
+const PIN_BYTES: u64 = 2 << 30;
 
 impl Engine {
-    /// Runs until `stop` is told or dropped.
-    pub(crate) fn maintain(&self, stop: &Receiver<()>) {
+    /// Runs until `stop` is told or dropped; does `also` in every round.
+    pub(crate) fn maintain(&self, stop: &Receiver<()>, also: impl Fn()) {
         let mut last_noop = Instant::now();
-        while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(ROUND) {
+        let mut is_busy = false;
+        loop {
+            // What is left to remove does not wait for the next round.
+            let pause = if is_busy { Duration::from_millis(10) } else { ROUND };
+            let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(pause) else { return };
+            also();
             let is_noop_due = last_noop.elapsed() >= NOOP_INTERVAL;
             if is_noop_due {
                 last_noop = Instant::now();
             }
-            if let Err(error) = self.maintain_once(is_noop_due) {
+            is_busy = self.maintain_once(is_noop_due).unwrap_or_else(|error| {
                 tracing::error!(error = %error.message, "the upkeep of an instance failed");
-            }
+                false
+            });
         }
     }
 
-    fn maintain_once(&self, is_noop_due: bool) -> Result<()> {
-        self.unpin_old_views();
+    /// One round; answers whether more is to be removed.
+    fn maintain_once(&self, is_noop_due: bool) -> Result<bool> {
         if is_noop_due {
-            let mut transaction = self.begin();
+            let mut transaction = self.begin()?;
             transaction.log_noop("periodic noop");
-            let at = transaction.commit()?;
-            self.wait_durable(at)?;
-            self.trim_oplog(at)?;
+            self.wait_durable(transaction.commit()?)?;
             forget_old_sessions(self)?;
         }
-        self.purge_dropped()
+        let documents = self.document_bytes();
+        if !self.pins.is_empty() {
+            let file_bytes = self.store.usage()?.file_bytes;
+            self.pins.end_old(file_bytes, PIN_BYTES.max(documents));
+        }
+        let began = Instant::now();
+        let mut has_more = true;
+        while has_more && began.elapsed() < PURGE_TIME {
+            has_more = self.trim_oplog(documents)?;
+            has_more |= self.purge_dropped()?;
+        }
+        Ok(has_more)
     }
 
-    /// Removes entries that are older than the window, but never the newest.
-    fn trim_oplog(&self, newest: OplogTime) -> Result<()> {
-        let oldest_kept = OplogTime::new(newest.seconds.saturating_sub(OPLOG_WINDOW_SECONDS), 0);
-        let view = self.view();
-        let old = view.snapshot.range(&self.keyspaces.oplog, ..oldest_kept.to_u64().to_be_bytes());
-        let mut batch = self.batch();
-        for entry in old.take(PURGE_BATCH) {
-            batch.remove(&self.keyspaces.oplog, entry.key()?);
-        }
-        Ok(batch.commit()?)
+    fn document_bytes(&self) -> u64 {
+        let writer = lock(&self.writer);
+        let bytes = writer.statistics.values().map(|statistics| statistics.bytes).sum::<i64>();
+        u64::try_from(bytes).unwrap_or(0)
     }
 
-    /// Removes the documents and index entries of dropped collections and indexes.
-    fn purge_dropped(&self) -> Result<()> {
-        let view = self.view();
-        for mark in view.snapshot.prefix(&self.keyspaces.meta, b"x") {
-            let mark = mark.key()?;
-            let (tree, id) = match mark.split_first_chunk::<2>() {
-                Some(([_, b'i'], id)) => (&self.keyspaces.indexes, id),
-                Some((_, id)) => (&self.keyspaces.documents, id),
-                None => continue,
-            };
-            let mut batch = self.batch();
-            let mut removed = 0;
-            for entry in view.snapshot.prefix(tree, id).take(PURGE_BATCH) {
-                batch.remove(tree, entry.key()?);
-                removed += 1;
-            }
-            if removed < PURGE_BATCH {
-                batch.remove(&self.keyspaces.meta, mark);
-            }
-            batch.commit()?;
+    fn remove(&self, tree: Tree, range: &Range) -> Result<bool> {
+        let _order = lock(&self.commits);
+        let (number, is_empty) = self.store.remove_range(tree, range, PURGE_BATCH)?;
+        self.publish(number, None);
+        Ok(is_empty)
+    }
+
+    /// Removes some entries that are older than the window, or that are too many; never the
+    /// newest. Answers whether more of them are left.
+    fn trim_oplog(&self, documents: u64) -> Result<bool> {
+        let newest = self.durable();
+        let before = |seconds: u32| OplogTime::new(newest.seconds.saturating_sub(seconds), 0);
+        let too_many = {
+            let moment = self.store.moment()?;
+            moment.oplog_bytes()? > OPLOG_BYTES.max(documents / 4)
+        };
+        let oldest_kept = before(if too_many { OPLOG_KEPT_SECONDS } else { OPLOG_WINDOW_SECONDS });
+        let old = Range::new([], oldest_kept.to_u64().to_be_bytes());
+        let is_any = self.store.moment()?.has_entries(Tree::Oplog, &old, 1)?;
+        if !is_any {
+            return Ok(false);
         }
-        Ok(())
+        Ok(!self.remove(Tree::Oplog, &old)? || too_many)
+    }
+
+    /// Removes some documents or index entries of dropped collections and indexes. Answers whether
+    /// more of them are left.
+    fn purge_dropped(&self) -> Result<bool> {
+        let mut mark = None;
+        let view = self.view()?;
+        view.visit(Tree::Meta, &Range::prefix(b"x"), Direction::Ascending, |key, _| {
+            let id = key.last_chunk::<4>().map_or(0, |id| u32::from_be_bytes(*id));
+            let is_free = !lock(&self.building).contains(&id);
+            mark = is_free.then(|| key.to_vec());
+            Ok::<_, crate::error::CommandError>(!is_free)
+        })?;
+        drop(view);
+        let Some(mark) = mark else { return Ok(false) };
+        let (tree, id) = match mark.split_first_chunk::<2>() {
+            Some(([_, b'i'], id)) => (Tree::Indexes, id),
+            Some((_, id)) => (Tree::Documents, id),
+            None => return Ok(false),
+        };
+        if self.remove(tree, &Range::prefix(id))? {
+            self.remove(Tree::Meta, &Range::new(mark.clone(), [mark.as_slice(), &[0]].concat()))?;
+        }
+        Ok(true)
     }
 }

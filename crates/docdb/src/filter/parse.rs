@@ -26,6 +26,7 @@ pub(crate) fn parse_filter(filter: &RawDocument) -> Result<Filter> {
             "$comment" => {}
             _ if name.starts_with('$') => return Err(unknown_operator("top level operator", name)),
             _ => {
+                crate::depth::check_path(name)?;
                 let path = Path::parse(name);
                 for test in parse_tests(value)? {
                     conditions.push(Filter::Field(path.clone(), test));

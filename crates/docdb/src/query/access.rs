@@ -3,23 +3,24 @@
 //! An index narrows what is read; the filter is tested on every document all the same, so a
 //! bound may be wider than the condition but never narrower.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bson::RawBson;
-use fjall::Readable;
 use tidemark_model::OplogTime;
+use tidemark_store::{Direction as Way, Range, Tree};
 
 use super::Query;
 use crate::collections::Collection;
-use crate::engine::{Engine, View, record_of};
+use crate::engine::{View, record_of};
 use crate::error::{Code, CommandError, Result};
 use crate::filter::{Comparison, Filter, Operand, Test};
-use crate::index::{Index, encode_part};
+use crate::index::{Index, LONGEST_KEY_BYTES, encode_part};
 use crate::sort::Direction;
 
-/// A part of a key that is longer is not looked up: stored keys may be cut.
-const LONGEST_LOOKUP_BYTES: usize = 8 * 1024;
+/// An index that leaves more documents over than this is not worth the list of them.
+const MOST_RECORDS: usize = 1_000_000;
+/// More ranges of an index are not read; the rest of the condition is left to the filter.
+const MOST_RANGES: usize = 10_000;
 
 /// Which way to the documents the client insists on.
 #[derive(Debug, Clone)]
@@ -76,7 +77,6 @@ impl Hint {
 
 /// The record numbers that an index leaves over, in natural order; `None` to scan everything.
 pub(crate) fn plan_records(
-    engine: &Engine,
     view: &View,
     collection: &Collection,
     query: &Query,
@@ -102,16 +102,34 @@ pub(crate) fn plan_records(
     let Some((_, index, ranges)) = best else {
         return Ok(None);
     };
-    let mut records = BTreeSet::new();
-    for (from, to) in ranges {
+    let mut records: Vec<u64> = Vec::new();
+    for range in ranges {
+        let (from, to) = within_stored_keys(range);
         let prefix = index.id.to_be_bytes();
-        let from = [prefix.as_slice(), &from].concat();
-        let to = [prefix.as_slice(), &to].concat();
-        for entry in view.snapshot.range(&engine.keyspaces.indexes, from..to) {
-            records.extend(record_of(&entry.value()?));
+        let range =
+            Range::new([prefix.as_slice(), &from].concat(), [prefix.as_slice(), &to].concat());
+        let is_whole = view.visit(Tree::Indexes, &range, Way::Ascending, |_, value| {
+            crate::operation::check()?;
+            records.extend(record_of(value));
+            Ok::<_, CommandError>(records.len() < MOST_RECORDS)
+        })?;
+        if !is_whole {
+            return Ok(None);
         }
     }
-    Ok(Some(records.into_iter().collect()))
+    records.sort_unstable();
+    records.dedup();
+    Ok(Some(records))
+}
+
+/// The same range, or a wider one, of keys that may have been cut.
+fn within_stored_keys((mut from, mut to): KeyRange) -> KeyRange {
+    from.truncate(LONGEST_KEY_BYTES);
+    if to.len() > LONGEST_KEY_BYTES {
+        to.truncate(LONGEST_KEY_BYTES);
+        to = after_prefix(to).1;
+    }
+    (from, to)
 }
 
 /// From here, included, to there, excluded.
@@ -147,6 +165,9 @@ fn ranges_for(
                 }
             });
         };
+        if fixed_parts > 0 && prefixes.len().saturating_mul(parts.len()) > MOST_RANGES {
+            break;
+        }
         prefixes = prefixes
             .iter()
             .flat_map(|prefix| parts.iter().map(move |part| [prefix.as_slice(), part].concat()))
@@ -180,8 +201,7 @@ fn lookup_part(operand: &Operand, direction: Direction) -> Option<Vec<u8>> {
     if matches!(operand.value, RawBson::Null | RawBson::Undefined | RawBson::Array(_)) {
         return None;
     }
-    let part = encode_part(operand.value.as_raw_bson_ref(), direction).ok()?;
-    (part.len() <= LONGEST_LOOKUP_BYTES).then_some(part)
+    encode_part(operand.value.as_raw_bson_ref(), direction).ok()
 }
 
 /// One bound of a comparison within its type. Two bounds would be wrong for arrays, whose
@@ -228,16 +248,28 @@ pub(crate) fn oplog_bounds(filter: &Filter) -> (OplogTime, OplogTime) {
     (first, last)
 }
 
-/// Finds a document by its `_id`.
-pub(crate) fn find_by_id(
-    engine: &Engine,
+/// The entry of the index on `_id` for a document with this one.
+pub(crate) fn id_entry(
     collection: &Collection,
     id: bson::RawBsonRef<'_>,
-) -> Result<Option<u64>> {
+) -> Result<Option<Vec<u8>>> {
     let Some(index) = collection.find_index("_id_") else {
         return Ok(None);
     };
     let key = crate::index::shorten(encode_part(id, Direction::Ascending)?);
-    let entry = crate::transaction::entry_key(index, &key, 0);
-    Ok(engine.keyspaces.indexes.get(entry)?.as_deref().and_then(record_of))
+    Ok(Some(crate::transaction::entry_key(index, &key, 0)))
+}
+
+/// The `_id` that a filter fixes, if it can match one document at most.
+pub(crate) fn id_of(filter: &Filter) -> Option<&RawBson> {
+    filter.conjuncts().into_iter().find_map(|(path, test)| match test {
+        Test::Compare(Comparison::Equal, operand)
+            if path.first() == "_id"
+                && !path.is_nested()
+                && lookup_part(operand, Direction::Ascending).is_some() =>
+        {
+            Some(&operand.value)
+        }
+        _ => None,
+    })
 }

@@ -1,9 +1,13 @@
 //! One connection: read a message, run its command, answer.
+//!
+//! A client that has not logged in may send small messages only. Whoever is silent for long, or
+//! stops in the middle of a message or of reading an answer, is disconnected.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use tidemark_wire::{HEADER_BYTES, OpMsg, encode_msg, encode_reply, parse_header, parse_request};
 
@@ -11,21 +15,36 @@ use super::Shared;
 use crate::auth::{Login, Resource};
 use crate::commands;
 use crate::error::{Code, CommandError, Result};
+use crate::operation;
 use crate::request::Request;
+
+/// Drivers that watch a server never log in, but say hello every ten seconds.
+const UNKNOWN_IDLE: Duration = Duration::from_mins(2);
+const KNOWN_IDLE: Duration = Duration::from_hours(2);
+/// A message that was begun must be complete after this time.
+const MESSAGE_TIME: Duration = Duration::from_mins(1);
+/// An answer must be taken within this time.
+const ANSWER_TIME: Duration = Duration::from_mins(2);
+/// What may be sent before logging in.
+const UNKNOWN_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// What a command needs to run.
 pub(crate) struct Context<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) login: &'a mut Login,
     pub(crate) connection: u64,
+    pub(crate) address: IpAddr,
 }
 
 pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64) {
     let _ = stream.set_nodelay(true);
+    let _ = stream.set_write_timeout(Some(ANSWER_TIME));
+    let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let address = stream.peer_addr().map_or(unknown, |peer| peer.ip().to_canonical());
     let mut login = Login::default();
     let mut answers = 0i32;
     while !shared.stopping.load(Ordering::SeqCst) {
-        let (request, header) = match read(&mut stream) {
+        let (request, header) = match read(&mut stream, login.user_name().is_some()) {
             Ok(Some(request)) => request,
             Ok(None) => return,
             Err(error) => {
@@ -33,14 +52,19 @@ pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64
                 return;
             }
         };
+        if login.renew(shared.users.as_ref()) && !super::is_admitted(&stream, shared) {
+            tracing::debug!(connection, "the address of a connection is not admitted any more");
+            return;
+        }
         answers = answers.wrapping_add(1);
-        let mut context = Context { shared, login: &mut login, connection };
+        let mut context = Context { shared, login: &mut login, connection, address };
         let reply = match &request {
             tidemark_wire::Request::Query(message) => {
-                Some(encode_reply(answers, header.request_id, &answer(&mut context, message, true)))
+                let document = answer(&mut context, message, true, &stream);
+                Some(encode_reply(answers, header.request_id, &document))
             }
             tidemark_wire::Request::Msg(message) => {
-                let document = answer(&mut context, message, false);
+                let document = answer(&mut context, message, false, &stream);
                 let is_expected = !message.flags().more_to_come();
                 is_expected.then(|| encode_msg(answers, header.request_id, &document, None))
             }
@@ -58,26 +82,60 @@ type ReadOutcome = std::result::Result<
     Box<dyn std::error::Error>,
 >;
 
-fn read(stream: &mut TcpStream) -> ReadOutcome {
+fn read(stream: &mut TcpStream, is_known: bool) -> ReadOutcome {
     let mut head = [0; HEADER_BYTES];
-    match stream.read_exact(&mut head) {
+    stream.set_read_timeout(Some(if is_known { KNOWN_IDLE } else { UNKNOWN_IDLE }))?;
+    let (first, rest) = head.split_at_mut(1);
+    match stream.read_exact(first) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error.into()),
     }
+    let deadline = Instant::now() + MESSAGE_TIME;
+    read_until(stream, rest, deadline)?;
     let header = parse_header(head)?;
+    if !is_known && header.body_bytes > UNKNOWN_MESSAGE_BYTES {
+        return Err(format!("{} bytes before logging in", header.body_bytes).into());
+    }
+    // What is claimed is believed piece by piece.
     let mut body = Vec::with_capacity(header.body_bytes.min(64 * 1024));
-    stream.take(header.body_bytes as u64).read_to_end(&mut body)?;
-    if body.len() < header.body_bytes {
-        return Ok(None);
+    while body.len() < header.body_bytes {
+        let start = body.len();
+        body.resize(header.body_bytes.min(start.saturating_mul(2).max(64 * 1024)), 0);
+        read_until(stream, body.get_mut(start..).unwrap_or_default(), deadline)?;
     }
     Ok(Some((parse_request(header, body)?, header)))
 }
 
+/// Reads all of `bytes` before the deadline.
+fn read_until(stream: &mut TcpStream, bytes: &mut [u8], deadline: Instant) -> std::io::Result<()> {
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(rest) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// The bytes of the answer, an error's included.
-fn answer(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Vec<u8> {
-    let outcome = run(context, message, is_query);
-    let now = context.shared.engine.view().at;
+fn answer(
+    context: &mut Context<'_>,
+    message: &OpMsg,
+    is_query: bool,
+    stream: &TcpStream,
+) -> Vec<u8> {
+    let outcome = run(context, message, is_query, stream);
+    operation::end();
+    let now = context.shared.engine.durable();
     let encoded = match outcome {
         Ok(reply) => reply.encode(now),
         Err(error) => Err(error),
@@ -88,7 +146,14 @@ fn answer(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Vec<u8>
     })
 }
 
-fn run(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Result<commands::Reply> {
+fn run(
+    context: &mut Context<'_>,
+    message: &OpMsg,
+    is_query: bool,
+    stream: &TcpStream,
+) -> Result<commands::Reply> {
+    // Before anything recurses into it.
+    crate::depth::check_message(message.body())?;
     let request = Request::parse(message)?;
     let command = commands::find(request.name).ok_or_else(|| {
         CommandError::new(Code::CommandNotFound, format!("no such command: '{}'", request.name))
@@ -100,7 +165,19 @@ fn run(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Result<com
         );
         return Err(CommandError::new(Code::UnsupportedOpQueryCommand, text));
     }
-    let resource = Resource { database: request.database, collection: request.text(request.name) };
+    let named;
+    let collection = match request.field(request.name) {
+        // A UUID stands for a name, and rights are on names.
+        Some(bson::RawBsonRef::Binary(_)) if context.login.user_name().is_some() => {
+            named = commands::resolve(context, &request)?;
+            Some(named.collection.as_str())
+        }
+        _ => request.text(request.name),
+    };
+    let resource = Resource { database: request.database, collection };
     context.login.check(request.name, command.privilege, resource)?;
+    // `maxTimeMS` of a getMore on a waiting cursor says how long to wait, not how long to work.
+    let limit = request.time_limit()?.filter(|_| request.name != "getMore");
+    operation::begin(limit, Some(stream));
     (command.run)(context, &request)
 }

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
-use fjall::Readable;
 use tidemark_model::random_bytes;
+use tidemark_store::{Direction, Tree};
 
-use super::Transaction;
-use crate::collections::{Collection, Namespace};
-use crate::engine::{meta_key, record_of};
+use super::{Transaction, entry_key};
+use crate::collections::{Collection, Namespace, Staging};
+use crate::engine::{documents_of, meta_key, record_of};
 use crate::error::{Code, CommandError, Result};
 use crate::index::Index;
+use crate::sorter::Sorter;
 
 impl Transaction<'_> {
     /// The collection with this name.
@@ -25,16 +26,17 @@ impl Transaction<'_> {
     pub(crate) fn existing_or_created(&mut self, namespace: &Namespace) -> Result<Arc<Collection>> {
         match self.catalog.find(namespace) {
             Some(collection) => Ok(Arc::clone(collection)),
-            None => self.create(namespace, Document::new(), None),
+            None => self.create(namespace, Document::new(), Staging::None),
         }
     }
 
-    /// Makes a collection with its index on `_id`.
+    /// Makes a collection with its index on `_id`. One that is staged is not in the oplog before it
+    /// is renamed.
     pub(crate) fn create(
         &mut self,
         namespace: &Namespace,
         options: Document,
-        uuid: Option<[u8; 16]>,
+        staging: Staging,
     ) -> Result<Arc<Collection>> {
         if self.catalog.find(namespace).is_some() {
             let text = format!("Collection {namespace} already exists.");
@@ -47,13 +49,13 @@ impl Transaction<'_> {
         let collection = Arc::new(Collection {
             id: self.take_id(),
             namespace: namespace.clone(),
-            uuid: uuid.unwrap_or_else(new_uuid),
+            uuid: new_uuid(),
             options,
             indexes: vec![Arc::new(id_index)],
+            staging,
         });
         self.put_collection(&collection)?;
-        self.writer.next_record.insert(collection.id, 1);
-        self.log_command(&namespace.database, Some(collection.uuid_bson()), o);
+        self.log_definition(&collection, o);
         Ok(collection)
     }
 
@@ -62,7 +64,7 @@ impl Transaction<'_> {
         let collection = self.existing(namespace)?;
         self.forget(&collection);
         let o = bson::doc! { "drop": &namespace.collection };
-        self.log_command(&namespace.database, Some(collection.uuid_bson()), o);
+        self.log_definition(&collection, o);
         Ok(collection)
     }
 
@@ -75,7 +77,7 @@ impl Transaction<'_> {
         for collection in collections {
             self.forget(&collection);
             let o = bson::doc! { "drop": &collection.namespace.collection };
-            self.log_command(database, Some(collection.uuid_bson()), o);
+            self.log_definition(&collection, o);
         }
         self.log_command(database, None, bson::doc! { "dropDatabase": 1 });
     }
@@ -92,6 +94,10 @@ impl Transaction<'_> {
             let text = "Can't rename a collection to itself";
             return Err(CommandError::new(Code::IllegalOperation, text));
         }
+        if source.staging == Staging::Loading {
+            let text = format!("{from} is being loaded; build its index on _id first");
+            return Err(CommandError::new(Code::IllegalOperation, text));
+        }
         let mut o = bson::doc! { "renameCollection": from.to_string(), "to": to.to_string(), "stayTemp": false };
         if let Some(target) = self.catalog.find(to).cloned() {
             if !drops_target {
@@ -101,51 +107,98 @@ impl Transaction<'_> {
             self.forget(&target);
         }
         Arc::make_mut(&mut self.catalog).remove(from);
-        let renamed = Arc::new(Collection { namespace: to.clone(), ..(*source).clone() });
+        let renamed = Collection { namespace: to.clone(), staging: Staging::None, ..(*source).clone() };
+        let renamed = Arc::new(renamed);
         self.put_collection(&renamed)?;
         self.log_command(&from.database, Some(source.uuid_bson()), o);
         Ok(())
     }
 
     /// Builds indexes that do not exist yet; returns how many were made.
+    ///
+    /// They appear together or not at all.
     pub(crate) fn create_indexes(
         &mut self,
         namespace: &Namespace,
         specs: Vec<Document>,
     ) -> Result<usize> {
-        let mut made = 0;
+        let mut collection = (*self.existing(namespace)?).clone();
+        if collection.staging == Staging::Loading {
+            for index in &collection.indexes {
+                self.build_index(&collection, index)?;
+            }
+            collection.staging = Staging::Complete;
+        }
+        let mut made = Vec::new();
         for mut spec in specs {
-            let collection = self.existing(namespace)?;
             complete_spec(&mut spec)?;
             let index = Index::from_spec(self.take_id(), spec)?;
             if is_present(&collection, &index)? {
                 continue;
             }
             self.build_index(&collection, &index)?;
+            let index = Arc::new(index);
+            collection.indexes.push(Arc::clone(&index));
+            made.push(index);
+        }
+        self.put_collection(&Arc::new(collection.clone()))?;
+        for index in &made {
             let mut o = bson::doc! { "createIndexes": &namespace.collection };
             o.extend(index.spec.clone());
-            let mut changed = (*collection).clone();
-            changed.indexes.push(Arc::new(index));
-            self.put_collection(&Arc::new(changed))?;
-            self.log_command(&namespace.database, Some(collection.uuid_bson()), o);
-            made += 1;
+            self.log_definition(&collection, o);
+            let mark = purge_key(b'i', index.id);
+            self.writer.group.remove(Tree::Meta, &mark);
         }
-        Ok(made)
+        Ok(made.len())
     }
 
+    /// Writes the entries of an index from a sorted run, in commits of bounded size.
+    ///
+    /// Nobody sees them before the collection names the index. A mark on the disk says that they
+    /// are to be purged if that never happens.
     fn build_index(&mut self, collection: &Collection, index: &Index) -> Result<()> {
-        let view = Arc::clone(&self.view);
-        let documents = &self.engine.keyspaces.documents;
-        for entry in view.snapshot.prefix(documents, collection.id.to_be_bytes()) {
-            let (key, value) = entry.into_inner()?;
-            let record = record_of(&key).unwrap_or(0);
-            let document = RawDocument::from_bytes(&*value)?;
-            for key in index.keys_of(document)? {
-                let entry = self.check_key(collection, index, key, (record, document))?;
-                self.put_key(entry, record);
+        let mut sorter = Sorter::new(self.engine.folder());
+        let documents = documents_of(collection.id);
+        self.view().visit(Tree::Documents, &documents, Direction::Ascending, |key, value| {
+            let record = record_of(key).unwrap_or(0);
+            for key in index.keys_of(RawDocument::from_bytes(value)?)? {
+                sorter.push(&entry_key(index, &key, record), &record.to_be_bytes())?;
             }
+            Ok::<_, CommandError>(true)
+        })?;
+        let _guard = self.engine.keep_unpurged(index.id);
+        // What this transaction has logged may not be committed before the rest of it.
+        let in_parts = self.last == self.writer.last && sorter.has_spilled();
+        if in_parts {
+            self.put_meta(&purge_key(b'i', index.id), &[]);
+        }
+        let mut sorted = sorter.finish()?;
+        let mut before: Option<Vec<u8>> = None;
+        while let Some((entry, record)) = sorted.next()? {
+            if index.is_unique && before.as_ref() == Some(&entry) {
+                return Err(self.duplicate(collection, index, &record)?);
+            }
+            self.writer.group.insert(Tree::Indexes, &entry, &record);
+            if in_parts && self.is_large() {
+                self.put_next_id();
+                self.engine.settle(&mut self.writer)?;
+                self.savepoint = self.writer.group.savepoint();
+            }
+            before = index.is_unique.then_some(entry);
         }
         Ok(())
+    }
+
+    fn duplicate(
+        &self,
+        collection: &Collection,
+        index: &Index,
+        record: &[u8],
+    ) -> Result<CommandError> {
+        let record = record_of(record).unwrap_or(0);
+        let document = self.view().document(collection.id, record)?.unwrap_or_default();
+        let document = RawDocument::from_bytes(&document)?;
+        Ok(index.duplicate_key(&collection.namespace.to_string(), document))
     }
 
     /// Drops an index by name.
@@ -162,7 +215,7 @@ impl Transaction<'_> {
         self.put_collection(&Arc::new(changed))?;
         self.put_meta(&purge_key(b'i', index.id), &[]);
         let o = bson::doc! { "dropIndexes": &namespace.collection, "index": name };
-        self.log_command(&namespace.database, Some(collection.uuid_bson()), o);
+        self.log_definition(&collection, o);
         Ok(())
     }
 
@@ -178,15 +231,30 @@ impl Transaction<'_> {
         self.put_collection(&Arc::new(changed))?;
         let mut o = bson::doc! { "collMod": &namespace.collection };
         o.extend(changes);
-        self.log_command(&namespace.database, Some(collection.uuid_bson()), o);
+        self.log_definition(&collection, o);
         Ok(())
+    }
+
+    /// Logs a change of a collection, unless it is staged.
+    fn log_definition(&mut self, collection: &Collection, o: Document) {
+        if !collection.is_staging() {
+            let uuid = Some(collection.uuid_bson());
+            self.log_command(&collection.namespace.database, uuid, o);
+        }
     }
 
     fn take_id(&mut self) -> u32 {
         let id = self.next_id;
         self.next_id += 1;
-        self.put_meta(b"id", &u64::from(self.next_id).to_be_bytes());
+        self.put_next_id();
         id
+    }
+
+    fn put_next_id(&mut self) {
+        let next = u64::from(self.next_id).to_be_bytes();
+        self.put_meta(b"id", &next);
+        // An id on the disk is not given away again, even if this transaction is undone.
+        self.writer.next_id = self.next_id;
     }
 
     fn put_collection(&mut self, collection: &Arc<Collection>) -> Result<()> {
@@ -199,9 +267,11 @@ impl Transaction<'_> {
     /// Takes a collection out of the catalog and marks what it leaves behind.
     fn forget(&mut self, collection: &Collection) {
         Arc::make_mut(&mut self.catalog).remove(&collection.namespace);
-        let meta = &self.engine.keyspaces.meta;
-        self.batch.remove(meta, meta_key(b'c', collection.id));
-        self.batch.remove(meta, meta_key(b'n', collection.id));
+        self.writer.group.remove(Tree::Meta, &meta_key(b'c', collection.id));
+        self.writer.group.remove(Tree::Meta, &meta_key(b'n', collection.id));
+        self.changed_statistics.remove(&collection.id);
+        let statistics = self.writer.statistics.remove(&collection.id).unwrap_or_default();
+        self.undo_statistics.entry(collection.id).or_insert(statistics);
         self.put_meta(&purge_key(b'd', collection.id), &[]);
         for index in &collection.indexes {
             self.put_meta(&purge_key(b'i', index.id), &[]);

@@ -1,0 +1,196 @@
+//! Group commit: transactions that wait at the same time share one commit and its sync.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tidemark_model::OplogTime;
+use tidemark_store::{Batch, StoreError};
+
+use super::{Engine, Writer, load_writer, lock};
+use crate::collections::Catalog;
+use crate::error::{Code, CommandError, Result};
+
+/// How far the store is behind the transactions.
+pub(super) struct Durability {
+    pub(super) durable: OplogTime,
+    is_committing: bool,
+    /// The group that is being committed; transactions see it although readers do not.
+    committing: Option<Arc<Batch>>,
+    /// Positions that failed: after the first, through the second.
+    failed: Vec<(OplogTime, OplogTime)>,
+    /// The writer's state is ahead of the store and must be read again.
+    is_stale: bool,
+}
+
+/// A group on its way into the store.
+struct Group {
+    batch: Arc<Batch>,
+    catalog: Arc<Catalog>,
+    last: OplogTime,
+}
+
+impl Durability {
+    pub(super) fn new(durable: OplogTime) -> Self {
+        Self { durable, is_committing: false, committing: None, failed: Vec::new(), is_stale: false }
+    }
+
+    fn outcome(&self, at: OplogTime) -> Option<Result<()>> {
+        if self.failed.iter().any(|(after, through)| at > *after && at <= *through) {
+            return Some(Err(not_written()));
+        }
+        (self.durable >= at).then_some(Ok(()))
+    }
+}
+
+fn not_written() -> CommandError {
+    let text = "the write did not reach the disk and is undone; see the server's log, free space \
+                on the disk and try again";
+    CommandError::new(Code::OutOfDiskSpace, text)
+}
+
+impl Engine {
+    /// The writer's state, for one transaction at a time.
+    pub(crate) fn lock_writer(&self) -> Result<std::sync::MutexGuard<'_, Writer>> {
+        let mut writer = lock(&self.writer);
+        if lock(&self.durability).is_stale {
+            self.reload(&mut writer)?;
+        }
+        Ok(writer)
+    }
+
+    /// Forgets what did not reach the store. Positions are not used again.
+    fn reload(&self, writer: &mut Writer) -> Result<()> {
+        let fresh = load_writer(&*self.view()?)?;
+        let mut state = lock(&self.durability);
+        let through = writer.last;
+        if through > state.durable {
+            let after = state.durable;
+            match state.failed.last_mut() {
+                Some((_, last)) if *last == after => *last = through,
+                _ => state.failed.push((after, through)),
+            }
+            state.durable = through;
+        }
+        let (last, reloads) = (writer.last.max(fresh.last), writer.reloads + 1);
+        *writer = Writer { last, reloads, ..fresh };
+        state.is_stale = false;
+        state.committing = None;
+        drop(state);
+        self.progress.notify_all();
+        Ok(())
+    }
+
+    /// Whether what a transaction saw is undone.
+    pub(crate) fn check_fresh(&self) -> Result<()> {
+        if lock(&self.durability).is_stale { Err(not_written()) } else { Ok(()) }
+    }
+
+    /// Whether the last write reached the disk.
+    pub(crate) fn is_writable(&self) -> bool {
+        !self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// The group that is being committed.
+    pub(crate) fn committing(&self) -> Option<Arc<Batch>> {
+        lock(&self.durability).committing.clone()
+    }
+
+    /// Waits until everything up to `at` is on disk.
+    ///
+    /// The first to wait commits for all that are waiting by then; the others wait for it. A
+    /// commit that fails leaves nothing behind: whoever waits for it is told, and the state is
+    /// read from the store again.
+    pub(crate) fn wait_durable(&self, at: OplogTime) -> Result<()> {
+        loop {
+            {
+                let mut state = lock(&self.durability);
+                loop {
+                    if let Some(outcome) = state.outcome(at) {
+                        return outcome;
+                    }
+                    if !state.is_committing {
+                        break;
+                    }
+                    state = self
+                        .progress
+                        .wait(state)
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                }
+            }
+            let mut writer = self.lock_writer()?;
+            let group = self.take_group(&mut writer);
+            drop(writer);
+            if let Some(group) = group {
+                self.commit_group(&group);
+            }
+        }
+    }
+
+    /// Commits all that was done before, and waits for it, while nobody else may write.
+    pub(crate) fn settle(&self, writer: &mut Writer) -> Result<()> {
+        loop {
+            {
+                let mut state = lock(&self.durability);
+                while state.is_committing {
+                    state = self
+                        .progress
+                        .wait(state)
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                }
+                if state.is_stale {
+                    drop(state);
+                    self.reload(writer)?;
+                    continue;
+                }
+            }
+            let Some(group) = self.take_group(writer) else { return Ok(()) };
+            self.commit_group(&group);
+        }
+    }
+
+    /// Takes the group to be the one that commits it; `None` if there is none, or if somebody
+    /// else is committing.
+    fn take_group(&self, writer: &mut Writer) -> Option<Group> {
+        let mut state = lock(&self.durability);
+        if state.is_committing || writer.group.is_empty() {
+            return None;
+        }
+        let batch = Arc::new(std::mem::take(&mut writer.group));
+        state.is_committing = true;
+        state.committing = Some(Arc::clone(&batch));
+        Some(Group { batch, catalog: Arc::clone(&writer.catalog), last: writer.last })
+    }
+
+    fn commit_group(&self, group: &Group) {
+        let outcome = {
+            let _order = lock(&self.commits);
+            let outcome = self.store.commit(&group.batch);
+            if let Ok(number) = outcome {
+                self.publish(number, Some((Arc::clone(&group.catalog), group.last)));
+            }
+            outcome
+        };
+        let mut state = lock(&self.durability);
+        state.is_committing = false;
+        match outcome {
+            Ok(_) => {
+                state.durable = state.durable.max(group.last);
+                state.committing = None;
+                self.has_failed.store(false, Ordering::Relaxed);
+            }
+            Err(error) => {
+                report(&error);
+                // The group stays visible until whoever writes next has read the state again.
+                state.is_stale = true;
+                self.has_failed.store(true, Ordering::Relaxed);
+            }
+        }
+        drop(state);
+        self.progress.notify_all();
+    }
+}
+
+fn report(error: &StoreError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    tracing::error!(%error, cause, "a commit of an instance failed; nothing of it was kept");
+}

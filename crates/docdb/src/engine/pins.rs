@@ -1,0 +1,129 @@
+//! Moments that stay readable by their time: what snapshot reads go back to.
+//!
+//! A moment can be read by one thread at a time, so each pin keeps a few of the same one and lends
+//! them. A pin ends when nobody has used it for the window, or when the file has grown too much
+//! since: a held moment costs disk, because pages that it shows are not used again. Whoever asks
+//! after that is told that the snapshot is too old, as on every MongoDB server.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tidemark_model::OplogTime;
+use tidemark_store::Moment;
+
+use crate::collections::Catalog;
+
+/// How long an unused pin stays, MongoDB's default history window.
+const HISTORY_WINDOW: Duration = Duration::from_mins(5);
+/// More pins are not kept; the one that was not used for the longest time goes.
+const MOST_PINS: usize = 64;
+
+/// The pinned moments of an engine.
+#[derive(Default)]
+pub(super) struct Pins(Mutex<BTreeMap<OplogTime, Pin>>);
+
+struct Pin {
+    pool: Arc<Pool>,
+    catalog: Arc<Catalog>,
+    last_used: Instant,
+    /// The length of the file when the pin was made.
+    file_bytes: u64,
+}
+
+/// Copies of one moment that nobody uses right now.
+struct Pool {
+    idle: Mutex<Vec<Moment>>,
+    returned: Condvar,
+}
+
+/// A moment that is lent; dropping it gives it back.
+pub(super) struct Pooled {
+    moment: Option<Moment>,
+    pool: Arc<Pool>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Pins {
+    /// How many may read one moment at the same time; more wait for each other.
+    pub(super) const READERS: usize = 6;
+
+    /// Says that a pin is used; `false` if there is none.
+    pub(super) fn renew(&self, at: OplogTime) -> bool {
+        let mut pins = lock(&self.0);
+        let found = pins.get_mut(&at);
+        found.map(|pin| pin.last_used = Instant::now()).is_some()
+    }
+
+    /// Keeps a moment; without copies of it there is nothing to keep.
+    pub(super) fn keep(
+        &self,
+        (at, file_bytes): (OplogTime, u64),
+        catalog: Arc<Catalog>,
+        moments: Vec<Moment>,
+    ) {
+        if moments.is_empty() {
+            return;
+        }
+        let pool = Arc::new(Pool { idle: Mutex::new(moments), returned: Condvar::new() });
+        let pin = Pin { pool, catalog, last_used: Instant::now(), file_bytes };
+        let mut pins = lock(&self.0);
+        while pins.len() >= MOST_PINS {
+            let oldest = pins.iter().min_by_key(|(_, pin)| pin.last_used).map(|(at, _)| *at);
+            let Some(oldest) = oldest else { break };
+            pins.remove(&oldest);
+        }
+        pins.insert(at, pin);
+    }
+
+    /// Lends a pinned moment, when one is free.
+    pub(super) fn borrow(&self, at: OplogTime) -> Option<(Pooled, Arc<Catalog>)> {
+        let (pool, catalog) = {
+            let mut pins = lock(&self.0);
+            let pin = pins.get_mut(&at)?;
+            pin.last_used = Instant::now();
+            (Arc::clone(&pin.pool), Arc::clone(&pin.catalog))
+        };
+        let mut idle = lock(&pool.idle);
+        let moment = loop {
+            match idle.pop() {
+                Some(moment) => break moment,
+                None => idle = pool.returned.wait(idle).unwrap_or_else(PoisonError::into_inner),
+            }
+        };
+        drop(idle);
+        Some((Pooled { moment: Some(moment), pool }, catalog))
+    }
+
+    /// Ends pins that nobody uses, and those since which the file grew by more than `most`.
+    pub(super) fn end_old(&self, file_bytes: u64, most: u64) {
+        lock(&self.0).retain(|_, pin| {
+            pin.last_used.elapsed() < HISTORY_WINDOW
+                && file_bytes.saturating_sub(pin.file_bytes) <= most
+        });
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        lock(&self.0).is_empty()
+    }
+}
+
+impl Deref for Pooled {
+    type Target = Moment;
+
+    fn deref(&self) -> &Moment {
+        #[expect(clippy::expect_used, reason = "it is taken out when this is dropped")]
+        self.moment.as_ref().expect("a moment that is lent")
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        lock(&self.pool.idle).extend(self.moment.take());
+        self.pool.returned.notify_one();
+    }
+}

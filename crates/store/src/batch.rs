@@ -1,0 +1,192 @@
+//! Changes that become one commit, readable before they are committed.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use crate::store::Tree;
+
+/// No change.
+const NONE: u32 = u32::MAX;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The key is not in the tree yet.
+    Insert,
+    /// The key may be in the tree.
+    Put,
+    Remove,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    tree: Tree,
+    kind: Kind,
+    key_starts: usize,
+    value_starts: usize,
+    ends: usize,
+    hash: u64,
+    /// The change before this one whose key has the same hash.
+    earlier: u32,
+}
+
+/// What a batch says of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found<'b> {
+    /// Nothing.
+    Unknown,
+    /// It was removed.
+    Removed,
+    /// It has this value.
+    Value(&'b [u8]),
+}
+
+/// Changes in their order; a later change of a key covers an earlier one.
+///
+/// Keys and values stand in one buffer. What an oplog tree gets is not looked up, so it is not
+/// indexed.
+#[derive(Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    changes: Vec<Change>,
+    newest: HashMap<u64, u32>,
+    hasher: RandomState,
+}
+
+/// A state of a batch to go back to.
+#[derive(Debug, Clone, Copy)]
+pub struct Savepoint {
+    changes: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    /// No changes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// How many changes there are; each may touch a page of its own.
+    pub fn changes(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// The bytes of all keys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Adds a key that the tree does not have.
+    pub fn insert(&mut self, tree: Tree, key: &[u8], value: &[u8]) {
+        self.push(tree, Kind::Insert, key, &[value]);
+    }
+
+    /// Adds a key that the tree does not have; its value is the parts, one after another.
+    pub fn insert_parts(&mut self, tree: Tree, key: &[u8], value: &[&[u8]]) {
+        self.push(tree, Kind::Insert, key, value);
+    }
+
+    /// Sets a key that the tree may have.
+    pub fn put(&mut self, tree: Tree, key: &[u8], value: &[u8]) {
+        self.push(tree, Kind::Put, key, &[value]);
+    }
+
+    /// Removes a key; none is fine.
+    pub fn remove(&mut self, tree: Tree, key: &[u8]) {
+        self.push(tree, Kind::Remove, key, &[]);
+    }
+
+    fn push(&mut self, tree: Tree, kind: Kind, key: &[u8], value: &[&[u8]]) {
+        let key_starts = self.bytes.len();
+        self.bytes.extend_from_slice(key);
+        let value_starts = self.bytes.len();
+        value.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        let position = u32::try_from(self.changes.len()).unwrap_or(NONE);
+        let (mut hash, mut earlier) = (0, NONE);
+        if tree != Tree::Oplog {
+            hash = self.hasher.hash_one((tree, key));
+            earlier = self.newest.insert(hash, position).unwrap_or(NONE);
+        }
+        let ends = self.bytes.len();
+        self.changes.push(Change { tree, kind, key_starts, value_starts, ends, hash, earlier });
+    }
+
+    /// What the changes say of a key; the oplog is never found.
+    pub fn find(&self, tree: Tree, key: &[u8]) -> Found<'_> {
+        if self.newest.is_empty() {
+            return Found::Unknown;
+        }
+        let hash = self.hasher.hash_one((tree, key));
+        let mut position = self.newest.get(&hash).copied().unwrap_or(NONE);
+        while let Some(change) = self.changes.get(position as usize) {
+            if change.tree == tree && self.key(change) == key {
+                return match change.kind {
+                    Kind::Remove => Found::Removed,
+                    Kind::Insert | Kind::Put => Found::Value(self.value(change)),
+                };
+            }
+            position = change.earlier;
+        }
+        Found::Unknown
+    }
+
+    fn key(&self, change: &Change) -> &[u8] {
+        self.bytes.get(change.key_starts..change.value_starts).unwrap_or_default()
+    }
+
+    fn value(&self, change: &Change) -> &[u8] {
+        self.bytes.get(change.value_starts..change.ends).unwrap_or_default()
+    }
+
+    /// The present state, to go back to.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint { changes: self.changes.len(), bytes: self.bytes.len() }
+    }
+
+    /// Forgets what came after a savepoint.
+    pub fn undo(&mut self, to: Savepoint) {
+        while self.changes.len() > to.changes {
+            let Some(change) = self.changes.pop() else { break };
+            if change.tree == Tree::Oplog {
+                continue;
+            }
+            if change.earlier == NONE {
+                self.newest.remove(&change.hash);
+            } else {
+                self.newest.insert(change.hash, change.earlier);
+            }
+        }
+        self.bytes.truncate(to.bytes);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Tree, Kind, &[u8], &[u8])> {
+        self.changes
+            .iter()
+            .map(|change| (change.tree, change.kind, self.key(change), self.value(change)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_change_of_a_key_counts_and_can_be_undone() {
+        let mut batch = Batch::new();
+        batch.insert(Tree::Documents, b"a", b"1");
+        let savepoint = batch.savepoint();
+        batch.put(Tree::Documents, b"a", b"2");
+        batch.insert(Tree::Indexes, b"a", b"other tree");
+        batch.remove(Tree::Documents, b"a");
+        assert_eq!(batch.find(Tree::Documents, b"a"), Found::Removed);
+        assert_eq!(batch.find(Tree::Documents, b"b"), Found::Unknown);
+        batch.undo(savepoint);
+        assert_eq!(batch.find(Tree::Documents, b"a"), Found::Value(b"1"));
+        assert_eq!(batch.find(Tree::Indexes, b"a"), Found::Unknown);
+        assert_eq!((batch.changes(), batch.bytes()), (1, 2));
+    }
+}

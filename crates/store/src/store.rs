@@ -1,0 +1,551 @@
+//! The file and what is done with it.
+
+use std::borrow::Cow;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use heed::types::Bytes;
+use heed::{Database, Env, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
+
+use crate::batch::{Batch, Kind};
+use crate::pieces::{LARGEST_PIECE, piece_bytes, piece_key};
+
+/// The version of what is in a folder; 1 was the first release's, over another store.
+const FORMAT: &[u8] = b"tidemark store 2";
+const FORMAT_KEY: &[u8] = b"format";
+/// The file that LMDB keeps data in.
+const DATA_FILE: &str = "data.mdb";
+/// How many moments may be held at the same time.
+const MOST_MOMENTS: u32 = 4_096;
+/// The map is as large as the disk that holds the file, within these bounds.
+const SMALLEST_MAP: u64 = 1 << 30;
+const LARGEST_MAP: u64 = 1 << 40;
+/// How many trees the file has.
+const TREES: u32 = DOCUMENT_TREES as u32 + 3;
+/// LMDB takes no longer keys.
+const LONGEST_KEY: usize = 1_982;
+
+/// A tree of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tree {
+    /// Small records of any key.
+    Meta,
+    /// Documents; keys have 12 bytes, the first four of them name a collection.
+    Documents,
+    /// Index entries; values are small.
+    Indexes,
+    /// Oplog entries; keys have 8 bytes.
+    Oplog,
+}
+
+impl Tree {
+    /// The length of all keys, where values may be cut into pieces.
+    fn key_bytes(self) -> Option<usize> {
+        match self {
+            Self::Documents => Some(12),
+            Self::Oplog => Some(8),
+            Self::Meta | Self::Indexes => None,
+        }
+    }
+}
+
+/// Why a store could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder holds the data of another version.
+    #[error(
+        "{folder} holds data of {found}, which this version of Tidemark cannot read; restore from \
+         a snapshot into a new instance, or run the version that wrote it"
+    )]
+    OtherFormat {
+        /// The folder.
+        folder: PathBuf,
+        /// What wrote it.
+        found: String,
+    },
+    /// No space is left on the disk; nothing of the commit is in the file.
+    #[error("no space is left on the disk")]
+    DiskFull,
+    /// The file or folder could not be used.
+    #[error("{doing}")]
+    File {
+        /// What was attempted.
+        doing: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store refused.
+    #[error("the store could not {doing}")]
+    Refused {
+        /// What was attempted.
+        doing: &'static str,
+        /// The cause.
+        #[source]
+        source: heed::Error,
+    },
+    /// A value lacks a piece: the file is damaged.
+    #[error("a value in the tree {tree:?} lacks a piece; restore this instance from a snapshot")]
+    Damaged {
+        /// The tree.
+        tree: Tree,
+    },
+}
+
+fn refused(doing: &'static str) -> impl FnOnce(heed::Error) -> StoreError {
+    move |source| match &source {
+        heed::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            StoreError::DiskFull
+        }
+        heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::DiskFull,
+        _ => StoreError::Refused { doing, source },
+    }
+}
+
+type Entries = Database<Bytes, Bytes>;
+
+/// Which way a tree is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the smallest key.
+    Ascending,
+    /// From the largest key.
+    Descending,
+}
+
+/// From this key, included, to that one, excluded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    /// The first key that belongs to it.
+    pub from: Vec<u8>,
+    /// The first key that does not; `None` for all that follow.
+    pub to: Option<Vec<u8>>,
+}
+
+impl Range {
+    /// All keys from `from` on that are below `to`.
+    pub fn new(from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) -> Self {
+        Self { from: from.into(), to: Some(to.into()) }
+    }
+
+    /// All keys that begin with `prefix`.
+    pub fn prefix(prefix: &[u8]) -> Self {
+        let mut to = prefix.to_vec();
+        while let Some(last) = to.pop() {
+            if last < u8::MAX {
+                to.push(last + 1);
+                return Self { from: prefix.to_vec(), to: Some(to) };
+            }
+        }
+        Self { from: prefix.to_vec(), to: None }
+    }
+
+    fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
+        let to = self.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        // LMDB knows no empty key.
+        let from = if self.from.is_empty() { Bound::Unbounded } else { Bound::Included(self.from.as_slice()) };
+        (from, to)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.to.as_ref().is_some_and(|to| *to <= self.from)
+    }
+}
+
+/// How much of the file is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// The length of the file.
+    pub file_bytes: u64,
+    /// What trees take of it; the rest is free for new data.
+    pub used_bytes: u64,
+}
+
+/// Over so many trees the documents of collections are spread.
+///
+/// A key that is appended to a tree fills its last page to the end; one that is inserted before
+/// others leaves a page without its last entry, half of it where documents are large. Each
+/// transaction copies a record for each tree, so one tree for each collection is too many.
+const DOCUMENT_TREES: usize = 32;
+
+#[derive(Clone)]
+struct Trees {
+    meta: Entries,
+    documents: [Entries; DOCUMENT_TREES],
+    indexes: Entries,
+    oplog: Entries,
+}
+
+impl Trees {
+    fn create(env: &Env<WithoutTls>, txn: &mut RwTxn<'_>) -> Result<Self, StoreError> {
+        let mut create = |name: &str| {
+            env.create_database::<Bytes, Bytes>(txn, Some(name)).map_err(refused("make a tree"))
+        };
+        let meta = create("meta")?;
+        let mut documents = [meta; DOCUMENT_TREES];
+        for (number, tree) in documents.iter_mut().enumerate() {
+            *tree = create(&format!("documents{number}"))?;
+        }
+        Ok(Self { meta, documents, indexes: create("indexes")?, oplog: create("oplog")? })
+    }
+
+    /// The tree that holds a key, or a range from it on.
+    fn get(&self, tree: Tree, key: &[u8]) -> &Entries {
+        match tree {
+            Tree::Meta => &self.meta,
+            Tree::Indexes => &self.indexes,
+            Tree::Oplog => &self.oplog,
+            Tree::Documents => {
+                let collection = key.first_chunk::<4>().copied().map_or(0, u32::from_be_bytes);
+                // Every collection takes at least two numbers, one for its index on `_id`.
+                let [first, ..] = &self.documents;
+                self.documents.get(collection as usize / 2 % DOCUMENT_TREES).unwrap_or(first)
+            }
+        }
+    }
+}
+
+/// An open store.
+pub struct Store {
+    env: Env<WithoutTls>,
+    trees: Trees,
+}
+
+impl Store {
+    /// Opens or creates the store in `folder`.
+    ///
+    /// Nobody else may change the files while it is open; the data folder's lock sees to that.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let file = |doing: String| |source| StoreError::File { doing, source };
+        std::fs::create_dir_all(folder)
+            .map_err(file(format!("the folder {} cannot be made", folder.display())))?;
+        refuse_other_formats(folder)?;
+        let map_bytes = map_bytes(folder)
+            .map_err(file(format!("the size of the disk of {} is not known", folder.display())))?;
+        let mut options = EnvOpenOptions::new().read_txn_without_tls();
+        options.map_size(map_bytes).max_dbs(TREES).max_readers(MOST_MOMENTS);
+        #[expect(unsafe_code, reason = "a map of a file that somebody else changes is undefined")]
+        // SAFETY: the file is changed through this environment only; the folder belongs to one
+        // process, which holds the lock of the data folder, and LMDB locks the file besides.
+        let env = unsafe { options.open(folder) }.map_err(refused("open its file"))?;
+        let mut txn = env.write_txn().map_err(refused("begin a commit"))?;
+        let trees = Trees::create(&env, &mut txn)?;
+        check_format(folder, &mut txn, &trees.meta)?;
+        txn.commit().map_err(refused("commit its trees"))?;
+        Ok(Self { env, trees })
+    }
+
+    /// The moment after the last commit.
+    pub fn moment(&self) -> Result<Moment, StoreError> {
+        let txn = self.env.clone().static_read_txn().map_err(refused("begin a read"))?;
+        Ok(Moment { txn, trees: self.trees.clone() })
+    }
+
+    /// Makes all changes, or none; when it returns they are on disk. Answers the commit's number,
+    /// which moments have too.
+    pub fn commit(&self, batch: &Batch) -> Result<u64, StoreError> {
+        let mut txn = self.env.write_txn().map_err(refused("begin a commit"))?;
+        let number = txn.id() as u64;
+        for (tree, kind, key, value) in batch.iter() {
+            self.change(&mut txn, tree, kind, key, value)?;
+        }
+        txn.commit().map_err(refused("commit"))?;
+        Ok(number)
+    }
+
+    fn change(
+        &self,
+        txn: &mut RwTxn<'_>,
+        tree: Tree,
+        kind: Kind,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), StoreError> {
+        let entries = self.trees.get(tree, key);
+        let in_pieces = tree.key_bytes().is_some();
+        if kind != Kind::Insert && in_pieces {
+            remove_pieces(entries, txn, key)?;
+        }
+        if kind == Kind::Remove {
+            entries.delete(txn, key).map_err(refused("remove an entry"))?;
+            return Ok(());
+        }
+        if !in_pieces || value.len() <= LARGEST_PIECE {
+            return put(entries, txn, kind, key, value);
+        }
+        if kind == Kind::Put {
+            entries.delete(txn, key).map_err(refused("remove an entry"))?;
+        }
+        for (piece, bytes) in (0u16..).zip(value.chunks(piece_bytes(value.len()))) {
+            put(entries, txn, kind, &piece_key(key, piece), bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Removes at most `most` entries of a range, in one commit; answers the commit's number and
+    /// whether the range is empty now.
+    pub fn remove_range(
+        &self,
+        tree: Tree,
+        range: &Range,
+        most: usize,
+    ) -> Result<(u64, bool), StoreError> {
+        let mut txn = self.env.write_txn().map_err(refused("begin a commit"))?;
+        let number = txn.id() as u64;
+        let entries = self.trees.get(tree, &range.from);
+        let mut range = range.clone();
+        let cut = {
+            let mut found = entries.range(&txn, &range.bounds()).map_err(refused("read a range"))?;
+            let next = found.nth(most).transpose().map_err(refused("read a range"))?;
+            next.map(|(key, _)| key.to_vec())
+        };
+        let is_last = cut.is_none();
+        range.to = cut.or(range.to);
+        if !range.is_empty() {
+            entries.delete_range(&mut txn, &range.bounds()).map_err(refused("remove a range"))?;
+        }
+        txn.commit().map_err(refused("commit"))?;
+        Ok((number, is_last))
+    }
+
+    /// The length of the longest key.
+    pub fn longest_key() -> usize {
+        LONGEST_KEY
+    }
+
+    /// How much of the file is used.
+    pub fn usage(&self) -> Result<Usage, StoreError> {
+        let file_bytes = self.env.real_disk_size().map_err(refused("ask for its size"))?;
+        let used_bytes = self.env.non_free_pages_size().map_err(refused("ask for its size"))?;
+        Ok(Usage { file_bytes, used_bytes })
+    }
+}
+
+/// Writes an entry, at the end of the tree if that is its place.
+fn put(
+    entries: &Entries,
+    txn: &mut RwTxn<'_>,
+    kind: Kind,
+    key: &[u8],
+    value: &[u8],
+) -> Result<(), StoreError> {
+    if kind == Kind::Insert {
+        match entries.put_with_flags(txn, PutFlags::APPEND, key, value) {
+            Err(heed::Error::Mdb(heed::MdbError::KeyExist)) => {}
+            outcome => return outcome.map_err(refused("append an entry")),
+        }
+    }
+    entries.put(txn, key, value).map_err(refused("write an entry"))
+}
+
+fn remove_pieces(entries: &Entries, txn: &mut RwTxn<'_>, key: &[u8]) -> Result<(), StoreError> {
+    let first = piece_key(key, 0);
+    if entries.get(txn, &first).map_err(refused("read an entry"))?.is_none() {
+        return Ok(());
+    }
+    let last = piece_key(key, u16::MAX);
+    let range = (Bound::Included(first.as_slice()), Bound::Included(last.as_slice()));
+    entries.delete_range(txn, &range).map_err(refused("remove pieces"))?;
+    Ok(())
+}
+
+/// A file of the first release, or of anybody else, is not ours to write beside.
+fn refuse_other_formats(folder: &Path) -> Result<(), StoreError> {
+    let list = |source| StoreError::File {
+        doing: format!("the folder {} cannot be listed", folder.display()),
+        source,
+    };
+    if folder.join(DATA_FILE).exists() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(folder).map_err(list)? {
+        let name = entry.map_err(list)?.file_name().to_string_lossy().into_owned();
+        // LMDB makes its lock file first.
+        if name != "lock.mdb" {
+            let found = format!("the first release (format 1; the file {name} is there)");
+            return Err(StoreError::OtherFormat { folder: folder.to_owned(), found });
+        }
+    }
+    Ok(())
+}
+
+fn check_format(folder: &Path, txn: &mut RwTxn<'_>, meta: &Entries) -> Result<(), StoreError> {
+    let found = meta.get(txn, FORMAT_KEY).map_err(refused("read its format"))?.map(<[u8]>::to_vec);
+    match found.as_deref() {
+        Some(FORMAT) => Ok(()),
+        None => meta.put(txn, FORMAT_KEY, FORMAT).map_err(refused("write its format")),
+        Some(other) => Err(StoreError::OtherFormat {
+            folder: folder.to_owned(),
+            found: format!("the format '{}'", String::from_utf8_lossy(other)),
+        }),
+    }
+}
+
+fn map_bytes(folder: &Path) -> std::io::Result<usize> {
+    let disk = rustix::fs::statvfs(folder)?;
+    let bytes = disk.f_blocks.saturating_mul(disk.f_frsize).clamp(SMALLEST_MAP, LARGEST_MAP);
+    let page = 1 << 16;
+    Ok(usize::try_from(bytes / page * page).unwrap_or(usize::MAX))
+}
+
+/// Everything as it was after one commit.
+///
+/// While it is held, the pages it shows are not used again and the file may grow.
+pub struct Moment {
+    txn: RoTxn<'static, WithoutTls>,
+    trees: Trees,
+}
+
+impl Moment {
+    /// The number of the commit.
+    pub fn number(&self) -> u64 {
+        self.txn.id() as u64
+    }
+
+    /// The value of a key.
+    pub fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Cow<'_, [u8]>>, StoreError> {
+        let entries = self.trees.get(tree, key);
+        if key.len() > LONGEST_KEY {
+            return Ok(None);
+        }
+        let found = entries.get(&self.txn, key).map_err(refused("read an entry"))?;
+        if found.is_some() || tree.key_bytes().is_none() {
+            return Ok(found.map(Cow::Borrowed));
+        }
+        let range = Range::new(piece_key(key, 0), piece_key(key, u16::MAX));
+        let mut whole = Vec::new();
+        for piece in entries.range(&self.txn, &range.bounds()).map_err(refused("read pieces"))? {
+            whole.extend_from_slice(piece.map_err(refused("read a piece"))?.1);
+        }
+        Ok((!whole.is_empty()).then_some(Cow::Owned(whole)))
+    }
+
+    /// Visits the entries of a range until told to stop with `false`; answers whether all were
+    /// visited. Values are not copied, but for those that are in pieces.
+    pub fn visit<E: From<StoreError>>(
+        &self,
+        tree: Tree,
+        range: &Range,
+        direction: Direction,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        if range.is_empty() {
+            return Ok(true);
+        }
+        let entries = self.trees.get(tree, &range.from);
+        let bounds = range.bounds();
+        let mut whole = Pieces::new(tree);
+        if direction == Direction::Ascending {
+            for entry in entries.range(&self.txn, &bounds).map_err(refused("read a range"))? {
+                let (key, value) = entry.map_err(refused("read an entry"))?;
+                if !whole.push(key, value, &mut visit)? {
+                    return Ok(false);
+                }
+            }
+            return whole.finish(&mut visit);
+        }
+        for entry in entries.rev_range(&self.txn, &bounds).map_err(refused("read a range"))? {
+            let (key, value) = entry.map_err(refused("read an entry"))?;
+            match tree.key_bytes().filter(|length| key.len() > *length) {
+                None => {
+                    if !visit(key, value)? {
+                        return Ok(false);
+                    }
+                }
+                // The last piece comes first; the whole is read when its first one comes.
+                Some(length) => {
+                    let (base, piece) = key.split_at(length);
+                    if piece == [0, 0] {
+                        let value = self.get(tree, base)?.ok_or(StoreError::Damaged { tree })?;
+                        if !visit(base, &value)? {
+                            return Ok(false);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// The last key of a range, without the number of a piece.
+    pub fn last_key(&self, tree: Tree, range: &Range) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut last = None;
+        self.visit::<StoreError>(tree, range, Direction::Descending, |key, _| {
+            last = Some(key.to_vec());
+            Ok(false)
+        })?;
+        Ok(last)
+    }
+
+    /// Whether a range holds at least `count` entries, pieces counted one by one.
+    pub fn has_entries(&self, tree: Tree, range: &Range, count: usize) -> Result<bool, StoreError> {
+        let entries = self.trees.get(tree, &range.from);
+        let mut found =
+            entries.range(&self.txn, &range.bounds()).map_err(refused("read a range"))?;
+        let last = found.nth(count.saturating_sub(1)).transpose();
+        Ok(last.map_err(refused("read a range"))?.is_some())
+    }
+
+    /// Bytes that the oplog takes of the file.
+    pub fn oplog_bytes(&self) -> Result<u64, StoreError> {
+        let stat = self.trees.oplog.stat(&self.txn).map_err(refused("ask for its size"))?;
+        let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+        Ok(pages as u64 * u64::from(stat.page_size))
+    }
+}
+
+/// Puts values together that come in pieces.
+struct Pieces {
+    tree: Tree,
+    key_bytes: Option<usize>,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    next: u16,
+}
+
+impl Pieces {
+    fn new(tree: Tree) -> Self {
+        Self { tree, key_bytes: tree.key_bytes(), key: Vec::new(), value: Vec::new(), next: 0 }
+    }
+
+    fn push<E: From<StoreError>>(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        visit: &mut impl FnMut(&[u8], &[u8]) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let Some(length) = self.key_bytes.filter(|length| key.len() > *length) else {
+            return Ok(self.finish(visit)? && visit(key, value)?);
+        };
+        let (base, piece) = key.split_at(length);
+        if self.next > 0 && self.key != base && !self.finish(visit)? {
+            return Ok(false);
+        }
+        if piece != self.next.to_be_bytes() {
+            return Err(StoreError::Damaged { tree: self.tree }.into());
+        }
+        if self.next == 0 {
+            self.key.clear();
+            self.key.extend_from_slice(base);
+            self.value.clear();
+        }
+        self.value.extend_from_slice(value);
+        self.next += 1;
+        Ok(true)
+    }
+
+    /// Hands out what is complete.
+    fn finish<E>(
+        &mut self,
+        visit: &mut impl FnMut(&[u8], &[u8]) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        if std::mem::take(&mut self.next) == 0 {
+            return Ok(true);
+        }
+        visit(&self.key, &self.value)
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

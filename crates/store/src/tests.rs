@@ -1,0 +1,119 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn key(number: u64) -> [u8; 12] {
+    let mut key = [7; 12];
+    key[4..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn all(moment: &Moment, tree: Tree, direction: Direction) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut found = Vec::new();
+    let range = Range { from: vec![7; 4], to: None };
+    moment
+        .visit::<StoreError>(tree, &range, direction, |key, value| {
+            found.push((key.to_vec(), value.to_vec()));
+            Ok(true)
+        })
+        .unwrap();
+    found
+}
+
+#[test]
+fn a_moment_shows_what_was_committed_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let mut batch = Batch::new();
+    batch.insert(Tree::Documents, &key(1), b"old");
+    let first = store.commit(&batch).unwrap();
+    let held = store.moment().unwrap();
+    assert_eq!(held.number(), first);
+    let mut batch = Batch::new();
+    batch.put(Tree::Documents, &key(1), &[1; 50_000]);
+    store.commit(&batch).unwrap();
+    assert_eq!(held.get(Tree::Documents, &key(1)).unwrap().unwrap(), b"old".as_slice());
+    let now = store.moment().unwrap();
+    assert_eq!(now.get(Tree::Documents, &key(1)).unwrap().unwrap(), [1; 50_000].as_slice());
+    drop((held, now, store));
+    let store = Store::open(folder.path()).unwrap();
+    let value = store.moment().unwrap().get(Tree::Documents, &key(1)).unwrap().unwrap().len();
+    assert_eq!(value, 50_000);
+}
+
+#[test]
+fn a_folder_of_the_first_release_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("0.jnl"), b"").unwrap();
+    let error = Store::open(folder.path()).err().unwrap();
+    assert!(matches!(error, StoreError::OtherFormat { .. }));
+    assert!(error.to_string().contains("the first release"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is written");
+}
+
+#[test]
+fn a_range_is_removed_in_parts_and_its_pages_are_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let fill = |from: u64| {
+        for first in (from..from + 20_000).step_by(1_000) {
+            let mut batch = Batch::new();
+            for number in first..first + 1_000 {
+                batch.insert(Tree::Documents, &key(number), &[3; 3_000]);
+            }
+            store.commit(&batch).unwrap();
+        }
+    };
+    let clear = || {
+        let range = Range::prefix(&[7; 4]);
+        while !store.remove_range(Tree::Documents, &range, 10_000).unwrap().1 {}
+    };
+    fill(0);
+    clear();
+    fill(100_000);
+    let once = store.usage().unwrap().file_bytes;
+    assert!(once < 20_000 * 3_000 * 5 / 4, "pieces fill their pages: {once}");
+    clear();
+    fill(200_000);
+    clear();
+    assert!(store.usage().unwrap().file_bytes <= once * 11 / 10, "free pages are used again");
+    assert!(all(&store.moment().unwrap(), Tree::Documents, Direction::Ascending).is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn a_store_holds_what_a_map_holds(
+        steps in proptest::collection::vec((0u64..30, proptest::option::of(0usize..9_000), any::<bool>()), 1..60)
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let (mut model, mut batch) = (BTreeMap::new(), Batch::new());
+        for (number, value, commits) in steps {
+            match value {
+                Some(length) => {
+                    let value = vec![u8::try_from(number).unwrap(); length.max(1)];
+                    batch.put(Tree::Documents, &key(number), &value);
+                    model.insert(key(number).to_vec(), value);
+                }
+                None => {
+                    batch.remove(Tree::Documents, &key(number));
+                    model.remove(key(number).as_slice());
+                }
+            }
+            if commits {
+                store.commit(&batch).unwrap();
+                batch = Batch::new();
+            }
+        }
+        store.commit(&batch).unwrap();
+        let moment = store.moment().unwrap();
+        let expected: Vec<_> = model.into_iter().collect();
+        prop_assert_eq!(&all(&moment, Tree::Documents, Direction::Ascending), &expected);
+        let mut descending = all(&moment, Tree::Documents, Direction::Descending);
+        descending.reverse();
+        prop_assert_eq!(&descending, &expected);
+    }
+}
