@@ -13,7 +13,7 @@ mod pins;
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -101,6 +101,8 @@ pub(crate) struct Engine {
     durability: Mutex<Durability>,
     progress: Condvar,
     pins: Pins,
+    /// How many bytes of changes were committed, but for those of the upkeep.
+    written: AtomicU64,
     /// Held while a commit is made and told of, so that both happen in the same order.
     commits: Mutex<()>,
     /// Whether the last commit failed.
@@ -170,6 +172,7 @@ impl Engine {
             published: RwLock::new(published),
             progress: Condvar::new(),
             pins: Pins::default(),
+            written: AtomicU64::new(0),
             commits: Mutex::default(),
             has_failed: AtomicBool::new(false),
             folder: folder.to_owned(),
@@ -265,8 +268,8 @@ impl Engine {
             }
             moments.push(moment);
         }
-        let file_bytes = self.store.usage()?.file_bytes;
-        self.pins.keep((view.at, file_bytes), Arc::clone(&view.catalog), moments);
+        let disk_bytes = self.store.usage()?.disk_bytes;
+        self.pins.keep((view.at, disk_bytes), Arc::clone(&view.catalog), moments);
         Ok(())
     }
 

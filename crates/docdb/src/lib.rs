@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod auth;
+mod budget;
 mod collections;
 mod commands;
 mod cursor;

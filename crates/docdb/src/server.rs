@@ -20,6 +20,7 @@ use tidemark_model::Clock;
 
 use crate::auth::UserDirectory;
 use crate::cursor::Cursors;
+use crate::budget::Budget;
 use crate::engine::Engine;
 use crate::throttle::Throttle;
 
@@ -81,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) process: ObjectId,
     pub(crate) stopping: AtomicBool,
     pub(crate) throttle: Throttle,
+    pub(crate) messages: Budget,
     /// Makes what unknown users are told; see `Login::start`.
     pub(crate) decoy_key: [u8; 32],
     connections: Mutex<HashMap<u64, TcpStream>>,
@@ -114,6 +116,7 @@ impl Server {
             process: ObjectId::new(),
             stopping: AtomicBool::new(false),
             throttle: Throttle::default(),
+            messages: Budget::default(),
             decoy_key: engine.decoy_key().map_err(storage)?,
             connections: Mutex::default(),
             next_connection: AtomicU64::new(1),

@@ -12,7 +12,7 @@ use tidemark_vault::{OplogSegment, SegmentName, Vault};
 use tidemark_wire::DocumentRun;
 
 use crate::client::Connection;
-use crate::deployment::newest_entry;
+use crate::deployment::{STAGE_PREFIX, newest_entry};
 use crate::error::MoverError;
 use crate::stop::Stop;
 
@@ -48,6 +48,9 @@ pub struct Capture {
     last_entry: Option<Vec<u8>>,
     /// Where the segments begin that no round has told of.
     untold_from: OplogTime,
+    /// A restore put collections in place that the oplog says nothing of: what follows belongs to
+    /// a new range.
+    is_over: bool,
 }
 
 impl Capture {
@@ -64,7 +67,13 @@ impl Capture {
             None => None,
         };
         let untold_from = run_start(&segments);
-        Ok(Self { instance: instance.to_owned(), stored, last_entry, untold_from })
+        let instance = instance.to_owned();
+        Ok(Self { instance, stored, last_entry, untold_from, is_over: false })
+    }
+
+    /// Whether the range has ended, so that the next round begins a new one.
+    pub fn is_over(&self) -> bool {
+        self.is_over
     }
 
     /// The last position that is stored.
@@ -80,12 +89,15 @@ impl Capture {
         flush: bool,
         stop: &Stop,
     ) -> Result<CaptureOutcome, MoverError> {
-        let (Some(stored), Some(last_entry)) = (self.stored, self.last_entry.clone()) else {
+        let (Some(stored), Some(last_entry), false) =
+            (self.stored, self.last_entry.clone(), std::mem::take(&mut self.is_over))
+        else {
             return self.begin(connection, vault, stop);
         };
         let mut round = Round::new(&self.instance, vault);
         let mut is_first = true;
         let mut has_gap = false;
+        let mut is_over = false;
         let from = bson::Timestamp { time: stored.last.seconds, increment: stored.last.increment };
         let command = bson::doc! {
             "find": "oplog.rs",
@@ -97,14 +109,16 @@ impl Capture {
             if std::mem::take(&mut is_first) && entry.as_bytes() != last_entry {
                 has_gap = true;
             }
-            if has_gap { Ok(()) } else { round.push(entry) }
+            is_over |= is_swap(entry);
+            if has_gap || is_over { Ok(()) } else { round.push(entry) }
         })?;
+        self.is_over = is_over;
         if has_gap || is_first {
             return self.begin(connection, vault, stop);
         }
         let quiet_since = stored.last.seconds;
         let is_worth_it =
-            flush || round.has_changes || round.last.seconds >= quiet_since + QUIET_SECONDS;
+            flush || is_over || round.has_changes || round.last.seconds >= quiet_since + QUIET_SECONDS;
         if is_worth_it {
             round.store()?;
         }
@@ -147,6 +161,16 @@ impl Capture {
         self.untold_from = begins_at;
         Ok(CaptureOutcome::Gap { begins_at })
     }
+}
+
+/// Whether an entry puts a collection in place that a restore staged.
+fn is_swap(entry: &RawDocument) -> bool {
+    let renamed = entry
+        .get_str("op")
+        .ok()
+        .filter(|op| *op == "c")
+        .and_then(|_| entry.get_document("o").ok()?.get_str("renameCollection").ok());
+    renamed.and_then(|from| from.split_once('.')).is_some_and(|(_, name)| name.starts_with(STAGE_PREFIX))
 }
 
 /// Where the run of segments begins that follow each other up to the newest.

@@ -20,6 +20,8 @@ pub struct Abilities {
     pub snapshot_reads: bool,
     /// Whether a list of renames can be one commit.
     pub atomic_renames: bool,
+    /// Whether a collection can be staged without its oplog entries and indexes.
+    pub bulk_staging: bool,
 }
 
 /// Tries out what a deployment can do.
@@ -32,6 +34,7 @@ pub fn probe(connection: &mut Connection) -> Result<Abilities, MoverError> {
         newest_entry: if hello.contains_key("setName") { newest_entry(connection)? } else { None },
         snapshot_reads: open_snapshot(connection).is_ok_and(|at| at.is_some()),
         atomic_renames: extensions.is_some_and(|e| e.get_bool("atomicApplyOps").unwrap_or(false)),
+        bulk_staging: extensions.is_some_and(|e| e.get_bool("bulkStaging").unwrap_or(false)),
     })
 }
 

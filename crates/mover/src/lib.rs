@@ -5,6 +5,7 @@
 
 mod archive;
 mod capture;
+mod chunk_store;
 mod client;
 mod deployment;
 mod error;

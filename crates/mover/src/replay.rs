@@ -44,11 +44,38 @@ pub(crate) struct Stage {
     pub(crate) collections: BTreeMap<String, Staged>,
     prefix: String,
     next: usize,
+    /// Whether the deployment loads collections without their oplog entries and indexes.
+    is_bulk: bool,
 }
 
 impl Stage {
-    pub(crate) fn new(prefix: String) -> Self {
-        Self { collections: BTreeMap::new(), prefix, next: 0 }
+    pub(crate) fn new(prefix: String, is_bulk: bool) -> Self {
+        Self { collections: BTreeMap::new(), prefix, next: 0, is_bulk }
+    }
+
+    /// Creates the staging collection for a namespace that begins empty during the replay.
+    fn create_complete(
+        &mut self,
+        connection: &mut Connection,
+        namespace: &str,
+        options: Document,
+    ) -> Result<(), MoverError> {
+        self.create(connection, namespace, options)?;
+        self.complete(connection, namespace)
+    }
+
+    /// Says that a collection is loaded: its index on `_id` is built, and it can be changed.
+    pub(crate) fn complete(
+        &self,
+        connection: &mut Connection,
+        namespace: &str,
+    ) -> Result<(), MoverError> {
+        let Some(staged) = self.collections.get(namespace).filter(|_| self.is_bulk) else {
+            return Ok(());
+        };
+        let index = bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" };
+        let command = bson::doc! { "createIndexes": &staged.name, "indexes": [index] };
+        connection.command(&staged.database, command).map(drop)
     }
 
     /// Creates the staging collection for a namespace.
@@ -63,6 +90,9 @@ impl Stage {
         self.next += 1;
         let mut command = bson::doc! { "create": &name };
         command.extend(options.clone());
+        if self.is_bulk {
+            command.insert("tidemarkStaging", true);
+        }
         connection.command(&database, command)?;
         let indexes = vec![bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" }];
         let content = DocumentSet::default();
@@ -198,7 +228,7 @@ impl<'a> Replayer<'a> {
                 for field in ["create", "idIndex"] {
                     options.remove(field);
                 }
-                self.stage.create(self.connection, &namespace, options)
+                self.stage.create_complete(self.connection, &namespace, options)
             }
             "drop" => self.stage.drop_collection(self.connection, &namespace),
             "dropDatabase" => {

@@ -18,12 +18,14 @@ use tidemark_wire::{DocumentRun, encode_document};
 use crate::client::{Connection, Endpoint, Sent};
 use crate::deployment::{STAGE_PREFIX, list_collections, list_indexes, probe};
 use crate::error::MoverError;
-use crate::replay::{Replayer, Stage};
+use crate::replay::{Replayer, Stage, Staged};
 use crate::snapshot::is_same_index;
 use crate::stop::{Progress, Stop};
 
-/// Collections that are loaded at the same time.
-const PARALLEL_COLLECTIONS: usize = 4;
+/// Parts of collections that are loaded, or read back, at the same time.
+const PARALLEL_PARTS: usize = 3;
+/// Chunks of one part, about 32 MiB of documents.
+const PART_CHUNKS: usize = 320;
 /// Bytes of one insert.
 const INSERT_BYTES: usize = 4 * 1024 * 1024;
 /// Documents of one insert, the protocol's limit.
@@ -77,7 +79,7 @@ impl<'a> Restore<'a> {
         stop: &'a Stop,
         progress: &'a Progress,
     ) -> Self {
-        let stage = Stage::new(prefix(job));
+        let stage = Stage::new(prefix(job), false);
         Self { vault, endpoint, job: job.to_owned(), source, stage, stop, progress }
     }
 
@@ -108,7 +110,8 @@ impl<'a> Restore<'a> {
         discard_stage(&self.endpoint, &self.job)?;
         let mut connection = Connection::open(&self.endpoint)?;
         connection.command(MARKER_DATABASE, bson::doc! { "create": marker(&self.job) })?;
-        self.stage = Stage::new(prefix(&self.job));
+        let is_bulk = probe(&mut connection)?.bulk_staging;
+        self.stage = Stage::new(prefix(&self.job), is_bulk);
         let collections = self.source.manifest.collections.clone();
         for collection in collections.iter().filter(|collection| collection.kind != "view") {
             self.stage.create(
@@ -121,20 +124,30 @@ impl<'a> Restore<'a> {
                 staged.indexes.clone_from(&collection.indexes);
             }
         }
-        self.load(&collections)
+        self.load(&collections)?;
+        for namespace in self.stage.collections.keys() {
+            self.stop.check()?;
+            self.stage.complete(&mut connection, namespace)?;
+        }
+        Ok(())
     }
 
+    /// Loads all collections on several connections; a large one is loaded by all of them.
     fn load(&self, collections: &[CollectionManifest]) -> Result<(), MoverError> {
+        let parts: Vec<(&CollectionManifest, &[ChunkRef])> = collections
+            .iter()
+            .flat_map(|collection| collection.chunks.chunks(PART_CHUNKS).map(move |part| (collection, part)))
+            .collect();
         let next = AtomicUsize::new(0);
         let load_some = || -> Result<(), MoverError> {
             let mut connection = Connection::open(&self.endpoint)?;
-            while let Some(collection) = collections.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.load_collection(&mut connection, collection)?;
+            while let Some((collection, part)) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.load_part(&mut connection, collection, part)?;
             }
             Ok(())
         };
         std::thread::scope(|scope| {
-            let threads = PARALLEL_COLLECTIONS.min(collections.len());
+            let threads = PARALLEL_PARTS.min(parts.len());
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(load_some)).collect();
             let outcomes: Vec<_> = threads
                 .into_iter()
@@ -144,11 +157,12 @@ impl<'a> Restore<'a> {
         })
     }
 
-    /// Inserts the chunks of one collection, in their order.
-    fn load_collection(
+    /// Inserts some chunks of a collection, in their order.
+    fn load_part(
         &self,
         connection: &mut Connection,
         collection: &CollectionManifest,
+        chunks: &[ChunkRef],
     ) -> Result<(), MoverError> {
         let Some(staged) = self.stage.collections.get(&collection.namespace()) else {
             return Ok(());
@@ -161,7 +175,7 @@ impl<'a> Restore<'a> {
             "writeConcern": { "w": 1, "j": false },
         };
         let mut in_flight: Option<Sent> = None;
-        let mut chunks = collection.chunks.iter().peekable();
+        let mut chunks = chunks.iter().peekable();
         while chunks.peek().is_some() {
             // The next batch is made while the server works on the one before.
             let (batch, documents) = self.next_batch(&mut chunks)?;
@@ -300,41 +314,63 @@ impl<'a> Restore<'a> {
 
     /// Reads the staging collections back and compares them with what they must hold.
     pub fn compare(&self) -> Result<(), MoverError> {
-        let mut connection = Connection::open(&self.endpoint)?;
-        for (namespace, staged) in &self.stage.collections {
-            let mut found = DocumentSet::default();
-            let command =
-                bson::doc! { "find": &staged.name, "batchSize": 1_000, "hint": { "$natural": 1 } };
-            connection.for_each(&staged.database, command, |document| {
-                self.stop.check()?;
-                found.add(document.as_bytes());
-                Ok(())
-            })?;
-            let describe = |set: &DocumentSet| {
-                format!(
-                    "{} documents, {} bytes, hash {:016x}",
-                    set.documents, set.bytes, set.hash[0]
-                )
+        let staged: Vec<(&String, &Staged)> = self.stage.collections.iter().collect();
+        let next = AtomicUsize::new(0);
+        let compare_some = || -> Result<(), MoverError> {
+            let mut connection = Connection::open(&self.endpoint)?;
+            while let Some((namespace, staged)) = staged.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.compare_collection(&mut connection, namespace, staged)?;
+            }
+            Ok(())
+        };
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let threads = PARALLEL_PARTS.min(staged.len());
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(compare_some)).collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or(Err(MoverError::Stopped))
             };
-            if found != staged.content {
-                return Err(MoverError::Mismatch {
-                    namespace: namespace.clone(),
-                    found: describe(&found),
-                    expected: describe(&staged.content),
-                });
-            }
-            let indexes = list_indexes(&mut connection, &staged.database, &staged.name)?;
-            let is_missing =
-                |wanted: &&Document| !indexes.iter().any(|index| is_same_index(index, wanted));
-            if let Some(index) = staged.indexes.iter().find(is_missing) {
-                return Err(MoverError::Mismatch {
-                    namespace: namespace.clone(),
-                    found: format!("{} indexes", indexes.len()),
-                    expected: format!("the index {index}"),
-                });
-            }
+            threads.into_iter().map(join).collect()
+        });
+        outcomes.into_iter().collect::<Result<(), _>>()?;
+        self.seal_plan(&mut Connection::open(&self.endpoint)?)
+    }
+
+    fn compare_collection(
+        &self,
+        connection: &mut Connection,
+        namespace: &str,
+        staged: &Staged,
+    ) -> Result<(), MoverError> {
+        let mut found = DocumentSet::default();
+        let command =
+            bson::doc! { "find": &staged.name, "batchSize": 1_000, "hint": { "$natural": 1 } };
+        connection.for_each(&staged.database, command, |document| {
+            self.stop.check()?;
+            found.add(document.as_bytes());
+            Ok(())
+        })?;
+        let describe = |set: &DocumentSet| {
+            let DocumentSet { documents, bytes, hash: [hash, ..] } = set;
+            format!("{documents} documents, {bytes} bytes, hash {hash:016x}")
+        };
+        if found != staged.content {
+            return Err(MoverError::Mismatch {
+                namespace: namespace.to_owned(),
+                found: describe(&found),
+                expected: describe(&staged.content),
+            });
         }
-        self.seal_plan(&mut connection)
+        let indexes = list_indexes(connection, &staged.database, &staged.name)?;
+        let is_missing =
+            |wanted: &&Document| !indexes.iter().any(|index| is_same_index(index, wanted));
+        match staged.indexes.iter().find(is_missing) {
+            Some(index) => Err(MoverError::Mismatch {
+                namespace: namespace.to_owned(),
+                found: format!("{} indexes", indexes.len()),
+                expected: format!("the index {index}"),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Writes into the marker which staging collection becomes what, so that any worker can do

@@ -12,10 +12,10 @@ use bson::raw::RawDocument;
 use bson::{Bson, Document};
 use tidemark_model::OplogTime;
 use tidemark_vault::{
-    ChunkRef, Chunker, CollectionManifest, DocumentSet, Manifest, RawChunk, SnapshotMode,
-    SnapshotWriter, Vault,
+    ChunkRef, Chunker, CollectionManifest, DocumentSet, Manifest, SnapshotMode, Vault,
 };
 
+use crate::chunk_store::{ChunkList, ChunkStore};
 use crate::client::{Connection, Endpoint};
 use crate::deployment::{
     Abilities, CollectionListing, list_collections, newest_entry, open_snapshot, probe,
@@ -28,8 +28,8 @@ const PARALLEL_COLLECTIONS: usize = 4;
 /// Documents in the first answer of a cursor; later answers are as large as the server makes them.
 const FIRST_BATCH: i32 = 1_000;
 
-/// A collection that does not exist.
-const NAMESPACE_NOT_FOUND: i32 = 26;
+/// A collection that does not exist, or that was dropped while it was read.
+const NAMESPACE_GONE: &[i32] = &[26, 175];
 /// SnapshotTooOld and SnapshotUnavailable.
 const MOMENT_GONE: &[i32] = &[239, 246];
 
@@ -66,7 +66,8 @@ pub fn take_snapshot(
 ) -> Result<Manifest, MoverError> {
     let mut connection = Connection::open(&request.endpoint)?;
     let abilities = probe(&mut connection)?;
-    let reader = Reader { request, writer: vault.writer(), stop, progress };
+    let store = ChunkStore::start(vault.writer());
+    let reader = Reader { request, store, stop, progress };
     let read = if request.mode == WantedMode::Strongest && abilities.snapshot_reads {
         match reader.read_at_one_moment(&mut connection) {
             // Reading took longer than the deployment keeps the moment.
@@ -90,7 +91,7 @@ pub fn take_snapshot(
         oplog,
     };
     stop.check()?;
-    reader.writer.finish(&manifest)?;
+    reader.store.finish()?.finish(&manifest)?;
     Ok(manifest)
 }
 
@@ -105,7 +106,7 @@ fn name_or_uuid(listing: &CollectionListing, at: Option<OplogTime>) -> Bson {
 
 struct Reader<'a> {
     request: &'a SnapshotRequest,
-    writer: SnapshotWriter,
+    store: ChunkStore,
     stop: &'a Stop,
     progress: &'a Progress,
 }
@@ -182,7 +183,7 @@ impl Reader<'_> {
         listing: &CollectionListing,
         at: Option<OplogTime>,
     ) -> Result<CollectionManifest, MoverError> {
-        let mut pipeline = ChunkPipeline::new(&self.writer);
+        let mut pipeline = ChunkPipeline::new(&self.store);
         if listing.kind != "view" {
             let mut command = bson::doc! {
                 "find": name_or_uuid(listing, at),
@@ -206,7 +207,9 @@ impl Reader<'_> {
             });
             match read {
                 // It was dropped meanwhile; so says the oplog.
-                Err(error) if at.is_none() && error.code() == Some(NAMESPACE_NOT_FOUND) => {}
+                Err(error)
+                    if at.is_none()
+                        && error.code().is_some_and(|code| NAMESPACE_GONE.contains(&code)) => {}
                 outcome => drop(outcome?),
             }
         }
@@ -230,7 +233,7 @@ impl Reader<'_> {
         start: OplogTime,
         end: OplogTime,
     ) -> Result<Vec<ChunkRef>, MoverError> {
-        let mut pipeline = ChunkPipeline::new(&self.writer);
+        let mut pipeline = ChunkPipeline::new(&self.store);
         let mut first = None;
         let timestamp =
             |at: OplogTime| bson::Timestamp { time: at.seconds, increment: at.increment };
@@ -257,56 +260,32 @@ impl Reader<'_> {
     }
 }
 
-/// Cuts documents into chunks and stores them.
-struct ChunkPipeline<'w> {
-    writer: &'w SnapshotWriter,
+/// Cuts documents into chunks and has them stored.
+struct ChunkPipeline {
     chunker: Chunker,
     content: DocumentSet,
-    chunks: Vec<ChunkRef>,
+    chunks: ChunkList,
 }
 
-impl<'w> ChunkPipeline<'w> {
-    fn new(writer: &'w SnapshotWriter) -> Self {
-        Self {
-            writer,
-            chunker: Chunker::new(),
-            content: DocumentSet::default(),
-            chunks: Vec::new(),
-        }
+impl ChunkPipeline {
+    fn new(store: &ChunkStore) -> Self {
+        Self { chunker: Chunker::new(), content: DocumentSet::default(), chunks: store.list() }
     }
 
     fn push(&mut self, document: &RawDocument) -> Result<(), MoverError> {
         self.content.add(document.as_bytes());
         match self.chunker.push(document.as_bytes()) {
-            Some(chunk) => self.store(&chunk),
+            Some(chunk) => self.chunks.push(chunk),
             None => Ok(()),
         }
     }
 
-    fn store(&mut self, chunk: &RawChunk) -> Result<(), MoverError> {
-        let id = self.writer.put_chunk(chunk)?;
-        let (first_id, last_id) = bounds(&chunk.bytes);
-        let bytes = u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX);
-        self.chunks.push(ChunkRef { id, documents: chunk.documents, bytes, first_id, last_id });
-        Ok(())
-    }
-
     fn finish(mut self) -> Result<(DocumentSet, Vec<ChunkRef>), MoverError> {
         if let Some(chunk) = self.chunker.finish() {
-            self.store(&chunk)?;
+            self.chunks.push(chunk)?;
         }
-        Ok((self.content, self.chunks))
+        Ok((self.content, self.chunks.finish()?))
     }
-}
-
-/// The `_id` of the first and of the last document.
-fn bounds(documents: &[u8]) -> (Bson, Bson) {
-    let id =
-        |document: &RawDocument| -> Option<Bson> { document.get("_id").ok()??.try_into().ok() };
-    let mut run = tidemark_wire::DocumentRun::new(documents).flatten();
-    let first = run.next();
-    let last = run.last().or(first);
-    (first.and_then(id).unwrap_or(Bson::Null), last.and_then(id).unwrap_or(Bson::Null))
 }
 
 /// Whether two index specifications describe the same index.

@@ -10,6 +10,7 @@
 //! Not here: who may write (one caller of `commit` at a time waits for the other), what keys mean.
 
 mod batch;
+mod holes;
 mod pieces;
 mod store;
 

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::ops::Bound;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heed::types::Bytes;
 use heed::{Database, Env, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
@@ -155,8 +157,8 @@ impl Range {
 /// How much of the file is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// The length of the file.
-    pub file_bytes: u64,
+    /// What the file takes of the disk; holes take nothing.
+    pub disk_bytes: u64,
     /// What trees take of it; the rest is free for new data.
     pub used_bytes: u64,
 }
@@ -209,6 +211,19 @@ impl Trees {
 pub struct Store {
     env: Env<WithoutTls>,
     trees: Trees,
+    folder: PathBuf,
+    map_bytes: usize,
+    open: Arc<OpenMoments>,
+}
+
+/// The commits that moments show, with how many moments show each.
+#[derive(Default)]
+struct OpenMoments(Mutex<BTreeMap<u64, usize>>);
+
+impl OpenMoments {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Store {
@@ -232,13 +247,15 @@ impl Store {
         let trees = Trees::create(&env, &mut txn)?;
         check_format(folder, &mut txn, &trees.meta)?;
         txn.commit().map_err(refused("commit its trees"))?;
-        Ok(Self { env, trees })
+        let open = Arc::default();
+        Ok(Self { env, trees, folder: folder.to_owned(), map_bytes, open })
     }
 
     /// The moment after the last commit.
     pub fn moment(&self) -> Result<Moment, StoreError> {
         let txn = self.env.clone().static_read_txn().map_err(refused("begin a read"))?;
-        Ok(Moment { txn, trees: self.trees.clone() })
+        *self.open.lock().entry(txn.id() as u64).or_default() += 1;
+        Ok(Moment { txn, trees: self.trees.clone(), open: Arc::clone(&self.open) })
     }
 
     /// Makes all changes, or none; when it returns they are on disk. Answers the commit's number,
@@ -263,21 +280,22 @@ impl Store {
     ) -> Result<(), StoreError> {
         let entries = self.trees.get(tree, key);
         let in_pieces = tree.key_bytes().is_some();
+        let is_cut = in_pieces && value.len() > LARGEST_PIECE;
+        if kind == Kind::Remove || (kind == Kind::Put && is_cut) {
+            entries.delete(txn, key).map_err(refused("remove an entry"))?;
+        }
+        let mut pieces = 0;
+        if is_cut {
+            // Over the pieces that are there: pages keep their entries and stay as full as they are.
+            for bytes in value.chunks(piece_bytes(value.len())) {
+                put(entries, txn, kind, &piece_key(key, pieces), bytes)?;
+                pieces += 1;
+            }
+        } else if kind != Kind::Remove {
+            put(entries, txn, kind, key, value)?;
+        }
         if kind != Kind::Insert && in_pieces {
-            remove_pieces(entries, txn, key)?;
-        }
-        if kind == Kind::Remove {
-            entries.delete(txn, key).map_err(refused("remove an entry"))?;
-            return Ok(());
-        }
-        if !in_pieces || value.len() <= LARGEST_PIECE {
-            return put(entries, txn, kind, key, value);
-        }
-        if kind == Kind::Put {
-            entries.delete(txn, key).map_err(refused("remove an entry"))?;
-        }
-        for (piece, bytes) in (0u16..).zip(value.chunks(piece_bytes(value.len()))) {
-            put(entries, txn, kind, &piece_key(key, piece), bytes)?;
+            remove_pieces(entries, txn, key, pieces)?;
         }
         Ok(())
     }
@@ -315,9 +333,25 @@ impl Store {
 
     /// How much of the file is used.
     pub fn usage(&self) -> Result<Usage, StoreError> {
-        let file_bytes = self.env.real_disk_size().map_err(refused("ask for its size"))?;
+        let file = self.env.try_clone_inner_file().map_err(refused("ask for its size"))?;
+        let metadata = file.metadata().map_err(|source| StoreError::File {
+            doing: format!("the size of {} is not known", self.folder.display()),
+            source,
+        })?;
+        // Blocks have 512 bytes whatever the file system's own are.
+        let disk_bytes = std::os::unix::fs::MetadataExt::blocks(&metadata) * 512;
         let used_bytes = self.env.non_free_pages_size().map_err(refused("ask for its size"))?;
-        Ok(Usage { file_bytes, used_bytes })
+        Ok(Usage { disk_bytes, used_bytes })
+    }
+
+    /// Gives the disk back what is not used and what no moment shows; answers how many bytes.
+    /// Nobody may commit meanwhile.
+    pub fn give_back(&self) -> Result<u64, StoreError> {
+        // A moment that begins now shows the last commit, whether it is counted yet or not.
+        let last = self.moment()?.number();
+        let oldest = self.open.lock().first_key_value().map_or(last, |(number, _)| *number);
+        // LMDB begins at the commit before the last one if that turns out to be damaged.
+        crate::holes::punch(&self.folder, self.map_bytes, oldest.min(last.saturating_sub(1)))
     }
 }
 
@@ -338,8 +372,14 @@ fn put(
     entries.put(txn, key, value).map_err(refused("write an entry"))
 }
 
-fn remove_pieces(entries: &Entries, txn: &mut RwTxn<'_>, key: &[u8]) -> Result<(), StoreError> {
-    let first = piece_key(key, 0);
+/// Removes the pieces of a value from a number on.
+fn remove_pieces(
+    entries: &Entries,
+    txn: &mut RwTxn<'_>,
+    key: &[u8],
+    from: u16,
+) -> Result<(), StoreError> {
+    let first = piece_key(key, from);
     if entries.get(txn, &first).map_err(refused("read an entry"))?.is_none() {
         return Ok(());
     }
@@ -394,6 +434,20 @@ fn map_bytes(folder: &Path) -> std::io::Result<usize> {
 pub struct Moment {
     txn: RoTxn<'static, WithoutTls>,
     trees: Trees,
+    open: Arc<OpenMoments>,
+}
+
+impl Drop for Moment {
+    // The transaction itself ends after this, but nobody can read through it any more.
+    fn drop(&mut self) {
+        let mut open = self.open.lock();
+        if let Some(count) = open.get_mut(&self.number()) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.number());
+            }
+        }
+    }
 }
 
 impl Moment {

@@ -73,13 +73,48 @@ fn a_range_is_removed_in_parts_and_its_pages_are_used_again() {
     fill(0);
     clear();
     fill(100_000);
-    let once = store.usage().unwrap().file_bytes;
+    let once = store.usage().unwrap().disk_bytes;
     assert!(once < 20_000 * 3_000 * 5 / 4, "pieces fill their pages: {once}");
     clear();
     fill(200_000);
     clear();
-    assert!(store.usage().unwrap().file_bytes <= once * 11 / 10, "free pages are used again");
+    assert!(store.usage().unwrap().disk_bytes <= once * 11 / 10, "free pages are used again");
     assert!(all(&store.moment().unwrap(), Tree::Documents, Direction::Ascending).is_empty());
+    // What the last two commits freed stays for now.
+    let mut batch = Batch::new();
+    batch.put(Tree::Meta, b"m", b"1");
+    (0..2).for_each(|_| drop(store.commit(&batch).unwrap()));
+    let given = store.give_back().unwrap();
+    let left = store.usage().unwrap();
+    assert!(given > once / 2, "{given} of {once}");
+    assert!(left.disk_bytes < once / 4, "{left:?}");
+    fill(300_000);
+    let documents = all(&store.moment().unwrap(), Tree::Documents, Direction::Ascending);
+    assert_eq!(documents.len(), 20_000);
+    assert!(documents.iter().all(|(_, value)| *value == [3; 3_000]));
+}
+
+#[test]
+fn what_a_held_moment_shows_is_not_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let write = |value: u8| {
+        let mut batch = Batch::new();
+        (0..2_000).for_each(|n| batch.put(Tree::Documents, &key(n), &[value; 1_500]));
+        store.commit(&batch).unwrap();
+    };
+    write(1);
+    let held = store.moment().unwrap();
+    (2..8).for_each(write);
+    store.give_back().unwrap();
+    let seen = all(&held, Tree::Documents, Direction::Ascending);
+    assert!(seen.len() == 2_000 && seen.iter().all(|(_, value)| *value == [1; 1_500]));
+    drop(held);
+    store.give_back().unwrap();
+    drop(store);
+    let store = Store::open(folder.path()).unwrap();
+    let seen = all(&store.moment().unwrap(), Tree::Documents, Direction::Ascending);
+    assert!(seen.len() == 2_000 && seen.iter().all(|(_, value)| *value == [7; 1_500]));
 }
 
 proptest! {

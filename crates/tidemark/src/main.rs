@@ -21,6 +21,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::config::{Config, KEYS};
 use crate::serve::Mode;
 
+/// Gives memory back after a load; the system's allocator keeps what each thread once used.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::digest::{ChunkId, DocumentSet};
-use crate::manifest::Manifest;
+use crate::manifest::{ChunkRef, Manifest};
 use crate::pack::PackReader;
 use crate::vault::{Vault, VaultError};
 
@@ -129,25 +130,12 @@ impl Vault {
     pub fn check_snapshot(
         &self,
         manifest: &Manifest,
-        mut goes_on: impl FnMut(u64) -> bool,
+        goes_on: impl Fn(u64) -> bool + Sync,
     ) -> Result<(), VaultError> {
         for collection in &manifest.collections {
-            let mut content = DocumentSet::default();
-            for chunk in &collection.chunks {
-                let raw = self.read_chunk(chunk.id)?;
-                if !goes_on(raw.len() as u64) {
-                    return Ok(());
-                }
-                let mut rest = raw.as_slice();
-                while let Some(length) = rest.first_chunk::<4>() {
-                    let length = usize::try_from(i32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-                    let Some((document, after)) = rest.split_at_checked(length.max(5)) else {
-                        break;
-                    };
-                    content.add(document);
-                    rest = after;
-                }
-            }
+            let Some(content) = self.read_content(&collection.chunks, &goes_on)? else {
+                return Ok(());
+            };
             if content != collection.content {
                 return Err(VaultError::Damaged {
                     path: self.root.join("snapshots").join(&manifest.snapshot),
@@ -162,6 +150,57 @@ impl Vault {
             self.read_chunk(chunk.id)?;
         }
         Ok(())
+    }
+
+    /// What chunks hold, read on all cores; `None` when told not to go on.
+    fn read_content(
+        &self,
+        chunks: &[ChunkRef],
+        goes_on: &(impl Fn(u64) -> bool + Sync),
+    ) -> Result<Option<DocumentSet>, VaultError> {
+        let next = AtomicUsize::new(0);
+        let is_over = AtomicBool::new(false);
+        let read_some = || -> Result<DocumentSet, VaultError> {
+            let mut content = DocumentSet::default();
+            while !is_over.load(Ordering::Relaxed)
+                && let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                let raw = self.read_chunk(chunk.id).inspect_err(|_| {
+                    is_over.store(true, Ordering::Relaxed);
+                })?;
+                if !goes_on(raw.len() as u64) {
+                    is_over.store(true, Ordering::Relaxed);
+                }
+                add_documents(&mut content, &raw);
+            }
+            Ok(content)
+        };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let threads = cores.min(chunks.len().max(1));
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(read_some)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| {
+                std::panic::resume_unwind(panic)
+            })).collect()
+        });
+        let mut content = DocumentSet::default();
+        for outcome in outcomes {
+            content.merge(&outcome?);
+        }
+        Ok((!is_over.load(Ordering::Relaxed)).then_some(content))
+    }
+}
+
+/// Adds the documents of a chunk; bytes that are none are left out, and so the sets differ.
+fn add_documents(content: &mut DocumentSet, chunk: &[u8]) {
+    let mut rest = chunk;
+    while let Some(length) = rest.first_chunk::<4>() {
+        let length = usize::try_from(i32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let Some((document, after)) = rest.split_at_checked(length.max(5)) else {
+            break;
+        };
+        content.add(document);
+        rest = after;
     }
 }
 

@@ -61,10 +61,15 @@ impl Captures {
             None => Capture::resume(vault, &instance.to_string())?,
         };
         let mut connection = Connection::open(&endpoint)?;
-        let outcome = capture.run_round(&mut connection, vault, flush, &Stop::new())?;
+        loop {
+            let outcome = capture.run_round(&mut connection, vault, flush, &Stop::new())?;
+            record(&self.config.catalog, instance, outcome)
+                .map_err(|error| MoverError::OplogGap { what: format!("the catalog ({error})") })?;
+            if !capture.is_over() {
+                break;
+            }
+        }
         let through = capture.stored_through().unwrap_or_default();
-        record(&self.config.catalog, instance, outcome)
-            .map_err(|error| MoverError::OplogGap { what: format!("the catalog ({error})") })?;
         *slot = Some(capture);
         Ok(through)
     }

@@ -50,7 +50,7 @@ impl Candidate for Rocks {
         }
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        self.database.write_opt(&writes, &options).expect("write");
+        self.database.write_opt(writes, &options).expect("write");
     }
 
     fn load_sorted(&self, tree: Tree, entries: &mut dyn Iterator<Item = (Vec<u8>, Vec<u8>)>) -> bool {

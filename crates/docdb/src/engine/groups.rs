@@ -10,6 +10,9 @@ use super::{Engine, Writer, load_writer, lock};
 use crate::collections::Catalog;
 use crate::error::{Code, CommandError, Result};
 
+/// A commit that writes no more than this is the upkeep's own.
+const QUIET_BYTES: usize = 1_000;
+
 /// How far the store is behind the transactions.
 pub(super) struct Durability {
     pub(super) durable: OplogTime,
@@ -174,6 +177,10 @@ impl Engine {
         state.is_committing = false;
         match outcome {
             Ok(_) => {
+                if group.batch.bytes() > QUIET_BYTES {
+                    let bytes = group.batch.bytes() as u64;
+                    self.written.fetch_add(bytes, Ordering::Relaxed);
+                }
                 state.durable = state.durable.max(group.last);
                 state.committing = None;
                 self.has_failed.store(false, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! What an engine does on its own: moves time, forgets old oplog entries, purges what was dropped.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tidemark_model::OplogTime;
@@ -24,13 +25,28 @@ const OPLOG_KEPT_SECONDS: u32 = 60;
 /// The oplog may take so much, or a quarter of the documents' bytes where that is more.
 const OPLOG_BYTES: u64 = 256 << 20;
 /// A held moment may let the file grow by so much, or by what the documents take.
-const PIN_BYTES: u64 = 2 << 30;
+const PIN_BYTES: u64 = 1 << 30;
+/// Unused space is given back when it is more than this, and more than a sixteenth of what is used.
+const UNUSED_BYTES: u64 = 32 << 20;
+/// And when nothing was changed for so many rounds.
+const QUIET_ROUNDS: u32 = 5;
+
+/// How long nothing was changed.
+#[derive(Default)]
+struct Quiet {
+    /// How much had been written when it was looked last.
+    written: u64,
+    rounds: u32,
+    /// What could not be given back the last time.
+    left: Option<u64>,
+}
 
 impl Engine {
     /// Runs until `stop` is told or dropped; does `also` in every round.
     pub(crate) fn maintain(&self, stop: &Receiver<()>, also: impl Fn()) {
         let mut last_noop = Instant::now();
         let mut is_busy = false;
+        let mut quiet = Quiet::default();
         loop {
             // What is left to remove does not wait for the next round.
             let pause = if is_busy { Duration::from_millis(10) } else { ROUND };
@@ -44,7 +60,36 @@ impl Engine {
                 tracing::error!(error = %error.message, "the upkeep of an instance failed");
                 false
             });
+            if let Err(error) = self.give_back(&mut quiet, is_busy) {
+                tracing::warn!(error = %error.message, "unused space was not given back");
+            }
         }
+    }
+
+    /// Gives unused space back to the disk when nobody writes.
+    fn give_back(&self, quiet: &mut Quiet, is_busy: bool) -> Result<()> {
+        let written = self.written.load(Ordering::Relaxed);
+        if is_busy || std::mem::replace(&mut quiet.written, written) != written {
+            *quiet = Quiet { written, ..Quiet::default() };
+            return Ok(());
+        }
+        quiet.rounds += 1;
+        // Once while it is quiet, and again when held moments may have ended.
+        if !quiet.rounds.is_multiple_of(QUIET_ROUNDS) || !self.pins.is_empty() {
+            return Ok(());
+        }
+        let usage = self.store.usage()?;
+        let unused = usage.disk_bytes.saturating_sub(usage.used_bytes);
+        let left = quiet.left.unwrap_or(0);
+        if unused.saturating_sub(left) <= UNUSED_BYTES.max(usage.used_bytes / 16) {
+            return Ok(());
+        }
+        let _order = lock(&self.commits);
+        let bytes = self.store.give_back()?;
+        let usage = self.store.usage()?;
+        quiet.left = Some(usage.disk_bytes.saturating_sub(usage.used_bytes));
+        tracing::debug!(bytes, "unused space of an instance was given back");
+        Ok(())
     }
 
     /// One round; answers whether more is to be removed.
@@ -57,8 +102,8 @@ impl Engine {
         }
         let documents = self.document_bytes();
         if !self.pins.is_empty() {
-            let file_bytes = self.store.usage()?.file_bytes;
-            self.pins.end_old(file_bytes, PIN_BYTES.max(documents));
+            let disk_bytes = self.store.usage()?.disk_bytes;
+            self.pins.end_old(disk_bytes, PIN_BYTES.max(documents));
         }
         let began = Instant::now();
         let mut has_more = true;

@@ -17,6 +17,8 @@ use crate::collections::Catalog;
 
 /// How long an unused pin stays, MongoDB's default history window.
 const HISTORY_WINDOW: Duration = Duration::from_mins(5);
+/// A reader that comes back within this time is at work.
+const RESTING: Duration = Duration::from_secs(10);
 /// More pins are not kept; the one that was not used for the longest time goes.
 const MOST_PINS: usize = 64;
 
@@ -28,8 +30,8 @@ struct Pin {
     pool: Arc<Pool>,
     catalog: Arc<Catalog>,
     last_used: Instant,
-    /// The length of the file when the pin was made.
-    file_bytes: u64,
+    /// What the file took of the disk when the pin was made.
+    disk_bytes: u64,
 }
 
 /// Copies of one moment that nobody uses right now.
@@ -62,7 +64,7 @@ impl Pins {
     /// Keeps a moment; without copies of it there is nothing to keep.
     pub(super) fn keep(
         &self,
-        (at, file_bytes): (OplogTime, u64),
+        (at, disk_bytes): (OplogTime, u64),
         catalog: Arc<Catalog>,
         moments: Vec<Moment>,
     ) {
@@ -70,7 +72,7 @@ impl Pins {
             return;
         }
         let pool = Arc::new(Pool { idle: Mutex::new(moments), returned: Condvar::new() });
-        let pin = Pin { pool, catalog, last_used: Instant::now(), file_bytes };
+        let pin = Pin { pool, catalog, last_used: Instant::now(), disk_bytes };
         let mut pins = lock(&self.0);
         while pins.len() >= MOST_PINS {
             let oldest = pins.iter().min_by_key(|(_, pin)| pin.last_used).map(|(at, _)| *at);
@@ -99,11 +101,13 @@ impl Pins {
         Some((Pooled { moment: Some(moment), pool }, catalog))
     }
 
-    /// Ends pins that nobody uses, and those since which the file grew by more than `most`.
-    pub(super) fn end_old(&self, file_bytes: u64, most: u64) {
+    /// Ends pins that nobody uses, and those that cost more of the disk than `most`; a quarter of
+    /// that ends one that was not used for a while.
+    pub(super) fn end_old(&self, disk_bytes: u64, most: u64) {
         lock(&self.0).retain(|_, pin| {
-            pin.last_used.elapsed() < HISTORY_WINDOW
-                && file_bytes.saturating_sub(pin.file_bytes) <= most
+            let unused = pin.last_used.elapsed();
+            let allowed = if unused < RESTING { most } else { most / 4 };
+            unused < HISTORY_WINDOW && disk_bytes.saturating_sub(pin.disk_bytes) <= allowed
         });
     }
 

@@ -13,6 +13,7 @@ use tidemark_wire::{HEADER_BYTES, OpMsg, encode_msg, encode_reply, parse_header,
 
 use super::Shared;
 use crate::auth::{Login, Resource};
+use crate::budget::Share;
 use crate::commands;
 use crate::error::{Code, CommandError, Result};
 use crate::operation;
@@ -44,7 +45,9 @@ pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64
     let mut login = Login::default();
     let mut answers = 0i32;
     while !shared.stopping.load(Ordering::SeqCst) {
-        let (request, header) = match read(&mut stream, login.user_name().is_some()) {
+        let is_known = login.user_name().is_some();
+        // Its bytes are counted until the command is over.
+        let (request, header, _share) = match read(&mut stream, is_known, shared) {
             Ok(Some(request)) => request,
             Ok(None) => return,
             Err(error) => {
@@ -77,12 +80,12 @@ pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64
     }
 }
 
-type ReadOutcome = std::result::Result<
-    Option<(tidemark_wire::Request, tidemark_wire::Header)>,
+type ReadOutcome<'s> = std::result::Result<
+    Option<(tidemark_wire::Request, tidemark_wire::Header, Share<'s>)>,
     Box<dyn std::error::Error>,
 >;
 
-fn read(stream: &mut TcpStream, is_known: bool) -> ReadOutcome {
+fn read<'s>(stream: &mut TcpStream, is_known: bool, shared: &'s Shared) -> ReadOutcome<'s> {
     let mut head = [0; HEADER_BYTES];
     stream.set_read_timeout(Some(if is_known { KNOWN_IDLE } else { UNKNOWN_IDLE }))?;
     let (first, rest) = head.split_at_mut(1);
@@ -97,14 +100,10 @@ fn read(stream: &mut TcpStream, is_known: bool) -> ReadOutcome {
     if !is_known && header.body_bytes > UNKNOWN_MESSAGE_BYTES {
         return Err(format!("{} bytes before logging in", header.body_bytes).into());
     }
-    // What is claimed is believed piece by piece.
-    let mut body = Vec::with_capacity(header.body_bytes.min(64 * 1024));
-    while body.len() < header.body_bytes {
-        let start = body.len();
-        body.resize(header.body_bytes.min(start.saturating_mul(2).max(64 * 1024)), 0);
-        read_until(stream, body.get_mut(start..).unwrap_or_default(), deadline)?;
-    }
-    Ok(Some((parse_request(header, body)?, header)))
+    let share = shared.messages.take(header.body_bytes);
+    let mut body = vec![0; header.body_bytes];
+    read_until(stream, &mut body, Instant::now() + MESSAGE_TIME)?;
+    Ok(Some((parse_request(header, body)?, header, share)))
 }
 
 /// Reads all of `bytes` before the deadline.

@@ -1,0 +1,150 @@
+//! Storing chunks on threads of their own, so that one collection uses all cores.
+//!
+//! Reading and cutting is one thread's work for each collection; naming, compressing and encrypting
+//! is what costs. At most `WAITING` chunks wait, whatever the size of the data.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use bson::Bson;
+use bson::raw::RawDocument;
+use tidemark_vault::{ChunkRef, RawChunk, SnapshotWriter, VaultError};
+
+use crate::error::MoverError;
+
+/// Chunks that wait for a thread.
+const WAITING: usize = 16;
+
+/// The threads that store the chunks of one snapshot.
+pub(crate) struct ChunkStore {
+    jobs: SyncSender<Job>,
+    threads: Vec<JoinHandle<()>>,
+    writer: Arc<SnapshotWriter>,
+}
+
+/// Where the references of one collection's chunks come together.
+pub(crate) struct ChunkList {
+    jobs: SyncSender<Job>,
+    stored: Arc<Stored>,
+    sent: usize,
+}
+
+struct Job {
+    chunk: RawChunk,
+    position: usize,
+    stored: Arc<Stored>,
+}
+
+#[derive(Default)]
+struct Stored {
+    state: Mutex<State>,
+    progress: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    chunks: Vec<Option<ChunkRef>>,
+    done: usize,
+    error: Option<VaultError>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ChunkStore {
+    /// A thread for each core.
+    pub(crate) fn start(writer: SnapshotWriter) -> Self {
+        let writer = Arc::new(writer);
+        let (jobs, waiting) = sync_channel(WAITING);
+        let waiting = Arc::new(Mutex::new(waiting));
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let threads = (0..cores).map(|_| {
+            let (writer, waiting) = (Arc::clone(&writer), Arc::clone(&waiting));
+            std::thread::spawn(move || store_all(&writer, &waiting))
+        });
+        Self { jobs, threads: threads.collect(), writer }
+    }
+
+    /// A list for the chunks of one collection.
+    pub(crate) fn list(&self) -> ChunkList {
+        ChunkList { jobs: self.jobs.clone(), stored: Arc::default(), sent: 0 }
+    }
+
+    /// Ends the threads; all lists must be finished.
+    pub(crate) fn finish(self) -> Result<SnapshotWriter, MoverError> {
+        drop(self.jobs);
+        for thread in self.threads {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+        Arc::into_inner(self.writer).ok_or(MoverError::Stopped)
+    }
+}
+
+fn store_all(writer: &SnapshotWriter, waiting: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = lock(waiting).recv();
+        let Ok(Job { chunk, position, stored }) = job else { return };
+        let outcome = store(writer, &chunk);
+        let mut state = lock(&stored.state);
+        state.done += 1;
+        match outcome {
+            Ok(reference) => {
+                if state.chunks.len() <= position {
+                    state.chunks.resize_with(position + 1, || None);
+                }
+                if let Some(place) = state.chunks.get_mut(position) {
+                    *place = Some(reference);
+                }
+            }
+            Err(error) => drop(state.error.get_or_insert(error)),
+        }
+        drop(state);
+        stored.progress.notify_all();
+    }
+}
+
+fn store(writer: &SnapshotWriter, chunk: &RawChunk) -> Result<ChunkRef, VaultError> {
+    let id = writer.put_chunk(chunk)?;
+    let (first_id, last_id) = bounds(&chunk.bytes);
+    let bytes = u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX);
+    Ok(ChunkRef { id, documents: chunk.documents, bytes, first_id, last_id })
+}
+
+impl ChunkList {
+    /// Sends a chunk to be stored; waits while too many wait.
+    pub(crate) fn push(&mut self, chunk: RawChunk) -> Result<(), MoverError> {
+        if let Some(error) = lock(&self.stored.state).error.take() {
+            return Err(error.into());
+        }
+        let job = Job { chunk, position: self.sent, stored: Arc::clone(&self.stored) };
+        self.sent += 1;
+        self.jobs.send(job).map_err(|_| MoverError::Stopped)
+    }
+
+    /// All references in the order of their chunks, once all are stored.
+    pub(crate) fn finish(self) -> Result<Vec<ChunkRef>, MoverError> {
+        let mut state = lock(&self.stored.state);
+        while state.done < self.sent {
+            state = self.stored.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(error) = state.error.take() {
+            return Err(error.into());
+        }
+        let chunks: Option<Vec<_>> = std::mem::take(&mut state.chunks).into_iter().collect();
+        chunks.filter(|chunks| chunks.len() == self.sent).ok_or(MoverError::Stopped)
+    }
+}
+
+/// The `_id` of the first and of the last document.
+fn bounds(documents: &[u8]) -> (Bson, Bson) {
+    let id =
+        |document: &RawDocument| -> Option<Bson> { document.get("_id").ok()??.try_into().ok() };
+    let mut run = tidemark_wire::DocumentRun::new(documents).flatten();
+    let first = run.next();
+    let last = run.last().or(first);
+    (first.and_then(id).unwrap_or(Bson::Null), last.and_then(id).unwrap_or(Bson::Null))
+}
