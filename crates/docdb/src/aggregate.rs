@@ -132,10 +132,12 @@ impl Pipeline {
 
     pub(crate) fn apply_to_one(&self, document: Document) -> Result<Document> {
         let mut out = None;
+        let mut sink = |document| {
+            out = Some(document);
+            Ok(())
+        };
         // The stages of an update hold nothing, so no file is made.
-        self.run(Path::new(""), &mut |document| Ok(out = Some(document)), |push| {
-            push(document).map(drop)
-        })?;
+        self.run(Path::new(""), &mut sink, |push| push(document).map(drop))?;
         out.ok_or_else(|| {
             CommandError::new(Code::InternalError, "an update pipeline lost its document")
         })
@@ -242,7 +244,9 @@ fn parse_unwind(argument: RawBsonRef<'_>) -> Result<Stage> {
                         return Err(invalid(text));
                     }
                     (other, _) => {
-                        return Err(invalid(format!("unrecognized option to $unwind stage: {other}")));
+                        return Err(invalid(format!(
+                            "unrecognized option to $unwind stage: {other}"
+                        )));
                     }
                 }
             }

@@ -178,7 +178,8 @@ impl Login {
     /// Whether the user may do anything at all in a database.
     pub(crate) fn has_grant_in(&self, database: &str) -> bool {
         let named = self.grants().iter().any(|grant| {
-            grant.database == database && matches!(grant.role.as_str(), "read" | "readWrite" | "dbAdmin")
+            grant.database == database
+                && matches!(grant.role.as_str(), "read" | "readWrite" | "dbAdmin")
         });
         let privileges = [Privilege::Read, Privilege::Write, Privilege::Define];
         named || privileges.iter().any(|p| self.may(*p, Resource::database(database)))

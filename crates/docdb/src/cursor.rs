@@ -54,7 +54,8 @@ impl Cursors {
             return Ok(id);
         }
         drop(self.take(id));
-        let text = format!("{MOST_CURSORS} cursors are open; close some, or read them to their end");
+        let text =
+            format!("{MOST_CURSORS} cursors are open; close some, or read them to their end");
         Err(CommandError::new(Code::TooManyLogicalSessions, text))
     }
 

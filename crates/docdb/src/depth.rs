@@ -52,8 +52,9 @@ pub(crate) fn check_result(document: &Document) -> Result<()> {
             Some(_) => continue,
         };
         if open.len() >= LARGEST_DEPTH {
-            let text =
-                format!("a result nests deeper than {LARGEST_DEPTH} levels of documents and arrays");
+            let text = format!(
+                "a result nests deeper than {LARGEST_DEPTH} levels of documents and arrays"
+            );
             return Err(CommandError::new(Code::Overflow, text));
         }
         open.push(inner);

@@ -64,7 +64,7 @@ codes! {
     /// More distinct values than an answer holds.
     Location17217 = 17217;
     /// A pipeline of too many stages.
-    Location7749501 = 7749501;
+    Location7749501 = 7_749_501;
     ExceededMemoryLimit = 146;
     /// A number out of its bounds.
     Location51024 = 51024;

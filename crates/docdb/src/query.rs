@@ -295,9 +295,7 @@ impl Stream {
                 let next = || Ok(sorted.next()?.map(|(_, document)| document));
                 drain(next, waiting, chosen, &mut visit)
             }
-            Source::Spool { spool, waiting } => {
-                drain(|| spool.next(), waiting, chosen, &mut visit)
-            }
+            Source::Spool { spool, waiting } => drain(|| spool.next(), waiting, chosen, &mut visit),
             Source::Oplog { next, last, direction } => {
                 read_oplog(view, (next, last, *direction), chosen, &mut visit)
             }

@@ -205,14 +205,14 @@ impl<'a> Request<'a> {
         }
         let size = cursor.get("batchSize")?.filter(|size| !matches!(size, RawBsonRef::Null));
         size.map(|size| {
-            as_integer(size).ok_or_else(|| self.wrong_type("cursor.batchSize", "a number")).and_then(
-                |size| {
+            as_integer(size)
+                .ok_or_else(|| self.wrong_type("cursor.batchSize", "a number"))
+                .and_then(|size| {
                     u64::try_from(size).map_err(|_| {
                         let text = "BSON field 'batchSize' value must be >= 0";
                         CommandError::new(Code::Location51024, text)
                     })
-                },
-            )
+                })
         })
         .transpose()
     }

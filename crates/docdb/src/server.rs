@@ -19,8 +19,8 @@ use bson::oid::ObjectId;
 use tidemark_model::Clock;
 
 use crate::auth::UserDirectory;
-use crate::cursor::Cursors;
 use crate::budget::Budget;
+use crate::cursor::Cursors;
 use crate::engine::Engine;
 use crate::throttle::Throttle;
 

@@ -1,7 +1,7 @@
 //! Sort orders over documents.
 
-use bson::raw::RawDocument;
 use bson::RawBsonRef;
+use bson::raw::RawDocument;
 
 use crate::error::{Code, CommandError, Result};
 use crate::key::encode_value;

@@ -174,15 +174,14 @@ impl Run {
     }
 
     fn next(&mut self) -> std::io::Result<Option<(Vec<u8>, Vec<u8>)>> {
-        let mut head = [0; 8];
-        match self.0.read_exact(&mut head) {
+        let mut head = [[0; 4]; 2];
+        match self.0.read_exact(head.as_flattened_mut()) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(error),
         }
-        let [a, b, c, d, e, f, g, h] = head;
-        let mut key = vec![0; u32::from_le_bytes([a, b, c, d]) as usize];
-        let mut value = vec![0; u32::from_le_bytes([e, f, g, h]) as usize];
+        let [key, value] = head.map(|length| u32::from_le_bytes(length) as usize);
+        let (mut key, mut value) = (vec![0; key], vec![0; value]);
         self.0.read_exact(&mut key)?;
         self.0.read_exact(&mut value)?;
         Ok(Some((key, value)))

@@ -38,14 +38,12 @@ impl SpoolWriter {
             let file = tempfile::tempfile_in(&self.folder).map_err(failed)?;
             self.file = Some(BufWriter::with_capacity(BUFFER_BYTES, file));
         }
-        match &mut self.file {
-            Some(file) => file.write_all(&document).map_err(failed),
-            None => {
-                self.held_bytes += document.len();
-                self.held.push_back(document);
-                Ok(())
-            }
+        if let Some(file) = &mut self.file {
+            return file.write_all(&document).map_err(failed);
         }
+        self.held_bytes += document.len();
+        self.held.push_back(document);
+        Ok(())
     }
 
     /// All that was added.

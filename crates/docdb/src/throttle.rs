@@ -65,7 +65,8 @@ impl Throttle {
             oldest.and_then(|oldest| entries.remove(&oldest));
         }
         for who in [Who::Address(address), Who::Name(name.to_owned())] {
-            let entry = entries.entry(who).or_insert(Failures { count: 0, next_turn: now, last: now });
+            let entry =
+                entries.entry(who).or_insert(Failures { count: 0, next_turn: now, last: now });
             if now.duration_since(entry.last) >= MEMORY {
                 entry.count = 0;
             }

@@ -117,8 +117,10 @@ impl Capture {
             return self.begin(connection, vault, stop);
         }
         let quiet_since = stored.last.seconds;
-        let is_worth_it =
-            flush || is_over || round.has_changes || round.last.seconds >= quiet_since + QUIET_SECONDS;
+        let is_worth_it = flush
+            || is_over
+            || round.has_changes
+            || round.last.seconds >= quiet_since + QUIET_SECONDS;
         if is_worth_it {
             round.store()?;
         }
@@ -170,7 +172,9 @@ fn is_swap(entry: &RawDocument) -> bool {
         .ok()
         .filter(|op| *op == "c")
         .and_then(|_| entry.get_document("o").ok()?.get_str("renameCollection").ok());
-    renamed.and_then(|from| from.split_once('.')).is_some_and(|(_, name)| name.starts_with(STAGE_PREFIX))
+    renamed
+        .and_then(|from| from.split_once('.'))
+        .is_some_and(|(_, name)| name.starts_with(STAGE_PREFIX))
 }
 
 /// Where the run of segments begins that follow each other up to the newest.

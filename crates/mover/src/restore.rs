@@ -136,7 +136,9 @@ impl<'a> Restore<'a> {
     fn load(&self, collections: &[CollectionManifest]) -> Result<(), MoverError> {
         let parts: Vec<(&CollectionManifest, &[ChunkRef])> = collections
             .iter()
-            .flat_map(|collection| collection.chunks.chunks(PART_CHUNKS).map(move |part| (collection, part)))
+            .flat_map(|collection| {
+                collection.chunks.chunks(PART_CHUNKS).map(move |part| (collection, part))
+            })
             .collect();
         let next = AtomicUsize::new(0);
         let load_some = || -> Result<(), MoverError> {

@@ -29,6 +29,16 @@ struct Change {
     earlier: u32,
 }
 
+/// One change as it is made in the file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry<'b> {
+    pub(crate) tree: Tree,
+    pub(crate) kind: Kind,
+    pub(crate) key: &'b [u8],
+    /// Empty for what is removed.
+    pub(crate) value: &'b [u8],
+}
+
 /// What a batch says of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found<'b> {
@@ -104,7 +114,9 @@ impl Batch {
         let key_starts = self.bytes.len();
         self.bytes.extend_from_slice(key);
         let value_starts = self.bytes.len();
-        value.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        for part in value {
+            self.bytes.extend_from_slice(part);
+        }
         let position = u32::try_from(self.changes.len()).unwrap_or(NONE);
         let (mut hash, mut earlier) = (0, NONE);
         if tree != Tree::Oplog {
@@ -163,10 +175,13 @@ impl Batch {
         self.bytes.truncate(to.bytes);
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Tree, Kind, &[u8], &[u8])> {
-        self.changes
-            .iter()
-            .map(|change| (change.tree, change.kind, self.key(change), self.value(change)))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.changes.iter().map(|change| Entry {
+            tree: change.tree,
+            kind: change.kind,
+            key: self.key(change),
+            value: self.value(change),
+        })
     }
 }
 

@@ -35,7 +35,8 @@ pub(crate) fn punch(folder: &Path, map_bytes: usize, before: u64) -> Result<u64,
         file(std::io::Error::other(format!("the list of free pages cannot be read: error {code}")))
     })?;
     pages.sort_unstable();
-    let data = std::fs::OpenOptions::new().write(true).open(folder.join("data.mdb")).map_err(file)?;
+    let data =
+        std::fs::OpenOptions::new().write(true).open(folder.join("data.mdb")).map_err(file)?;
     let mut bytes = 0;
     for run in pages.chunk_by(|page, next| page + 1 == *next) {
         let (Some(first), length) = (run.first(), run.len() as u64) else { continue };
@@ -91,8 +92,7 @@ unsafe fn list(txn: *mut ffi::MDB_txn, before: u64) -> Result<Vec<u64>, i32> {
         }
         let mut key = ffi::MDB_val { mv_size: 0, mv_data: ptr::null_mut() };
         let mut value = ffi::MDB_val { mv_size: 0, mv_data: ptr::null_mut() };
-        let mut code =
-            ffi::mdb_cursor_get(cursor, &raw mut key, &raw mut value, ffi::MDB_FIRST);
+        let mut code = ffi::mdb_cursor_get(cursor, &raw mut key, &raw mut value, ffi::MDB_FIRST);
         while code == 0 {
             let commit = numbers(key.mv_data, key.mv_size).first().copied().unwrap_or(u64::MAX);
             if commit >= before {

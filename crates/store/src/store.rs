@@ -1,15 +1,15 @@
 //! The file and what is done with it.
 
 use std::borrow::Cow;
-use std::ops::Bound;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heed::types::Bytes;
 use heed::{Database, Env, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
 
-use crate::batch::{Batch, Kind};
+use crate::batch::{Batch, Entry, Kind};
 use crate::pieces::{LARGEST_PIECE, piece_bytes, piece_key};
 
 /// The version of what is in a folder; 1 was the first release's, over another store.
@@ -23,7 +23,7 @@ const MOST_MOMENTS: u32 = 4_096;
 const SMALLEST_MAP: u64 = 1 << 30;
 const LARGEST_MAP: u64 = 1 << 40;
 /// How many trees the file has.
-const TREES: u32 = DOCUMENT_TREES as u32 + 3;
+const TREES: u32 = 32 + 3;
 /// LMDB takes no longer keys.
 const LONGEST_KEY: usize = 1_982;
 
@@ -145,7 +145,11 @@ impl Range {
     fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
         let to = self.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         // LMDB knows no empty key.
-        let from = if self.from.is_empty() { Bound::Unbounded } else { Bound::Included(self.from.as_slice()) };
+        let from = if self.from.is_empty() {
+            Bound::Unbounded
+        } else {
+            Bound::Included(self.from.as_slice())
+        };
         (from, to)
     }
 
@@ -168,7 +172,7 @@ pub struct Usage {
 /// A key that is appended to a tree fills its last page to the end; one that is inserted before
 /// others leaves a page without its last entry, half of it where documents are large. Each
 /// transaction copies a record for each tree, so one tree for each collection is too many.
-const DOCUMENT_TREES: usize = 32;
+const DOCUMENT_TREES: usize = TREES as usize - 3;
 
 #[derive(Clone)]
 struct Trees {
@@ -263,21 +267,15 @@ impl Store {
     pub fn commit(&self, batch: &Batch) -> Result<u64, StoreError> {
         let mut txn = self.env.write_txn().map_err(refused("begin a commit"))?;
         let number = txn.id() as u64;
-        for (tree, kind, key, value) in batch.iter() {
-            self.change(&mut txn, tree, kind, key, value)?;
+        for change in batch.iter() {
+            self.change(&mut txn, change)?;
         }
         txn.commit().map_err(refused("commit"))?;
         Ok(number)
     }
 
-    fn change(
-        &self,
-        txn: &mut RwTxn<'_>,
-        tree: Tree,
-        kind: Kind,
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<(), StoreError> {
+    fn change(&self, txn: &mut RwTxn<'_>, change: Entry<'_>) -> Result<(), StoreError> {
+        let Entry { tree, kind, key, value } = change;
         let entries = self.trees.get(tree, key);
         let in_pieces = tree.key_bytes().is_some();
         let is_cut = in_pieces && value.len() > LARGEST_PIECE;
@@ -313,7 +311,8 @@ impl Store {
         let entries = self.trees.get(tree, &range.from);
         let mut range = range.clone();
         let cut = {
-            let mut found = entries.range(&txn, &range.bounds()).map_err(refused("read a range"))?;
+            let mut found =
+                entries.range(&txn, &range.bounds()).map_err(refused("read a range"))?;
             let next = found.nth(most).transpose().map_err(refused("read a range"))?;
             next.map(|(key, _)| key.to_vec())
         };

@@ -179,9 +179,12 @@ impl Vault {
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let threads = cores.min(chunks.len().max(1));
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(read_some)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| {
-                std::panic::resume_unwind(panic)
-            })).collect()
+            threads
+                .into_iter()
+                .map(|thread| {
+                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
+                .collect()
         });
         let mut content = DocumentSet::default();
         for outcome in outcomes {

@@ -61,9 +61,8 @@ mod tests {
 
     #[test]
     fn two_hundred_levels_are_the_most() {
-        let check = |levels| {
-            check_depth(RawDocument::from_bytes(&nested(levels)).unwrap(), LARGEST_DEPTH)
-        };
+        let check =
+            |levels| check_depth(RawDocument::from_bytes(&nested(levels)).unwrap(), LARGEST_DEPTH);
         assert!(check(LARGEST_DEPTH).is_ok());
         for levels in [LARGEST_DEPTH + 1, 20_000] {
             assert!(matches!(check(levels), Err(DepthError::TooDeep { .. })));

@@ -23,8 +23,12 @@ enum Step<'p> {
     /// Passes each document on, changed or not.
     Each(&'p Stage),
     Unwind(&'p Unwind),
-    Limit { left: usize },
-    Skip { left: usize },
+    Limit {
+        left: usize,
+    },
+    Skip {
+        left: usize,
+    },
     Group(&'p Group, Groups),
     SortByCount(&'p Group, Groups),
     Sort(&'p SortOrder, Sorter),
@@ -206,8 +210,10 @@ fn release(
             release_sorted(sorter, rest, sink)
         }
         Step::Count(field, count) if *count > 0 => {
-            let count = i32::try_from(*count)
-                .map_or_else(|_| Bson::Int64(i64::try_from(*count).unwrap_or(i64::MAX)), Bson::Int32);
+            let count = i32::try_from(*count).map_or_else(
+                |_| Bson::Int64(i64::try_from(*count).unwrap_or(i64::MAX)),
+                Bson::Int32,
+            );
             push(rest, bson::doc! { *field: count }, sink).map(drop)
         }
         _ => Ok(()),

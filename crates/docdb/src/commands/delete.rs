@@ -3,7 +3,7 @@
 use bson::RawBsonRef;
 use bson::raw::RawDocument;
 
-use super::update::{Progress, find_matches, begin, check_not_loading};
+use super::update::{Progress, begin, check_not_loading, find_matches};
 use super::write::{
     Outcome, allow_in_statement, check_batch, is_ordered, stored_count, writable_namespace,
 };

@@ -8,10 +8,10 @@ use crate::error::{Code, CommandError, Result};
 use crate::filter::{Filter, parse_filter};
 use crate::projection::Projection;
 use crate::query::{Hint, Query, ReadAt, Stream};
-use crate::spool::Spool;
 use crate::reply::Batch;
 use crate::request::{ReadConcern, Request};
 use crate::sort::SortOrder;
+use crate::spool::Spool;
 
 /// Documents in the first answer, unless the client says otherwise.
 const FIRST_BATCH: u64 = 101;

@@ -3,7 +3,7 @@
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
 
-use super::update::{Progress, find_matches, begin, check_not_loading};
+use super::update::{Progress, begin, check_not_loading, find_matches};
 use super::write::{update_context, writable_namespace, write_options};
 use super::{Context, Reply};
 use crate::collections::Collection;

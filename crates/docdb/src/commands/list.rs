@@ -5,9 +5,9 @@ use bson::{Bson, Document};
 
 use super::find::first_batch;
 use super::{Context, Reply};
+use crate::auth::{Privilege, Resource};
 use crate::collections::Collection;
 use crate::cursor::{Cursor, Tail};
-use crate::auth::{Privilege, Resource};
 use crate::error::{Code, CommandError, Result};
 use crate::filter::{Filter, parse_filter};
 use crate::query::{ReadAt, Stream};
@@ -60,10 +60,8 @@ pub(super) fn collections(context: &mut Context<'_>, request: &Request<'_>) -> R
     let sees_all = login.may(Privilege::Read, Resource::database(request.database))
         || login.may(Privilege::Define, Resource::database(request.database));
     if !sees_all && !login.has_grant_in(request.database) {
-        let text = format!(
-            "not authorized on {} to execute command listCollections",
-            request.database
-        );
+        let text =
+            format!("not authorized on {} to execute command listCollections", request.database);
         return Err(CommandError::new(Code::Unauthorized, text));
     }
     let view = context.shared.engine.view()?;

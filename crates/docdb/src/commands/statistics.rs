@@ -12,9 +12,7 @@ use crate::request::Request;
 fn of(engine: &Engine, namespace: &Namespace) -> Result<(Statistics, usize)> {
     let view = engine.view()?;
     match view.catalog.find(namespace) {
-        Some(collection) => {
-            Ok((view.statistics(collection.id)?, collection.indexes.len()))
-        }
+        Some(collection) => Ok((view.statistics(collection.id)?, collection.indexes.len())),
         None => Ok((Statistics::default(), 0)),
     }
 }
@@ -64,20 +62,24 @@ pub(super) fn stage(
     };
     for option in options {
         let (name, argument) = option?;
-        let argument = argument.as_document().ok_or_else(|| {
-            invalid(format!("{} argument must be an object", name.as_str()))
-        })?;
+        let argument = argument
+            .as_document()
+            .ok_or_else(|| invalid(format!("{} argument must be an object", name.as_str())))?;
         match name.as_str() {
             "count" => drop(found.insert("count", statistics.0.count)),
             "storageStats" => {
                 let scale = match argument.get("scale")? {
                     None => 1,
-                    Some(scale) => as_integer(scale).filter(|scale| *scale >= 1).ok_or_else(|| {
-                        invalid("scale has to be a number of at least 1".to_owned())
-                    })?,
+                    Some(scale) => {
+                        as_integer(scale).filter(|scale| *scale >= 1).ok_or_else(|| {
+                            invalid("scale has to be a number of at least 1".to_owned())
+                        })?
+                    }
                 };
                 let mut described = describe(namespace, statistics);
-                for field in ["size", "storageSize", "totalIndexSize", "totalSize", "freeStorageSize"] {
+                for field in
+                    ["size", "storageSize", "totalIndexSize", "totalSize", "freeStorageSize"]
+                {
                     if let Ok(bytes) = described.get_i64(field) {
                         described.insert(field, bytes / scale);
                     }

@@ -34,7 +34,13 @@ struct Group {
 
 impl Durability {
     pub(super) fn new(durable: OplogTime) -> Self {
-        Self { durable, is_committing: false, committing: None, failed: Vec::new(), is_stale: false }
+        Self {
+            durable,
+            is_committing: false,
+            committing: None,
+            failed: Vec::new(),
+            is_stale: false,
+        }
     }
 
     fn outcome(&self, at: OplogTime) -> Option<Result<()>> {

@@ -1,7 +1,7 @@
 //! What an engine does on its own: moves time, forgets old oplog entries, purges what was dropped.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use tidemark_model::OplogTime;

@@ -107,7 +107,8 @@ impl Transaction<'_> {
             self.forget(&target);
         }
         Arc::make_mut(&mut self.catalog).remove(from);
-        let renamed = Collection { namespace: to.clone(), staging: Staging::None, ..(*source).clone() };
+        let renamed =
+            Collection { namespace: to.clone(), staging: Staging::None, ..(*source).clone() };
         let renamed = Arc::new(renamed);
         self.put_collection(&renamed)?;
         self.log_command(&from.database, Some(source.uuid_bson()), o);

@@ -136,9 +136,8 @@ pub(super) fn check_validator(
     let Ok(validator) = collection.options.get_document("validator") else {
         return Ok(());
     };
-    let is_off =
-        collection.options.get_str("validationLevel").is_ok_and(|level| level == "off")
-            || collection.options.get_str("validationAction").is_ok_and(|action| action == "warn");
+    let is_off = collection.options.get_str("validationLevel").is_ok_and(|level| level == "off")
+        || collection.options.get_str("validationAction").is_ok_and(|action| action == "warn");
     if is_off {
         return Ok(());
     }
