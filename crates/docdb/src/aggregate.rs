@@ -14,7 +14,7 @@ use crate::error::{Code, CommandError, Result};
 use crate::expression::{Expression, value_key};
 use crate::filter::{Filter, parse_filter};
 use crate::number::as_integer;
-use crate::projection::{Projection, insert_at, visit_fields};
+use crate::projection::{Projection, check_collisions, insert_at, visit_fields};
 use crate::sort::SortOrder;
 
 use flow::Flow;
@@ -204,6 +204,7 @@ fn parse_fields(document: &RawDocument) -> Result<Vec<(String, Expression)>> {
         fields.push((path.to_owned(), Expression::parse(value)?));
         Ok(())
     })?;
+    check_collisions(fields.iter().map(|(path, _)| path))?;
     Ok(fields)
 }
 

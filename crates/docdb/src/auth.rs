@@ -71,6 +71,13 @@ pub(crate) enum Privilege {
     Administer,
 }
 
+impl Privilege {
+    /// Whether commands that need it change something.
+    pub(crate) fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Define | Self::Manage | Self::Administer)
+    }
+}
+
 impl Grant {
     fn allows(&self, privilege: Privilege, resource: Resource<'_>) -> bool {
         let is_internal = matches!(resource.database, "admin" | "local" | "config");

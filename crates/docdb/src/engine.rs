@@ -23,6 +23,7 @@ use tidemark_store::{Batch, Direction, Moment, Range, Store, Tree};
 use crate::collections::{Catalog, Collection};
 use crate::error::Result;
 use groups::Durability;
+pub(crate) use maintenance::OPLOG_BYTES;
 use pins::{Pins, Pooled};
 
 /// How many documents a collection holds, and their bytes.

@@ -24,6 +24,7 @@ macro_rules! codes {
 codes! {
     InternalError = 1;
     BadValue = 2;
+    NoSuchKey = 4;
     FailedToParse = 9;
     Unauthorized = 13;
     TypeMismatch = 14;
@@ -42,6 +43,10 @@ codes! {
     ImmutableField = 66;
     CannotCreateIndex = 67;
     InvalidOptions = 72;
+    UnknownReplWriteConcern = 79;
+    UnsatisfiableWriteConcern = 100;
+    AmbiguousIndexKeyPattern = 181;
+    InvalidIndexSpecificationOption = 197;
     InvalidNamespace = 73;
     IndexOptionsConflict = 85;
     IndexKeySpecsConflict = 86;
@@ -53,6 +58,7 @@ codes! {
     SnapshotTooOld = 239;
     TooManyLogicalSessions = 261;
     ClientDisconnect = 279;
+    APIVersionError = 322;
     QueryPlanKilled = 175;
     BSONObjectTooLarge = 10334;
     OutOfDiskSpace = 14031;
@@ -72,6 +78,10 @@ codes! {
     Location40323 = 40323;
     /// A new root that is no document.
     Location40228 = 40228;
+    /// Paths of which one leads through the other.
+    Location31250 = 31250;
+    /// An accumulator with another number of arguments than one.
+    Location40237 = 40237;
     /// A stage that does not exist.
     Location40324 = 40324;
     /// A field that a command needs.

@@ -167,7 +167,7 @@ impl Expression {
                     items.iter().map(|item| Ok(item.evaluate(document)?.unwrap_or(Bson::Null)));
                 Ok(Some(Bson::Array(values.collect::<Result<_>>()?)))
             }
-            Self::Call(function, arguments) => call(*function, arguments, document).map(Some),
+            Self::Call(function, arguments) => call(*function, arguments, document),
         }
     }
 }
@@ -193,40 +193,43 @@ fn descend(value: &Bson, path: &[String]) -> Option<Bson> {
     }
 }
 
-fn call(function: Function, arguments: &[Expression], document: &Document) -> Result<Bson> {
+fn call(function: Function, arguments: &[Expression], document: &Document) -> Result<Option<Bson>> {
     match function {
         Function::Cond => {
             let [condition, then, otherwise] = arguments else {
-                return Ok(Bson::Null);
+                return Ok(None);
             };
             let branch =
                 if is_truthy(condition.evaluate(document)?.as_ref()) { then } else { otherwise };
-            return Ok(branch.evaluate(document)?.unwrap_or(Bson::Null));
+            return branch.evaluate(document);
         }
         Function::And | Function::Or => {
             let decisive = function == Function::Or;
             for argument in arguments {
                 if is_truthy(argument.evaluate(document)?.as_ref()) == decisive {
-                    return Ok(Bson::Boolean(decisive));
+                    return Ok(Some(Bson::Boolean(decisive)));
                 }
             }
-            return Ok(Bson::Boolean(!decisive));
+            return Ok(Some(Bson::Boolean(!decisive)));
         }
         _ => {}
     }
     let values: Vec<Option<Bson>> =
         arguments.iter().map(|argument| argument.evaluate(document)).collect::<Result<_>>()?;
-    apply(function, &values)
+    if function == Function::IfNull {
+        // The last one stands for all others, be it missing.
+        let is_there =
+            |value: &Option<Bson>| !matches!(value, None | Some(Bson::Null | Bson::Undefined));
+        let found = values.iter().find(|value| is_there(value)).or(values.last());
+        return Ok(found.cloned().flatten());
+    }
+    apply(function, &values).map(Some)
 }
 
 fn apply(function: Function, values: &[Option<Bson>]) -> Result<Bson> {
     let is_missing =
         |value: &Option<Bson>| matches!(value, None | Some(Bson::Null | Bson::Undefined));
     match (function, values) {
-        (Function::IfNull, values) => {
-            let found = values.iter().find(|value| !is_missing(value)).or(values.last());
-            Ok(found.cloned().flatten().unwrap_or(Bson::Null))
-        }
         (Function::Not, [value]) => Ok(Bson::Boolean(!is_truthy(value.as_ref()))),
         (Function::Equal, [a, b]) => {
             Ok(Bson::Boolean(order(a.as_ref(), b.as_ref())? == Ordering::Equal))
@@ -256,9 +259,11 @@ fn apply(function: Function, values: &[Option<Bson>]) -> Result<Bson> {
             let text: Option<String> = texts.collect();
             text.map(Bson::String).ok_or_else(|| type_mismatch("$concat", "strings"))
         }
-        (Function::Subtract, [Some(a), Some(b)]) => {
-            let negative = fold(Arithmetic::Multiply, [b, &Bson::Int32(-1)], "$subtract")?;
-            fold(Arithmetic::Add, [a, &negative], "$subtract")
+        (Function::Subtract, [Some(a), Some(b)]) => fold(Arithmetic::Subtract, [a, b], "$subtract"),
+        (Function::Divide, [Some(a), Some(b)])
+            if matches!((a, b), (Bson::Decimal128(_), _) | (_, Bson::Decimal128(_))) =>
+        {
+            Err(CommandError::unsupported("$divide of Decimal128"))
         }
         (Function::Divide, [Some(a), Some(b)]) => match (as_double(a), as_double(b)) {
             (Some(_), Some(0.0)) => Err(CommandError::new(Code::BadValue, "can't $divide by zero")),
@@ -281,9 +286,32 @@ fn fold<'a>(
     values: impl IntoIterator<Item = &'a Bson>,
     operator: &str,
 ) -> Result<Bson> {
-    let start = Bson::Int32(i32::from(operation == Arithmetic::Multiply));
-    values.into_iter().try_fold(start, |total, value| {
-        compute(operation, &total, value).map_err(|error| arithmetic_error(&error, operator))
+    let mut values = values.into_iter();
+    // The first value stands as it is: a sum that began with zero would lose the sign of -0.0.
+    let start = match values.next() {
+        None => return Ok(Bson::Int32(i32::from(operation == Arithmetic::Multiply))),
+        Some(first @ (Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_))) => first.clone(),
+        Some(Bson::Decimal128(_)) => {
+            return Err(arithmetic_error(&ArithmeticError::Decimal, operator));
+        }
+        Some(Bson::DateTime(_)) => {
+            return Err(CommandError::unsupported(format!("{operator} of dates")));
+        }
+        Some(_) => return Err(arithmetic_error(&ArithmeticError::NotANumber, operator)),
+    };
+    values.try_fold(start, |total, value| {
+        match compute(operation, &total, value) {
+            // What leaves 64 bits goes on as a double.
+            Err(ArithmeticError::Overflow) => {
+                let total = Bson::Double(as_double(&total).unwrap_or(0.0));
+                compute(operation, &total, value)
+            }
+            outcome => outcome,
+        }
+        .map_err(|error| match value {
+            Bson::DateTime(_) => CommandError::unsupported(format!("{operator} of dates")),
+            _ => arithmetic_error(&error, operator),
+        })
     })
 }
 
@@ -320,6 +348,7 @@ fn is_truthy(value: Option<&Bson>) -> bool {
         Some(Bson::Int32(number)) => *number != 0,
         Some(Bson::Int64(number)) => *number != 0,
         Some(Bson::Double(number)) => *number != 0.0,
+        Some(Bson::Decimal128(number)) => !crate::number::is_decimal_zero(number),
         Some(_) => true,
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Operators that are not here are refused by name when the filter is parsed.
 
+mod bits;
 mod parse;
 
 use std::cmp::Ordering;
@@ -15,7 +16,7 @@ use crate::key::{TypeClass, encoded, type_class};
 use crate::number::as_integer;
 use crate::path::Path;
 
-pub(crate) use parse::parse_filter;
+pub(crate) use parse::{parse_filter, parse_tests};
 
 /// A condition on a document.
 #[derive(Debug, Clone)]
@@ -46,19 +47,7 @@ pub(crate) enum Test {
     /// `$elemMatch` on the elements themselves.
     Element(Vec<Test>),
     Not(Vec<Test>),
-    Bits {
-        mask: u64,
-        wanted: Bits,
-    },
-}
-
-/// Which bits of the mask must be set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bits {
-    AllSet,
-    AnySet,
-    AllClear,
-    AnyClear,
+    Bits(bits::Bits),
 }
 
 /// How a value must relate to the operand.
@@ -178,6 +167,9 @@ impl Filter {
         match self {
             Self::All(filters) => filters.iter().flat_map(Self::conjuncts).collect(),
             Self::Field(path, test) => vec![(path, test)],
+            Self::Any(filters) if filters.len() == 1 => {
+                filters.iter().flat_map(Self::conjuncts).collect()
+            }
             Self::Any(_) | Self::Not(_) | Self::Expression(_) => Vec::new(),
         }
     }
@@ -210,7 +202,8 @@ impl Test {
         matches!(self, Self::Exists | Self::Size(_) | Self::ElementDocument(_) | Self::Element(_))
     }
 
-    fn holds_for(&self, candidate: Option<RawBsonRef<'_>>) -> bool {
+    /// Whether a value fulfils the condition, an array as such and not by its elements.
+    pub(crate) fn holds_for(&self, candidate: Option<RawBsonRef<'_>>) -> bool {
         match self {
             Self::Compare(comparison, operand) => comparison.test(candidate, operand),
             Self::In(operands, patterns) => {
@@ -225,11 +218,9 @@ impl Test {
             Self::Size(size) => elements(candidate)
                 .is_some_and(|elements| i64::try_from(elements.count()) == Ok(*size)),
             Self::Modulo { divisor, remainder } => candidate
-                .and_then(truncated)
-                .is_some_and(|number| number.wrapping_rem(*divisor) == *remainder),
-            Self::Bits { mask, wanted } => {
-                candidate.and_then(as_integer).is_some_and(|number| wanted.test(number, *mask))
-            }
+                .and_then(|value| remainder_of(value, *divisor))
+                .is_some_and(|found| found == i128::from(*remainder)),
+            Self::Bits(bits) => candidate.is_some_and(|value| bits.hold_for(value)),
             Self::ElementDocument(filter) => elements(candidate).is_some_and(|mut elements| {
                 elements.any(|element| match element {
                     RawBsonRef::Document(document) => filter.matches(document),
@@ -250,22 +241,23 @@ impl Test {
     }
 }
 
-impl Bits {
-    fn test(self, number: i64, mask: u64) -> bool {
-        let set = number.cast_unsigned() & mask;
-        match self {
-            Self::AllSet => set == mask,
-            Self::AnySet => set != 0,
-            Self::AllClear => set == 0,
-            Self::AnyClear => set != mask,
-        }
-    }
-}
-
 fn elements(candidate: Option<RawBsonRef<'_>>) -> Option<impl Iterator<Item = RawBsonRef<'_>>> {
     match candidate {
         Some(RawBsonRef::Array(array)) => Some(array.into_iter().flatten()),
         _ => None,
+    }
+}
+
+/// The remainder of a number's whole part; of all numbers that have one, however large.
+fn remainder_of(value: RawBsonRef<'_>, divisor: i64) -> Option<i128> {
+    match value {
+        RawBsonRef::Decimal128(number) => {
+            crate::number::decimal_remainder(&number.to_string(), i128::from(divisor))
+        }
+        RawBsonRef::Double(number) if number.is_finite() => {
+            crate::number::decimal_remainder(&format!("{:.0}", number.trunc()), i128::from(divisor))
+        }
+        value => truncated(value).map(|number| i128::from(number) % i128::from(divisor)),
     }
 }
 

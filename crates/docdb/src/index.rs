@@ -66,8 +66,12 @@ impl Index {
                 return Err(CommandError::unsupported(format!("the index option '{option}'")));
             }
         }
+        check_id_index(&spec, key)?;
         let mut keys = Vec::new();
         for (path, kind) in key {
+            if path.split('.').any(|part| part == "$**") {
+                return Err(CommandError::unsupported("a wildcard index"));
+            }
             if let Bson::String(kind) = kind {
                 return Err(CommandError::unsupported(format!("an index of the kind '{kind}'")));
             }
@@ -161,6 +165,29 @@ impl Index {
         let pattern = self.spec.get_document("key").cloned().unwrap_or_default();
         error.extra = bson::doc! { "keyPattern": pattern, "keyValue": value };
         error
+    }
+}
+
+/// What a specification of the index on `_id` may say.
+const ID_INDEX_OPTIONS: &[&str] = &["v", "key", "name", "ns", "collation", "background"];
+
+/// Refuses what the index on `_id` cannot be.
+fn check_id_index(spec: &Document, key: &Document) -> Result<()> {
+    let [("_id", direction)] = key.iter().map(|(n, v)| (n.as_str(), v)).collect::<Vec<_>>()[..]
+    else {
+        return Ok(());
+    };
+    let raw = bson::RawBson::try_from(direction.clone())?;
+    if Direction::parse(raw.as_raw_bson_ref()) == Some(Direction::Descending) {
+        let text = format!("The field 'key' for an _id index must be {{_id: 1}}, but got {key}");
+        return Err(CommandError::new(Code::BadValue, text));
+    }
+    match spec.keys().find(|name| !ID_INDEX_OPTIONS.contains(&name.as_str())) {
+        Some(name) => Err(CommandError::new(
+            Code::InvalidIndexSpecificationOption,
+            format!("The field '{name}' is not valid for an _id index specification."),
+        )),
+        None => Ok(()),
     }
 }
 

@@ -85,8 +85,14 @@ pub(crate) fn encode_value(out: &mut Vec<u8>, value: RawBsonRef<'_>) -> bson::er
         RawBsonRef::Array(array) => encode_array(out, array)?,
         RawBsonRef::Binary(binary) => {
             let length = u32::try_from(binary.bytes.len()).unwrap_or(u32::MAX);
-            out.extend_from_slice(&length.to_be_bytes());
+            // The old subtype carries its length once more, and that counts.
+            let is_old = binary.subtype == bson::spec::BinarySubtype::BinaryOld;
+            let whole = if is_old { length.saturating_add(4) } else { length };
+            out.extend_from_slice(&whole.to_be_bytes());
             out.push(binary.subtype.into());
+            if is_old {
+                out.extend_from_slice(&length.to_le_bytes());
+            }
             out.extend_from_slice(binary.bytes);
         }
         RawBsonRef::ObjectId(id) => out.extend_from_slice(&id.bytes()),

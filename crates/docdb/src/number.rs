@@ -130,6 +130,26 @@ impl Decimal {
     }
 }
 
+/// Whether a Decimal128 is zero, of whatever sign and exponent.
+pub(crate) fn is_decimal_zero(number: &bson::Decimal128) -> bool {
+    let text = number.to_string();
+    !text.ends_with("NaN") && !text.ends_with("Infinity") && Decimal::parse(&text).digits.is_empty()
+}
+
+/// The remainder of the whole part of a decimal number, by its digits.
+pub(crate) fn decimal_remainder(text: &str, divisor: i128) -> Option<i128> {
+    if text.ends_with("NaN") || text.ends_with("Infinity") {
+        return None;
+    }
+    let number = Decimal::parse(text);
+    let places = usize::try_from(number.exponent.max(0)).ok()?;
+    let digits = number.digits.iter().copied().chain(std::iter::repeat(0)).take(places);
+    let modulus = divisor.unsigned_abs();
+    let rest = digits.fold(0u128, |rest, digit| (rest * 10 + u128::from(digit)) % modulus);
+    let rest = i128::try_from(rest).ok()?;
+    Some(if number.negative { -rest } else { rest })
+}
+
 /// A whole number out of any numeric type, if it has no fraction and fits.
 pub(crate) fn as_integer(value: RawBsonRef<'_>) -> Option<i64> {
     match value {
@@ -164,6 +184,7 @@ pub(crate) fn as_double(value: &Bson) -> Option<f64> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arithmetic {
     Add,
+    Subtract,
     Multiply,
 }
 
@@ -176,7 +197,7 @@ pub(crate) enum ArithmeticError {
     Overflow,
 }
 
-/// Adds or multiplies as MongoDB does: int32 grows to int64, any double makes a double.
+/// Computes as MongoDB does: int32 grows to int64, any double makes a double.
 pub(crate) fn compute(
     operation: Arithmetic,
     left: &Bson,
@@ -193,6 +214,7 @@ pub(crate) fn compute(
     if let (Some(a), Some(b)) = (integer(left), integer(right)) {
         let result = match operation {
             Arithmetic::Add => a.checked_add(b),
+            Arithmetic::Subtract => a.checked_sub(b),
             Arithmetic::Multiply => a.checked_mul(b),
         }
         .ok_or(ArithmeticError::Overflow)?;
@@ -206,6 +228,7 @@ pub(crate) fn compute(
     let b = as_double(right).ok_or(ArithmeticError::NotANumber)?;
     Ok(Bson::Double(match operation {
         Arithmetic::Add => a + b,
+        Arithmetic::Subtract => a - b,
         Arithmetic::Multiply => a * b,
     }))
 }

@@ -68,6 +68,8 @@ impl Projection {
         if !is_inclusive && excluded.is_empty() && id != Some(false) {
             return Ok(None);
         }
+        let computed_paths = computed.iter().map(|(path, _)| path);
+        check_collisions(included.iter().chain(&excluded).chain(computed_paths))?;
         let mut fields = Tree::default();
         for path in included.iter().chain(&excluded) {
             fields.insert(path);
@@ -79,7 +81,7 @@ impl Projection {
     pub(crate) fn apply(&self, document: &Document) -> Result<Document> {
         let mut out = Document::new();
         for (name, value) in document {
-            if name == "_id" {
+            if name == "_id" && self.fields.find("_id").is_none() {
                 if self.includes_id {
                     out.insert(name, value);
                 }
@@ -95,16 +97,54 @@ impl Projection {
             }
         }
         for (path, expression) in &self.computed {
-            if let Some(value) = expression.evaluate(document)? {
-                insert_at(&mut out, path, value);
+            let Some(value) = expression.evaluate(document)? else { continue };
+            // A value below an array goes into each of its elements.
+            if let Some((name, rest)) = path.split_once('.')
+                && self.is_inclusive
+                && !out.contains_key(name)
+                && let Some(present) = document.get(name)
+            {
+                out.insert(name, shape(present, rest));
             }
+            insert_at(&mut out, path, value);
         }
         Ok(out)
     }
 }
 
+/// Refuses a path that another one leads through or ends at.
+pub(crate) fn check_collisions<'p>(paths: impl Iterator<Item = &'p String>) -> Result<()> {
+    let mut parts: Vec<Vec<&str>> = paths.map(|path| path.split('.').collect()).collect();
+    parts.sort_unstable();
+    match parts.windows(2).find(|pair| matches!(pair, [a, b] if b.starts_with(a))) {
+        Some([_, path]) => {
+            let text = format!("Path collision at {}", path.join("."));
+            Err(CommandError::new(Code::Location31250, text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The arrays and documents on the way of a path, without anything in them.
+fn shape(value: &Bson, path: &str) -> Bson {
+    match value {
+        Bson::Array(items) => Bson::Array(items.iter().map(|item| shape(item, path)).collect()),
+        Bson::Document(nested) => {
+            let mut empty = Document::new();
+            if let Some((name, rest)) = path.split_once('.')
+                && let Some(inner) = nested.get(name)
+            {
+                empty.insert(name, shape(inner, rest));
+            }
+            Bson::Document(empty)
+        }
+        _ => Bson::Document(Document::new()),
+    }
+}
+
 fn flag(value: RawBsonRef<'_>) -> Option<bool> {
     match value {
+        RawBsonRef::Decimal128(number) => Some(!crate::number::is_decimal_zero(&number)),
         RawBsonRef::Boolean(flag) => Some(flag),
         RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_) => {
             Some(as_integer(value) != Some(0))

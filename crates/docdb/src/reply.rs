@@ -4,7 +4,7 @@ use bson::raw::RawDocument;
 use bson::{Document, Timestamp};
 use tidemark_model::OplogTime;
 
-use crate::error::Result;
+use crate::error::{CommandError, Result};
 
 /// What one answer carries at most, in bytes of documents.
 const LARGEST_BATCH_BYTES: usize = 16 * 1024 * 1024;
@@ -78,6 +78,25 @@ impl From<Document> for Reply {
 }
 
 impl Reply {
+    /// The same answer, with what could not be waited for.
+    pub(crate) fn with_write_concern_error(self, error: &CommandError) -> Self {
+        match self {
+            Self::Document(mut document) => {
+                document.insert(
+                    "writeConcernError",
+                    bson::doc! {
+                        "code": error.code.number(),
+                        "codeName": error.code.name(),
+                        "errmsg": &error.message,
+                        "errInfo": {},
+                    },
+                );
+                Self::Document(document)
+            }
+            cursor @ Self::Cursor { .. } => cursor,
+        }
+    }
+
     /// An answer that only says that all went well.
     pub(crate) fn ok() -> Self {
         Self::Document(Document::new())

@@ -22,6 +22,7 @@ use crate::auth::UserDirectory;
 use crate::budget::Budget;
 use crate::cursor::Cursors;
 use crate::engine::Engine;
+use crate::operations::Operations;
 use crate::throttle::Throttle;
 
 /// The name of the one-member replica set that every instance poses as.
@@ -83,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: AtomicBool,
     pub(crate) throttle: Throttle,
     pub(crate) messages: Budget,
+    pub(crate) operations: Operations,
+    pub(crate) started: Instant,
     /// Makes what unknown users are told; see `Login::start`.
     pub(crate) decoy_key: [u8; 32],
     connections: Mutex<HashMap<u64, TcpStream>>,
@@ -117,6 +120,8 @@ impl Server {
             stopping: AtomicBool::new(false),
             throttle: Throttle::default(),
             messages: Budget::default(),
+            operations: Operations::default(),
+            started: Instant::now(),
             decoy_key: engine.decoy_key().map_err(storage)?,
             connections: Mutex::default(),
             next_connection: AtomicU64::new(1),
@@ -168,6 +173,18 @@ impl Drop for Server {
 }
 
 impl Shared {
+    /// As `serverStatus` shows them.
+    pub(crate) fn connection_counts(&self) -> bson::Document {
+        let current = self.lock_connections().len();
+        let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        let created = self.next_connection.load(Ordering::Relaxed).saturating_sub(1);
+        bson::doc! {
+            "current": number(current),
+            "available": number(MOST_CONNECTIONS.saturating_sub(current)),
+            "totalCreated": i64::try_from(created).unwrap_or(i64::MAX),
+        }
+    }
+
     fn lock_connections(&self) -> std::sync::MutexGuard<'_, HashMap<u64, TcpStream>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -42,6 +42,11 @@ impl Direction {
     }
 }
 
+/// Whether a number is 1 or -1, the only directions of a sort.
+fn is_one(value: RawBsonRef<'_>) -> bool {
+    as_integer(value).is_some_and(|number| number.abs() == 1)
+}
+
 impl SortOrder {
     pub(crate) fn parse(document: &RawDocument) -> Result<Self> {
         let mut paths = Vec::new();
@@ -51,7 +56,8 @@ impl SortOrder {
             if value.as_document().is_some() {
                 return Err(CommandError::unsupported("sorting by $meta"));
             }
-            let direction = Direction::parse(value).ok_or_else(|| {
+            let direction = Some(value).filter(|value| is_one(*value)).and_then(Direction::parse);
+            let direction = direction.ok_or_else(|| {
                 let text = "$sort key ordering must be 1 (for ascending) or -1 (for descending)";
                 CommandError::new(Code::BadValue, text)
             })?;

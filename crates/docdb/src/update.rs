@@ -209,10 +209,7 @@ fn keep_id(before: &Document, after: &mut Document) -> Result<()> {
     let Some(id) = before.get("_id") else { return Ok(()) };
     let new = after.get("_id").unwrap_or(id).clone();
     if value_key(Some(&new))? != value_key(Some(id))? {
-        return Err(CommandError::new(
-            Code::ImmutableField,
-            "Performing an update on the path '_id' would modify the immutable field '_id'",
-        ));
+        return Err(immutable_id());
     }
     if after.keys().next().is_none_or(|first| first != "_id") {
         let mut rest = std::mem::take(after);
@@ -223,12 +220,22 @@ fn keep_id(before: &Document, after: &mut Document) -> Result<()> {
     Ok(())
 }
 
+fn immutable_id() -> CommandError {
+    CommandError::new(
+        Code::ImmutableField,
+        "Performing an update on the path '_id' would modify the immutable field '_id'",
+    )
+}
+
 impl Change {
     fn apply(&self, document: &mut Document, context: UpdateContext) -> Result<()> {
         match self.operator {
             Operator::SetOnInsert if !context.is_insert => Ok(()),
             Operator::Set | Operator::SetOnInsert => {
                 set(document, &self.path, self.argument.clone())
+            }
+            Operator::Unset | Operator::Rename if self.path.first().is_some_and(|f| f == "_id") => {
+                Err(immutable_id())
             }
             Operator::Unset => {
                 unset(document, &self.path);
@@ -251,6 +258,13 @@ impl Change {
         let result = match get(document, &self.path) {
             Some(value) => compute(operation, value, &self.argument),
             // A missing field counts as zero, of the argument's type.
+            None if operation == Arithmetic::Add => match &self.argument {
+                number @ (Bson::Int32(_)
+                | Bson::Int64(_)
+                | Bson::Double(_)
+                | Bson::Decimal128(_)) => Ok(number.clone()),
+                other => compute(operation, other, &Bson::Int32(0)),
+            },
             None => compute(operation, &self.argument, &Bson::Int32(0)),
         };
         let result = result.map_err(|error| arithmetic_error(&error, self.operator.as_str()))?;
@@ -270,6 +284,15 @@ impl Change {
 
     fn rename(&self, document: &mut Document) -> Result<()> {
         let target = rename_target(self)?;
+        for (end, path) in [("source", &self.path), ("destination", &target)] {
+            if let Some(array) = array_on_the_way(document, path) {
+                let text = format!(
+                    "The {end} field cannot be an array element, '{}' has an array field called '{array}'",
+                    path.join(".")
+                );
+                return Err(CommandError::new(Code::BadValue, text));
+            }
+        }
         match unset(document, &self.path) {
             Some(value) => {
                 unset(document, &target);
@@ -297,6 +320,16 @@ impl Change {
                 "$currentDate takes true, {$type: 'date'} or {$type: 'timestamp'}",
             )),
         }
+    }
+}
+
+/// The name of the array that a path leads through, if there is one.
+fn array_on_the_way<'p>(document: &Document, path: &'p [String]) -> Option<&'p str> {
+    let (name, rest) = path.split_first()?;
+    match document.get(name)? {
+        Bson::Array(_) if !rest.is_empty() => Some(name),
+        Bson::Document(nested) => array_on_the_way(nested, rest),
+        _ => None,
     }
 }
 

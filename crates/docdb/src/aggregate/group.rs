@@ -74,6 +74,10 @@ impl Group {
             let mut operators = value.as_document().ok_or_else(invalid)?.into_iter();
             let (operator, argument) = operators.next().ok_or_else(invalid)??;
             let accumulator = Accumulator::parse(operator.as_str())?;
+            if matches!(argument, bson::RawBsonRef::Array(_)) {
+                let text = format!("The {} accumulator is a unary operator", operator.as_str());
+                return Err(CommandError::new(Code::Location40237, text));
+            }
             fields.push((name.as_str().to_owned(), accumulator, Expression::parse(argument)?));
         }
         let id = id.ok_or_else(|| {
@@ -96,8 +100,10 @@ impl Group {
         for (_, _, expression) in &self.fields {
             values.push(expression.evaluate(document)?);
         }
-        if let Some(states) = groups.held.get_mut(&key) {
-            groups.bytes += self.add_values(&mut states.1, values)?;
+        if let Some(position) = groups.positions.get(&key)
+            && let Some((_, states)) = groups.held.get_mut(*position)
+        {
+            groups.bytes += self.add_values(states, values)?;
             return check_group(groups.bytes);
         }
         if groups.bytes >= MEMORY_BYTES {
@@ -107,7 +113,8 @@ impl Group {
         groups.bytes += 2 * key.len() + 64 + 128 * states.len();
         groups.bytes += self.add_values(&mut states, values)?;
         let id = id.unwrap_or(Bson::Null);
-        groups.held.insert(key, (id, states));
+        groups.positions.insert(key, groups.held.len());
+        groups.held.push((id, states));
         check_group(groups.bytes)
     }
 
@@ -127,7 +134,7 @@ impl Group {
         groups: Groups,
         out: &mut dyn FnMut(Document) -> Result<bool>,
     ) -> Result<()> {
-        for (id, states) in groups.held.into_values() {
+        for (id, states) in groups.held {
             if !out(self.finish(id, states)?)? {
                 return Ok(());
             }
@@ -171,14 +178,22 @@ impl Group {
 /// Groups in the making. What is too much for memory waits in files, sorted by its group.
 pub(super) struct Groups {
     folder: PathBuf,
-    held: HashMap<Vec<u8>, (Bson, Vec<State>)>,
+    positions: HashMap<Vec<u8>, usize>,
+    /// In the order of their first documents.
+    held: Vec<(Bson, Vec<State>)>,
     bytes: usize,
     spilled: Option<Sorter>,
 }
 
 impl Groups {
     pub(super) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), held: HashMap::new(), bytes: 0, spilled: None }
+        Self {
+            folder: folder.to_owned(),
+            positions: HashMap::new(),
+            held: Vec::new(),
+            bytes: 0,
+            spilled: None,
+        }
     }
 
     fn spill(&mut self, key: &[u8], id: Option<Bson>, values: Vec<Option<Bson>>) -> Result<()> {
@@ -221,6 +236,40 @@ struct State {
     items: Vec<Bson>,
     keys: HashSet<Vec<u8>>,
     count: u32,
+    /// The doubles of a sum, apart from its integers.
+    doubles: Option<CompensatedSum>,
+}
+
+/// A sum of doubles that keeps what rounding takes away, as the server's does.
+#[derive(Debug, Clone, Copy, Default)]
+struct CompensatedSum {
+    sum: f64,
+    lost: f64,
+    is_any: bool,
+}
+
+impl CompensatedSum {
+    fn add(&mut self, number: f64) {
+        if !std::mem::replace(&mut self.is_any, true) {
+            self.sum = number;
+            return;
+        }
+        let sum = self.sum + number;
+        // Neumaier's variant: what the larger of the two did not take up.
+        let lost = if self.sum.abs() >= number.abs() {
+            (self.sum - sum) + number
+        } else {
+            (number - sum) + self.sum
+        };
+        if lost.is_finite() {
+            self.lost += lost;
+        }
+        self.sum = sum;
+    }
+
+    fn total(self) -> f64 {
+        if self.lost == 0.0 { self.sum } else { self.sum + self.lost }
+    }
 }
 
 /// Bytes that a value takes, about.
@@ -273,16 +322,36 @@ impl State {
         let Some(value) = value.filter(|value| as_double(value).is_some()) else {
             return Ok(());
         };
+        self.count += 1;
+        if let Bson::Double(number) = value {
+            self.doubles.get_or_insert_default().add(number);
+            return Ok(());
+        }
         let total = self.value.take().unwrap_or(Bson::Int32(0));
         self.value = Some(match compute(Arithmetic::Add, &total, &value) {
             // A sum that leaves 64 bits goes on as a double.
             Err(ArithmeticError::Overflow) => {
-                Bson::Double(as_double(&total).unwrap_or(0.0) + as_double(&value).unwrap_or(0.0))
+                let doubles = self.doubles.get_or_insert_default();
+                [&total, &value].into_iter().filter_map(as_double).for_each(|n| doubles.add(n));
+                Bson::Int32(0)
             }
             other => other.map_err(|error| arithmetic_error(&error, "$sum"))?,
         });
-        self.count += 1;
         Ok(())
+    }
+
+    /// The sum of all numbers.
+    fn total(&self) -> Bson {
+        let whole = self.value.clone().unwrap_or(Bson::Int32(0));
+        match self.doubles {
+            None => whole,
+            Some(mut doubles) => {
+                if !matches!(whole, Bson::Int32(0)) {
+                    doubles.add(as_double(&whole).unwrap_or(0.0));
+                }
+                Bson::Double(doubles.total())
+            }
+        }
     }
 
     fn keep_extreme(&mut self, accumulator: Accumulator, value: Option<Bson>) -> Result<()> {
@@ -304,8 +373,8 @@ impl State {
 
     fn finish(self, accumulator: Accumulator) -> Bson {
         match accumulator {
-            Accumulator::Sum => self.value.unwrap_or(Bson::Int32(0)),
-            Accumulator::Avg => match self.value.as_ref().and_then(as_double) {
+            Accumulator::Sum => self.total(),
+            Accumulator::Avg => match as_double(&self.total()) {
                 Some(total) if self.count > 0 => Bson::Double(total / f64::from(self.count)),
                 _ => Bson::Null,
             },

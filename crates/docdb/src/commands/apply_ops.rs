@@ -71,10 +71,12 @@ fn apply(transaction: &mut Transaction<'_>, entry: &OplogEntry) -> Result<()> {
         OplogOperation::Noop => Ok(()),
         OplogOperation::Command(command) => apply_command(transaction, entry, command),
         OplogOperation::Insert(document) => {
+            check_id("insert", document)?;
             let collection = target(transaction, entry)?;
             put(transaction, &collection, document)
         }
         OplogOperation::Delete(selector) => {
+            check_id("delete", selector)?;
             let collection = target(transaction, entry)?;
             match load(transaction, &collection, selector)? {
                 Some((record, bytes)) => {
@@ -84,10 +86,19 @@ fn apply(transaction: &mut Transaction<'_>, entry: &OplogEntry) -> Result<()> {
             }
         }
         OplogOperation::Update { selector, change } => {
+            check_id("update", selector)?;
             let collection = target(transaction, entry)?;
             update(transaction, &collection, (selector, change))
         }
     }
+}
+
+fn check_id(operation: &str, document: &Document) -> Result<()> {
+    if document.contains_key("_id") {
+        return Ok(());
+    }
+    let text = format!("Failed to apply {operation} due to missing _id: {document}");
+    Err(CommandError::new(Code::NoSuchKey, text))
 }
 
 fn target(transaction: &Transaction<'_>, entry: &OplogEntry) -> Result<std::sync::Arc<Collection>> {

@@ -18,7 +18,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let collection = view.catalog.find(&namespace).cloned();
     let total = match (collection, filter) {
         (None, _) if !namespace.is_oplog() => 0,
-        (Some(collection), None) => {
+        (Some(collection), None) if request.field("hint").is_none() => {
             let statistics = view.statistics(collection.id)?;
             u64::try_from(statistics.count).unwrap_or(0)
         }

@@ -6,7 +6,7 @@ use bson::{Bson, Document};
 use super::write::writable_namespace;
 use super::{Context, Reply};
 use crate::collections::Staging;
-use crate::error::{CommandError, Result};
+use crate::error::{Code, CommandError, Result};
 use crate::filter::parse_filter;
 use crate::request::Request;
 
@@ -58,6 +58,18 @@ fn parse_options(request: &Request<'_>, implied: &[&str]) -> Result<Document> {
     }
     let tolerated: Vec<&str> = known.iter().copied().chain(["capped"]).collect();
     request.allow(&tolerated)?;
+    for (name, allowed) in [
+        ("validationLevel", ["off", "strict", "moderate"]),
+        ("validationAction", ["error", "warn", "error"]),
+    ] {
+        if let Some(value) = request.text(name).filter(|value| !allowed.contains(value)) {
+            let text = format!(
+                "Enumeration value '{value}' for field '{}.{name}' is not a valid value.",
+                request.name
+            );
+            return Err(CommandError::new(Code::BadValue, text));
+        }
+    }
     let mut options = Document::new();
     for name in VALIDATION {
         if let Some(value) = request.field(name) {

@@ -37,7 +37,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
             }
         }
     }
-    outcome.finish(context)
+    outcome.finish(context, &namespace)
 }
 
 fn delete(

@@ -105,6 +105,12 @@ pub(super) fn server_status(context: &mut Context<'_>, _: &Request<'_>) -> Resul
         "pid": i64::from(std::process::id()),
         "localTime": bson::DateTime::from_millis(engine.clock.now().as_millisecond()),
         "repl": { "setName": REPLICA_SET, "ismaster": true, "me": &context.shared.advertised },
+        "uptime": context.shared.started.elapsed().as_secs_f64(),
+        "uptimeMillis": i64::try_from(context.shared.started.elapsed().as_millis()).unwrap_or(i64::MAX),
+        "connections": context.shared.connection_counts(),
+        "opcounters": context.shared.operations.describe(),
+        "network": context.shared.operations.describe_network(),
+        "mem": { "bits": 64, "supported": true },
         "storageEngine": { "name": "lmdb", "persistent": true },
     }
     .into())

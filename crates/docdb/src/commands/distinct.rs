@@ -1,6 +1,6 @@
 //! `distinct`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use bson::Bson;
 use tidemark_wire::LARGEST_DOCUMENT_BYTES;
@@ -30,11 +30,16 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         Some(filter) => parse_filter(filter)?,
         None => Filter::All(Vec::new()),
     };
-    let mut seen = BTreeSet::new();
-    let mut values: Vec<Bson> = Vec::new();
+    let mut seen = BTreeMap::new();
     let mut bytes = 0;
+    // Values come in order where an index has them in order.
+    let mut is_ordered = false;
     if let Some(collection) = view.catalog.find(&namespace).cloned() {
         let engine = &context.shared.engine;
+        is_ordered = collection.indexes.iter().any(|index| {
+            index.holds_everything()
+                && index.paths().next().is_some_and(|(first, _)| *first == path)
+        });
         let mut stream = Stream::open(engine, (&view, read_at), &collection, Query::all(filter))?;
         stream.visit_view(&view, |document| {
             let (found, _) = path.index_values(document);
@@ -43,16 +48,21 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
                     continue;
                 }
                 let key = encoded(value)?;
-                let key_bytes = key.len();
-                if seen.insert(key) {
-                    bytes += key_bytes;
+                if !seen.contains_key(&key) {
+                    bytes += key.len();
                     check_size(bytes)?;
-                    values.push(value.try_into()?);
+                    let value: Bson = value.try_into()?;
+                    seen.insert(key, (seen.len(), value));
                 }
             }
             Ok(true)
         })?;
     }
+    let mut found: Vec<(usize, Bson)> = seen.into_values().collect();
+    if !is_ordered {
+        found.sort_by_key(|(position, _)| *position);
+    }
+    let values: Vec<Bson> = found.into_iter().map(|(_, value)| value).collect();
     let mut reply = bson::doc! { "values": values };
     if let ReadAt::Moment(at) = read_at {
         reply.insert("atClusterTime", crate::reply::timestamp(at));

@@ -30,6 +30,9 @@ pub(super) fn database(context: &mut Context<'_>, request: &Request<'_>) -> Resu
         return Err(CommandError::new(Code::IllegalOperation, text));
     }
     let mut transaction = context.shared.engine.begin()?;
+    if !transaction.catalog().has_database(request.database) {
+        return Ok(Reply::ok());
+    }
     transaction.drop_database(request.database);
     let at = transaction.commit()?;
     context.shared.engine.wait_durable(at)?;

@@ -138,6 +138,14 @@ enum Change {
 impl Change {
     fn parse(request: &Request<'_>) -> Result<Self> {
         match (request.flag("remove"), request.field("update")) {
+            (true, None) if request.flag("new") => Err(CommandError::new(
+                Code::FailedToParse,
+                "Cannot specify both new=true and remove=true; 'remove' always returns the deleted document",
+            )),
+            (true, None) if request.flag("upsert") => Err(CommandError::new(
+                Code::FailedToParse,
+                "Cannot specify both upsert=true and remove=true",
+            )),
             (true, None) => Ok(Self::Remove),
             (false, Some(update)) => Ok(Self::Update {
                 update: parse_update(update)?,

@@ -72,10 +72,20 @@ fn names_to_drop(request: &Request<'_>, collection: &Collection) -> Result<Vec<S
         }
         Some(RawBsonRef::Document(key)) => {
             let key = Document::try_from(key)?.to_string();
-            let found = collection.indexes.iter().find(|index| {
+            let mut found = collection.indexes.iter().filter(|index| {
                 index.spec.get_document("key").is_ok_and(|spec| spec.to_string() == key)
             });
-            found.map(|index| vec![index.name.clone()]).ok_or_else(|| not_found(key))
+            match (found.next(), found.next()) {
+                (Some(index), None) => Ok(vec![index.name.clone()]),
+                (None, _) => Err(not_found(key)),
+                (Some(_), Some(_)) => {
+                    let text = format!(
+                        "{} indexes found for key: {key}; name the one to drop",
+                        2 + found.count()
+                    );
+                    Err(CommandError::new(Code::AmbiguousIndexKeyPattern, text))
+                }
+            }
         }
         _ => Err(CommandError::new(
             Code::TypeMismatch,

@@ -42,7 +42,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         position += now.len();
         rest = if goes_on { later } else { &[] };
     }
-    insertion.outcome.finish(context)
+    insertion.outcome.finish(context, &namespace)
 }
 
 /// How many of the documents the next commit takes, at least one.

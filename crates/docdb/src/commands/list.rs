@@ -8,6 +8,7 @@ use super::{Context, Reply};
 use crate::auth::{Privilege, Resource};
 use crate::collections::Collection;
 use crate::cursor::{Cursor, Tail};
+use crate::engine::OPLOG_BYTES;
 use crate::error::{Code, CommandError, Result};
 use crate::filter::{Filter, parse_filter};
 use crate::query::{ReadAt, Stream};
@@ -78,7 +79,7 @@ pub(super) fn collections(context: &mut Context<'_>, request: &Request<'_>) -> R
         documents.push(bson::doc! {
             "name": "oplog.rs",
             "type": "collection",
-            "options": { "capped": true, "size": i64::MAX },
+            "options": { "capped": true, "size": OPLOG_BYTES },
             "info": { "readOnly": false },
         });
     }

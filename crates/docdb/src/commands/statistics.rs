@@ -4,7 +4,7 @@ use bson::{Bson, Document, RawBsonRef};
 
 use super::{Context, Reply};
 use crate::collections::Namespace;
-use crate::engine::{Engine, Statistics};
+use crate::engine::{Engine, OPLOG_BYTES, Statistics};
 use crate::error::{Code, CommandError, Result};
 use crate::number::as_integer;
 use crate::request::Request;
@@ -17,6 +17,13 @@ fn of(engine: &Engine, namespace: &Namespace) -> Result<(Statistics, usize)> {
     }
 }
 
+/// What the indexes take, about: an entry has a key of a few bytes and a record number.
+fn index_bytes(statistics: Statistics, indexes: usize) -> i64 {
+    const ENTRY_BYTES: i64 = 40;
+    let entries = statistics.count.saturating_mul(i64::try_from(indexes).unwrap_or(i64::MAX));
+    entries.saturating_mul(ENTRY_BYTES)
+}
+
 fn describe(namespace: &Namespace, (statistics, indexes): (Statistics, usize)) -> Document {
     let average = if statistics.count > 0 { statistics.bytes / statistics.count } else { 0 };
     let mut document = bson::doc! {
@@ -26,12 +33,15 @@ fn describe(namespace: &Namespace, (statistics, indexes): (Statistics, usize)) -
         "avgObjSize": average,
         "storageSize": statistics.bytes,
         "nindexes": i32::try_from(indexes).unwrap_or(i32::MAX),
-        "totalIndexSize": 0i64,
+        "totalIndexSize": index_bytes(statistics, indexes),
+        "totalSize": statistics.bytes + index_bytes(statistics, indexes),
+        "freeStorageSize": 0i64,
+        "scaleFactor": 1i64,
         "indexSizes": {},
         "capped": namespace.is_oplog(),
     };
     if namespace.is_oplog() {
-        document.insert("maxSize", i64::MAX);
+        document.insert("maxSize", OPLOG_BYTES);
     }
     document
 }
@@ -102,9 +112,11 @@ pub(super) fn database(context: &mut Context<'_>, request: &Request<'_>) -> Resu
     let view = engine.view()?;
     let (mut collections, mut indexes) = (0i64, 0i64);
     let mut total = Statistics::default();
+    let mut index_size = 0i64;
     for collection in view.catalog.in_database(request.database) {
         let statistics = view.statistics(collection.id)?;
         collections += 1;
+        index_size += index_bytes(statistics, collection.indexes.len());
         indexes += i64::try_from(collection.indexes.len()).unwrap_or(0);
         total.count += statistics.count;
         total.bytes += statistics.bytes;
@@ -118,8 +130,8 @@ pub(super) fn database(context: &mut Context<'_>, request: &Request<'_>) -> Resu
         "dataSize": total.bytes,
         "storageSize": total.bytes,
         "indexes": indexes,
-        "indexSize": 0i64,
-        "totalSize": total.bytes,
+        "indexSize": index_size,
+        "totalSize": total.bytes + index_size,
     }
     .into())
 }

@@ -48,7 +48,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
             }
         }
     }
-    outcome.finish(context)
+    outcome.finish(context, &namespace)
 }
 
 /// Adds what a statement did to the command's outcome.

@@ -38,8 +38,10 @@ impl Outcome {
 
     /// Waits for the disk and answers. Clients that do not want to wait for it (`w: 0`, `j: false`)
     /// wait all the same: nobody sees what is not on disk, and they want to see what they wrote.
-    pub(super) fn finish(self, context: &Context<'_>) -> Result<Reply> {
-        context.shared.engine.wait_durable(self.at)?;
+    pub(super) fn finish(self, context: &Context<'_>, namespace: &Namespace) -> Result<Reply> {
+        let engine = &context.shared.engine;
+        engine.wait_durable(self.at)?;
+        engine.settle_staged(namespace)?;
         let mut reply = bson::doc! { "n": i32::try_from(self.n).unwrap_or(i32::MAX) };
         if let Some(modified) = self.modified {
             reply.insert("nModified", i32::try_from(modified).unwrap_or(i32::MAX));
@@ -109,6 +111,7 @@ pub(super) fn allow_in_statement(
     for element in statement.iter_elements() {
         let element = element?;
         let name = element.key().as_str();
+        crate::fields::check_type(command, name, element.value()?)?;
         let is_simple_collation = name == "collation"
             && matches!(element.value()?, bson::RawBsonRef::Document(c) if c.is_empty() || c.get_str("locale").is_ok_and(|locale| locale == "simple"));
         let is_empty_list = name == "arrayFilters"

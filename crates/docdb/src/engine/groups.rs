@@ -7,7 +7,7 @@ use tidemark_model::OplogTime;
 use tidemark_store::{Batch, StoreError};
 
 use super::{Engine, Writer, load_writer, lock};
-use crate::collections::Catalog;
+use crate::collections::{Catalog, Namespace, Staging};
 use crate::error::{Code, CommandError, Result};
 
 /// A commit that writes no more than this is the upkeep's own.
@@ -155,6 +155,17 @@ impl Engine {
             let Some(group) = self.take_group(writer) else { return Ok(()) };
             self.commit_group(&group);
         }
+    }
+
+    /// Commits what was done to a collection that a restore changes: no oplog entry stands for it,
+    /// so nobody waits for one. What is being loaded is not read before it is complete.
+    pub(crate) fn settle_staged(&self, namespace: &Namespace) -> Result<()> {
+        let mut writer = self.lock_writer()?;
+        let is_staged = writer
+            .catalog
+            .find(namespace)
+            .is_some_and(|collection| collection.staging == Staging::Complete);
+        if is_staged { self.settle(&mut writer) } else { Ok(()) }
     }
 
     /// Takes the group to be the one that commits it; `None` if there is none, or if somebody

@@ -23,7 +23,7 @@ const OPLOG_WINDOW_SECONDS: u32 = 24 * 60 * 60;
 /// Entries of this age stay whatever they take, so that nobody who follows is cut off.
 const OPLOG_KEPT_SECONDS: u32 = 60;
 /// The oplog may take so much, or a quarter of the documents' bytes where that is more.
-const OPLOG_BYTES: u64 = 256 << 20;
+pub(crate) const OPLOG_BYTES: i64 = 256 << 20;
 /// A held moment may let the file grow by so much, or by what the documents take.
 const PIN_BYTES: u64 = 1 << 30;
 /// Unused space is given back when it is more than this, and more than a sixteenth of what is used.
@@ -134,7 +134,7 @@ impl Engine {
         let before = |seconds: u32| OplogTime::new(newest.seconds.saturating_sub(seconds), 0);
         let too_many = {
             let moment = self.store.moment()?;
-            moment.oplog_bytes()? > OPLOG_BYTES.max(documents / 4)
+            moment.oplog_bytes()? > OPLOG_BYTES.unsigned_abs().max(documents / 4)
         };
         let oldest_kept = before(if too_many { OPLOG_KEPT_SECONDS } else { OPLOG_WINDOW_SECONDS });
         let old = Range::new([], oldest_kept.to_u64().to_be_bytes());

@@ -3,7 +3,8 @@
 use bson::RawBsonRef;
 use bson::raw::{RawArray, RawDocument};
 
-use super::{Bits, Comparison, Filter, Operand, Pattern, Test};
+use super::bits::{Bits, Wanted};
+use super::{Comparison, Filter, Operand, Pattern, Test};
 use crate::error::{Code, CommandError, Result};
 use crate::expression::Expression;
 use crate::number::as_integer;
@@ -68,7 +69,7 @@ fn is_operator_document(document: &RawDocument) -> bool {
 }
 
 /// The tests that a field's value stands for: operators, or equality.
-fn parse_tests(value: RawBsonRef<'_>) -> Result<Vec<Test>> {
+pub(crate) fn parse_tests(value: RawBsonRef<'_>) -> Result<Vec<Test>> {
     match value {
         RawBsonRef::Document(document) if is_operator_document(document) => {
             parse_operators(document)
@@ -101,11 +102,14 @@ fn parse_operator(name: &str, value: RawBsonRef<'_>) -> Result<Test> {
         "$gte" => compare(Comparison::GreaterOrEqual),
         "$lt" => compare(Comparison::Less),
         "$lte" => compare(Comparison::LessOrEqual),
+        "$ne" if matches!(value, RawBsonRef::RegularExpression(_)) => {
+            Err(bad_value("Can't have regex as arg to $ne."))
+        }
         "$ne" => Ok(Test::Not(vec![compare(Comparison::Equal)?])),
         "$in" => parse_in(name, value),
         "$nin" => Ok(Test::Not(vec![parse_in(name, value)?])),
         "$not" => parse_not(value),
-        "$exists" if is_truthy(value) => Ok(Test::Exists),
+        "$exists" if is_flag_set(value) => Ok(Test::Exists),
         "$exists" => Ok(Test::Not(vec![Test::Exists])),
         "$type" => parse_type(value),
         "$size" => as_integer(value)
@@ -115,10 +119,10 @@ fn parse_operator(name: &str, value: RawBsonRef<'_>) -> Result<Test> {
         "$mod" => parse_modulo(value),
         "$all" => parse_all(value),
         "$elemMatch" => parse_element_match(value),
-        "$bitsAllSet" => parse_bits(value, Bits::AllSet),
-        "$bitsAnySet" => parse_bits(value, Bits::AnySet),
-        "$bitsAllClear" => parse_bits(value, Bits::AllClear),
-        "$bitsAnyClear" => parse_bits(value, Bits::AnyClear),
+        "$bitsAllSet" => parse_bits(value, Wanted::AllSet),
+        "$bitsAnySet" => parse_bits(value, Wanted::AnySet),
+        "$bitsAllClear" => parse_bits(value, Wanted::AllClear),
+        "$bitsAnyClear" => parse_bits(value, Wanted::AnyClear),
         _ => Err(unknown_operator("operator", name)),
     }
 }
@@ -132,13 +136,14 @@ fn array<'a>(name: &str, value: RawBsonRef<'a>) -> Result<&'a RawArray> {
 }
 
 /// Whether a value counts as true where a flag is expected.
-pub(crate) fn is_truthy(value: RawBsonRef<'_>) -> bool {
+fn is_flag_set(value: RawBsonRef<'_>) -> bool {
     match value {
         RawBsonRef::Boolean(flag) => flag,
         RawBsonRef::Null | RawBsonRef::Undefined => false,
         RawBsonRef::Int32(number) => number != 0,
         RawBsonRef::Int64(number) => number != 0,
         RawBsonRef::Double(number) => number != 0.0,
+        RawBsonRef::Decimal128(number) => !crate::number::is_decimal_zero(&number),
         _ => true,
     }
 }
@@ -193,11 +198,57 @@ fn pattern(source: &str, options: &str) -> Result<Pattern> {
             }
         }
     }
-    let text = if flags.is_empty() { source.to_owned() } else { format!("(?{flags}){source}") };
+    let source_text = if options.contains('m') { source.to_owned() } else { as_server(source) };
+    let text = if flags.is_empty() { source_text } else { format!("(?{flags}){source_text}") };
     let regex = fancy_regex::Regex::new(&text)
         .map_err(|error| bad_value(&format!("Regular expression is invalid: {error}")))?;
     Ok(Pattern { regex, source: (source.to_owned(), options.to_owned()) })
 }
+
+/// The expression in our library's terms: on the server `\\d`, `\\w`, `\\s` and `\\b` know ASCII only,
+/// and `$` also stands before a line break at the end.
+fn as_server(source: &str) -> String {
+    let mut out = String::with_capacity(source.len() + 16);
+    let mut characters = source.chars();
+    let mut in_class = false;
+    let has_lines = source.contains("(?m") || source.contains("(?sm");
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => match characters.next() {
+                Some('d') if in_class => out.push_str("0-9"),
+                Some('w') if in_class => out.push_str("0-9A-Za-z_"),
+                Some('s') if in_class => out.push_str(r"\t\n\x0b\x0c\r "),
+                Some('d') => out.push_str("[0-9]"),
+                Some('D') => out.push_str("[^0-9]"),
+                Some('w') => out.push_str("[0-9A-Za-z_]"),
+                Some('W') => out.push_str("[^0-9A-Za-z_]"),
+                Some('s') => out.push_str(r"[\t\n\x0b\x0c\r ]"),
+                Some('S') => out.push_str(r"[^\t\n\x0b\x0c\r ]"),
+                Some('b') if !in_class => out.push_str(WORD_BOUNDARY),
+                Some('B') if !in_class => out.push_str(NO_WORD_BOUNDARY),
+                Some(other) => out.extend(['\\', other]),
+                None => out.push('\\'),
+            },
+            '$' if !in_class && !has_lines => out.push_str(r"(?=\n?\z)"),
+            '[' if !in_class => {
+                in_class = true;
+                out.push('[');
+            }
+            ']' if in_class && !out.ends_with('[') && !out.ends_with("[^") => {
+                in_class = false;
+                out.push(']');
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Between a word character and something else, in ASCII.
+const WORD_BOUNDARY: &str =
+    "(?:(?<=[0-9A-Za-z_])(?![0-9A-Za-z_])|(?<![0-9A-Za-z_])(?=[0-9A-Za-z_]))";
+const NO_WORD_BOUNDARY: &str =
+    "(?:(?<=[0-9A-Za-z_])(?=[0-9A-Za-z_])|(?<![0-9A-Za-z_])(?![0-9A-Za-z_]))";
 
 fn parse_modulo(value: RawBsonRef<'_>) -> Result<Test> {
     let invalid = || bad_value("malformed mod, it needs a divisor and a remainder");
@@ -240,21 +291,32 @@ fn parse_element_match(value: RawBsonRef<'_>) -> Result<Test> {
     }
 }
 
-fn parse_bits(value: RawBsonRef<'_>, wanted: Bits) -> Result<Test> {
-    let invalid =
-        || bad_value("a bit mask is a number that is not negative or an array of positions");
-    let mask = match value {
-        RawBsonRef::Array(positions) => {
-            let mut mask = 0u64;
-            for position in positions {
-                let position = as_integer(position?).and_then(|p| u32::try_from(p).ok());
-                mask |= position.and_then(|p| 1u64.checked_shl(p)).ok_or_else(invalid)?;
-            }
-            mask
-        }
-        value => as_integer(value).and_then(|m| u64::try_from(m).ok()).ok_or_else(invalid)?,
+fn parse_bits(value: RawBsonRef<'_>, wanted: Wanted) -> Result<Test> {
+    let invalid = || {
+        bad_value(
+            "a bit mask is a number that is not negative, binary data or an array of positions",
+        )
     };
-    Ok(Test::Bits { mask, wanted })
+    let mut positions = Vec::new();
+    match value {
+        RawBsonRef::Array(given) => {
+            for position in given {
+                let position = as_integer(position?).and_then(|p| u32::try_from(p).ok());
+                positions.push(position.filter(|p| i32::try_from(*p).is_ok()).ok_or_else(invalid)?);
+            }
+        }
+        RawBsonRef::Binary(mask) => {
+            let bits = (0u32..).zip(mask.bytes).flat_map(|(index, byte)| {
+                (0..8).filter(move |bit| byte >> bit & 1 == 1).map(move |bit| index * 8 + bit)
+            });
+            positions.extend(bits);
+        }
+        value => {
+            let mask = as_integer(value).and_then(|m| u64::try_from(m).ok()).ok_or_else(invalid)?;
+            positions.extend((0..64).filter(|bit| mask >> bit & 1 == 1));
+        }
+    }
+    Ok(Test::Bits(Bits { positions, wanted }))
 }
 
 fn parse_type(value: RawBsonRef<'_>) -> Result<Test> {

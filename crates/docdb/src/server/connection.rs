@@ -139,10 +139,14 @@ fn answer(
         Ok(reply) => reply.encode(now),
         Err(error) => Err(error),
     };
-    encoded.unwrap_or_else(|error| {
+    let encoded = encoded.unwrap_or_else(|error| {
         let reply = commands::Reply::Document(error.reply());
         reply.encode(now).unwrap_or_else(|_| vec![5, 0, 0, 0, 0])
-    })
+    });
+    let name = message.body().into_iter().next().and_then(std::result::Result::ok);
+    let name = name.map_or("", |(name, _)| name.as_str());
+    context.shared.operations.note(name, message.body().as_bytes().len(), encoded.len());
+    encoded
 }
 
 fn run(
@@ -175,8 +179,13 @@ fn run(
     };
     let resource = Resource { database: request.database, collection };
     context.login.check(request.name, command.privilege, resource)?;
+    crate::fields::check_generic(request.name, request.body)?;
     // `maxTimeMS` of a getMore on a waiting cursor says how long to wait, not how long to work.
     let limit = request.time_limit()?.filter(|_| request.name != "getMore");
     operation::begin(limit, Some(stream));
-    (command.run)(context, &request)
+    let reply = (command.run)(context, &request)?;
+    Ok(match crate::fields::unfulfilled(request.body) {
+        Some(error) if command.privilege.writes() => reply.with_write_concern_error(&error),
+        _ => reply,
+    })
 }

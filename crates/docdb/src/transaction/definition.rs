@@ -327,26 +327,40 @@ fn complete_spec(spec: &mut Document) -> Result<()> {
 
 /// Whether the same index exists; a different one under the same name or key is an error.
 fn is_present(collection: &Collection, index: &Index) -> Result<bool> {
-    let key = index.spec.get_document("key").ok();
-    let same_key = collection.indexes.iter().find(|present| {
-        present.spec.get_document("key").ok().map(Document::to_string)
-            == key.map(Document::to_string)
-            && present.spec.get("partialFilterExpression")
-                == index.spec.get("partialFilterExpression")
-    });
-    if let Some(present) = same_key {
+    let key = |index: &Index| {
+        (
+            index.spec.get_document("key").map(Document::to_string).unwrap_or_default(),
+            index.spec.get("partialFilterExpression").cloned(),
+        )
+    };
+    let options = |index: &Index| {
+        let mut options = index.spec.clone();
+        for field in ["v", "key", "name", "background", "ns"] {
+            options.remove(field);
+        }
+        // What is off may as well not be there.
+        options
+            .into_iter()
+            .filter(|(_, value)| *value != Bson::Boolean(false))
+            .collect::<Document>()
+    };
+    if let Some(present) = collection.find_index(&index.name) {
         let is_id = present.name == "_id_";
-        if is_id || (present.name == index.name && present.is_unique == index.is_unique) {
+        if key(present) == key(index) && (is_id || options(present) == options(index)) {
             return Ok(true);
         }
-        let text =
-            format!("Index already exists with a different name or options: {}", present.name);
-        return Err(CommandError::new(Code::IndexOptionsConflict, text));
-    }
-    if collection.find_index(&index.name).is_some() {
-        let text =
-            format!("An existing index has the same name as the requested index: {}", index.name);
+        let text = format!(
+            "An existing index has the same name as the requested index. When index names are not specified, they are auto generated and can cause conflicts. Please refer to our documentation. Requested index: {}, existing index: {}",
+            index.spec, present.spec
+        );
         return Err(CommandError::new(Code::IndexKeySpecsConflict, text));
     }
-    Ok(false)
+    match collection.indexes.iter().find(|present| key(present) == key(index)) {
+        Some(present) if present.name == "_id_" => Ok(true),
+        Some(present) => {
+            let text = format!("Index already exists with a different name: {}", present.name);
+            Err(CommandError::new(Code::IndexOptionsConflict, text))
+        }
+        None => Ok(false),
+    }
 }

@@ -1,12 +1,14 @@
 //! The update operators that change arrays.
 
+use std::collections::HashSet;
+
 use bson::raw::RawDocument;
 use bson::{Bson, Document, RawBson};
 
 use super::{get, place};
 use crate::error::{Code, CommandError, Result};
 use crate::expression::value_key;
-use crate::filter::parse_filter;
+use crate::filter::{Filter, Test, parse_filter, parse_tests};
 use crate::number::as_integer;
 
 /// The array at a path, made if it is missing.
@@ -101,12 +103,19 @@ fn offset(position: i64, length: usize) -> usize {
 }
 
 fn sort(array: &mut [Bson], order: &Bson) -> Result<()> {
+    let descends = |direction: &Bson| match integer(direction, "$sort")? {
+        1 => Ok(false),
+        -1 => Ok(true),
+        _ => {
+            Err(CommandError::new(Code::BadValue, "The $sort element value must be either 1 or -1"))
+        }
+    };
     let keys: Vec<(Option<String>, bool)> = match order {
         Bson::Document(fields) => fields
             .iter()
-            .map(|(name, direction)| Ok((Some(name.clone()), integer(direction, "$sort")? < 0)))
+            .map(|(name, direction)| Ok((Some(name.clone()), descends(direction)?)))
             .collect::<Result<_>>()?,
-        direction => vec![(None, integer(direction, "$sort")? < 0)],
+        direction => vec![(None, descends(direction)?)],
     };
     let mut failure = None;
     array.sort_by_cached_key(|item| {
@@ -145,12 +154,10 @@ pub(super) fn add_to_set(document: &mut Document, path: &[String], argument: &Bs
         ));
     }
     let array = array_at(document, path, "$addToSet")?;
-    let mut present: Vec<Vec<u8>> =
+    let mut present: HashSet<Vec<u8>> =
         array.iter().map(|item| value_key(Some(item))).collect::<Result<_>>()?;
     for item in items {
-        let key = value_key(Some(&item))?;
-        if !present.contains(&key) {
-            present.push(key);
+        if present.insert(value_key(Some(&item))?) {
             array.push(item);
         }
     }
@@ -161,32 +168,50 @@ pub(super) fn pull(document: &mut Document, path: &[String], argument: &Bson) ->
     let Some(array) = existing_array(document, path, "$pull")? else {
         return Ok(());
     };
-    // A condition on documents is a filter; one on values is a filter on a wrapping field.
-    let is_operator =
-        |condition: &Document| condition.keys().next().is_some_and(|k| k.starts_with('$'));
-    let (filter, wraps) = match argument {
-        Bson::Document(condition) if !is_operator(condition) => (condition.clone(), false),
-        condition => (bson::doc! { "v": condition }, true),
-    };
-    let bytes = filter.to_vec()?;
-    let filter = parse_filter(RawDocument::from_bytes(&bytes)?)?;
+    let pulled = Pulled::parse(argument)?;
     let mut failure = None;
     array.retain(|item| {
-        let candidate = match item {
-            item if wraps => bson::doc! { "v": item },
-            Bson::Document(fields) => fields.clone(),
-            _ => return true,
-        };
-        let matches = candidate
-            .to_vec()
-            .map_err(CommandError::from)
-            .and_then(|bytes| Ok(filter.matches(RawDocument::from_bytes(&bytes)?)));
-        !matches.unwrap_or_else(|error| {
+        !pulled.covers(item).unwrap_or_else(|error| {
             failure = Some(error);
             false
         })
     });
     failure.map_or(Ok(()), Err)
+}
+
+/// What `$pull` takes out.
+enum Pulled {
+    /// Documents that fulfil a filter.
+    Documents(Filter),
+    /// Values that fulfil conditions, each as a whole: an array is not looked into.
+    Values(Vec<Test>),
+}
+
+impl Pulled {
+    fn parse(argument: &Bson) -> Result<Self> {
+        let is_logical = |name: &String| ["$and", "$or", "$nor", "$expr"].contains(&name.as_str());
+        if let Bson::Document(condition) = argument
+            && condition.keys().next().is_none_or(|name| !name.starts_with('$') || is_logical(name))
+        {
+            let bytes = condition.to_vec()?;
+            return Ok(Self::Documents(parse_filter(RawDocument::from_bytes(&bytes)?)?));
+        }
+        let raw = RawBson::try_from(argument.clone())?;
+        Ok(Self::Values(parse_tests(raw.as_raw_bson_ref())?))
+    }
+
+    fn covers(&self, item: &Bson) -> Result<bool> {
+        match (self, item) {
+            (Self::Documents(filter), Bson::Document(fields)) => {
+                Ok(filter.matches(RawDocument::from_bytes(&fields.to_vec()?)?))
+            }
+            (Self::Documents(_), _) => Ok(false),
+            (Self::Values(tests), item) => {
+                let raw = RawBson::try_from(item.clone())?;
+                Ok(tests.iter().all(|test| test.holds_for(Some(raw.as_raw_bson_ref()))))
+            }
+        }
+    }
 }
 
 pub(super) fn pull_all(document: &mut Document, path: &[String], argument: &Bson) -> Result<()> {
@@ -196,7 +221,7 @@ pub(super) fn pull_all(document: &mut Document, path: &[String], argument: &Bson
     let Some(array) = existing_array(document, path, "$pullAll")? else {
         return Ok(());
     };
-    let unwanted: Vec<Vec<u8>> =
+    let unwanted: HashSet<Vec<u8>> =
         unwanted.iter().map(|item| value_key(Some(item))).collect::<Result<_>>()?;
     let keys: Vec<Vec<u8>> =
         array.iter().map(|item| value_key(Some(item))).collect::<Result<_>>()?;
