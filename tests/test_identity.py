@@ -4,6 +4,7 @@ import base64
 import datetime
 import json
 import subprocess
+import time
 import urllib.error
 import urllib.request
 
@@ -384,3 +385,42 @@ def test_what_is_not_offered_says_so_and_is_counted(world):
     metrics = world.raw("GET", "/metrics", headers={"Authorization": None})[1].decode()
     line = next(line for line in metrics.splitlines() if 'operation="listGroupBackupExportBuckets"' in line)
     assert 'offered="false"' in line and int(line.split()[-1]) >= 1
+
+
+def attempts_in(seconds, attempt):
+    """How many attempts are answered in so many seconds, and with what."""
+    end, statuses = time.monotonic() + seconds, []
+    while time.monotonic() < end:
+        statuses.append(attempt())
+    return statuses
+
+
+def test_guessing_keys_and_secrets_slows_down(fresh):
+    world = fresh().start()
+    base = f"http://127.0.0.1:{world.port}"
+    public = world.bootstrap["publicKey"]
+
+    def digest(private):
+        manager = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        manager.add_password(None, base, public, private)
+        opener = urllib.request.build_opener(urllib.request.HTTPDigestAuthHandler(manager))
+        request = urllib.request.Request(f"{base}/api/atlas/v2/groups", headers={"Accept": ACCEPT})
+        try:
+            with opener.open(request, timeout=60) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except ValueError:
+            # urllib gives up on a second challenge in its own way.
+            return 401
+
+    def token(secret):
+        pair = base64.b64encode(f"{world.bootstrap['clientId']}:{secret}".encode()).decode()
+        status, _, _ = world.raw("POST", "/api/oauth/token", b"grant_type=client_credentials", {"Authorization": f"Basic {pair}", "Content-Type": "application/x-www-form-urlencoded"})
+        return status
+
+    assert digest(world.bootstrap["privateKey"]) == 200
+    for guess, right in ((digest, world.bootstrap["privateKey"]), (token, world.bootstrap["clientSecret"])):
+        statuses = attempts_in(3, lambda guess=guess: guess("wrong"))
+        assert set(statuses) <= {401, 429} and len(statuses) < 60, statuses
+        assert guess(right) == 200

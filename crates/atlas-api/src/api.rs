@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, PasswordRecord, Setting};
-use tidemark_model::{BackupPolicy, Clock};
+use tidemark_model::{BackupPolicy, Clock, Throttle};
 
 use crate::auth::Known;
 use crate::operations::OPERATIONS;
@@ -76,6 +76,7 @@ pub struct Api {
     pub(crate) clock: Clock,
     pub(crate) config: ApiConfig,
     pub(crate) signer: Signer,
+    pub(crate) throttle: Throttle,
     /// Nonces from before this are not accepted: who used them was forgotten.
     pub(crate) started_at: Timestamp,
     /// Nonces with the counters that were used with them, until they expire.
@@ -106,6 +107,7 @@ impl Api {
             config,
             signer,
             used_nonces: Mutex::default(),
+            throttle: Throttle::default(),
             known: Mutex::default(),
             usage: Usage::default(),
             buckets: Buckets::default(),

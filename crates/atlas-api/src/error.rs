@@ -427,6 +427,19 @@ impl ApiError {
         }
     }
 
+    pub(crate) fn too_many_attempts() -> Self {
+        Self {
+            retry_after: Some(10),
+            ..error(
+                StatusCode::TOO_MANY_REQUESTS,
+                "RATE_LIMITED",
+                "Too many requests with wrong credentials came from this address or for this key. Try again later."
+                    .to_owned(),
+                &[],
+            )
+        }
+    }
+
     pub(crate) fn not_in_dev_mode() -> Self {
         let detail = "The server does not run in development mode; start it with --dev.";
         error(FORBIDDEN, "NOT_IN_DEV_MODE", detail, &[])

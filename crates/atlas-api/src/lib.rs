@@ -12,6 +12,7 @@ mod credentials;
 mod dev;
 mod digest_auth;
 mod error;
+mod guessing;
 mod links;
 mod metrics;
 mod openapi;

@@ -22,6 +22,7 @@ use crate::api::{Api, Sunset};
 use crate::auth::AuthError;
 use crate::call::{Call, query_flag};
 use crate::error::{ApiError, Result};
+use crate::guessing::{self, Turn};
 use crate::operation::{Handler, Operation, PathValues, Route, Verb, route};
 use crate::operations::OPERATIONS;
 use crate::rate_limit::{EndpointSet, REFILL_SECONDS, RateLimits, Scope, Taken};
@@ -87,11 +88,23 @@ async fn answer(api: Arc<Api>, request: Request<Body>) -> Response<Body> {
     let address = client_address(&api, peer, &head.headers);
     let incoming =
         Incoming { method: head.method, uri: head.uri, headers: head.headers, body, address };
-    let running = tokio::task::spawn_blocking(move || respond(&api, &incoming));
-    running.await.unwrap_or_else(|error| {
+    let turn = guessing::turn(&api, &incoming.headers, &incoming.body, address);
+    if matches!(turn, Turn::Refused) {
+        return failure(&ApiError::too_many_attempts(), PLAIN);
+    }
+    let for_running = Arc::clone(&api);
+    let running = tokio::task::spawn_blocking(move || respond(&for_running, &incoming));
+    let response = running.await.unwrap_or_else(|error| {
         tracing::error!(%error, "a handler ended in the middle");
         failure(&ApiError::unexpected(), PLAIN)
-    })
+    });
+    if let Turn::Claimed(attempt) = turn {
+        let wait = attempt.finish(&api, &response);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+    response
 }
 
 /// The address of the client: the peer's, or what a trusted proxy says.

@@ -117,6 +117,11 @@ fn authenticate(api: &Api, incoming: &Incoming) -> Result<ServiceAccountId, Resp
     }
 }
 
+/// The client id that a request for a token names.
+pub(crate) fn claimed_client(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    basic_credentials(headers).or_else(|| form_credentials(body)).map(|(client, _)| client)
+}
+
 /// Client id and secret; both may be form-encoded inside, as RFC 6749 says.
 fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
     let header = headers.get(AUTHORIZATION)?.to_str().ok()?;

@@ -31,7 +31,6 @@ mod session;
 mod sort;
 mod sorter;
 mod spool;
-mod throttle;
 mod transaction;
 mod update;
 

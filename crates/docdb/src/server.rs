@@ -16,14 +16,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
-use tidemark_model::Clock;
+use tidemark_model::{Clock, Throttle};
 
 use crate::auth::UserDirectory;
 use crate::budget::Budget;
 use crate::cursor::Cursors;
 use crate::engine::Engine;
 use crate::operations::Operations;
-use crate::throttle::Throttle;
 
 /// The name of the one-member replica set that every instance poses as.
 pub const REPLICA_SET: &str = "rs0";

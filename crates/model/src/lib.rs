@@ -12,6 +12,7 @@ mod restore_job;
 mod roles;
 mod secret;
 mod snapshot;
+mod throttle;
 
 pub use clock::{Clock, format_instant, parse_instant};
 pub use ids::{
@@ -27,3 +28,4 @@ pub use restore_job::{
 pub use roles::{Caller, Principal, Role, Roles};
 pub use secret::{Secret, random_bytes};
 pub use snapshot::{SnapshotKind, SnapshotState};
+pub use throttle::Throttle;

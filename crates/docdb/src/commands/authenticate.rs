@@ -70,7 +70,7 @@ pub(super) fn continue_conversation(
     }
     match context.login.continue_with(payload(request.body)?, true) {
         Ok(step) => {
-            throttle.note_success(context.address, &name);
+            throttle.note_success(context.address, &name, Instant::now());
             Ok(step_document(step).into())
         }
         Err(error) => {

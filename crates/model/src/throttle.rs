@@ -17,6 +17,8 @@ const LONGEST_DELAY: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// After so long without a failure everything is forgotten.
 const MEMORY: Duration = Duration::from_mins(10);
+/// So long a login is remembered.
+const TRUST: Duration = Duration::from_hours(24);
 /// More are not remembered; the oldest go.
 const MOST_ENTRIES: usize = 20_000;
 
@@ -33,17 +35,30 @@ struct Failures {
     last: Instant,
 }
 
-/// The failures of an instance's logins.
-#[derive(Default)]
-pub(crate) struct Throttle(Mutex<HashMap<Who, Failures>>);
+/// The failed logins of one service.
+#[derive(Debug, Default)]
+pub struct Throttle(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    failures: HashMap<Who, Failures>,
+    /// Who logged in from where, and when: guesses from elsewhere do not keep them out.
+    trusted: HashMap<(IpAddr, String), Instant>,
+}
 
 impl Throttle {
     /// How long an attempt has to wait from `now`; `None` to refuse it.
-    pub(crate) fn turn(&self, address: IpAddr, name: &str, now: Instant) -> Option<Duration> {
-        let mut entries = self.lock();
+    pub fn turn(&self, address: IpAddr, name: &str, now: Instant) -> Option<Duration> {
+        let mut state = self.lock();
         let mut wait = Duration::ZERO;
+        let last = state.trusted.get(&(address, name.to_owned()));
+        let is_trusted = last.is_some_and(|last| now.duration_since(*last) < TRUST);
         for who in [Who::Address(address), Who::Name(name.to_owned())] {
-            let Some(failures) = entries.get_mut(&who).filter(|f| f.count > FREE) else { continue };
+            if is_trusted && matches!(who, Who::Name(_)) {
+                continue;
+            }
+            let found = state.failures.get_mut(&who).filter(|f| f.count > FREE);
+            let Some(failures) = found else { continue };
             let mine = failures.next_turn.max(now);
             if mine - now > LONGEST_WAIT {
                 return None;
@@ -55,8 +70,8 @@ impl Throttle {
     }
 
     /// Notes a wrong password.
-    pub(crate) fn note_failure(&self, address: IpAddr, name: &str, now: Instant) {
-        let mut entries = self.lock();
+    pub fn note_failure(&self, address: IpAddr, name: &str, now: Instant) {
+        let entries = &mut self.lock().failures;
         if entries.len() >= MOST_ENTRIES {
             entries.retain(|_, failures| now.duration_since(failures.last) < MEMORY);
         }
@@ -79,13 +94,19 @@ impl Throttle {
     }
 
     /// Forgets the failures of somebody who knows the password.
-    pub(crate) fn note_success(&self, address: IpAddr, name: &str) {
-        let mut entries = self.lock();
-        entries.remove(&Who::Address(address));
-        entries.remove(&Who::Name(name.to_owned()));
+    pub fn note_success(&self, address: IpAddr, name: &str, now: Instant) {
+        let mut state = self.lock();
+        state.failures.remove(&Who::Address(address));
+        state.failures.remove(&Who::Name(name.to_owned()));
+        if state.trusted.len() >= MOST_ENTRIES {
+            state.trusted.retain(|_, last| now.duration_since(*last) < TRUST);
+        }
+        if state.trusted.len() < MOST_ENTRIES {
+            state.trusted.insert((address, name.to_owned()), now);
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Who, Failures>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -118,7 +139,10 @@ mod tests {
         let elsewhere: IpAddr = "192.0.2.2".parse().unwrap();
         assert!(throttle.turn(elsewhere, "ada", now).is_none_or(|wait| !wait.is_zero()));
         assert_eq!(throttle.turn(elsewhere, "bob", now), Some(Duration::ZERO));
-        throttle.note_success(address, "ada");
+        throttle.note_success(address, "ada", now);
+        assert_eq!(throttle.turn(address, "ada", now), Some(Duration::ZERO));
+        // Guesses from elsewhere do not keep out who is known here.
+        (0..50).for_each(|_| throttle.note_failure(elsewhere, "ada", now));
         assert_eq!(throttle.turn(address, "ada", now), Some(Duration::ZERO));
     }
 }

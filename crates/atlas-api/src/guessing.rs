@@ -1,0 +1,74 @@
+//! Requests with credentials take turns when those before them were wrong.
+//!
+//! A wrong answer to a challenge, or a wrong secret of a service account, is answered late, and
+//! later each time; too many at once are refused before they are looked at.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, Response, StatusCode};
+
+use crate::api::Api;
+use crate::digest_auth::Credentials;
+use crate::token_endpoint::claimed_client;
+
+/// A request that says who makes it.
+pub(crate) struct Attempt {
+    address: IpAddr,
+    name: String,
+    wait: Duration,
+}
+
+/// What becomes of a request.
+pub(crate) enum Turn {
+    /// It proves nothing, so nothing can be guessed with it.
+    Unclaimed,
+    /// It is looked at, and a wrong one is answered late.
+    Claimed(Attempt),
+    /// Too many wrong ones came before it.
+    Refused,
+}
+
+/// Whose turn it is.
+pub(crate) fn turn(api: &Api, headers: &HeaderMap, body: &[u8], address: IpAddr) -> Turn {
+    let Some(name) = claimed_name(headers, body) else { return Turn::Unclaimed };
+    match api.throttle.turn(address, &name, Instant::now()) {
+        Some(wait) => Turn::Claimed(Attempt { address, name, wait }),
+        None => Turn::Refused,
+    }
+}
+
+/// The public key or client id that a request names.
+fn claimed_name(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    match header.and_then(|header| header.split_once(' ')) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("digest") => {
+            Credentials::parse(rest).map(|credentials| credentials.username)
+        }
+        // A token is not guessed.
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("bearer") => None,
+        _ => claimed_client(headers, body),
+    }
+}
+
+impl Attempt {
+    /// Notes how it ended; answers how long a wrong one has to wait for its answer.
+    pub(crate) fn finish(self, api: &Api, response: &Response<Body>) -> Duration {
+        if response.status() != StatusCode::UNAUTHORIZED {
+            api.throttle.note_success(self.address, &self.name, Instant::now());
+            return Duration::ZERO;
+        }
+        let challenge = response.headers().get(WWW_AUTHENTICATE);
+        let is_stale = challenge
+            .and_then(|challenge| challenge.to_str().ok())
+            .is_some_and(|challenge| challenge.to_ascii_lowercase().contains("stale=true"));
+        // The right answer to an old challenge is not a guess.
+        if is_stale {
+            return Duration::ZERO;
+        }
+        api.throttle.note_failure(self.address, &self.name, Instant::now());
+        self.wait
+    }
+}
