@@ -88,6 +88,12 @@ impl Hosting {
         self.is_ready.load(Ordering::SeqCst)
     }
 
+    /// The instances whose last write did not reach the disk; they go on trying.
+    pub(crate) fn unwritable(&self) -> Vec<InstanceId> {
+        let running = self.lock();
+        running.iter().filter(|(_, server)| !server.is_writable()).map(|(id, _)| *id).collect()
+    }
+
     /// Asks the rounds to end.
     pub(crate) fn request_stop(&self) {
         self.is_stopping.store(true, Ordering::SeqCst);

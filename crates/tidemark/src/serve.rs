@@ -163,12 +163,20 @@ fn router(api: Arc<Api>, downloads: Downloads, hosting: Arc<Hosting>) -> Router 
         .fallback(any(for_api))
 }
 
-async fn ready(State(hosting): State<Arc<Hosting>>) -> (StatusCode, &'static str) {
-    if hosting.is_ready() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+async fn ready(State(hosting): State<Arc<Hosting>>) -> (StatusCode, String) {
+    if !hosting.is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     }
+    let unwritable = hosting.unwritable();
+    if unwritable.is_empty() {
+        return (StatusCode::OK, "ok\n".to_owned());
+    }
+    let names: Vec<String> = unwritable.iter().map(ToString::to_string).collect();
+    let text = format!(
+        "the last write of these instances did not reach the disk; is it full? {}\n",
+        names.join(", ")
+    );
+    (StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 /// Serves until SIGTERM or SIGINT; then what is running has `patience` to finish.
