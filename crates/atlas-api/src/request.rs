@@ -88,7 +88,7 @@ async fn answer(api: Arc<Api>, request: Request<Body>) -> Response<Body> {
     let address = client_address(&api, peer, &head.headers);
     let incoming =
         Incoming { method: head.method, uri: head.uri, headers: head.headers, body, address };
-    let turn = guessing::turn(&api, &incoming.headers, &incoming.body, address);
+    let turn = guessing::turn(&api, &incoming);
     if matches!(turn, Turn::Refused) {
         return failure(&ApiError::too_many_attempts(), PLAIN);
     }
