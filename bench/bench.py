@@ -20,6 +20,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP / "tests"))
 import world as tests_world  # noqa: E402
+from bounded import Watch, disk_megabytes  # noqa: E402
 
 TOOLS = TOP / ".clients" / "bin"
 MARK = "<!-- figures -->"
@@ -51,7 +52,7 @@ def timed(action):
 
 
 def tool(*command):
-    subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=600)
+    subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=3_600)
 
 
 def folder_bytes(folder):
@@ -90,6 +91,7 @@ class Bench:
 
     def prepare(self):
         self.world.start()
+        self.watch = Watch(self.world)
         self.world.create_instance()
         self.world.create_user()
         items = self.world.client().bench.items
@@ -164,11 +166,18 @@ class Bench:
         self.row("list restore jobs, 5 on a page, bearer", f"{listed:.0f} /s", "a static answer, same client", f"{limit:.0f} /s", f"{listed / limit:.2f} of it")
 
     def row(self, *cells):
+        """Notes a figure, with the peak of anonymous memory since the last one and the disk now."""
+        memory = f"{self.watch.take_peak()} MiB"
+        disk = f"{disk_megabytes(self.world.data / 'instances') / self.megabytes:.2f}"
+        cells = (*cells, memory, disk)
         self.rows.append(cells)
         print(" | ".join(cells), flush=True)
 
     def table(self):
-        lines = ["| what | Tidemark | beside | its figure | ratio |", "|---|---|---|---|---|"]
+        lines = [
+            "| what | Tidemark | beside | its figure | ratio | peak memory | disk, times the documents |",
+            "|---|---|---|---|---|---|---|",
+        ]
         return "\n".join(lines + [f"| {' | '.join(row)} |" for row in self.rows])
 
     def write(self):

@@ -61,16 +61,44 @@ fn test(arguments: &[String]) -> Result<(), String> {
     run(".clients/python/bin/python", &pytest, &[])
 }
 
-/// Measures against mongodump and mongorestore, in one run; `bench lists` the lists at scale.
+/// Measures against mongodump and mongorestore, in one run; `bench lists` the lists at scale,
+/// `bench store` the candidates for the engine's store, `bench bounded` an instance at real size.
 fn bench(arguments: &[String]) -> Result<(), String> {
+    if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "store") {
+        return bench_store(arguments);
+    }
+    if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "bounded") {
+        return bench_script("bench/bounded.py", arguments);
+    }
     if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "lists") {
         let mut bench = vec!["bench", "--package", "tidemark-atlas-api", "--bench", "lists", "--"];
         bench.extend(arguments.iter().map(String::as_str));
         return run("cargo", &bench, &[]);
     }
+    bench_script("bench/bench.py", arguments)
+}
+
+/// Runs a benchmark that drives the release build.
+fn bench_script(script: &str, arguments: &[String]) -> Result<(), String> {
     run("cargo", &["build", "--release", "--package", "tidemark"], &[])?;
     run("scripts/install-clients", &["python", "mongo-tools"], &[])?;
-    let mut bench = vec!["bench/bench.py"];
+    let mut bench = vec![script];
     bench.extend(arguments.iter().map(String::as_str));
     run(".clients/python/bin/python", &bench, &[])
+}
+
+/// Builds the candidates, which are a workspace of their own, and runs the loads on each.
+///
+/// RocksDB takes a C++ toolchain, libclang and most of an hour of processor time: `--with-rocksdb`.
+fn bench_store(arguments: &[String]) -> Result<(), String> {
+    let with_rocksdb = arguments.iter().any(|argument| argument == "--with-rocksdb");
+    let mut build = vec!["build", "--release", "--manifest-path", "bench/store/Cargo.toml"];
+    if with_rocksdb {
+        build.extend(["--features", "rocksdb"]);
+    } else {
+        eprintln!("rocksdb skipped: it is built with --with-rocksdb only");
+    }
+    run("cargo", &build, &[])?;
+    let rest = arguments.iter().map(String::as_str).filter(|a| *a != "--with-rocksdb");
+    run("bench/store/target/release/bench-store", &rest.collect::<Vec<_>>(), &[])
 }

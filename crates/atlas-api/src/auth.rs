@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -74,7 +75,11 @@ impl Api {
                 self.by_token(token.trim())
             }
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("digest") => {
-                self.by_digest(rest, method, target)
+                let identity = self.by_digest(rest, method, target)?;
+                if let Some(credentials) = Credentials::parse(rest) {
+                    self.throttle.note_success(address, &credentials.username, Instant::now());
+                }
+                Ok(identity)
             }
             _ => Err(self.challenge(false)),
         }?;

@@ -75,7 +75,6 @@ impl Attempt {
         let is_wrong = response.status() == StatusCode::UNAUTHORIZED
             && (challenge.is_some() || self.is_for_token);
         if !is_wrong {
-            api.throttle.note_success(self.address, &self.name, Instant::now());
             return Duration::ZERO;
         }
         let is_stale = challenge

@@ -1,5 +1,7 @@
 //! `/api/oauth/token` and `/api/oauth/revoke`: client credentials of service accounts.
 
+use std::time::Instant;
+
 use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -111,7 +113,10 @@ fn authenticate(api: &Api, incoming: &Incoming) -> Result<ServiceAccountId, Resp
         .ok_or_else(invalid)?;
     let account = account_of(&client_id).ok_or_else(invalid)?;
     match api.catalog.use_account_secret(account, &hash_secret(&secret), api.clock.now()) {
-        Ok(true) => Ok(account),
+        Ok(true) => {
+            api.throttle.note_success(incoming.address, &client_id, Instant::now());
+            Ok(account)
+        }
         Ok(false) => Err(invalid()),
         Err(error) => Err(server_error(&error)),
     }

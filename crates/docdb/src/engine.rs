@@ -13,7 +13,7 @@ mod pins;
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use tidemark_model::{Clock, OplogTime};
 use tidemark_store::{Batch, Direction, Moment, Range, Store, Tree};
 
 use crate::collections::{Catalog, Collection};
-use crate::error::Result;
+use crate::error::{Code, CommandError, Result};
 use groups::Durability;
 pub(crate) use maintenance::OPLOG_BYTES;
 use pins::{Pins, Pooled};
@@ -111,6 +111,9 @@ pub(crate) struct Engine {
     folder: PathBuf,
     /// Indexes that are being built, although a mark says that they are to be purged.
     building: Mutex<HashSet<u32>>,
+    /// The collections that are being loaded, with what `reloads` was when that began.
+    loading: Mutex<HashMap<u32, u64>>,
+    reloads: AtomicU64,
 }
 
 /// An index that is being built; dropping it ends that.
@@ -178,6 +181,8 @@ impl Engine {
             has_failed: AtomicBool::new(false),
             folder: folder.to_owned(),
             building: Mutex::default(),
+            loading: Mutex::default(),
+            reloads: AtomicU64::new(0),
         });
         engine.start_term()?;
         Ok(engine)
@@ -205,6 +210,26 @@ impl Engine {
         transaction.put_meta(b"decoy", &key);
         transaction.commit_to_disk()?;
         Ok(key)
+    }
+
+    /// Notes that a collection is loaded from here on without anybody waiting for the disk.
+    pub(crate) fn note_loading(&self, collection: u32) {
+        lock(&self.loading).insert(collection, self.reloads.load(Ordering::Acquire));
+    }
+
+    /// Refuses to go on with a collection of whose documents some may not have reached the disk.
+    pub(crate) fn check_loaded(&self, collection: u32) -> Result<()> {
+        let begun = lock(&self.loading).remove(&collection);
+        if begun == Some(self.reloads.load(Ordering::Acquire)) {
+            return Ok(());
+        }
+        let text = "documents of this collection did not reach the disk; drop it and load it again";
+        Err(CommandError::new(Code::OutOfDiskSpace, text))
+    }
+
+    /// How often the state was read from the store again after a failed commit.
+    pub(crate) fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Acquire)
     }
 
     /// Begins a new term, as an election would: the first entry after every start.
@@ -251,15 +276,21 @@ impl Engine {
 
     /// The present moment, kept readable by its time for a while.
     pub(crate) fn pin_view(&self) -> Result<View> {
-        let view = self.view()?;
-        self.pin(&view)?;
-        Ok(view)
+        loop {
+            let view = self.view()?;
+            // A commit may have come between the two.
+            if self.pin(&view)? {
+                return Ok(view);
+            }
+        }
     }
 
     /// Opens the moment of a view several times, so that several readers can have it at once.
-    fn pin(&self, view: &View) -> Result<()> {
+    ///
+    /// `false` if it is not the present one any more.
+    fn pin(&self, view: &View) -> Result<bool> {
         if self.pins.renew(view.at) {
-            return Ok(());
+            return Ok(true);
         }
         let mut moments = Vec::new();
         while moments.len() < Pins::READERS {
@@ -270,13 +301,14 @@ impl Engine {
             moments.push(moment);
         }
         let disk_bytes = self.store.usage()?.disk_bytes;
+        let is_kept = !moments.is_empty();
         self.pins.keep((view.at, disk_bytes), Arc::clone(&view.catalog), moments);
-        Ok(())
+        Ok(is_kept)
     }
 
     /// The moment `at`, if it is the present or was pinned.
     pub(crate) fn view_at(&self, at: OplogTime) -> Result<Option<View>> {
-        if let Some((pooled, catalog)) = self.pins.borrow(at) {
+        if let Some((pooled, catalog)) = self.pins.borrow(at)? {
             return Ok(Some(View { moment: Held::Pooled(pooled), catalog, at }));
         }
         let view = self.view()?;
@@ -290,7 +322,8 @@ impl Engine {
     /// Waits until something after `at` is durable, or until the time is over.
     pub(crate) fn wait_for_progress(&self, at: OplogTime, patience: Duration) {
         let state = lock(&self.durability);
-        let is_waiting = |state: &mut Durability| state.durable <= at;
+        // What failed is behind the writers, but nobody sees it.
+        let is_waiting = |_: &mut Durability| self.durable() <= at;
         let _ = self.progress.wait_timeout_while(state, patience, is_waiting);
     }
 }
@@ -334,6 +367,9 @@ fn load_writer(moment: &Moment) -> Result<Writer> {
         reloads: 0,
     })
 }
+
+#[cfg(test)]
+mod tests;
 
 impl View {
     /// The document with this record number.

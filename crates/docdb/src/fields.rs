@@ -172,7 +172,7 @@ fn type_name(value: RawBsonRef<'_>) -> &'static str {
 }
 
 /// Commands that can read a moment in the past.
-const SNAPSHOT_READERS: &[&str] = &["find", "aggregate", "distinct"];
+const SNAPSHOT_READERS: &[&str] = &["find", "aggregate", "distinct", "getMore"];
 
 /// Checks what every command may carry.
 pub(crate) fn check_generic(command: &str, body: &RawDocument) -> Result<()> {

@@ -26,6 +26,8 @@ mod projection;
 mod query;
 mod reply;
 mod request;
+#[cfg(test)]
+mod robustness;
 mod server;
 mod session;
 mod sort;

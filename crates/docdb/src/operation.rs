@@ -50,6 +50,17 @@ pub(crate) fn check() -> Result<()> {
     })
 }
 
+/// As `check`, and looks at the clock each time.
+pub(crate) fn check_now() -> Result<()> {
+    OPERATION.with_borrow_mut(|operation| match operation {
+        Some(operation) => {
+            operation.checks = CHECKS_PER_LOOK;
+            operation.check()
+        }
+        None => Ok(()),
+    })
+}
+
 impl Operation {
     fn check(&mut self) -> Result<()> {
         self.checks += 1;

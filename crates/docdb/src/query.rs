@@ -305,12 +305,19 @@ impl Stream {
     /// As `visit_view`, with the record number of each document; for streams that are not sorted.
     pub(crate) fn visit_records(
         &mut self,
-        view: &View,
+        (view, collection): (&View, &Collection),
         mut visit: impl FnMut(u64, &RawDocument) -> Result<bool>,
     ) -> Result<bool> {
         let Self { source, chosen, .. } = self;
         if chosen.remaining == Some(0) {
             return Ok(true);
+        }
+        if let Source::Scan { target, .. } | Source::Records { target, .. } = source
+            && target.id != collection.id
+        {
+            // Another one has its name now.
+            let text = format!("collection dropped: '{}' while it was changed", target.namespace);
+            return Err(CommandError::new(Code::QueryPlanKilled, text));
         }
         match source {
             Source::Scan { target, direction, reached } => {
@@ -320,6 +327,14 @@ impl Stream {
                 look_up(view, (target.id, records, next), chosen, &mut visit)
             }
             _ => Err(CommandError::new(Code::InternalError, "a sorted stream has no records")),
+        }
+    }
+
+    /// Holds little memory from here on, until it is asked for more.
+    pub(crate) fn put_aside(&mut self, engine: &Engine) -> Result<()> {
+        match &mut self.source {
+            Source::Sorted { sorted, .. } => sorted.put_aside(engine.folder()),
+            _ => Ok(()),
         }
     }
 

@@ -30,6 +30,7 @@ impl Retry {
     pub(crate) fn reload(&mut self, transaction: &Transaction<'_>) -> Result<()> {
         let Some(id) = &self.id else { return Ok(()) };
         let stored = transaction.get(Tree::Meta, &record_key(id)?)?;
+        self.done.clear();
         let Some(stored) = stored else { return Ok(()) };
         let record = Document::try_from(RawDocument::from_bytes(&stored)?)?;
         let number = record.get_i64("number").unwrap_or(-1);
@@ -40,7 +41,6 @@ impl Retry {
             );
             return Err(CommandError::new(Code::TransactionTooOld, text));
         }
-        self.done.clear();
         if number == id.number {
             for item in record.get_array("done").into_iter().flatten() {
                 if let Some([Bson::Int32(first), Bson::Int32(last), Bson::Document(outcome)]) =

@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 use crate::error::{Code, CommandError, Result};
 
 /// What is held before a run is written.
-const MEMORY_BYTES: usize = 24 * 1024 * 1024;
+const MEMORY_BYTES: usize = if cfg!(test) { 16 * 1024 } else { 24 * 1024 * 1024 };
 /// What is read ahead of each run.
 const READ_BYTES: usize = 64 * 1024;
+/// Less than this stays in memory.
+const SMALL_BYTES: usize = 512 * 1024;
 /// What an item takes beside its bytes.
 const ITEM_BYTES: usize = size_of::<Item>();
 /// Merged at the same time; more runs are first merged into longer ones.
@@ -149,6 +151,29 @@ impl Sorter {
 }
 
 impl Sorted {
+    /// Puts what is in memory into a file, for somebody who may not come back for a while.
+    pub(crate) fn put_aside(&mut self, folder: &Path) -> Result<()> {
+        for source in &mut self.merge.sources {
+            let Source::Memory(memory) = source else { continue };
+            if memory.items.as_slice().len() * ITEM_BYTES + memory.bytes.len() < SMALL_BYTES {
+                continue;
+            }
+            let file = tempfile::tempfile_in(folder).map_err(failed)?;
+            let mut out = BufWriter::with_capacity(READ_BYTES, file);
+            for item in memory.items.by_ref() {
+                let part = |from, to| memory.bytes.get(from..to).unwrap_or_default();
+                write_item(
+                    &mut out,
+                    part(item.starts, item.key_ends),
+                    part(item.key_ends, item.ends),
+                )
+                .map_err(failed)?;
+            }
+            *source = Source::Run(Run::of(out).map_err(failed)?);
+        }
+        Ok(())
+    }
+
     /// The next item.
     pub(crate) fn next(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
         self.merge.next()

@@ -17,7 +17,9 @@ use tidemark_store::{Batch, Found, Savepoint, Tree};
 use tidemark_wire::{LARGEST_DOCUMENT_BYTES, compute_diff};
 
 use crate::collections::{Catalog, Collection};
-use crate::engine::{Engine, Statistics, View, Writer, document_key, meta_key, record_of};
+use crate::engine::{
+    Building, Engine, Statistics, View, Writer, document_key, meta_key, record_of,
+};
 use crate::error::{Code, CommandError, Result};
 use crate::index::Index;
 pub(crate) use prepared::Prepared;
@@ -65,6 +67,9 @@ pub(crate) struct Transaction<'e> {
     term: i64,
     statement: Option<StatementId>,
     options: WriteOptions,
+    building: Vec<Building<'e>>,
+    /// How often the state had been read again when this began.
+    reloads: u64,
 }
 
 impl Engine {
@@ -78,7 +83,8 @@ impl Engine {
     /// Begins a commit whose view shows all that was done before, so that ranges may be read.
     pub(crate) fn begin_settled(&self) -> Result<Transaction<'_>> {
         let mut writer = self.lock_writer()?;
-        self.settle(&mut writer)?;
+        // What was undone is told to those who wait for it; here the state is fresh either way.
+        self.settle_all(&mut writer)?;
         self.transaction(writer)
     }
 
@@ -101,6 +107,8 @@ impl Engine {
             term: writer.term,
             statement: None,
             options: WriteOptions::default(),
+            building: Vec::new(),
+            reloads: writer.reloads,
             writer,
         })
     }
@@ -108,6 +116,10 @@ impl Engine {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
+        if self.writer.reloads != self.reloads {
+            // There is nothing left to undo.
+            return;
+        }
         let savepoint = self.savepoint;
         self.writer.group.undo(savepoint);
         let undo = std::mem::take(&mut self.undo_statistics);
@@ -181,7 +193,8 @@ impl Transaction<'_> {
     /// Adds everything to the group that is committed next; returns the position to wait for.
     pub(crate) fn commit(mut self) -> Result<OplogTime> {
         self.finish()?;
-        if self.is_large() {
+        // The mark of an index that was built must go before anybody may purge it.
+        if self.is_large() || !self.building.is_empty() {
             self.engine.settle(&mut self.writer)?;
             self.savepoint = self.writer.group.savepoint();
         }

@@ -5,6 +5,7 @@
 //! refused at once. A user who logs in is forgotten, and so is everybody after a quiet while.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,10 +23,13 @@ const TRUST: Duration = Duration::from_hours(24);
 /// More are not remembered; the oldest go.
 const MOST_ENTRIES: usize = 20_000;
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// Whose failures are counted. Of a name only a hash is kept: names come from strangers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Who {
     Address(IpAddr),
-    Name(String),
+    Name(u64),
+    /// Somebody who is known at an address; others do not keep them out.
+    Known(IpAddr, u64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,24 +47,26 @@ pub struct Throttle(Mutex<State>);
 struct State {
     failures: HashMap<Who, Failures>,
     /// Who logged in from where, and when: guesses from elsewhere do not keep them out.
-    trusted: HashMap<(IpAddr, String), Instant>,
+    trusted: HashMap<(IpAddr, u64), Instant>,
+    hasher: RandomState,
 }
 
 impl Throttle {
     /// How long an attempt has to wait from `now`; `None` to refuse it.
+    ///
+    /// It is refused for what came from its address, and never for what others do with its name.
     pub fn turn(&self, address: IpAddr, name: &str, now: Instant) -> Option<Duration> {
         let mut state = self.lock();
         let mut wait = Duration::ZERO;
-        let last = state.trusted.get(&(address, name.to_owned()));
-        let is_trusted = last.is_some_and(|last| now.duration_since(*last) < TRUST);
-        for who in [Who::Address(address), Who::Name(name.to_owned())] {
-            if is_trusted && matches!(who, Who::Name(_)) {
-                continue;
-            }
+        for who in state.counted(address, name, now) {
             let found = state.failures.get_mut(&who).filter(|f| f.count > FREE);
             let Some(failures) = found else { continue };
             let mine = failures.next_turn.max(now);
             if mine - now > LONGEST_WAIT {
+                if matches!(who, Who::Name(_)) {
+                    wait = LONGEST_WAIT;
+                    continue;
+                }
                 return None;
             }
             failures.next_turn = mine + delay(failures.count);
@@ -71,17 +77,22 @@ impl Throttle {
 
     /// Notes a wrong password.
     pub fn note_failure(&self, address: IpAddr, name: &str, now: Instant) {
-        let entries = &mut self.lock().failures;
-        if entries.len() >= MOST_ENTRIES {
+        let mut state = self.lock();
+        let counted = state.counted(address, name, now);
+        let entries = &mut state.failures;
+        if entries.len() + counted.len() > MOST_ENTRIES {
             entries.retain(|_, failures| now.duration_since(failures.last) < MEMORY);
         }
-        if entries.len() >= MOST_ENTRIES {
-            let oldest = entries.iter().min_by_key(|(_, f)| f.last).map(|(who, _)| who.clone());
-            oldest.and_then(|oldest| entries.remove(&oldest));
+        if entries.len() + counted.len() > MOST_ENTRIES {
+            // Seldom: half of them go, so that it does not happen again soon.
+            let mut ages: Vec<Instant> = entries.values().map(|failures| failures.last).collect();
+            ages.sort_unstable();
+            let middle = ages.get(ages.len() / 2).copied().unwrap_or(now);
+            entries.retain(|_, failures| failures.last > middle);
         }
-        for who in [Who::Address(address), Who::Name(name.to_owned())] {
-            let entry =
-                entries.entry(who).or_insert(Failures { count: 0, next_turn: now, last: now });
+        for who in counted {
+            let fresh = Failures { count: 0, next_turn: now, last: now };
+            let entry = entries.entry(who).or_insert(fresh);
             if now.duration_since(entry.last) >= MEMORY {
                 entry.count = 0;
             }
@@ -96,18 +107,48 @@ impl Throttle {
     /// Forgets the failures of somebody who knows the password.
     pub fn note_success(&self, address: IpAddr, name: &str, now: Instant) {
         let mut state = self.lock();
-        state.failures.remove(&Who::Address(address));
-        state.failures.remove(&Who::Name(name.to_owned()));
+        let name = state.hash(name);
+        let address = network(address);
+        for who in [Who::Address(address), Who::Name(name), Who::Known(address, name)] {
+            state.failures.remove(&who);
+        }
         if state.trusted.len() >= MOST_ENTRIES {
             state.trusted.retain(|_, last| now.duration_since(*last) < TRUST);
         }
         if state.trusted.len() < MOST_ENTRIES {
-            state.trusted.insert((address, name.to_owned()), now);
+            state.trusted.insert((address, name), now);
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn hash(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name)
+    }
+
+    /// What an attempt is counted for.
+    fn counted(&self, address: IpAddr, name: &str, now: Instant) -> Vec<Who> {
+        let (address, name) = (network(address), self.hash(name));
+        let last = self.trusted.get(&(address, name));
+        if last.is_some_and(|last| now.duration_since(*last) < TRUST) {
+            return vec![Who::Known(address, name)];
+        }
+        vec![Who::Address(address), Who::Name(name)]
+    }
+}
+
+/// The part of an address that is handed out as a whole: all of it, or 64 bits of IPv6.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let kept = u128::from(address) >> 64 << 64;
+            IpAddr::V6(kept.into())
+        }
     }
 }
 

@@ -106,10 +106,12 @@ impl Capture {
         };
         connection.for_each("local", command, |entry| {
             stop.check()?;
-            if std::mem::take(&mut is_first) && entry.as_bytes() != last_entry {
-                has_gap = true;
+            // The first one belongs to the range already.
+            if std::mem::take(&mut is_first) {
+                has_gap = entry.as_bytes() != last_entry;
+            } else {
+                is_over |= is_swap(entry);
             }
-            is_over |= is_swap(entry);
             if has_gap || is_over { Ok(()) } else { round.push(entry) }
         })?;
         self.is_over = is_over;

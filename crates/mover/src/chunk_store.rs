@@ -3,6 +3,8 @@
 //! Reading and cutting is one thread's work for each collection; naming, compressing and encrypting
 //! is what costs. At most `WAITING` chunks wait, whatever the size of the data.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -47,6 +49,8 @@ struct State {
     chunks: Vec<Option<ChunkRef>>,
     done: usize,
     error: Option<VaultError>,
+    /// What a thread panicked with; whoever waits for it goes on with the panic.
+    panic: Option<Box<dyn Any + Send>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -77,7 +81,7 @@ impl ChunkStore {
         drop(self.jobs);
         for thread in self.threads {
             if let Err(panic) = thread.join() {
-                std::panic::resume_unwind(panic);
+                resume_unwind(panic);
             }
         }
         Arc::into_inner(self.writer).ok_or(MoverError::Stopped)
@@ -88,11 +92,12 @@ fn store_all(writer: &SnapshotWriter, waiting: &Mutex<Receiver<Job>>) {
     loop {
         let job = lock(waiting).recv();
         let Ok(Job { chunk, position, stored }) = job else { return };
-        let outcome = store(writer, &chunk);
+        let outcome = catch_unwind(AssertUnwindSafe(|| store(writer, &chunk)));
         let mut state = lock(&stored.state);
         state.done += 1;
         match outcome {
-            Ok(reference) => {
+            Err(panic) => drop(state.panic.get_or_insert(panic)),
+            Ok(Ok(reference)) => {
                 if state.chunks.len() <= position {
                     state.chunks.resize_with(position + 1, || None);
                 }
@@ -100,7 +105,7 @@ fn store_all(writer: &SnapshotWriter, waiting: &Mutex<Receiver<Job>>) {
                     *place = Some(reference);
                 }
             }
-            Err(error) => drop(state.error.get_or_insert(error)),
+            Ok(Err(error)) => drop(state.error.get_or_insert(error)),
         }
         drop(state);
         stored.progress.notify_all();
@@ -130,6 +135,10 @@ impl ChunkList {
         let mut state = lock(&self.stored.state);
         while state.done < self.sent {
             state = self.stored.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(panic) = state.panic.take() {
+            drop(state);
+            resume_unwind(panic);
         }
         if let Some(error) = state.error.take() {
             return Err(error.into());

@@ -15,6 +15,7 @@ use tidemark_vault::DocumentSet;
 use tidemark_wire::{OplogEntry, OplogOperation, apply_diff, encode_document};
 
 use crate::client::Connection;
+use crate::deployment::STAGE_PREFIX;
 use crate::error::MoverError;
 use crate::stop::Stop;
 
@@ -263,6 +264,11 @@ impl<'a> Replayer<'a> {
         let from = command.get_str("renameCollection").unwrap_or_default();
         let to = command.get_str("to").unwrap_or_default();
         if !self.stage.collections.contains_key(from) {
+            let name = from.split_once('.').map_or("", |(_, name)| name);
+            if name.starts_with(STAGE_PREFIX) {
+                let what = format!("what a restore put into {to}: it is not in the oplog");
+                return Err(MoverError::OplogGap { what });
+            }
             // It happened before the data was read.
             return Ok(());
         }

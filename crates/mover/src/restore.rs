@@ -144,7 +144,9 @@ impl<'a> Restore<'a> {
         let load_some = || -> Result<(), MoverError> {
             let mut connection = Connection::open(&self.endpoint)?;
             while let Some((collection, part)) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.load_part(&mut connection, collection, part)?;
+                let loaded = self.load_part(&mut connection, collection, part);
+                // When one fails, the others begin nothing more.
+                loaded.inspect_err(|_| next.store(parts.len(), Ordering::Relaxed))?;
             }
             Ok(())
         };
@@ -321,7 +323,8 @@ impl<'a> Restore<'a> {
         let compare_some = || -> Result<(), MoverError> {
             let mut connection = Connection::open(&self.endpoint)?;
             while let Some((namespace, staged)) = staged.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.compare_collection(&mut connection, namespace, staged)?;
+                let compared = self.compare_collection(&mut connection, namespace, staged);
+                compared.inspect_err(|_| next.store(usize::MAX / 2, Ordering::Relaxed))?;
             }
             Ok(())
         };

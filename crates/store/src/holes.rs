@@ -19,7 +19,6 @@ use rustix::fs::FallocateFlags;
 
 use crate::store::StoreError;
 
-const PAGE_BYTES: u64 = 4_096;
 /// Fewer pages in a row are left alone: a call for each costs more than it gives.
 const SHORTEST_RUN: u64 = 4;
 /// The table that lists free pages.
@@ -31,7 +30,7 @@ pub(crate) fn punch(folder: &Path, map_bytes: usize, before: u64) -> Result<u64,
         doing: format!("unused space of {} could not be given back", folder.display()),
         source,
     };
-    let mut pages = free_pages(folder, map_bytes, before).map_err(|code| {
+    let (page_bytes, mut pages) = free_pages(folder, map_bytes, before).map_err(|code| {
         file(std::io::Error::other(format!("the list of free pages cannot be read: error {code}")))
     })?;
     pages.sort_unstable();
@@ -44,16 +43,16 @@ pub(crate) fn punch(folder: &Path, map_bytes: usize, before: u64) -> Result<u64,
             continue;
         }
         let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        rustix::fs::fallocate(&data, mode, first * PAGE_BYTES, length * PAGE_BYTES)
+        rustix::fs::fallocate(&data, mode, first * page_bytes, length * page_bytes)
             .map_err(|error| file(error.into()))?;
-        bytes += length * PAGE_BYTES;
+        bytes += length * page_bytes;
     }
     Ok(bytes)
 }
 
-/// The pages that commits before `before` freed; LMDB's error otherwise.
+/// The bytes of a page, and the pages that commits before `before` freed; LMDB's error otherwise.
 #[expect(unsafe_code, reason = "heed does not show the list of free pages")]
-fn free_pages(folder: &Path, map_bytes: usize, before: u64) -> Result<Vec<u64>, i32> {
+fn free_pages(folder: &Path, map_bytes: usize, before: u64) -> Result<(u64, Vec<u64>), i32> {
     let path = CString::new(folder.as_os_str().as_bytes()).map_err(|_| -1)?;
     let check = |code: i32| if code == 0 { Ok(()) } else { Err(code) };
     let mut env = ptr::null_mut();
@@ -66,11 +65,13 @@ fn free_pages(folder: &Path, map_bytes: usize, before: u64) -> Result<Vec<u64>, 
             check(ffi::mdb_env_set_mapsize(env, map_bytes))?;
             let flags = ffi::MDB_RDONLY | ffi::MDB_NOLOCK | ffi::MDB_NOTLS;
             check(ffi::mdb_env_open(env, path.as_ptr(), flags, 0o600))?;
+            let mut about = std::mem::zeroed::<ffi::MDB_stat>();
+            check(ffi::mdb_env_stat(env, &raw mut about))?;
             let mut txn = ptr::null_mut();
             check(ffi::mdb_txn_begin(env, ptr::null_mut(), ffi::MDB_RDONLY, &raw mut txn))?;
             let pages = list(txn, before);
             ffi::mdb_txn_abort(txn);
-            pages
+            pages.map(|pages| (u64::from(about.ms_psize), pages))
         })();
         ffi::mdb_env_close(env);
         outcome

@@ -257,8 +257,11 @@ impl Store {
 
     /// The moment after the last commit.
     pub fn moment(&self) -> Result<Moment, StoreError> {
+        // Counted before `give_back` can look.
+        let mut open = self.open.lock();
         let txn = self.env.clone().static_read_txn().map_err(refused("begin a read"))?;
-        *self.open.lock().entry(txn.id() as u64).or_default() += 1;
+        *open.entry(txn.id() as u64).or_default() += 1;
+        drop(open);
         Ok(Moment { txn, trees: self.trees.clone(), open: Arc::clone(&self.open) })
     }
 
@@ -266,12 +269,16 @@ impl Store {
     /// which moments have too.
     pub fn commit(&self, batch: &Batch) -> Result<u64, StoreError> {
         let mut txn = self.env.write_txn().map_err(refused("begin a commit"))?;
-        let number = txn.id() as u64;
         for change in batch.iter() {
             self.change(&mut txn, change)?;
         }
         txn.commit().map_err(refused("commit"))?;
-        Ok(number)
+        Ok(self.last_commit())
+    }
+
+    /// The number of the last commit; one that changed nothing has none of its own.
+    fn last_commit(&self) -> u64 {
+        self.env.info().last_txn_id as u64
     }
 
     fn change(&self, txn: &mut RwTxn<'_>, change: Entry<'_>) -> Result<(), StoreError> {
@@ -307,7 +314,6 @@ impl Store {
         most: usize,
     ) -> Result<(u64, bool), StoreError> {
         let mut txn = self.env.write_txn().map_err(refused("begin a commit"))?;
-        let number = txn.id() as u64;
         let entries = self.trees.get(tree, &range.from);
         let mut range = range.clone();
         let cut = {
@@ -316,13 +322,17 @@ impl Store {
             let next = found.nth(most).transpose().map_err(refused("read a range"))?;
             next.map(|(key, _)| key.to_vec())
         };
+        let cut = match (cut, tree.key_bytes()) {
+            (Some(cut), Some(length)) => Some(whole_values(entries, &txn, &range, (cut, length))?),
+            (cut, _) => cut,
+        };
         let is_last = cut.is_none();
         range.to = cut.or(range.to);
         if !range.is_empty() {
             entries.delete_range(&mut txn, &range.bounds()).map_err(refused("remove a range"))?;
         }
         txn.commit().map_err(refused("commit"))?;
-        Ok((number, is_last))
+        Ok((self.last_commit(), is_last))
     }
 
     /// The length of the longest key.
@@ -369,6 +379,23 @@ fn put(
         }
     }
     entries.put(txn, key, value).map_err(refused("write an entry"))
+}
+
+/// Where to cut a range so that no value loses a part of its pieces.
+fn whole_values(
+    entries: &Entries,
+    txn: &RwTxn<'_>,
+    range: &Range,
+    (mut cut, length): (Vec<u8>, usize),
+) -> Result<Vec<u8>, StoreError> {
+    cut.truncate(length);
+    let before = Range { from: range.from.clone(), to: Some(cut.clone()) };
+    let mut found = entries.range(txn, &before.bounds()).map_err(refused("read a range"))?;
+    if before.is_empty() || found.next().is_none() {
+        // One value has more pieces than were asked for: it goes as a whole.
+        cut.extend_from_slice(&[u8::MAX; 3]);
+    }
+    Ok(cut)
 }
 
 /// Removes the pieces of a value from a number on.

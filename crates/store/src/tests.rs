@@ -118,6 +118,35 @@ fn what_a_held_moment_shows_is_not_given_back() {
     assert!(seen.len() == 2_000 && seen.iter().all(|(_, value)| *value == [7; 1_500]));
 }
 
+#[test]
+fn removing_keeps_values_whole_and_numbers_true() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let mut batch = Batch::new();
+    for number in 0..20 {
+        batch.insert(Tree::Documents, &key(number), &vec![5; 20_000]);
+    }
+    store.commit(&batch).unwrap();
+    let range = Range::prefix(&[7; 4]);
+    let mut left = 20;
+    loop {
+        // Fewer entries than a value has pieces: one value goes all the same.
+        let (number, is_empty) = store.remove_range(Tree::Documents, &range, 7).unwrap();
+        let moment = store.moment().unwrap();
+        assert_eq!(moment.number(), number);
+        let values = all(&moment, Tree::Documents, Direction::Ascending);
+        assert!(values.len() < left || is_empty);
+        assert!(values.iter().all(|(_, value)| value.len() == 20_000));
+        left = values.len();
+        if is_empty {
+            break;
+        }
+    }
+    let (number, is_empty) = store.remove_range(Tree::Documents, &range, 7).unwrap();
+    assert!(is_empty);
+    assert_eq!(store.moment().unwrap().number(), number, "a commit of nothing has no number");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]

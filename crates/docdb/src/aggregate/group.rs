@@ -9,7 +9,7 @@ use bson::{Bson, Document};
 use super::group_key;
 use crate::error::{Code, CommandError, Result};
 use crate::expression::{Expression, arithmetic_error, value_key};
-use crate::number::{Arithmetic, ArithmeticError, as_double, compute};
+use crate::number::{ArithmeticError, as_double};
 use crate::sorter::Sorter;
 
 /// What groups may hold before new ones wait in files.
@@ -236,6 +236,9 @@ struct State {
     items: Vec<Bson>,
     keys: HashSet<Vec<u8>>,
     count: u32,
+    /// The integers of a sum, and whether one of them was a long.
+    integers: i128,
+    is_long: bool,
     /// The doubles of a sum, apart from its integers.
     doubles: Option<CompensatedSum>,
 }
@@ -290,6 +293,7 @@ impl State {
     /// Adds a value; answers how many bytes more are held.
     fn add(&mut self, accumulator: Accumulator, value: Option<Bson>) -> Result<usize> {
         let mut grown = 0;
+        let held = self.value.as_ref().map_or(0, size_of_value);
         match accumulator {
             Accumulator::Sum | Accumulator::Avg => self.add_number(value)?,
             Accumulator::Min | Accumulator::Max => self.keep_extreme(accumulator, value)?,
@@ -312,10 +316,11 @@ impl State {
                 }
             }
         }
-        if !matches!(accumulator, Accumulator::Avg) {
+        if !matches!(accumulator, Accumulator::Sum | Accumulator::Avg) {
             self.count += 1;
         }
-        Ok(grown)
+        let holds = self.value.as_ref().map_or(0, size_of_value);
+        Ok(grown + holds.saturating_sub(held))
     }
 
     fn add_number(&mut self, value: Option<Bson>) -> Result<()> {
@@ -323,34 +328,31 @@ impl State {
             return Ok(());
         };
         self.count += 1;
-        if let Bson::Double(number) = value {
-            self.doubles.get_or_insert_default().add(number);
-            return Ok(());
-        }
-        let total = self.value.take().unwrap_or(Bson::Int32(0));
-        self.value = Some(match compute(Arithmetic::Add, &total, &value) {
-            // A sum that leaves 64 bits goes on as a double.
-            Err(ArithmeticError::Overflow) => {
-                let doubles = self.doubles.get_or_insert_default();
-                [&total, &value].into_iter().filter_map(as_double).for_each(|n| doubles.add(n));
-                Bson::Int32(0)
+        match value {
+            Bson::Double(number) => self.doubles.get_or_insert_default().add(number),
+            Bson::Int32(number) => self.integers += i128::from(number),
+            Bson::Int64(number) => {
+                self.integers += i128::from(number);
+                self.is_long = true;
             }
-            other => other.map_err(|error| arithmetic_error(&error, "$sum"))?,
-        });
+            _ => return Err(arithmetic_error(&ArithmeticError::Decimal, "$sum")),
+        }
         Ok(())
     }
 
     /// The sum of all numbers.
+    #[expect(clippy::cast_precision_loss, reason = "a sum beyond 64 bits goes on as a double")]
     fn total(&self) -> Bson {
-        let whole = self.value.clone().unwrap_or(Bson::Int32(0));
-        match self.doubles {
-            None => whole,
-            Some(mut doubles) => {
-                if !matches!(whole, Bson::Int32(0)) {
-                    doubles.add(as_double(&whole).unwrap_or(0.0));
-                }
-                Bson::Double(doubles.total())
+        if let Some(mut doubles) = self.doubles {
+            if self.integers != 0 {
+                doubles.add(self.integers as f64);
             }
+            return Bson::Double(doubles.total());
+        }
+        match (i32::try_from(self.integers), i64::try_from(self.integers)) {
+            (Ok(small), _) if !self.is_long => Bson::Int32(small),
+            (_, Ok(long)) => Bson::Int64(long),
+            _ => Bson::Double(self.integers as f64),
         }
     }
 

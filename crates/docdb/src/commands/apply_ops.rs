@@ -36,6 +36,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let is_command = |entry: &OplogEntry| matches!(entry.operation, OplogOperation::Command(_));
     let is_definition = entries.iter().any(is_command);
     let commits = if entries.iter().all(is_command) { entries.len().max(1) } else { 1 };
+    let reloads = engine.reloads();
     let mut at = OplogTime::default();
     for entries in entries.chunks(commits) {
         // A command may have to read what is there, a change finds its document by its key.
@@ -50,6 +51,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         at = transaction.commit()?;
     }
     engine.wait_durable(at)?;
+    engine.check_kept(reloads)?;
     let applied = i32::try_from(entries.len()).unwrap_or(i32::MAX);
     let results = vec![Bson::Boolean(true); entries.len()];
     Ok(bson::doc! { "applied": applied, "results": results }.into())

@@ -5,6 +5,7 @@ use bson::{Bson, Document};
 
 use super::write::writable_namespace;
 use super::{Context, Reply};
+use crate::auth::{Privilege, Resource};
 use crate::collections::Staging;
 use crate::error::{Code, CommandError, Result};
 use crate::filter::parse_filter;
@@ -13,6 +14,8 @@ use crate::request::Request;
 /// Not a MongoDB option: the collection is loaded by a restore. It is not in the oplog, and its
 /// indexes are built from sorted runs when it is asked for the first of them.
 const STAGING: &str = "tidemarkStaging";
+/// How names of staged collections begin; the capture of an oplog ends a range where one is renamed.
+const STAGE_PREFIX: &str = "tidemark.stage.";
 
 /// Options that are kept and obeyed.
 const VALIDATION: &[&str] = &["validator", "validationLevel", "validationAction"];
@@ -21,6 +24,15 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let namespace = writable_namespace(request)?;
     let options = parse_options(request, &["idIndex", "autoIndexId", "temp", STAGING])?;
     let staging = if request.flag(STAGING) { Staging::Loading } else { Staging::None };
+    if staging == Staging::Loading {
+        // What it holds is not in the oplog, and only a restore sees to what follows from that.
+        let resource = Resource::database(&namespace.database);
+        context.login.check("create", Privilege::Administer, resource)?;
+        if !namespace.collection.starts_with(STAGE_PREFIX) {
+            let text = format!("a staged collection's name begins with '{STAGE_PREFIX}'");
+            return Err(CommandError::new(Code::InvalidNamespace, text));
+        }
+    }
     let mut transaction = context.shared.engine.begin()?;
     transaction.create(&namespace, options, staging)?;
     if staging == Staging::Loading {

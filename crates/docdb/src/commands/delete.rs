@@ -24,7 +24,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     check_batch(statements.len())?;
     let engine = &context.shared.engine;
     let mut retry = Retry::new(request.statement(context.login.user_name())?);
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome::new(context);
     for (position, statement) in statements.into_iter().enumerate() {
         let result = delete(engine, &namespace, statement, (&mut retry, position, &mut outcome));
         match result {

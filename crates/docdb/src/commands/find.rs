@@ -86,6 +86,9 @@ pub(super) fn first_batch(
     let is_at_end = cursor.stream.fill(&context.shared.engine, &mut batch)?;
     let namespace = cursor.namespace.clone();
     let stays_open = !is_single && (!is_at_end || cursor.tail != Tail::Closed);
+    if stays_open {
+        cursor.stream.put_aside(&context.shared.engine)?;
+    }
     let id = if stays_open { context.shared.cursors.keep(cursor)? } else { 0 };
     let at = match read_at {
         ReadAt::Present => None,

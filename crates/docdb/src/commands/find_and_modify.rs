@@ -109,7 +109,7 @@ fn first_match(
     let read = (transaction.view(), ReadAt::Present);
     let mut best: Option<(Vec<u8>, u64, Vec<u8>)> = None;
     let mut stream = Stream::open(engine, read, collection, query)?;
-    stream.visit_records(transaction.view(), |record, document| {
+    stream.visit_records((transaction.view(), collection), |record, document| {
         let key = order.key(document)?;
         if best.as_ref().is_none_or(|(smallest, _, _)| key < *smallest) {
             best = Some((key, record, document.as_bytes().to_vec()));

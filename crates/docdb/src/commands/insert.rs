@@ -32,7 +32,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         is_ordered: is_ordered(request),
         options: write_options(request),
         retry: Retry::new(request.statement(context.login.user_name())?),
-        outcome: Outcome::default(),
+        outcome: Outcome::new(context),
     };
     let mut position = 0;
     let mut rest = documents.as_slice();

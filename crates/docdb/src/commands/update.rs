@@ -31,7 +31,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let statements = request.documents("updates")?;
     check_batch(statements.len())?;
     let mut retry = Retry::new(request.statement(context.login.user_name())?);
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome::new(context);
     outcome.modified = Some(0);
     for (position, statement) in statements.into_iter().enumerate() {
         let context_of_update = (update_context(context), write_options(request));
@@ -159,7 +159,8 @@ impl<'a> Statement<'a> {
         let is_replacement = matches!(self.update, Update::Replacement(_));
         let matches =
             find_matches(engine, transaction, &collection, (query, self.is_multi), progress)?;
-        for (record, bytes) in matches {
+        let mut matches = matches.into_iter();
+        while let Some((record, bytes)) = matches.next() {
             let raw = RawDocument::from_bytes(&bytes)?;
             let before = Document::try_from(raw)?;
             let after = self.update.apply(&before, self.context)?;
@@ -167,6 +168,12 @@ impl<'a> Statement<'a> {
             if after.to_vec()? != bytes {
                 transaction.update(&collection, (record, raw), &after, is_replacement)?;
                 progress.modified += 1;
+            }
+            if transaction.is_large() {
+                // Documents may grow; the rest is for the next commit, which reads them again.
+                progress.postponed = matches.map(|(record, _)| record).collect();
+                progress.is_at_end &= progress.postponed.is_empty();
+                break;
             }
         }
         Ok(())
@@ -180,6 +187,8 @@ pub(super) struct Progress {
     modified: i64,
     /// Goes on where the last commit ended.
     stream: Option<Stream>,
+    /// Records that were found and not looked at yet.
+    postponed: Vec<u64>,
     pub(super) is_at_end: bool,
 }
 
@@ -226,20 +235,30 @@ pub(super) fn find_matches(
         };
     }
     query.limit = if is_multi { None } else { Some(1) };
+    let filter = query.filter.clone();
     let read = (transaction.view(), ReadAt::Present);
     let mut stream = match progress.stream.take() {
         Some(stream) => stream,
         None => Stream::open(engine, read, collection, query)?,
     };
     let (mut found, mut bytes) = (Vec::new(), 0);
-    progress.is_at_end = stream.visit_records(transaction.view(), |record, document| {
-        if bytes >= CHANGED_BYTES || found.len() >= CHANGED_DOCUMENTS {
-            return Ok(false);
+    for record in std::mem::take(&mut progress.postponed) {
+        if let Some(document) = transaction.view().document(collection.id, record)?
+            && filter.matches(RawDocument::from_bytes(&document)?)
+        {
+            bytes += document.len();
+            found.push((record, document.into_owned()));
         }
-        bytes += document.as_bytes().len();
-        found.push((record, document.as_bytes().to_vec()));
-        Ok(true)
-    })?;
+    }
+    progress.is_at_end =
+        stream.visit_records((transaction.view(), collection), |record, document| {
+            if bytes >= CHANGED_BYTES || found.len() >= CHANGED_DOCUMENTS {
+                return Ok(false);
+            }
+            bytes += document.as_bytes().len();
+            found.push((record, document.as_bytes().to_vec()));
+            Ok(true)
+        })?;
     progress.stream = Some(stream);
     Ok(found)
 }

@@ -14,7 +14,7 @@ use crate::update::UpdateContext;
 const LARGEST_BATCH: usize = 100_000;
 
 /// The outcome of a writing command in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) n: i64,
     pub(super) modified: Option<i64>,
@@ -22,9 +22,23 @@ pub(super) struct Outcome {
     errors: Vec<Bson>,
     /// The last commit of the command.
     pub(super) at: OplogTime,
+    /// How often something had been undone when the command began.
+    reloads: u64,
 }
 
 impl Outcome {
+    /// Nothing is done yet.
+    pub(super) fn new(context: &Context<'_>) -> Self {
+        Self {
+            n: 0,
+            modified: None,
+            upserted: Vec::new(),
+            errors: Vec::new(),
+            at: OplogTime::default(),
+            reloads: context.shared.engine.reloads(),
+        }
+    }
+
     /// Notes a failed statement.
     pub(super) fn push_error(&mut self, statement: usize, error: &CommandError) {
         let mut document = bson::doc! {
@@ -42,6 +56,8 @@ impl Outcome {
         let engine = &context.shared.engine;
         engine.wait_durable(self.at)?;
         engine.settle_staged(namespace)?;
+        // Of several commits an earlier one may have failed.
+        engine.check_kept(self.reloads)?;
         let mut reply = bson::doc! { "n": i32::try_from(self.n).unwrap_or(i32::MAX) };
         if let Some(modified) = self.modified {
             reply.insert("nModified", i32::try_from(modified).unwrap_or(i32::MAX));

@@ -82,6 +82,7 @@ impl Engine {
         }
         let (last, reloads) = (writer.last.max(fresh.last), writer.reloads + 1);
         *writer = Writer { last, reloads, ..fresh };
+        self.reloads.store(reloads, Ordering::Release);
         state.is_stale = false;
         state.committing = None;
         drop(state);
@@ -92,6 +93,11 @@ impl Engine {
     /// Whether what a transaction saw is undone.
     pub(crate) fn check_fresh(&self) -> Result<()> {
         if lock(&self.durability).is_stale { Err(not_written()) } else { Ok(()) }
+    }
+
+    /// Refuses to answer for a command that began before something was undone: a part of it may be.
+    pub(crate) fn check_kept(&self, reloads: u64) -> Result<()> {
+        if self.reloads() == reloads { Ok(()) } else { Err(not_written()) }
     }
 
     /// Whether the last write reached the disk.
@@ -135,8 +141,16 @@ impl Engine {
         }
     }
 
-    /// Commits all that was done before, and waits for it, while nobody else may write.
+    /// Commits all that was done before, and waits for it, while nobody else may write; fails if
+    /// any of it is undone.
     pub(crate) fn settle(&self, writer: &mut Writer) -> Result<()> {
+        let reloads = writer.reloads;
+        self.settle_all(writer)?;
+        if writer.reloads == reloads { Ok(()) } else { Err(not_written()) }
+    }
+
+    /// As `settle`, but what failed is gone and that is all.
+    pub(crate) fn settle_all(&self, writer: &mut Writer) -> Result<()> {
         loop {
             {
                 let mut state = lock(&self.durability);
@@ -172,7 +186,8 @@ impl Engine {
     /// else is committing.
     fn take_group(&self, writer: &mut Writer) -> Option<Group> {
         let mut state = lock(&self.durability);
-        if state.is_committing || writer.group.is_empty() {
+        // What stands on a commit that failed may not be committed.
+        if state.is_committing || state.is_stale || writer.group.is_empty() {
             return None;
         }
         let batch = Arc::new(std::mem::take(&mut writer.group));

@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// One round; answers whether more is to be removed.
-    fn maintain_once(&self, is_noop_due: bool) -> Result<bool> {
+    pub(super) fn maintain_once(&self, is_noop_due: bool) -> Result<bool> {
         if is_noop_due {
             let mut transaction = self.begin()?;
             transaction.log_noop("periodic noop");
@@ -163,7 +163,17 @@ impl Engine {
             Some((_, id)) => (Tree::Documents, id),
             None => return Ok(false),
         };
-        if self.remove(tree, &Range::prefix(id))? {
+        let order = lock(&self.commits);
+        // What was being built may have been named meanwhile, and its mark removed.
+        let number = id.first_chunk::<4>().map_or(0, |id| u32::from_be_bytes(*id));
+        let is_marked = self.store.moment()?.get(Tree::Meta, &mark)?.is_some();
+        if !is_marked || lock(&self.building).contains(&number) {
+            return Ok(false);
+        }
+        let (number, is_empty) = self.store.remove_range(tree, &Range::prefix(id), PURGE_BATCH)?;
+        self.publish(number, None);
+        drop(order);
+        if is_empty {
             self.remove(Tree::Meta, &Range::new(mark.clone(), [mark.as_slice(), &[0]].concat()))?;
         }
         Ok(true)

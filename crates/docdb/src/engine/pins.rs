@@ -14,11 +14,15 @@ use tidemark_model::OplogTime;
 use tidemark_store::Moment;
 
 use crate::collections::Catalog;
+use crate::error::Result;
+use crate::operation;
 
 /// How long an unused pin stays, MongoDB's default history window.
 const HISTORY_WINDOW: Duration = Duration::from_mins(5);
 /// A reader that comes back within this time is at work.
 const RESTING: Duration = Duration::from_secs(10);
+/// How often who waits for a moment looks whether its time is over.
+const POOL_PAUSE: Duration = Duration::from_millis(100);
 /// More pins are not kept; the one that was not used for the longest time goes.
 const MOST_PINS: usize = 64;
 
@@ -83,22 +87,24 @@ impl Pins {
     }
 
     /// Lends a pinned moment, when one is free.
-    pub(super) fn borrow(&self, at: OplogTime) -> Option<(Pooled, Arc<Catalog>)> {
+    pub(super) fn borrow(&self, at: OplogTime) -> Result<Option<(Pooled, Arc<Catalog>)>> {
         let (pool, catalog) = {
             let mut pins = lock(&self.0);
-            let pin = pins.get_mut(&at)?;
+            let Some(pin) = pins.get_mut(&at) else { return Ok(None) };
             pin.last_used = Instant::now();
             (Arc::clone(&pin.pool), Arc::clone(&pin.catalog))
         };
         let mut idle = lock(&pool.idle);
         let moment = loop {
-            match idle.pop() {
-                Some(moment) => break moment,
-                None => idle = pool.returned.wait(idle).unwrap_or_else(PoisonError::into_inner),
+            if let Some(moment) = idle.pop() {
+                break moment;
             }
+            operation::check_now()?;
+            let waited = pool.returned.wait_timeout(idle, POOL_PAUSE);
+            idle = waited.unwrap_or_else(PoisonError::into_inner).0;
         };
         drop(idle);
-        Some((Pooled { moment: Some(moment), pool }, catalog))
+        Ok(Some((Pooled { moment: Some(moment), pool }, catalog)))
     }
 
     /// Ends pins that nobody uses, and those that cost more of the disk than `most`; a quarter of

@@ -198,51 +198,80 @@ fn pattern(source: &str, options: &str) -> Result<Pattern> {
             }
         }
     }
-    let source_text = if options.contains('m') { source.to_owned() } else { as_server(source) };
+    let source_text = as_server(source, options.contains('m'));
     let text = if flags.is_empty() { source_text } else { format!("(?{flags}){source_text}") };
-    let regex = fancy_regex::Regex::new(&text)
+    let regex = fancy_regex::RegexBuilder::new(&text)
+        .backtrack_limit(BACKTRACK_LIMIT)
+        .build()
         .map_err(|error| bad_value(&format!("Regular expression is invalid: {error}")))?;
     Ok(Pattern { regex, source: (source.to_owned(), options.to_owned()) })
 }
 
 /// The expression in our library's terms: on the server `\\d`, `\\w`, `\\s` and `\\b` know ASCII only,
-/// and `$` also stands before a line break at the end.
-fn as_server(source: &str) -> String {
+/// and `$` also stands before a line break at the end unless lines are told apart.
+fn as_server(source: &str, has_lines: bool) -> String {
     let mut out = String::with_capacity(source.len() + 16);
-    let mut characters = source.chars();
-    let mut in_class = false;
-    let has_lines = source.contains("(?m") || source.contains("(?sm");
+    let mut characters = source.chars().peekable();
+    let has_lines = has_lines || sets_lines(source);
+    // Inside of a class, and how many of its characters have been seen.
+    let mut class: Option<usize> = None;
     while let Some(character) = characters.next() {
-        match character {
-            '\\' => match characters.next() {
-                Some('d') if in_class => out.push_str("0-9"),
-                Some('w') if in_class => out.push_str("0-9A-Za-z_"),
-                Some('s') if in_class => out.push_str(r"\t\n\x0b\x0c\r "),
-                Some('d') => out.push_str("[0-9]"),
-                Some('D') => out.push_str("[^0-9]"),
-                Some('w') => out.push_str("[0-9A-Za-z_]"),
-                Some('W') => out.push_str("[^0-9A-Za-z_]"),
-                Some('s') => out.push_str(r"[\t\n\x0b\x0c\r ]"),
-                Some('S') => out.push_str(r"[^\t\n\x0b\x0c\r ]"),
-                Some('b') if !in_class => out.push_str(WORD_BOUNDARY),
-                Some('B') if !in_class => out.push_str(NO_WORD_BOUNDARY),
-                Some(other) => out.extend(['\\', other]),
-                None => out.push('\\'),
+        let seen = class;
+        class = class.map(|seen| seen + 1);
+        match (character, seen) {
+            ('\\', _) => match (characters.next(), seen.is_some()) {
+                (Some('d'), _) => out.push_str("[0-9]"),
+                (Some('D'), _) => out.push_str("[^0-9]"),
+                (Some('w'), _) => out.push_str("[0-9A-Za-z_]"),
+                (Some('W'), _) => out.push_str("[^0-9A-Za-z_]"),
+                (Some('s'), _) => out.push_str(r"[\t\n\x0b\x0c\r\x20]"),
+                (Some('S'), _) => out.push_str(r"[^\t\n\x0b\x0c\r\x20]"),
+                (Some('b'), false) => out.push_str(WORD_BOUNDARY),
+                (Some('B'), false) => out.push_str(NO_WORD_BOUNDARY),
+                (Some(other), _) => out.extend(['\\', other]),
+                (None, _) => out.push('\\'),
             },
-            '$' if !in_class && !has_lines => out.push_str(r"(?=\n?\z)"),
-            '[' if !in_class => {
-                in_class = true;
+            ('$', None) if !has_lines => out.push_str(r"(?=\n?\z)"),
+            ('[', None) => {
                 out.push('[');
+                if characters.next_if_eq(&'^').is_some() {
+                    out.push('^');
+                }
+                class = Some(0);
             }
-            ']' if in_class && !out.ends_with('[') && !out.ends_with("[^") => {
-                in_class = false;
+            // A bracket that closes at once stands for itself.
+            (']', Some(0)) => out.push_str(r"\]"),
+            (']', Some(_)) => {
                 out.push(']');
+                class = None;
             }
-            other => out.push(other),
+            ('[', Some(_)) if characters.peek() == Some(&':') => {
+                out.push('[');
+                for inner in characters.by_ref() {
+                    out.push(inner);
+                    if inner == ']' {
+                        break;
+                    }
+                }
+            }
+            // Our library has sets of classes; the server has not.
+            ('[' | '&' | '~', Some(_)) => out.extend(['\\', character]),
+            (other, _) => out.push(other),
         }
     }
     out
 }
+
+/// Whether a group of flags in the expression tells lines apart.
+fn sets_lines(source: &str) -> bool {
+    source.match_indices("(?").any(|(at, _)| {
+        let flags = source.get(at + 2..).unwrap_or_default();
+        flags.chars().take_while(char::is_ascii_lowercase).any(|flag| flag == 'm')
+    })
+}
+
+/// An expression that tries more than this on one text does not match.
+const BACKTRACK_LIMIT: usize = 20_000_000;
 
 /// Between a word character and something else, in ASCII.
 const WORD_BOUNDARY: &str =

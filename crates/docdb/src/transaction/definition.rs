@@ -56,6 +56,9 @@ impl Transaction<'_> {
         });
         self.put_collection(&collection)?;
         self.log_definition(&collection, o);
+        if staging == Staging::Loading {
+            self.engine.note_loading(collection.id);
+        }
         Ok(collection)
     }
 
@@ -124,9 +127,12 @@ impl Transaction<'_> {
         specs: Vec<Document>,
     ) -> Result<usize> {
         let mut collection = (*self.existing(namespace)?).clone();
+        let mut built = Vec::new();
         if collection.staging == Staging::Loading {
+            self.engine.check_loaded(collection.id)?;
             for index in &collection.indexes {
                 self.build_index(&collection, index)?;
+                built.push(index.id);
             }
             collection.staging = Staging::Complete;
         }
@@ -139,6 +145,7 @@ impl Transaction<'_> {
             }
             self.build_index(&collection, &index)?;
             let index = Arc::new(index);
+            built.push(index.id);
             collection.indexes.push(Arc::clone(&index));
             made.push(index);
         }
@@ -147,8 +154,9 @@ impl Transaction<'_> {
             let mut o = bson::doc! { "createIndexes": &namespace.collection };
             o.extend(index.spec.clone());
             self.log_definition(&collection, o);
-            let mark = purge_key(b'i', index.id);
-            self.writer.group.remove(Tree::Meta, &mark);
+        }
+        for id in built {
+            self.writer.group.remove(Tree::Meta, &purge_key(b'i', id));
         }
         Ok(made.len())
     }
@@ -167,7 +175,8 @@ impl Transaction<'_> {
             }
             Ok::<_, CommandError>(true)
         })?;
-        let _guard = self.engine.keep_unpurged(index.id);
+        // Kept until the transaction is over, so that nobody purges what is about to be named.
+        self.building.push(self.engine.keep_unpurged(index.id));
         // What this transaction has logged may not be committed before the rest of it.
         let in_parts = self.last == self.writer.last && sorter.has_spilled();
         if in_parts {

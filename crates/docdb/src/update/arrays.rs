@@ -183,8 +183,10 @@ pub(super) fn pull(document: &mut Document, path: &[String], argument: &Bson) ->
 enum Pulled {
     /// Documents that fulfil a filter.
     Documents(Filter),
-    /// Values that fulfil conditions, each as a whole: an array is not looked into.
-    Values(Vec<Test>),
+    /// Values that fulfil the condition of a field `v`, which looks into arrays.
+    Values(Filter),
+    /// A value itself: an array is not looked into.
+    Literal(Vec<Test>),
 }
 
 impl Pulled {
@@ -196,8 +198,12 @@ impl Pulled {
             let bytes = condition.to_vec()?;
             return Ok(Self::Documents(parse_filter(RawDocument::from_bytes(&bytes)?)?));
         }
+        if matches!(argument, Bson::Document(_) | Bson::RegularExpression(_)) {
+            let bytes = bson::doc! { "v": argument }.to_vec()?;
+            return Ok(Self::Values(parse_filter(RawDocument::from_bytes(&bytes)?)?));
+        }
         let raw = RawBson::try_from(argument.clone())?;
-        Ok(Self::Values(parse_tests(raw.as_raw_bson_ref())?))
+        Ok(Self::Literal(parse_tests(raw.as_raw_bson_ref())?))
     }
 
     fn covers(&self, item: &Bson) -> Result<bool> {
@@ -206,7 +212,10 @@ impl Pulled {
                 Ok(filter.matches(RawDocument::from_bytes(&fields.to_vec()?)?))
             }
             (Self::Documents(_), _) => Ok(false),
-            (Self::Values(tests), item) => {
+            (Self::Values(filter), item) => {
+                Ok(filter.matches(RawDocument::from_bytes(&bson::doc! { "v": item }.to_vec()?)?))
+            }
+            (Self::Literal(tests), item) => {
                 let raw = RawBson::try_from(item.clone())?;
                 Ok(tests.iter().all(|test| test.holds_for(Some(raw.as_raw_bson_ref()))))
             }
