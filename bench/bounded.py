@@ -102,7 +102,7 @@ class Bench:
         self.quiet()
         self.step("delete everything", lambda: self.items.delete_many({}))
         self.quiet(disk=False)
-        world.close()
+        world.stop()
         if group:
             group.close()
 
@@ -153,7 +153,10 @@ def main():
     parser.add_argument("--quiet-seconds", type=int, default=60)
     parser.add_argument("--check", action="store_true")
     bench = Bench(parser.parse_args())
-    bench.run()
+    try:
+        bench.run()
+    finally:
+        bench.world.close()
     print(f"\n{bench.megabytes:.0f} MB of documents.")
     if bench.failures and bench.arguments.check:
         sys.exit("\n".join(["bounds that were not kept:", *bench.failures]))

@@ -185,7 +185,7 @@ impl Transaction<'_> {
         self.term
     }
 
-    /// How many bytes this transaction has written so far.
+    /// Whether the group has become so large that it is to be committed.
     pub(crate) fn is_large(&self) -> bool {
         self.writer.group.bytes() >= GROUP_BYTES || self.writer.group.changes() >= GROUP_CHANGES
     }

@@ -37,6 +37,8 @@ struct Quiet {
     /// How much had been written when it was looked last.
     written: u64,
     rounds: u32,
+    /// Whether moments were pinned the last time.
+    has_pins: bool,
     /// What could not be given back the last time.
     left: Option<u64>,
 }
@@ -74,9 +76,13 @@ impl Engine {
             return Ok(());
         }
         quiet.rounds += 1;
-        // Once while it is quiet, and again when held moments may have ended.
-        if !quiet.rounds.is_multiple_of(QUIET_ROUNDS) || !self.pins.is_empty() {
+        if !quiet.rounds.is_multiple_of(QUIET_ROUNDS) {
             return Ok(());
+        }
+        // What a pinned moment shows stays; when the pins have ended it is looked again.
+        let has_pins = !self.pins.is_empty();
+        if std::mem::replace(&mut quiet.has_pins, has_pins) && !has_pins {
+            quiet.left = None;
         }
         let usage = self.store.usage()?;
         let unused = usage.disk_bytes.saturating_sub(usage.used_bytes);
