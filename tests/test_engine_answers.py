@@ -5,7 +5,9 @@ import datetime
 import pymongo
 import pytest
 from bson import Binary, Decimal128, Int64, Regex, SON
-from pymongo.errors import DuplicateKeyError, OperationFailure, WriteConcernError, WriteError
+from pymongo.errors import DuplicateKeyError, OperationFailure, WriteConcernError
+
+from world import code_of
 
 
 @pytest.fixture
@@ -13,12 +15,6 @@ def items(world):
     items = world.client().answers.items
     items.drop()
     return items
-
-
-def code_of(action):
-    with pytest.raises((OperationFailure, WriteError)) as error:
-        action()
-    return error.value.code
 
 
 def command(items, **fields):

@@ -10,7 +10,7 @@ import pymongo
 import pytest
 from pymongo.errors import AutoReconnect, ExecutionTimeout, OperationFailure
 
-from world import PASSWORD, until
+from world import PASSWORD, code_of, until
 
 
 @pytest.fixture
@@ -18,12 +18,6 @@ def items(world):
     items = world.client().limits.items
     items.drop()
     return items
-
-
-def code_of(action):
-    with pytest.raises(OperationFailure) as error:
-        action()
-    return error.value.code
 
 
 def client_as(world, name, *roles):

@@ -15,8 +15,10 @@ import urllib.error
 import urllib.request
 
 import pymongo
+import pytest
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
+from pymongo.errors import OperationFailure
 
 from recorder import Recorder
 
@@ -44,6 +46,13 @@ def until(condition, what):
             return value
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(0.05)
+
+
+def code_of(action):
+    """The code with which a command is refused."""
+    with pytest.raises(OperationFailure) as error:
+        action()
+    return error.value.code
 
 
 class ApiError(Exception):

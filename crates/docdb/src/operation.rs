@@ -18,22 +18,26 @@ const DEFAULT_LIMIT: Duration = Duration::from_hours(1);
 
 struct Operation {
     deadline: Instant,
-    client: Option<TcpStream>,
     checks: u32,
     looked_at: Instant,
 }
 
 thread_local! {
     static OPERATION: RefCell<Option<Operation>> = const { RefCell::new(None) };
+    static CLIENT: RefCell<Option<TcpStream>> = const { RefCell::new(None) };
 }
 
-/// Begins a command with a time limit; the client is watched where its connection is given.
-pub(crate) fn begin(limit: Option<Duration>, client: Option<&TcpStream>) {
+/// Watches the client of the connection that this thread serves.
+pub(crate) fn watch(client: &TcpStream) {
+    CLIENT.with_borrow_mut(|watched| *watched = client.try_clone().ok());
+}
+
+/// Begins a command with a time limit.
+pub(crate) fn begin(limit: Option<Duration>) {
     let now = Instant::now();
     let deadline = now + limit.unwrap_or(DEFAULT_LIMIT);
-    let client = client.and_then(|client| client.try_clone().ok());
     OPERATION.with_borrow_mut(|operation| {
-        *operation = Some(Operation { deadline, client, checks: 0, looked_at: now });
+        *operation = Some(Operation { deadline, checks: 0, looked_at: now });
     });
 }
 
@@ -79,7 +83,7 @@ impl Operation {
             return Ok(());
         }
         self.looked_at = now;
-        if self.client.as_ref().is_some_and(has_left) {
+        if CLIENT.with_borrow(|client| client.as_ref().is_some_and(has_left)) {
             let text = "the client closed its connection";
             return Err(CommandError::new(Code::ClientDisconnect, text));
         }
@@ -107,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_command_ends_when_its_time_is_over() {
-        begin(Some(Duration::ZERO), None);
+        begin(Some(Duration::ZERO));
         let outcomes: Vec<_> = (0..CHECKS_PER_LOOK).map(|_| check()).collect();
         assert_eq!(outcomes.last().unwrap().as_ref().unwrap_err().code, Code::MaxTimeMSExpired);
         end();

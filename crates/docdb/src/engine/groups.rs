@@ -174,12 +174,13 @@ impl Engine {
     /// Commits what was done to a collection that a restore changes: no oplog entry stands for it,
     /// so nobody waits for one. What is being loaded is not read before it is complete.
     pub(crate) fn settle_staged(&self, namespace: &Namespace) -> Result<()> {
-        let mut writer = self.lock_writer()?;
-        let is_staged = writer
+        // A collection is complete on the disk before anybody is told, so readers know of it.
+        let is_staged = self
+            .published()
             .catalog
             .find(namespace)
             .is_some_and(|collection| collection.staging == Staging::Complete);
-        if is_staged { self.settle(&mut writer) } else { Ok(()) }
+        if is_staged { self.settle(&mut *self.lock_writer()?) } else { Ok(()) }
     }
 
     /// Takes the group to be the one that commits it; `None` if there is none, or if somebody

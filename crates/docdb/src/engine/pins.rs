@@ -7,12 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidemark_model::OplogTime;
 use tidemark_store::Moment;
 
+use super::lock;
 use crate::collections::Catalog;
 use crate::error::Result;
 use crate::operation;
@@ -48,10 +49,6 @@ struct Pool {
 pub(super) struct Pooled {
     moment: Option<Moment>,
     pool: Arc<Pool>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pins {

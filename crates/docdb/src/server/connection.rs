@@ -40,6 +40,7 @@ pub(crate) struct Context<'a> {
 pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64) {
     let _ = stream.set_nodelay(true);
     let _ = stream.set_write_timeout(Some(ANSWER_TIME));
+    operation::watch(&stream);
     let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let address = stream.peer_addr().map_or(unknown, |peer| peer.ip().to_canonical());
     let mut login = Login::default();
@@ -63,11 +64,11 @@ pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64
         let mut context = Context { shared, login: &mut login, connection, address };
         let reply = match &request {
             tidemark_wire::Request::Query(message) => {
-                let document = answer(&mut context, message, true, &stream);
+                let document = answer(&mut context, message, true);
                 Some(encode_reply(answers, header.request_id, &document))
             }
             tidemark_wire::Request::Msg(message) => {
-                let document = answer(&mut context, message, false, &stream);
+                let document = answer(&mut context, message, false);
                 let is_expected = !message.flags().more_to_come();
                 is_expected.then(|| encode_msg(answers, header.request_id, &document, None))
             }
@@ -126,13 +127,8 @@ fn read_until(stream: &mut TcpStream, bytes: &mut [u8], deadline: Instant) -> st
 }
 
 /// The bytes of the answer, an error's included.
-fn answer(
-    context: &mut Context<'_>,
-    message: &OpMsg,
-    is_query: bool,
-    stream: &TcpStream,
-) -> Vec<u8> {
-    let outcome = run(context, message, is_query, stream);
+fn answer(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Vec<u8> {
+    let outcome = run(context, message, is_query);
     operation::end();
     let now = context.shared.engine.durable();
     let encoded = match outcome {
@@ -149,12 +145,7 @@ fn answer(
     encoded
 }
 
-fn run(
-    context: &mut Context<'_>,
-    message: &OpMsg,
-    is_query: bool,
-    stream: &TcpStream,
-) -> Result<commands::Reply> {
+fn run(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Result<commands::Reply> {
     // Before anything recurses into it.
     crate::depth::check_message(message.body())?;
     let request = Request::parse(message)?;
@@ -182,7 +173,7 @@ fn run(
     crate::fields::check_generic(request.name, request.body)?;
     // `maxTimeMS` of a getMore on a waiting cursor says how long to wait, not how long to work.
     let limit = request.time_limit()?.filter(|_| request.name != "getMore");
-    operation::begin(limit, Some(stream));
+    operation::begin(limit);
     let reply = (command.run)(context, &request)?;
     Ok(match crate::fields::unfulfilled(request.body) {
         Some(error) if command.privilege.writes() => reply.with_write_concern_error(&error),
