@@ -1,5 +1,6 @@
 """Attacks on the embedded database: what is too deep, too large, too long, or somebody else's."""
 
+import re
 import socket
 import struct
 import threading
@@ -150,7 +151,22 @@ def test_large_conditions_are_quick_or_end_in_time(items):
     assert items.count_documents({"a": {"$all": list(range(300))}}) == 300
     assert items.count_documents({"n": {"$in": list(range(10_000))}}, maxTimeMS=60_000) == 300
     with pytest.raises(ExecutionTimeout):
-        items.count_documents({"$or": [{"a": -n} for n in range(20_000)]}, maxTimeMS=100)
+        items.count_documents({"$or": [{"a": -n} for n in range(1, 20_000)]}, maxTimeMS=100)
+    # One document is work enough.
+    items.insert_one({"_id": "long", "b": list(range(100_000)), "text": ["a" * 200] * 50_000})
+    never = [{"b": -n} for n in range(1, 20_000)]
+    for condition in (
+        {"$or": never},
+        {"$nor": never},
+        {"b": {"$elemMatch": {"$nin": [-1], "$in": [-1], "$mod": [200_000, 199_999]}}, "$or": never},
+        {"text": {"$in": [re.compile(f"(a+)+{n}$") for n in range(1_000)]}},
+    ):
+        with pytest.raises(ExecutionTimeout):
+            items.count_documents({"_id": "long", **condition}, maxTimeMS=100)
+        with pytest.raises(ExecutionTimeout):
+            update = {"q": {"_id": "long", **condition}, "u": {"$set": {"c": 1}}}
+            items.database.command("update", items.name, updates=[update], maxTimeMS=100)
+    assert "c" not in items.find_one("long", {"c": 1})
 
 
 def test_too_many_stages_are_refused(items):

@@ -13,7 +13,9 @@ use bson::raw::RawDocument;
 
 use crate::expression::Expression;
 use crate::key::{TypeClass, encoded, type_class};
+use crate::error::Result;
 use crate::number::as_integer;
+use crate::operation;
 use crate::path::Path;
 
 pub(crate) use parse::{parse_filter, parse_tests};
@@ -32,6 +34,7 @@ pub(crate) enum Filter {
 #[derive(Debug, Clone)]
 pub(crate) enum Test {
     Compare(Comparison, Operand),
+    /// The operands are sorted by key.
     In(Vec<Operand>, Vec<Pattern>),
     Pattern(Pattern),
     Exists,
@@ -136,6 +139,9 @@ pub(crate) struct Pattern {
 
 impl Pattern {
     fn test(&self, candidate: Option<RawBsonRef<'_>>) -> bool {
+        if operation::is_over_now() {
+            return false;
+        }
         match candidate {
             Some(RawBsonRef::String(text) | RawBsonRef::Symbol(text)) => {
                 // An expression that backtracks without end is stopped and does not match.
@@ -152,11 +158,22 @@ impl Pattern {
 
 impl Filter {
     /// Whether the document fulfils the condition.
-    pub(crate) fn matches(&self, document: &RawDocument) -> bool {
+    ///
+    /// # Errors
+    /// The time of the operation is over: one document with a long array and a long list of
+    /// conditions is work for minutes.
+    pub(crate) fn matches(&self, document: &RawDocument) -> Result<bool> {
+        let holds = self.holds_for(document);
+        operation::check_found()?;
+        Ok(holds)
+    }
+
+    /// The answer to `matches`, or any when the operation is over.
+    fn holds_for(&self, document: &RawDocument) -> bool {
         match self {
-            Self::All(filters) => filters.iter().all(|filter| filter.matches(document)),
-            Self::Any(filters) => filters.iter().any(|filter| filter.matches(document)),
-            Self::Not(filter) => !filter.matches(document),
+            Self::All(filters) => filters.iter().all(|filter| filter.holds_for(document)),
+            Self::Any(filters) => filters.iter().any(|filter| filter.holds_for(document)),
+            Self::Not(filter) => !filter.holds_for(document),
             Self::Field(path, test) => test.matches(path, document),
             Self::Expression(expression) => expression.is_true_for(document),
         }
@@ -185,6 +202,9 @@ impl Test {
             _ => {
                 let mut found = false;
                 path.visit(document, &mut |candidate| {
+                    if operation::is_over() {
+                        return ControlFlow::Break(());
+                    }
                     found = if candidate.is_element && self.wants_whole_value() {
                         false
                     } else {
@@ -207,7 +227,7 @@ impl Test {
         match self {
             Self::Compare(comparison, operand) => comparison.test(candidate, operand),
             Self::In(operands, patterns) => {
-                operands.iter().any(|operand| operand.is_equal(candidate))
+                is_among(operands, candidate)
                     || patterns.iter().any(|pattern| pattern.test(candidate))
             }
             Self::Pattern(pattern) => pattern.test(candidate),
@@ -223,15 +243,17 @@ impl Test {
             Self::Bits(bits) => candidate.is_some_and(|value| bits.hold_for(value)),
             Self::ElementDocument(filter) => elements(candidate).is_some_and(|mut elements| {
                 elements.any(|element| match element {
-                    RawBsonRef::Document(document) => filter.matches(document),
+                    RawBsonRef::Document(document) => filter.holds_for(document),
                     RawBsonRef::Array(array) => {
-                        RawDocument::from_bytes(array.as_bytes()).is_ok_and(|d| filter.matches(d))
+                        RawDocument::from_bytes(array.as_bytes()).is_ok_and(|d| filter.holds_for(d))
                     }
                     _ => false,
                 })
             }),
             Self::Element(tests) => elements(candidate).is_some_and(|mut elements| {
-                elements.any(|element| tests.iter().all(|test| test.holds_for(Some(element))))
+                elements.any(|element| {
+                    !operation::is_over() && tests.iter().all(|test| test.holds_for(Some(element)))
+                })
             }),
             Self::Not(tests) => !tests.iter().all(|test| test.holds_for(candidate)),
             Self::Every(tests) => {
@@ -239,6 +261,20 @@ impl Test {
             }
         }
     }
+}
+
+/// Whether one of the operands, which are sorted by key, equals the value.
+fn is_among(operands: &[Operand], candidate: Option<RawBsonRef<'_>>) -> bool {
+    /// So many are compared one by one, which needs no key of the value.
+    const FEW: usize = 16;
+    if operands.len() <= FEW {
+        return operands.iter().any(|operand| operand.is_equal(candidate));
+    }
+    let value = match candidate {
+        None | Some(RawBsonRef::Undefined) => RawBsonRef::Null,
+        Some(value) => value,
+    };
+    encoded(value).is_ok_and(|key| operands.binary_search_by(|o| o.key.cmp(&key)).is_ok())
 }
 
 fn elements(candidate: Option<RawBsonRef<'_>>) -> Option<impl Iterator<Item = RawBsonRef<'_>>> {
@@ -278,7 +314,7 @@ mod tests {
     fn matches(filter: &Document, document: &Document) -> bool {
         let filter = filter.to_vec().unwrap();
         let filter = parse_filter(RawDocument::from_bytes(&filter).unwrap()).unwrap();
-        filter.matches(RawDocument::from_bytes(&document.to_vec().unwrap()).unwrap())
+        filter.matches(RawDocument::from_bytes(&document.to_vec().unwrap()).unwrap()).unwrap()
     }
 
     /// (filter, documents that match, documents that do not)

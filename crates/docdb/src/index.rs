@@ -118,7 +118,9 @@ impl Index {
 
     /// The keys of a document, without the index's id.
     pub(crate) fn keys_of(&self, document: &RawDocument) -> Result<BTreeSet<Vec<u8>>> {
-        if self.partial.as_ref().is_some_and(|filter| !filter.matches(document)) {
+        if let Some(filter) = &self.partial
+            && !filter.matches(document)?
+        {
             return Ok(BTreeSet::new());
         }
         let mut keys = BTreeSet::from([Vec::new()]);

@@ -20,6 +20,14 @@ struct Operation {
     deadline: Instant,
     checks: u32,
     looked_at: Instant,
+    /// Why it may not go on; stays once it is known.
+    over: Option<Over>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Over {
+    Time,
+    Client,
 }
 
 thread_local! {
@@ -37,7 +45,7 @@ pub(crate) fn begin(limit: Option<Duration>) {
     let now = Instant::now();
     let deadline = now + limit.unwrap_or(DEFAULT_LIMIT);
     OPERATION.with_borrow_mut(|operation| {
-        *operation = Some(Operation { deadline, checks: 0, looked_at: now });
+        *operation = Some(Operation { deadline, checks: 0, looked_at: now, over: None });
     });
 }
 
@@ -48,46 +56,72 @@ pub(crate) fn end() {
 
 /// Refuses to go on when the time is over or nobody waits for the answer.
 pub(crate) fn check() -> Result<()> {
-    OPERATION.with_borrow_mut(|operation| match operation {
-        Some(operation) => operation.check(),
-        None => Ok(()),
-    })
+    looked(Operation::look_sometimes)
 }
 
 /// As `check`, and looks at the clock each time.
 pub(crate) fn check_now() -> Result<()> {
-    OPERATION.with_borrow_mut(|operation| match operation {
-        Some(operation) => {
-            operation.checks = CHECKS_PER_LOOK;
-            operation.check()
-        }
+    looked(Operation::look)
+}
+
+/// Whether `check` would refuse. Work that cannot fail asks this and ends with any answer; whoever
+/// called it checks before the answer is used.
+pub(crate) fn is_over() -> bool {
+    over(Operation::look_sometimes).is_some()
+}
+
+/// As `is_over`, and looks at the clock each time.
+pub(crate) fn is_over_now() -> bool {
+    over(Operation::look).is_some()
+}
+
+/// Refuses what was found out meanwhile, without looking again.
+pub(crate) fn check_found() -> Result<()> {
+    looked(|operation| operation.over)
+}
+
+fn over(look: impl FnOnce(&mut Operation) -> Option<Over>) -> Option<Over> {
+    OPERATION.with_borrow_mut(|operation| operation.as_mut().and_then(look))
+}
+
+fn looked(look: impl FnOnce(&mut Operation) -> Option<Over>) -> Result<()> {
+    match over(look) {
         None => Ok(()),
-    })
+        Some(Over::Time) => {
+            let text = "operation exceeded time limit";
+            Err(CommandError::new(Code::MaxTimeMSExpired, text))
+        }
+        Some(Over::Client) => {
+            let text = "the client closed its connection";
+            Err(CommandError::new(Code::ClientDisconnect, text))
+        }
+    }
 }
 
 impl Operation {
-    fn check(&mut self) -> Result<()> {
+    fn look_sometimes(&mut self) -> Option<Over> {
         self.checks += 1;
         if self.checks < CHECKS_PER_LOOK {
-            return Ok(());
+            return self.over;
         }
+        self.look()
+    }
+
+    fn look(&mut self) -> Option<Over> {
         self.checks = 0;
+        if self.over.is_some() {
+            return self.over;
+        }
         let now = Instant::now();
         if now >= self.deadline {
-            // Whoever asks again is told again.
-            self.checks = CHECKS_PER_LOOK;
-            let text = "operation exceeded time limit";
-            return Err(CommandError::new(Code::MaxTimeMSExpired, text));
+            self.over = Some(Over::Time);
+        } else if now.duration_since(self.looked_at) >= CLIENT_INTERVAL {
+            self.looked_at = now;
+            if CLIENT.with_borrow(|client| client.as_ref().is_some_and(has_left)) {
+                self.over = Some(Over::Client);
+            }
         }
-        if now.duration_since(self.looked_at) < CLIENT_INTERVAL {
-            return Ok(());
-        }
-        self.looked_at = now;
-        if CLIENT.with_borrow(|client| client.as_ref().is_some_and(has_left)) {
-            let text = "the client closed its connection";
-            return Err(CommandError::new(Code::ClientDisconnect, text));
-        }
-        Ok(())
+        self.over
     }
 }
 
@@ -114,6 +148,7 @@ mod tests {
         begin(Some(Duration::ZERO));
         let outcomes: Vec<_> = (0..CHECKS_PER_LOOK).map(|_| check()).collect();
         assert_eq!(outcomes.last().unwrap().as_ref().unwrap_err().code, Code::MaxTimeMSExpired);
+        assert!(is_over() && check().is_err() && check_found().is_err());
         end();
         assert!(check().is_ok());
     }

@@ -135,7 +135,7 @@ impl Chosen {
     ) -> Result<Offer> {
         operation::check()?;
         let document = RawDocument::from_bytes(bytes)?;
-        if !self.filter.matches(document) {
+        if !self.filter.matches(document)? {
             return Ok(Offer::Passed);
         }
         if self.skip > 0 {

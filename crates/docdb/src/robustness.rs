@@ -143,7 +143,7 @@ proptest! {
     fn filters_match_or_are_refused(filter in document(), target in document()) {
         let (filter, target) = (raw(&filter), raw(&target));
         if let Ok(filter) = parse_filter(RawDocument::from_bytes(&filter).unwrap()) {
-            filter.matches(RawDocument::from_bytes(&target).unwrap());
+            filter.matches(RawDocument::from_bytes(&target).unwrap()).unwrap();
             let _ = filter.conjuncts();
         }
     }

@@ -113,7 +113,7 @@ fn pass(stage: &Stage, document: Document) -> Result<Option<Document>> {
     match stage {
         Stage::Match(filter) => {
             let bytes = document.to_vec()?;
-            Ok(filter.matches(RawDocument::from_bytes(&bytes)?).then_some(document))
+            Ok(filter.matches(RawDocument::from_bytes(&bytes)?)?.then_some(document))
         }
         Stage::Project(Some(projection)) => {
             let projected = projection.apply(&document)?;

@@ -145,5 +145,5 @@ fn matches(filter: Option<&Filter>, document: &Document) -> Result<bool> {
         return Ok(true);
     };
     let bytes = document.to_vec()?;
-    Ok(filter.matches(RawDocument::from_bytes(&bytes)?))
+    filter.matches(RawDocument::from_bytes(&bytes)?)
 }

@@ -227,7 +227,7 @@ pub(super) fn find_matches(
     if let Some(id) = id_of(&query.filter) {
         let found = transaction.find_by_id(collection, id.as_raw_bson_ref())?;
         let matches = |(_, bytes): &(u64, Vec<u8>)| -> Result<bool> {
-            Ok(query.filter.matches(RawDocument::from_bytes(bytes)?))
+            query.filter.matches(RawDocument::from_bytes(bytes)?)
         };
         return match found {
             Some(found) if matches(&found)? => Ok(vec![found]),
@@ -244,7 +244,7 @@ pub(super) fn find_matches(
     let (mut found, mut bytes) = (Vec::new(), 0);
     for record in std::mem::take(&mut progress.postponed) {
         if let Some(document) = transaction.view().document(collection.id, record)?
-            && filter.matches(RawDocument::from_bytes(&document)?)
+            && filter.matches(RawDocument::from_bytes(&document)?)?
         {
             bytes += document.len();
             found.push((record, document.into_owned()));

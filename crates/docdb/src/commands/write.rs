@@ -20,6 +20,8 @@ pub(super) struct Outcome {
     pub(super) modified: Option<i64>,
     pub(super) upserted: Vec<Bson>,
     errors: Vec<Bson>,
+    /// Why the command as a whole ended before its statements did.
+    interruption: Option<CommandError>,
     /// The last commit of the command.
     pub(super) at: OplogTime,
     /// How often something had been undone when the command began.
@@ -34,6 +36,7 @@ impl Outcome {
             modified: None,
             upserted: Vec::new(),
             errors: Vec::new(),
+            interruption: None,
             at: OplogTime::default(),
             reloads: context.shared.engine.reloads(),
         }
@@ -41,6 +44,10 @@ impl Outcome {
 
     /// Notes a failed statement.
     pub(super) fn push_error(&mut self, statement: usize, error: &CommandError) {
+        if matches!(error.code, Code::MaxTimeMSExpired | Code::ClientDisconnect) {
+            self.interruption = Some(error.clone());
+            return;
+        }
         let mut document = bson::doc! {
             "index": i32::try_from(statement).unwrap_or(i32::MAX),
             "code": error.code.number(),
@@ -58,6 +65,9 @@ impl Outcome {
         engine.settle_staged(namespace)?;
         // Of several commits an earlier one may have failed.
         engine.check_kept(self.reloads)?;
+        if let Some(interruption) = self.interruption {
+            return Err(interruption);
+        }
         let mut reply = bson::doc! { "n": i32::try_from(self.n).unwrap_or(i32::MAX) };
         if let Some(modified) = self.modified {
             reply.insert("nModified", i32::try_from(modified).unwrap_or(i32::MAX));

@@ -162,6 +162,7 @@ fn parse_in(name: &str, value: RawBsonRef<'_>) -> Result<Test> {
             item => operands.push(Operand::new(item)?),
         }
     }
+    operands.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(Test::In(operands, patterns))
 }
 

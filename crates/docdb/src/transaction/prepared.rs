@@ -142,7 +142,7 @@ pub(super) fn check_validator(
         return Ok(());
     }
     let bytes = validator.to_vec()?;
-    if crate::filter::parse_filter(RawDocument::from_bytes(&bytes)?)?.matches(document) {
+    if crate::filter::parse_filter(RawDocument::from_bytes(&bytes)?)?.matches(document)? {
         return Ok(());
     }
     Err(CommandError::new(Code::DocumentValidationFailure, "Document failed validation"))

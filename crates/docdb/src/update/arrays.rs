@@ -209,11 +209,11 @@ impl Pulled {
     fn covers(&self, item: &Bson) -> Result<bool> {
         match (self, item) {
             (Self::Documents(filter), Bson::Document(fields)) => {
-                Ok(filter.matches(RawDocument::from_bytes(&fields.to_vec()?)?))
+                filter.matches(RawDocument::from_bytes(&fields.to_vec()?)?)
             }
             (Self::Documents(_), _) => Ok(false),
             (Self::Values(filter), item) => {
-                Ok(filter.matches(RawDocument::from_bytes(&bson::doc! { "v": item }.to_vec()?)?))
+                filter.matches(RawDocument::from_bytes(&bson::doc! { "v": item }.to_vec()?)?)
             }
             (Self::Literal(tests), item) => {
                 let raw = RawBson::try_from(item.clone())?;
