@@ -11,9 +11,9 @@ use std::ops::ControlFlow;
 use bson::RawBsonRef;
 use bson::raw::RawDocument;
 
+use crate::error::Result;
 use crate::expression::Expression;
 use crate::key::{TypeClass, encoded, type_class};
-use crate::error::Result;
 use crate::number::as_integer;
 use crate::operation;
 use crate::path::Path;

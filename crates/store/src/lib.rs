@@ -12,6 +12,7 @@
 mod batch;
 mod holes;
 mod pieces;
+mod slices;
 mod store;
 
 pub use batch::{Batch, Found, Savepoint};

@@ -11,10 +11,15 @@ use heed::{Database, Env, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
 
 use crate::batch::{Batch, Entry, Kind};
 use crate::pieces::{LARGEST_PIECE, piece_bytes, piece_key};
+use crate::slices::{KEY_BYTES, RING, Slice, Slices};
 
 /// The version of what is in a folder; 1 was the first release's, over another store.
-const FORMAT: &[u8] = b"tidemark store 2";
+const FORMAT: &[u8] = b"tidemark store 3";
 const FORMAT_KEY: &[u8] = b"format";
+/// Which trees of the ring hold the oplog; see `slices`.
+const SLICES_KEY: &[u8] = b"oplog";
+/// After so many bytes of entries it is looked whether the newest tree of the oplog is full.
+const BYTES_PER_LOOK: usize = 1 << 20;
 /// The file that LMDB keeps data in.
 const DATA_FILE: &str = "data.mdb";
 /// How many moments may be held at the same time.
@@ -23,7 +28,7 @@ const MOST_MOMENTS: u32 = 4_096;
 const SMALLEST_MAP: u64 = 1 << 30;
 const LARGEST_MAP: u64 = 1 << 40;
 /// How many trees the file has.
-const TREES: u32 = 32 + 3;
+const TREES: usize = 2 + DOCUMENT_TREES + RING;
 /// LMDB takes no longer keys.
 const LONGEST_KEY: usize = 1_982;
 
@@ -36,7 +41,7 @@ pub enum Tree {
     Documents,
     /// Index entries; values are small.
     Indexes,
-    /// Oplog entries; keys have 8 bytes.
+    /// Oplog entries; keys have 8 bytes. They are appended and forgotten, never changed.
     Oplog,
 }
 
@@ -45,7 +50,7 @@ impl Tree {
     fn key_bytes(self) -> Option<usize> {
         match self {
             Self::Documents => Some(12),
-            Self::Oplog => Some(8),
+            Self::Oplog => Some(KEY_BYTES),
             Self::Meta | Self::Indexes => None,
         }
     }
@@ -172,14 +177,14 @@ pub struct Usage {
 /// A key that is appended to a tree fills its last page to the end; one that is inserted before
 /// others leaves a page without its last entry, half of it where documents are large. Each
 /// transaction copies a record for each tree, so one tree for each collection is too many.
-const DOCUMENT_TREES: usize = TREES as usize - 3;
+const DOCUMENT_TREES: usize = 32;
 
 #[derive(Clone)]
 struct Trees {
     meta: Entries,
     documents: [Entries; DOCUMENT_TREES],
     indexes: Entries,
-    oplog: Entries,
+    oplog: [Entries; RING],
 }
 
 impl Trees {
@@ -192,20 +197,72 @@ impl Trees {
         for (number, tree) in documents.iter_mut().enumerate() {
             *tree = create(&format!("documents{number}"))?;
         }
-        Ok(Self { meta, documents, indexes: create("indexes")?, oplog: create("oplog")? })
+        let mut oplog = [meta; RING];
+        for (number, tree) in oplog.iter_mut().enumerate() {
+            *tree = create(&format!("oplog{number}"))?;
+        }
+        Ok(Self { meta, documents, indexes: create("indexes")?, oplog })
     }
 
-    /// The tree that holds a key, or a range from it on.
-    fn get(&self, tree: Tree, key: &[u8]) -> &Entries {
+    fn slice(&self, slice: Slice) -> Result<&Entries, StoreError> {
+        self.oplog.get(usize::from(slice.tree)).ok_or(StoreError::Damaged { tree: Tree::Oplog })
+    }
+
+    /// Which trees hold the oplog.
+    fn slices(&self, txn: &RoTxn<'_>) -> Result<Slices, StoreError> {
+        match self.meta.get(txn, SLICES_KEY).map_err(refused("read the list of oplog trees"))? {
+            None => Ok(Slices::default()),
+            Some(list) => Slices::decode(list).ok_or(StoreError::Damaged { tree: Tree::Oplog }),
+        }
+    }
+
+    fn put_slices(&self, txn: &mut RwTxn<'_>, slices: &Slices) -> Result<(), StoreError> {
+        let written = self.meta.put(txn, SLICES_KEY, &slices.encode());
+        written.map_err(refused("write the list of oplog trees"))
+    }
+
+    /// The trees that hold a range, in the order of their keys.
+    fn within(
+        &self,
+        txn: &RoTxn<'_>,
+        tree: Tree,
+        range: &Range,
+    ) -> Result<Vec<&Entries>, StoreError> {
+        if let Some(entries) = self.only(tree, &range.from) {
+            return Ok(vec![entries]);
+        }
+        let slices = self.slices(txn)?;
+        slices.within(&range.from, range.to.as_deref()).map(|slice| self.slice(slice)).collect()
+    }
+
+    /// The tree that may hold a key.
+    fn of_key(
+        &self,
+        txn: &RoTxn<'_>,
+        tree: Tree,
+        key: &[u8],
+    ) -> Result<Option<&Entries>, StoreError> {
+        match self.only(tree, key) {
+            Some(entries) => Ok(Some(entries)),
+            None => self
+                .slices(txn)?
+                .within(key, None)
+                .next()
+                .map(|slice| self.slice(slice))
+                .transpose(),
+        }
+    }
+
+    /// The tree that holds a key, or a range from it on; none for the oplog, which has several.
+    fn only(&self, tree: Tree, key: &[u8]) -> Option<&Entries> {
         match tree {
-            Tree::Meta => &self.meta,
-            Tree::Indexes => &self.indexes,
-            Tree::Oplog => &self.oplog,
+            Tree::Oplog => None,
+            Tree::Meta => Some(&self.meta),
+            Tree::Indexes => Some(&self.indexes),
             Tree::Documents => {
                 let collection = key.first_chunk::<4>().copied().map_or(0, u32::from_be_bytes);
                 // Every collection takes at least two numbers, one for its index on `_id`.
-                let [first, ..] = &self.documents;
-                self.documents.get(collection as usize / 2 % DOCUMENT_TREES).unwrap_or(first)
+                self.documents.get(collection as usize / 2 % DOCUMENT_TREES)
             }
         }
     }
@@ -242,7 +299,10 @@ impl Store {
         let map_bytes = map_bytes(folder)
             .map_err(file(format!("the size of the disk of {} is not known", folder.display())))?;
         let mut options = EnvOpenOptions::new().read_txn_without_tls();
-        options.map_size(map_bytes).max_dbs(TREES).max_readers(MOST_MOMENTS);
+        options
+            .map_size(map_bytes)
+            .max_dbs(u32::try_from(TREES).unwrap_or(u32::MAX))
+            .max_readers(MOST_MOMENTS);
         #[expect(unsafe_code, reason = "a map of a file that somebody else changes is undefined")]
         // SAFETY: the file is changed through this environment only; the folder belongs to one
         // process, which holds the lock of the data folder, and LMDB locks the file besides.
@@ -269,8 +329,13 @@ impl Store {
     /// which moments have too.
     pub fn commit(&self, batch: &Batch) -> Result<u64, StoreError> {
         let mut txn = self.env.write_txn().map_err(refused("begin a commit"))?;
+        let mut end = OplogEnd::default();
         for change in batch.iter() {
-            self.change(&mut txn, change)?;
+            let entries = match self.trees.only(change.tree, change.key) {
+                Some(entries) => *entries,
+                None => end.tree_for(&self.trees, &mut txn, change)?,
+            };
+            make(&entries, &mut txn, change)?;
         }
         txn.commit().map_err(refused("commit"))?;
         Ok(self.last_commit())
@@ -281,40 +346,18 @@ impl Store {
         self.env.info().last_txn_id as u64
     }
 
-    fn change(&self, txn: &mut RwTxn<'_>, change: Entry<'_>) -> Result<(), StoreError> {
-        let Entry { tree, kind, key, value } = change;
-        let entries = self.trees.get(tree, key);
-        let in_pieces = tree.key_bytes().is_some();
-        let is_cut = in_pieces && value.len() > LARGEST_PIECE;
-        if kind == Kind::Remove || (kind == Kind::Put && is_cut) {
-            entries.delete(txn, key).map_err(refused("remove an entry"))?;
-        }
-        let mut pieces = 0;
-        if is_cut {
-            // Over the pieces that are there: pages keep their entries and stay as full as they are.
-            for bytes in value.chunks(piece_bytes(value.len())) {
-                put(entries, txn, kind, &piece_key(key, pieces), bytes)?;
-                pieces += 1;
-            }
-        } else if kind != Kind::Remove {
-            put(entries, txn, kind, key, value)?;
-        }
-        if kind != Kind::Insert && in_pieces {
-            remove_pieces(entries, txn, key, pieces)?;
-        }
-        Ok(())
-    }
-
     /// Removes at most `most` entries of a range, in one commit; answers the commit's number and
-    /// whether the range is empty now.
+    /// whether the range is empty now. The oplog is forgotten with `forget_oplog` only.
     pub fn remove_range(
         &self,
         tree: Tree,
         range: &Range,
         most: usize,
     ) -> Result<(u64, bool), StoreError> {
+        let Some(entries) = self.trees.only(tree, &range.from) else {
+            return Ok((self.last_commit(), true));
+        };
         let mut txn = self.env.write_txn().map_err(refused("begin a commit"))?;
-        let entries = self.trees.get(tree, &range.from);
         let mut range = range.clone();
         let cut = {
             let mut found =
@@ -333,6 +376,21 @@ impl Store {
         }
         txn.commit().map_err(refused("commit"))?;
         Ok((self.last_commit(), is_last))
+    }
+
+    /// Forgets the oldest of the oplog's trees if all its entries are below `key`, in one commit.
+    /// Answers the commit's number, or `None` when there is no such tree.
+    pub fn forget_oplog(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
+        let mut txn = self.env.write_txn().map_err(refused("begin a commit"))?;
+        let mut slices = self.trees.slices(&txn)?;
+        let Some(oldest) = slices.take_before(key) else {
+            return Ok(None);
+        };
+        let entries = *self.trees.slice(oldest)?;
+        entries.clear(&mut txn).map_err(refused("empty a tree"))?;
+        self.trees.put_slices(&mut txn, &slices)?;
+        txn.commit().map_err(refused("commit"))?;
+        Ok(Some(self.last_commit()))
     }
 
     /// The length of the longest key.
@@ -362,6 +420,73 @@ impl Store {
         // LMDB begins at the commit before the last one if that turns out to be damaged.
         crate::holes::punch(&self.folder, self.map_bytes, oldest.min(last.saturating_sub(1)))
     }
+}
+
+/// Makes one change in its tree.
+fn make(entries: &Entries, txn: &mut RwTxn<'_>, change: Entry<'_>) -> Result<(), StoreError> {
+    let Entry { tree, kind, key, value } = change;
+    let in_pieces = tree.key_bytes().is_some();
+    let is_cut = in_pieces && value.len() > LARGEST_PIECE;
+    if kind == Kind::Remove || (kind == Kind::Put && is_cut) {
+        entries.delete(txn, key).map_err(refused("remove an entry"))?;
+    }
+    let mut pieces = 0;
+    if is_cut {
+        // Over the pieces that are there: pages keep their entries and stay as full as they are.
+        for bytes in value.chunks(piece_bytes(value.len())) {
+            put(entries, txn, kind, &piece_key(key, pieces), bytes)?;
+            pieces += 1;
+        }
+    } else if kind != Kind::Remove {
+        put(entries, txn, kind, key, value)?;
+    }
+    if kind != Kind::Insert && in_pieces {
+        remove_pieces(entries, txn, key, pieces)?;
+    }
+    Ok(())
+}
+
+/// Where a commit appends to the oplog.
+#[derive(Default)]
+struct OplogEnd {
+    newest: Option<Entries>,
+    unlooked: usize,
+}
+
+impl OplogEnd {
+    /// The tree that takes the next entry; a new one is begun when the newest is full.
+    fn tree_for(
+        &mut self,
+        trees: &Trees,
+        txn: &mut RwTxn<'_>,
+        Entry { key, value, .. }: Entry<'_>,
+    ) -> Result<Entries, StoreError> {
+        self.unlooked += value.len();
+        match self.newest {
+            Some(newest) if self.unlooked < BYTES_PER_LOOK => return Ok(newest),
+            _ => self.unlooked = 0,
+        }
+        let damaged = || StoreError::Damaged { tree: Tree::Oplog };
+        let mut slices = trees.slices(txn)?;
+        let bytes = match slices.newest() {
+            Some(newest) => bytes_of(trees.slice(newest)?, txn)?,
+            None => 0,
+        };
+        let first = key.first_chunk::<KEY_BYTES>().ok_or_else(damaged)?;
+        if slices.begin(*first, bytes) {
+            trees.put_slices(txn, &slices)?;
+        }
+        let newest = *trees.slice(slices.newest().ok_or_else(damaged)?)?;
+        self.newest = Some(newest);
+        Ok(newest)
+    }
+}
+
+/// The bytes of a tree's pages.
+fn bytes_of(entries: &Entries, txn: &RoTxn<'_>) -> Result<u64, StoreError> {
+    let stat = entries.stat(txn).map_err(refused("ask for the size of a tree"))?;
+    let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+    Ok(pages as u64 * u64::from(stat.page_size))
 }
 
 /// Writes an entry, at the end of the tree if that is its place.
@@ -484,10 +609,12 @@ impl Moment {
 
     /// The value of a key.
     pub fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Cow<'_, [u8]>>, StoreError> {
-        let entries = self.trees.get(tree, key);
         if key.len() > LONGEST_KEY {
             return Ok(None);
         }
+        let Some(entries) = self.trees.of_key(&self.txn, tree, key)? else {
+            return Ok(None);
+        };
         let found = entries.get(&self.txn, key).map_err(refused("read an entry"))?;
         if found.is_some() || tree.key_bytes().is_none() {
             return Ok(found.map(Cow::Borrowed));
@@ -512,18 +639,47 @@ impl Moment {
         if range.is_empty() {
             return Ok(true);
         }
-        let entries = self.trees.get(tree, &range.from);
-        let bounds = range.bounds();
-        let mut whole = Pieces::new(tree);
-        if direction == Direction::Ascending {
-            for entry in entries.range(&self.txn, &bounds).map_err(refused("read a range"))? {
-                let (key, value) = entry.map_err(refused("read an entry"))?;
-                if !whole.push(key, value, &mut visit)? {
-                    return Ok(false);
-                }
-            }
-            return whole.finish(&mut visit);
+        let mut trees = self.trees.within(&self.txn, tree, range)?;
+        if direction == Direction::Descending {
+            trees.reverse();
         }
+        for entries in trees {
+            let goes_on = match direction {
+                Direction::Ascending => self.visit_up(tree, entries, range, &mut visit)?,
+                Direction::Descending => self.visit_down(tree, entries, range, &mut visit)?,
+            };
+            if !goes_on {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn visit_up<E: From<StoreError>>(
+        &self,
+        tree: Tree,
+        entries: &Entries,
+        range: &Range,
+        visit: &mut impl FnMut(&[u8], &[u8]) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let mut whole = Pieces::new(tree);
+        for entry in entries.range(&self.txn, &range.bounds()).map_err(refused("read a range"))? {
+            let (key, value) = entry.map_err(refused("read an entry"))?;
+            if !whole.push(key, value, visit)? {
+                return Ok(false);
+            }
+        }
+        whole.finish(visit)
+    }
+
+    fn visit_down<E: From<StoreError>>(
+        &self,
+        tree: Tree,
+        entries: &Entries,
+        range: &Range,
+        visit: &mut impl FnMut(&[u8], &[u8]) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let bounds = range.bounds();
         for entry in entries.rev_range(&self.txn, &bounds).map_err(refused("read a range"))? {
             let (key, value) = entry.map_err(refused("read an entry"))?;
             match tree.key_bytes().filter(|length| key.len() > *length) {
@@ -557,20 +713,19 @@ impl Moment {
         Ok(last)
     }
 
-    /// Whether a range holds at least `count` entries, pieces counted one by one.
-    pub fn has_entries(&self, tree: Tree, range: &Range, count: usize) -> Result<bool, StoreError> {
-        let entries = self.trees.get(tree, &range.from);
-        let mut found =
-            entries.range(&self.txn, &range.bounds()).map_err(refused("read a range"))?;
-        let last = found.nth(count.saturating_sub(1)).transpose();
-        Ok(last.map_err(refused("read a range"))?.is_some())
+    /// Whether `Store::forget_oplog` would forget something.
+    pub fn can_forget_oplog(&self, key: &[u8]) -> Result<bool, StoreError> {
+        Ok(self.trees.slices(&self.txn)?.take_before(key).is_some())
     }
 
     /// Bytes that the oplog takes of the file.
     pub fn oplog_bytes(&self) -> Result<u64, StoreError> {
-        let stat = self.trees.oplog.stat(&self.txn).map_err(refused("ask for its size"))?;
-        let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
-        Ok(pages as u64 * u64::from(stat.page_size))
+        let slices = self.trees.slices(&self.txn)?;
+        let newest = match slices.newest() {
+            Some(newest) => bytes_of(self.trees.slice(newest)?, &self.txn)?,
+            None => 0,
+        };
+        Ok(slices.full_bytes() + newest)
     }
 }
 

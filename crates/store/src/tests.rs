@@ -147,6 +147,60 @@ fn removing_keeps_values_whole_and_numbers_true() {
     assert_eq!(store.moment().unwrap().number(), number, "a commit of nothing has no number");
 }
 
+#[test]
+fn the_oplog_is_read_in_order_and_forgotten_from_its_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(folder.path()).unwrap();
+    let entries = |moment: &Moment, from: u64, to: u64, direction| {
+        let mut found = Vec::new();
+        let range = Range::new(from.to_be_bytes(), to.to_be_bytes());
+        moment
+            .visit::<StoreError>(Tree::Oplog, &range, direction, |key, value| {
+                assert_eq!(value.len(), 10_000);
+                found.push(u64::from_be_bytes(key.try_into().unwrap()));
+                Ok(true)
+            })
+            .unwrap();
+        found
+    };
+    assert_eq!(store.moment().unwrap().last_key(Tree::Oplog, &Range::prefix(&[])).unwrap(), None);
+    for first in (0..6_000u64).step_by(100) {
+        let mut batch = Batch::new();
+        for number in first..first + 100 {
+            let half = [3; 5_000];
+            batch.insert_parts(Tree::Oplog, &number.to_be_bytes(), &[&half, &half]);
+        }
+        store.commit(&batch).unwrap();
+        if first == 3_000 {
+            drop(store);
+            store = Store::open(folder.path()).unwrap();
+        }
+    }
+    let held = store.moment().unwrap();
+    let expected: Vec<u64> = (1_000..5_000).collect();
+    assert_eq!(entries(&held, 1_000, 5_000, Direction::Ascending), expected);
+    let mut down = entries(&held, 1_000, 5_000, Direction::Descending);
+    down.reverse();
+    assert_eq!(down, expected);
+    assert_eq!(held.get(Tree::Oplog, &2_500u64.to_be_bytes()).unwrap().unwrap().len(), 10_000);
+    assert_eq!(held.get(Tree::Oplog, &9_500u64.to_be_bytes()).unwrap(), None);
+    let before = held.oplog_bytes().unwrap();
+    assert!(before > 60_000_000, "{before}");
+    // Nothing of what is asked to stay is forgotten; the newest tree stays always.
+    let key = 4_000u64.to_be_bytes();
+    assert!(held.can_forget_oplog(&key).unwrap());
+    while store.forget_oplog(&key).unwrap().is_some() {}
+    let now = store.moment().unwrap();
+    let left = entries(&now, 0, 9_000, Direction::Ascending);
+    assert!(left[0] > 0 && left[0] <= 4_000, "{}", left[0]);
+    assert_eq!(left, (left[0]..6_000).collect::<Vec<_>>());
+    assert!(now.oplog_bytes().unwrap() < before * 3 / 4 && !now.can_forget_oplog(&key).unwrap());
+    assert_eq!(entries(&held, 0, 9_000, Direction::Ascending).len(), 6_000, "a held moment");
+    while store.forget_oplog(&[u8::MAX; 8]).unwrap().is_some() {}
+    let last = store.moment().unwrap().last_key(Tree::Oplog, &Range::prefix(&[])).unwrap();
+    assert_eq!(last.unwrap(), 5_999u64.to_be_bytes());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]

@@ -133,22 +133,23 @@ impl Engine {
         Ok(is_empty)
     }
 
-    /// Removes some entries that are older than the window, or that are too many; never the
-    /// newest. Answers whether more of them are left.
+    /// Forgets entries that are all older than the window, or that are too many; never those of
+    /// the last minute. Answers whether more of them may be left.
     fn trim_oplog(&self, documents: u64) -> Result<bool> {
-        let newest = self.durable();
-        let before = |seconds: u32| OplogTime::new(newest.seconds.saturating_sub(seconds), 0);
-        let too_many = {
-            let moment = self.store.moment()?;
-            moment.oplog_bytes()? > OPLOG_BYTES.unsigned_abs().max(documents / 4)
-        };
-        let oldest_kept = before(if too_many { OPLOG_KEPT_SECONDS } else { OPLOG_WINDOW_SECONDS });
-        let old = Range::new([], oldest_kept.to_u64().to_be_bytes());
-        let is_any = self.store.moment()?.has_entries(Tree::Oplog, &old, 1)?;
-        if !is_any {
+        let moment = self.store.moment()?;
+        let too_many = moment.oplog_bytes()? > OPLOG_BYTES.unsigned_abs().max(documents / 4);
+        let kept_seconds = if too_many { OPLOG_KEPT_SECONDS } else { OPLOG_WINDOW_SECONDS };
+        let kept = OplogTime::new(self.durable().seconds.saturating_sub(kept_seconds), 0);
+        let kept = kept.to_u64().to_be_bytes();
+        if !moment.can_forget_oplog(&kept)? {
             return Ok(false);
         }
-        Ok(!self.remove(Tree::Oplog, &old)? || too_many)
+        drop(moment);
+        let _order = lock(&self.commits);
+        if let Some(number) = self.store.forget_oplog(&kept)? {
+            self.publish(number, None);
+        }
+        Ok(true)
     }
 
     /// Removes some documents or index entries of dropped collections and indexes. Answers whether
