@@ -16,6 +16,8 @@ mod error;
 mod expression;
 mod fields;
 mod filter;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod index;
 mod key;
 mod number;

@@ -1,16 +1,14 @@
 //! Whatever a client sends, the parsers answer or refuse; they never end the process.
 //!
-//! Documents are made of the words that the parsers know, so that they get far into them.
+//! What is asked of them stands in `fuzzing`. Documents are made of the words that the parsers know, so that they get far into them.
 
 use bson::raw::RawDocument;
-use bson::{Bson, Document, RawBsonRef};
+use bson::{Bson, Document};
 use proptest::prelude::*;
 
-use crate::aggregate::Pipeline;
-use crate::filter::parse_filter;
+use crate::fuzzing;
 use crate::projection::Projection;
 use crate::sort::SortOrder;
-use crate::update::{UpdateContext, parse_update};
 
 const WORDS: &[&str] = &[
     "_id",
@@ -132,68 +130,33 @@ fn document() -> impl Strategy<Value = Document> {
         .prop_map(|fields| fields.into_iter().collect())
 }
 
-fn raw(document: &Document) -> Vec<u8> {
-    document.to_vec().unwrap()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
     fn filters_match_or_are_refused(filter in document(), target in document()) {
-        let (filter, target) = (raw(&filter), raw(&target));
-        if let Ok(filter) = parse_filter(RawDocument::from_bytes(&filter).unwrap()) {
-            filter.matches(RawDocument::from_bytes(&target).unwrap()).unwrap();
-            let _ = filter.conjuncts();
-        }
+        fuzzing::filter(&filter, &target);
     }
 
     #[test]
     fn updates_change_or_are_refused(update in value(), target in document()) {
-        let wrapped = raw(&bson::doc! { "u": update });
-        let wrapped = RawDocument::from_bytes(&wrapped).unwrap();
-        let update = wrapped.get("u").unwrap().unwrap_or(RawBsonRef::Null);
-        let context = UpdateContext { now: bson::DateTime::from_millis(0), is_insert: false };
-        if let Ok(update) = parse_update(update)
-            && let Ok(after) = update.apply(&target, context)
-        {
-            prop_assert!(after.to_vec().is_ok());
-            let diff = tidemark_wire::compute_diff(&target, &after);
-            if let Some(diff) = diff {
-                let mut replayed = target.clone();
-                tidemark_wire::apply_diff(&mut replayed, &diff).unwrap();
-                prop_assert_eq!(replayed.to_vec().unwrap(), after.to_vec().unwrap());
-            }
-        }
+        fuzzing::update(&update, &target);
     }
 
     #[test]
     fn pipelines_run_or_are_refused(
-        stages in proptest::collection::vec(document(), 0..4),
+        stages in proptest::collection::vec(document().prop_map(Bson::Document), 0..4),
         targets in proptest::collection::vec(document(), 0..3),
     ) {
-        let wrapped = raw(&bson::doc! { "p": stages });
-        let wrapped = RawDocument::from_bytes(&wrapped).unwrap();
-        if let Ok(pipeline) = Pipeline::parse(wrapped.get_array("p").unwrap()) {
-            let mut sink = |document: Document| {
-                document.to_vec()?;
-                Ok(())
-            };
-            let _ = pipeline.run(&std::env::temp_dir(), &mut sink, |push| {
-                for target in targets {
-                    push(target)?;
-                }
-                Ok(())
-            });
-        }
+        fuzzing::pipeline(&stages, targets);
     }
 
     #[test]
     fn orders_and_projections_work_or_are_refused(given in document(), target in document()) {
-        let bytes = raw(&given);
-        let given = RawDocument::from_bytes(&bytes).unwrap();
+        let (given, target_bytes) = (given.to_vec().unwrap(), target.to_vec().unwrap());
+        let given = RawDocument::from_bytes(&given).unwrap();
         if let Ok(order) = SortOrder::parse(given) {
-            let _ = order.key(RawDocument::from_bytes(&raw(&target)).unwrap());
+            let _ = order.key(RawDocument::from_bytes(&target_bytes).unwrap());
         }
         if let Ok(Some(projection)) = Projection::parse(given) {
             let _ = projection.apply(&target);
@@ -202,10 +165,8 @@ proptest! {
 
     #[test]
     fn oplog_entries_and_differences_apply_or_are_refused(entry in document(), target in document()) {
-        let bytes = raw(&entry);
-        let _ = tidemark_wire::OplogEntry::parse(RawDocument::from_bytes(&bytes).unwrap());
-        let mut target = target;
-        let _ = tidemark_wire::apply_diff(&mut target, &entry);
+        fuzzing::oplog_entry(&entry);
+        fuzzing::difference(&target, &entry);
     }
 
     #[test]
@@ -216,15 +177,15 @@ proptest! {
     ) {
         // Often a message that begins well.
         if body.len() > 30 && body.first().is_some_and(|byte| byte % 2 == 0) {
-            let whole = [&[0, 0, 0, 0, 0][..], &raw(&bson::doc! { "ping": 1, "$db": "admin" })].concat();
+            let ping = bson::doc! { "ping": 1, "$db": "admin" }.to_vec().unwrap();
+            let whole = [&[0, 0, 0, 0, 0][..], &ping].concat();
             body.splice(0..whole.len().min(body.len()), whole);
         }
         let length = length.unwrap_or(i32::try_from(body.len() + 16).unwrap());
-        let mut head = [0; 16];
-        head[..4].copy_from_slice(&length.to_le_bytes());
-        head[12..].copy_from_slice(&code.to_le_bytes());
-        if let Ok(header) = tidemark_wire::parse_header(head) {
-            let _ = tidemark_wire::parse_request(header, body);
-        }
+        let mut message = vec![0; 16];
+        message[..4].copy_from_slice(&length.to_le_bytes());
+        message[12..].copy_from_slice(&code.to_le_bytes());
+        message.extend(body);
+        fuzzing::frame(&message);
     }
 }

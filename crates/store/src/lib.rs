@@ -9,6 +9,7 @@
 //!
 //! Not here: who may write (one caller of `commit` at a time waits for the other), what keys mean.
 
+mod ahead;
 mod batch;
 mod holes;
 mod pieces;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use heed::types::Bytes;
-use heed::{Database, Env, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
+use heed::{Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
 
+use crate::ahead::Ahead;
 use crate::batch::{Batch, Entry, Kind};
 use crate::pieces::{LARGEST_PIECE, piece_bytes, piece_key};
 use crate::slices::{KEY_BYTES, RING, Slice, Slices};
@@ -303,6 +304,11 @@ impl Store {
             .map_size(map_bytes)
             .max_dbs(u32::try_from(TREES).unwrap_or(u32::MAX))
             .max_readers(MOST_MOMENTS);
+        #[expect(unsafe_code, reason = "LMDB has flags that break its guarantees")]
+        // SAFETY: this flag does not: it only says that the map is read at random.
+        unsafe {
+            options.flags(EnvFlags::NO_READ_AHEAD);
+        }
         #[expect(unsafe_code, reason = "a map of a file that somebody else changes is undefined")]
         // SAFETY: the file is changed through this environment only; the folder belongs to one
         // process, which holds the lock of the data folder, and LMDB locks the file besides.
@@ -360,9 +366,12 @@ impl Store {
         let mut txn = self.env.write_txn().map_err(refused("begin a commit"))?;
         let mut range = range.clone();
         let cut = {
-            let mut found =
-                entries.range(&txn, &range.bounds()).map_err(refused("read a range"))?;
-            let next = found.nth(most).transpose().map_err(refused("read a range"))?;
+            let mut ahead = Ahead::new(Direction::Ascending);
+            let found = entries.range(&txn, &range.bounds()).map_err(refused("read a range"))?;
+            // What follows reads the same pages.
+            let mut passed =
+                found.inspect(|entry| entry.iter().for_each(|(key, _)| ahead.passes(key)));
+            let next = passed.nth(most).transpose().map_err(refused("read a range"))?;
             next.map(|(key, _)| key.to_vec())
         };
         let cut = match (cut, tree.key_bytes()) {
@@ -663,8 +672,10 @@ impl Moment {
         visit: &mut impl FnMut(&[u8], &[u8]) -> Result<bool, E>,
     ) -> Result<bool, E> {
         let mut whole = Pieces::new(tree);
+        let mut ahead = Ahead::new(Direction::Ascending);
         for entry in entries.range(&self.txn, &range.bounds()).map_err(refused("read a range"))? {
             let (key, value) = entry.map_err(refused("read an entry"))?;
+            ahead.passes(key);
             if !whole.push(key, value, visit)? {
                 return Ok(false);
             }
@@ -680,8 +691,10 @@ impl Moment {
         visit: &mut impl FnMut(&[u8], &[u8]) -> Result<bool, E>,
     ) -> Result<bool, E> {
         let bounds = range.bounds();
+        let mut ahead = Ahead::new(Direction::Descending);
         for entry in entries.rev_range(&self.txn, &bounds).map_err(refused("read a range"))? {
             let (key, value) = entry.map_err(refused("read an entry"))?;
+            ahead.passes(key);
             match tree.key_bytes().filter(|length| key.len() > *length) {
                 None => {
                     if !visit(key, value)? {
