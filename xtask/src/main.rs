@@ -1,5 +1,6 @@
-//! What a developer repeats: `ci`, `lint`, `test`, `bench`, `check-layers`.
+//! What a developer repeats: `ci`, `lint`, `test`, `fuzz`, `bench`, `check-layers`.
 
+mod fuzz;
 mod layers;
 
 use std::process::{Command, ExitCode};
@@ -8,12 +9,13 @@ fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();
     let arguments: Vec<String> = std::env::args().skip(2).collect();
     let outcome = match task.as_str() {
-        "ci" => lint().and_then(|()| test(&arguments)),
+        "ci" => lint().and_then(|()| test(&arguments)).and_then(|()| fuzz::fuzz(&[])),
         "lint" => lint(),
         "test" => test(&arguments),
+        "fuzz" => fuzz::fuzz(&arguments),
         "bench" => bench(&arguments),
         "check-layers" => layers::check(),
-        _ => Err("usage: cargo xtask ci|lint|test|bench|check-layers".to_owned()),
+        _ => Err("usage: cargo xtask ci|lint|test|fuzz|bench|check-layers".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,7 +64,7 @@ fn test(arguments: &[String]) -> Result<(), String> {
 }
 
 /// Measures against mongodump and mongorestore, in one run; `bench lists` the lists at scale,
-/// `bench store` the candidates for the engine's store, `bench bounded` an instance at real size.
+/// `bench wire` the engine through its socket beside what bounds it, `bench store` the candidates for the engine's store, `bench bounded` an instance at real size.
 fn bench(arguments: &[String]) -> Result<(), String> {
     if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "store") {
         return bench_store(arguments);
@@ -71,11 +73,19 @@ fn bench(arguments: &[String]) -> Result<(), String> {
         return bench_script("bench/bounded.py", arguments);
     }
     if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "lists") {
-        let mut bench = vec!["bench", "--package", "tidemark-atlas-api", "--bench", "lists", "--"];
-        bench.extend(arguments.iter().map(String::as_str));
-        return run("cargo", &bench, &[]);
+        return bench_crate("tidemark-atlas-api", "lists", arguments);
+    }
+    if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "wire") {
+        return bench_crate("tidemark-docdb", "wire", arguments);
     }
     bench_script("bench/bench.py", arguments)
+}
+
+/// Runs a benchmark of a crate.
+fn bench_crate(package: &str, name: &str, arguments: &[String]) -> Result<(), String> {
+    let mut bench = vec!["bench", "--package", package, "--bench", name, "--"];
+    bench.extend(arguments.iter().map(String::as_str));
+    run("cargo", &bench, &[])
 }
 
 /// Runs a benchmark that drives the release build.

@@ -34,6 +34,9 @@ fn limited(work: impl FnOnce() -> Option<()>) {
 }
 
 /// A filter, tested on a document.
+///
+/// # Panics
+/// A rule is broken: that is what was looked for.
 pub fn filter(filter: &Document, target: &Document) {
     limited(|| {
         let (filter, target) = (raw(filter)?, raw(target)?);
@@ -50,6 +53,9 @@ fn match_raw(filter: &RawDocument, target: &RawDocument) -> Option<()> {
 }
 
 /// An update, applied to a document; the difference that is logged leads to the same result.
+///
+/// # Panics
+/// A rule is broken: that is what was looked for.
 pub fn update(update: &Bson, target: &Document) {
     limited(|| {
         raw(target)?;
@@ -87,7 +93,6 @@ pub fn pipeline(stages: &[Bson], targets: Vec<Document>) {
                 targets.into_iter().try_for_each(|target| push(target).map(|_| ()))
             })
             .ok()
-            .map(|_| ())
     });
 }
 
@@ -101,6 +106,9 @@ pub fn oplog_entry(entry: &Document) {
 }
 
 /// A `$v: 2` difference, applied to a document.
+///
+/// # Panics
+/// A rule is broken: that is what was looked for.
 pub fn difference(target: &Document, difference: &Document) {
     let mut after = target.clone();
     if raw(target).is_none() || tidemark_wire::apply_diff(&mut after, difference).is_err() {

@@ -242,7 +242,14 @@ impl Stream {
             .map(|remaining| usize::try_from(remaining.saturating_add(skip)).unwrap_or(usize::MAX))
             .filter(|wanted| *wanted <= LARGEST_TOP);
         self.visit_view(view, |document| {
-            sorter.push(&order.key(document)?, document.as_bytes())?;
+            let key = order.key(document)?;
+            match &projection {
+                None => sorter.push(&key, document.as_bytes())?,
+                Some(projection) => {
+                    let projected = projection.apply(&Document::try_from(document)?)?;
+                    sorter.push(&key, &projected.to_vec()?)?;
+                }
+            }
             if let Some(wanted) = wanted
                 && sorter.held() >= wanted.saturating_mul(2).max(SORT_SLACK)
             {
@@ -251,7 +258,7 @@ impl Stream {
             Ok(true)
         })?;
         self.source = Source::Sorted { sorted: sorter.finish()?, waiting: None };
-        self.chosen = Chosen { projection, skip, remaining, ..Chosen::everything() };
+        self.chosen = Chosen { skip, remaining, ..Chosen::everything() };
         Ok(())
     }
 

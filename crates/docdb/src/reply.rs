@@ -3,23 +3,31 @@
 use bson::raw::RawDocument;
 use bson::{Document, Timestamp};
 use tidemark_model::OplogTime;
+use tidemark_wire::MSG_HEAD_BYTES;
 
 use crate::error::{CommandError, Result};
 
 /// What one answer carries at most, in bytes of documents.
 const LARGEST_BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes that follow the documents of a batch.
+const TAIL_BYTES: usize = 512;
+/// A batch of this size is likely to become as large as it may.
+const LARGE_BYTES: usize = 1024 * 1024;
 
-/// Documents for one answer.
+/// Documents for one answer, written where they stay: behind the head of the message.
 pub(crate) struct Batch {
-    /// A BSON array, without its length and end.
-    elements: Vec<u8>,
+    answer: Answer,
     count: usize,
     limit: usize,
 }
 
 impl Batch {
-    pub(crate) fn new(limit: Option<usize>) -> Self {
-        Self { elements: Vec::new(), count: 0, limit: limit.unwrap_or(usize::MAX) }
+    /// Nothing yet, for the field `firstBatch` or `nextBatch`; at most `limit` documents.
+    pub(crate) fn new(field: &str, limit: Option<usize>) -> Self {
+        let mut answer = Answer::new();
+        answer.open(3, "cursor");
+        answer.open(4, field);
+        Self { answer, count: 0, limit: limit.unwrap_or(usize::MAX) }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -29,46 +37,74 @@ impl Batch {
     /// Takes a document; `false` when the batch is full. The first always fits.
     pub(crate) fn push(&mut self, document: &RawDocument) -> bool {
         let bytes = document.as_bytes();
+        let out = &mut self.answer.out;
         let is_full = self.count >= self.limit
-            || (self.count > 0 && self.elements.len() + bytes.len() > LARGEST_BATCH_BYTES);
+            || (self.count > 0 && out.len() + bytes.len() > LARGEST_BATCH_BYTES);
         if is_full {
             return false;
         }
-        self.elements.push(3);
-        self.elements.extend_from_slice(self.count.to_string().as_bytes());
-        self.elements.push(0);
-        self.elements.extend_from_slice(bytes);
+        if out.len() > LARGE_BYTES && out.capacity() < LARGEST_BATCH_BYTES {
+            out.reserve_exact(LARGEST_BATCH_BYTES + TAIL_BYTES - out.len());
+        }
+        out.push(3);
+        push_number(out, self.count);
+        out.push(0);
+        out.extend_from_slice(bytes);
         self.count += 1;
         true
     }
 }
 
-/// Appends an element of type `kind` that holds `bytes` with a length and an end around them.
-fn push_container(out: &mut Vec<u8>, kind: u8, name: &str, bytes: &[u8]) {
-    out.push(kind);
-    out.extend_from_slice(name.as_bytes());
-    out.push(0);
-    out.extend_from_slice(&wrap(bytes));
+/// Writes a number in decimal digits.
+fn push_number(out: &mut Vec<u8>, number: usize) {
+    if number >= 10 {
+        push_number(out, number / 10);
+    }
+    out.push(b'0' + u8::try_from(number % 10).unwrap_or(0));
 }
 
-fn wrap(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len() + 5);
-    out.extend_from_slice(&u32::try_from(bytes.len() + 5).unwrap_or(u32::MAX).to_le_bytes());
-    out.extend_from_slice(bytes);
-    out.push(0);
-    out
+/// A message in the making: the head is left free, the lengths of open documents too.
+struct Answer {
+    out: Vec<u8>,
+    open: Vec<usize>,
 }
 
-/// The elements of a document, without its length and end.
-fn elements_of(document: &Document) -> Result<Vec<u8>> {
-    let bytes = document.to_vec()?;
-    Ok(bytes.get(4..bytes.len() - 1).unwrap_or_default().to_vec())
+impl Answer {
+    fn new() -> Self {
+        Self { out: vec![0; MSG_HEAD_BYTES + 4], open: vec![MSG_HEAD_BYTES] }
+    }
+
+    /// Begins a document (3) or an array (4).
+    fn open(&mut self, kind: u8, name: &str) {
+        self.out.push(kind);
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.push(0);
+        self.open.push(self.out.len());
+        self.out.extend_from_slice(&[0; 4]);
+    }
+
+    /// Ends what was begun last.
+    fn close(&mut self) {
+        self.out.push(0);
+        let Some(start) = self.open.pop() else { return };
+        let length = u32::try_from(self.out.len() - start).unwrap_or(u32::MAX);
+        if let Some(place) = self.out.get_mut(start..).and_then(<[u8]>::first_chunk_mut::<4>) {
+            *place = length.to_le_bytes();
+        }
+    }
+
+    /// Adds the fields of a document.
+    fn extend(&mut self, document: &Document) -> Result<()> {
+        let bytes = document.to_vec()?;
+        self.out.extend_from_slice(bytes.get(4..bytes.len() - 1).unwrap_or_default());
+        Ok(())
+    }
 }
 
 /// An answer to a command.
 pub(crate) enum Reply {
     Document(Document),
-    Cursor { field: &'static str, batch: Batch, id: i64, namespace: String, at: Option<OplogTime> },
+    Cursor { batch: Batch, id: i64, namespace: String, at: Option<OplogTime> },
 }
 
 impl From<Document> for Reply {
@@ -102,37 +138,41 @@ impl Reply {
         Self::Document(Document::new())
     }
 
-    /// The bytes of the answer, with the fields that every answer of a replica set ends with.
+    /// The answer behind `MSG_HEAD_BYTES` free bytes, with the fields that every answer of a replica
+    /// set ends with.
     pub(crate) fn encode(self, now: OplogTime) -> Result<Vec<u8>> {
         let is_failure = matches!(&self, Self::Document(document) if document.contains_key("ok"));
-        let mut out = match self {
-            Self::Document(document) => elements_of(&document)?,
-            Self::Cursor { field, batch, id, namespace, at } => {
-                let mut cursor = Vec::with_capacity(batch.elements.len() + 128);
-                push_container(&mut cursor, 4, field, &batch.elements);
+        let mut answer = match self {
+            Self::Document(document) => {
+                let mut answer = Answer::new();
+                answer.extend(&document)?;
+                answer
+            }
+            Self::Cursor { batch: Batch { mut answer, .. }, id, namespace, at } => {
+                answer.close();
                 let mut rest = bson::doc! { "id": id, "ns": namespace };
                 if let Some(at) = at {
                     rest.insert("atClusterTime", timestamp(at));
                 }
-                cursor.extend(elements_of(&rest)?);
-                let mut out = Vec::with_capacity(cursor.len() + 256);
-                push_container(&mut out, 3, "cursor", &cursor);
-                out
+                answer.extend(&rest)?;
+                answer.close();
+                answer
             }
         };
         if !is_failure {
-            out.extend(elements_of(&bson::doc! { "ok": 1.0 })?);
+            answer.extend(&bson::doc! { "ok": 1.0 })?;
         }
         let signature =
             bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![0; 20] };
-        out.extend(elements_of(&bson::doc! {
+        answer.extend(&bson::doc! {
             "$clusterTime": {
                 "clusterTime": timestamp(now),
                 "signature": { "hash": signature, "keyId": 0i64 },
             },
             "operationTime": timestamp(now),
-        })?);
-        Ok(wrap(&out))
+        })?;
+        answer.close();
+        Ok(answer.out)
     }
 }
 

@@ -175,8 +175,12 @@ impl Batch {
         self.bytes.truncate(to.bytes);
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.changes.iter().map(|change| Entry {
+    /// The changes of one tree after those of another, each in their order. New pages are taken
+    /// as they are needed, so those of a tree come to stand beside each other in the file, and a
+    /// visit of documents does not read pages of the oplog between them.
+    pub(crate) fn by_tree(&self) -> impl Iterator<Item = Entry<'_>> {
+        let of = |tree: Tree| self.changes.iter().filter(move |change| change.tree == tree);
+        Tree::ALL.into_iter().flat_map(of).map(|change| Entry {
             tree: change.tree,
             kind: change.kind,
             key: self.key(change),

@@ -47,6 +47,8 @@ pub enum Tree {
 }
 
 impl Tree {
+    pub(crate) const ALL: [Self; 4] = [Self::Meta, Self::Documents, Self::Indexes, Self::Oplog];
+
     /// The length of all keys, where values may be cut into pieces.
     fn key_bytes(self) -> Option<usize> {
         match self {
@@ -336,7 +338,7 @@ impl Store {
     pub fn commit(&self, batch: &Batch) -> Result<u64, StoreError> {
         let mut txn = self.env.write_txn().map_err(refused("begin a commit"))?;
         let mut end = OplogEnd::default();
-        for change in batch.iter() {
+        for change in batch.by_tree() {
             let entries = match self.trees.only(change.tree, change.key) {
                 Some(entries) => *entries,
                 None => end.tree_for(&self.trees, &mut txn, change)?,

@@ -224,6 +224,22 @@ pub fn encode_msg(
     message
 }
 
+/// Bytes before the body of an OP_MSG: the header, its flags, the kind of the first section.
+pub const MSG_HEAD_BYTES: usize = HEADER_BYTES + 5;
+
+/// Completes an OP_MSG of one body, which was written behind `MSG_HEAD_BYTES` free bytes: an answer
+/// of many megabytes is not copied to get its head.
+pub fn complete_msg(mut message: Vec<u8>, request_id: i32, response_to: i32) -> Vec<u8> {
+    let mut head = Vec::with_capacity(MSG_HEAD_BYTES);
+    push_header(&mut head, request_id, response_to, OP_MSG);
+    head.resize(MSG_HEAD_BYTES, 0);
+    set_length(&mut head, message.len());
+    if let Some(place) = message.get_mut(..MSG_HEAD_BYTES) {
+        place.copy_from_slice(&head);
+    }
+    message
+}
+
 /// Writes an OP_REPLY with one document, the answer to an OP_QUERY.
 pub fn encode_reply(request_id: i32, response_to: i32, document: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(HEADER_BYTES + 20 + document.len());

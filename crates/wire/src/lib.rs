@@ -14,8 +14,9 @@ pub use depth::{DepthError, LARGEST_DEPTH, LARGEST_STORED_DEPTH, check_depth};
 pub use diff::{DiffError, apply_diff, compute_diff};
 pub use documents::{DocumentRun, DocumentRunError, encode_document};
 pub use frame::{
-    FrameError, HEADER_BYTES, Header, LARGEST_DOCUMENT_BYTES, LARGEST_MESSAGE_BYTES, MessageFlags,
-    OpMsg, Request, encode_msg, encode_reply, parse_header, parse_msg, parse_request,
+    FrameError, HEADER_BYTES, Header, LARGEST_DOCUMENT_BYTES, LARGEST_MESSAGE_BYTES,
+    MSG_HEAD_BYTES, MessageFlags, OpMsg, Request, complete_msg, encode_msg, encode_reply,
+    parse_header, parse_msg, parse_request,
 };
 pub use oplog_entry::{OplogEntry, OplogEntryError, OplogOperation};
 pub use scram::{

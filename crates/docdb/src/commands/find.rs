@@ -82,7 +82,8 @@ pub(super) fn first_batch(
     (size, is_single): (u64, bool),
     read_at: ReadAt,
 ) -> Result<Reply> {
-    let mut batch = Batch::new(Some(usize::try_from(size).unwrap_or(usize::MAX)));
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let mut batch = Batch::new("firstBatch", Some(size));
     let is_at_end = cursor.stream.fill(&context.shared.engine, &mut batch)?;
     let namespace = cursor.namespace.clone();
     let stays_open = !is_single && (!is_at_end || cursor.tail != Tail::Closed);
@@ -94,7 +95,7 @@ pub(super) fn first_batch(
         ReadAt::Present => None,
         ReadAt::Moment(at) => Some(at),
     };
-    Ok(Reply::Cursor { field: "firstBatch", batch, id, namespace, at })
+    Ok(Reply::Cursor { batch, id, namespace, at })
 }
 
 /// The moment that a read shows. Everything that anybody sees is on disk.

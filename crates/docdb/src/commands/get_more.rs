@@ -28,7 +28,8 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         return Err(CommandError::new(Code::Unauthorized, text));
     }
     let size = request.size("batchSize")?.filter(|size| *size > 0);
-    let mut batch = Batch::new(size.map(|size| usize::try_from(size).unwrap_or(usize::MAX)));
+    let size = size.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+    let mut batch = Batch::new("nextBatch", size);
     let patience = request.size("maxTimeMS")?.map_or(AWAIT_TIME, Duration::from_millis);
     let is_at_end = fill(context, &mut cursor, &mut batch, patience)?;
     let namespace = cursor.namespace.clone();
@@ -37,7 +38,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         context.shared.cursors.put_back(id, cursor);
     }
     let id = if stays_open { id } else { 0 };
-    Ok(Reply::Cursor { field: "nextBatch", batch, id, namespace, at: None })
+    Ok(Reply::Cursor { batch, id, namespace, at: None })
 }
 
 fn fill(

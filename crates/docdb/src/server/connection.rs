@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tidemark_wire::{HEADER_BYTES, OpMsg, encode_msg, encode_reply, parse_header, parse_request};
+use tidemark_wire::{
+    HEADER_BYTES, MSG_HEAD_BYTES, OpMsg, complete_msg, encode_reply, parse_header, parse_request,
+};
 
 use super::Shared;
 use crate::auth::{Login, Resource};
@@ -65,12 +67,13 @@ pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64
         let reply = match &request {
             tidemark_wire::Request::Query(message) => {
                 let document = answer(&mut context, message, true);
-                Some(encode_reply(answers, header.request_id, &document))
+                let document = document.get(MSG_HEAD_BYTES..).unwrap_or_default();
+                Some(encode_reply(answers, header.request_id, document))
             }
             tidemark_wire::Request::Msg(message) => {
                 let document = answer(&mut context, message, false);
                 let is_expected = !message.flags().more_to_come();
-                is_expected.then(|| encode_msg(answers, header.request_id, &document, None))
+                is_expected.then(|| complete_msg(document, answers, header.request_id))
             }
         };
         if let Some(reply) = reply
@@ -126,7 +129,7 @@ fn read_until(stream: &mut TcpStream, bytes: &mut [u8], deadline: Instant) -> st
     Ok(())
 }
 
-/// The bytes of the answer, an error's included.
+/// The answer behind `MSG_HEAD_BYTES` free bytes, an error's included.
 fn answer(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Vec<u8> {
     let outcome = run(context, message, is_query);
     operation::end();
@@ -137,7 +140,7 @@ fn answer(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Vec<u8>
     };
     let encoded = encoded.unwrap_or_else(|error| {
         let reply = commands::Reply::Document(error.reply());
-        reply.encode(now).unwrap_or_else(|_| vec![5, 0, 0, 0, 0])
+        reply.encode(now).unwrap_or_else(|_| [&[0; MSG_HEAD_BYTES][..], &[5, 0, 0, 0, 0]].concat())
     });
     let name = message.body().into_iter().next().and_then(std::result::Result::ok);
     let name = name.map_or("", |(name, _)| name.as_str());
