@@ -234,6 +234,25 @@ def test_what_tools_look_at_is_there(world, items):
     assert 0 < oplog["maxSize"] < 2**40
 
 
+def test_a_collection_can_be_read_in_parts(items):
+    items.insert_many({"_id": n} for n in range(100))
+    items.delete_many({"_id": {"$gte": 30, "$lt": 40}})
+    last = items.database.command("collStats", items.name)["tidemark"]["lastRecord"]
+
+    def read(after, through, **more):
+        part = {"after": after, "through": through}
+        reply = items.database.command("find", items.name, tidemarkRecords=part, batchSize=1_000, **more)
+        return [found["_id"] for found in reply["cursor"]["firstBatch"]]
+
+    borders = [0, 1, last // 3, last // 2, last, 2**63 - 1]
+    parts = [read(after, through) for after, through in zip(borders, borders[1:])]
+    assert sum(parts, []) == [*range(30), *range(40, 100)] and parts[-1] == []
+    assert read(0, last // 2, hint={"$natural": -1}) == sum(parts[:3], [])[::-1]
+    assert read(0, last, filter={"_id": {"$lt": 3}}) == [0, 1, 2]
+    assert code_of(lambda: read(0, 5, sort={"_id": 1})) == 9
+    assert code_of(lambda: read(-1, 5)) == 9 and code_of(lambda: read("a", 5)) == 9
+
+
 def test_distinct_values_come_in_order_where_an_index_has_them(items):
     items.insert_many([{"a": 3}, {"a": 1}, {"a": 2}, {"a": 1}])
     assert items.distinct("a") == [3, 1, 2]

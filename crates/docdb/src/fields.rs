@@ -115,6 +115,7 @@ const KINDS: &[(&str, Kind)] = &[
     ("skip", Kind::Number),
     ("sort", Kind::Object),
     ("tailable", Kind::SafeBool),
+    ("tidemarkRecords", Kind::Object),
     ("to", Kind::Text),
     ("txnNumber", Kind::Number),
     ("u", Kind::ObjectOrArray),

@@ -37,12 +37,33 @@ pub(crate) struct Query {
     pub(crate) skip: u64,
     pub(crate) limit: Option<u64>,
     pub(crate) hint: Option<Hint>,
+    /// Only these, in natural order.
+    pub(crate) records: Option<Records>,
+}
+
+/// The record numbers after one, through another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Records {
+    pub(crate) after: u64,
+    pub(crate) through: u64,
+}
+
+impl Records {
+    const ALL: Self = Self { after: 0, through: u64::MAX - 1 };
 }
 
 impl Query {
     /// Everything that matches a filter.
     pub(crate) fn all(filter: Filter) -> Self {
-        Self { filter, sort: None, projection: None, skip: 0, limit: None, hint: None }
+        Self {
+            filter,
+            sort: None,
+            projection: None,
+            skip: 0,
+            limit: None,
+            hint: None,
+            records: None,
+        }
     }
 }
 
@@ -91,11 +112,30 @@ impl Target {
 
 /// Where the documents of a stream come from, and how far it is.
 enum Source {
-    Scan { target: Target, direction: Direction, reached: Option<u64> },
-    Records { target: Target, records: Arc<[u64]>, next: usize },
-    Sorted { sorted: Sorted, waiting: Option<Vec<u8>> },
-    Spool { spool: Spool, waiting: Option<Vec<u8>> },
-    Oplog { next: OplogTime, last: OplogTime, direction: Direction },
+    /// What is left to scan.
+    Scan {
+        target: Target,
+        direction: Direction,
+        left: Records,
+    },
+    Records {
+        target: Target,
+        records: Arc<[u64]>,
+        next: usize,
+    },
+    Sorted {
+        sorted: Sorted,
+        waiting: Option<Vec<u8>>,
+    },
+    Spool {
+        spool: Spool,
+        waiting: Option<Vec<u8>>,
+    },
+    Oplog {
+        next: OplogTime,
+        last: OplogTime,
+        direction: Direction,
+    },
 }
 
 /// Matching documents, one after another.
@@ -170,18 +210,18 @@ impl Stream {
             Some(Hint::Natural(direction)) => Some(*direction),
             _ => None,
         };
-        let records = if natural.is_some() || hinted.is_some() || collection.is_loading() {
-            None
-        } else {
-            plan_records(view, collection, &query)?
-        };
+        let is_scan = natural.is_some()
+            || hinted.is_some()
+            || query.records.is_some()
+            || collection.is_loading();
+        let records = if is_scan { None } else { plan_records(view, collection, &query)? };
         let target = Target { id: collection.id, namespace: collection.namespace.clone() };
         let source = match records {
             Some(records) => Source::Records { target, records: records.into(), next: 0 },
             None => Source::Scan {
                 target,
                 direction: natural.or(hinted).unwrap_or(Direction::Ascending),
-                reached: None,
+                left: query.records.unwrap_or(Records::ALL),
             },
         };
         let Query { filter, projection, skip, limit, sort, .. } = query;
@@ -288,10 +328,10 @@ impl Stream {
             return Ok(true);
         }
         match &mut self.source {
-            Source::Scan { target, direction, reached } => {
+            Source::Scan { target, direction, left } => {
                 target.check(view)?;
                 let mut visit = |_, document: &RawDocument| visit(document);
-                scan(view, (target.id, *direction, reached), chosen, &mut visit)
+                scan(view, (target.id, *direction, left), chosen, &mut visit)
             }
             Source::Records { target, records, next } => {
                 target.check(view)?;
@@ -327,8 +367,8 @@ impl Stream {
             return Err(CommandError::new(Code::QueryPlanKilled, text));
         }
         match source {
-            Source::Scan { target, direction, reached } => {
-                scan(view, (target.id, *direction, reached), chosen, &mut visit)
+            Source::Scan { target, direction, left } => {
+                scan(view, (target.id, *direction, left), chosen, &mut visit)
             }
             Source::Records { target, records, next } => {
                 look_up(view, (target.id, records, next), chosen, &mut visit)
@@ -372,20 +412,12 @@ fn look_up(
 
 fn scan(
     view: &View,
-    (collection, direction, reached): (u32, Direction, &mut Option<u64>),
+    (collection, direction, left): (u32, Direction, &mut Records),
     chosen: &mut Chosen,
     visit: &mut impl FnMut(u64, &RawDocument) -> Result<bool>,
 ) -> Result<bool> {
-    let all = crate::engine::documents_of(collection);
-    let range = match (direction, *reached) {
-        (_, None) => all,
-        (Direction::Ascending, Some(reached)) => {
-            Range { from: document_key(collection, reached + 1).to_vec(), ..all }
-        }
-        (Direction::Descending, Some(reached)) => {
-            Range { to: Some(document_key(collection, reached).to_vec()), ..all }
-        }
-    };
+    let key = |after: u64| document_key(collection, after.saturating_add(1));
+    let range = Range::new(key(left.after), key(left.through));
     let mut is_refused = false;
     view.visit(Tree::Documents, &range, direction.into(), |key, bytes| {
         let record = record_of(key).unwrap_or(0);
@@ -394,7 +426,10 @@ fn scan(
             is_refused = true;
             return Ok(false);
         }
-        *reached = Some(record);
+        match direction {
+            Direction::Ascending => left.after = record,
+            Direction::Descending => left.through = record.saturating_sub(1),
+        }
         Ok::<_, CommandError>(offer == Offer::Passed)
     })?;
     Ok(!is_refused)

@@ -7,7 +7,10 @@ use tidemark_wire::MSG_HEAD_BYTES;
 
 use crate::error::{CommandError, Result};
 
-/// What one answer carries at most, in bytes of documents.
+/// What an answer carries at most when nobody said how many documents it shall have: enough that asking costs little, and
+/// little enough that many clients can read at the same time.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// What an answer carries at most, in bytes of documents.
 const LARGEST_BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes that follow the documents of a batch.
 const TAIL_BYTES: usize = 512;
@@ -19,6 +22,7 @@ pub(crate) struct Batch {
     answer: Answer,
     count: usize,
     limit: usize,
+    bytes: usize,
 }
 
 impl Batch {
@@ -27,7 +31,8 @@ impl Batch {
         let mut answer = Answer::new();
         answer.open(3, "cursor");
         answer.open(4, field);
-        Self { answer, count: 0, limit: limit.unwrap_or(usize::MAX) }
+        let bytes = if limit.is_some() { LARGEST_BATCH_BYTES } else { BATCH_BYTES };
+        Self { answer, count: 0, limit: limit.unwrap_or(usize::MAX), bytes }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -38,13 +43,13 @@ impl Batch {
     pub(crate) fn push(&mut self, document: &RawDocument) -> bool {
         let bytes = document.as_bytes();
         let out = &mut self.answer.out;
-        let is_full = self.count >= self.limit
-            || (self.count > 0 && out.len() + bytes.len() > LARGEST_BATCH_BYTES);
+        let is_full =
+            self.count >= self.limit || (self.count > 0 && out.len() + bytes.len() > self.bytes);
         if is_full {
             return false;
         }
-        if out.len() > LARGE_BYTES && out.capacity() < LARGEST_BATCH_BYTES {
-            out.reserve_exact(LARGEST_BATCH_BYTES + TAIL_BYTES - out.len());
+        if out.len() > LARGE_BYTES && out.capacity() < self.bytes {
+            out.reserve_exact(self.bytes + TAIL_BYTES - out.len());
         }
         out.push(3);
         push_number(out, self.count);

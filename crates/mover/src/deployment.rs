@@ -11,6 +11,7 @@ pub const STAGE_PREFIX: &str = "tidemark.stage.";
 
 /// What a deployment can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an ability of its own")]
 pub struct Abilities {
     /// The version that it says it has.
     pub version: String,
@@ -22,6 +23,8 @@ pub struct Abilities {
     pub atomic_renames: bool,
     /// Whether a collection can be staged without its oplog entries and indexes.
     pub bulk_staging: bool,
+    /// Whether parts of a collection can be read, by the numbers of its documents.
+    pub record_ranges: bool,
 }
 
 /// Tries out what a deployment can do.
@@ -29,12 +32,14 @@ pub fn probe(connection: &mut Connection) -> Result<Abilities, MoverError> {
     let build = connection.command("admin", bson::doc! { "buildInfo": 1 })?;
     let hello = connection.command("admin", bson::doc! { "hello": 1 })?;
     let extensions = hello.get_document("tidemark").ok();
+    let has = |extension| extensions.is_some_and(|e| e.get_bool(extension).unwrap_or(false));
     Ok(Abilities {
         version: build.get_str("version").unwrap_or("0.0.0").to_owned(),
         newest_entry: if hello.contains_key("setName") { newest_entry(connection)? } else { None },
         snapshot_reads: open_snapshot(connection).is_ok_and(|at| at.is_some()),
-        atomic_renames: extensions.is_some_and(|e| e.get_bool("atomicApplyOps").unwrap_or(false)),
-        bulk_staging: extensions.is_some_and(|e| e.get_bool("bulkStaging").unwrap_or(false)),
+        atomic_renames: has("atomicApplyOps"),
+        bulk_staging: has("bulkStaging"),
+        record_ranges: has("recordRanges"),
     })
 }
 

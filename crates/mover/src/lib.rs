@@ -9,6 +9,7 @@ mod chunk_store;
 mod client;
 mod deployment;
 mod error;
+mod parts;
 mod replay;
 mod restore;
 mod snapshot;

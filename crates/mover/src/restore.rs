@@ -18,11 +18,12 @@ use tidemark_wire::{DocumentRun, encode_document};
 use crate::client::{Connection, Endpoint, Sent};
 use crate::deployment::{STAGE_PREFIX, list_collections, list_indexes, probe};
 use crate::error::MoverError;
+use crate::parts::{Part, parts_of, read_all, whole};
 use crate::replay::{Replayer, Stage, Staged};
 use crate::snapshot::is_same_index;
 use crate::stop::{Progress, Stop};
 
-/// Parts of collections that are loaded, or read back, at the same time.
+/// Parts of collections that are loaded at the same time.
 const PARALLEL_PARTS: usize = 3;
 /// Chunks of one part, about 32 MiB of documents.
 const PART_CHUNKS: usize = 320;
@@ -319,63 +320,53 @@ impl<'a> Restore<'a> {
     /// Reads the staging collections back and compares them with what they must hold.
     pub fn compare(&self) -> Result<(), MoverError> {
         let staged: Vec<(&String, &Staged)> = self.stage.collections.iter().collect();
-        let next = AtomicUsize::new(0);
-        let compare_some = || -> Result<(), MoverError> {
-            let mut connection = Connection::open(&self.endpoint)?;
-            while let Some((namespace, staged)) = staged.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let compared = self.compare_collection(&mut connection, namespace, staged);
-                compared.inspect_err(|_| next.store(usize::MAX / 2, Ordering::Relaxed))?;
+        let mut connection = Connection::open(&self.endpoint)?;
+        let has_parts = probe(&mut connection)?.record_ranges;
+        let mut parts = Vec::new();
+        for (number, (_, staged)) in staged.iter().enumerate() {
+            if has_parts {
+                let name = (staged.database.as_str(), staged.name.as_str());
+                parts.extend(parts_of(&mut connection, name, number)?);
+            } else {
+                parts.push(whole(number));
             }
-            Ok(())
-        };
-        let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let threads = PARALLEL_PARTS.min(staged.len());
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(compare_some)).collect();
-            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-                thread.join().unwrap_or(Err(MoverError::Stopped))
-            };
-            threads.into_iter().map(join).collect()
-        });
-        outcomes.into_iter().collect::<Result<(), _>>()?;
-        self.seal_plan(&mut Connection::open(&self.endpoint)?)
+        }
+        let read = read_all(&self.endpoint, &parts, |connection, part| {
+            match staged.get(part.collection) {
+                Some((_, staged)) => self.content_of(connection, staged, part),
+                None => Ok(DocumentSet::default()),
+            }
+        })?;
+        let mut found = vec![DocumentSet::default(); staged.len()];
+        for (part, content) in parts.iter().zip(read) {
+            if let Some(found) = found.get_mut(part.collection) {
+                found.merge(&content);
+            }
+        }
+        for ((namespace, staged), found) in staged.into_iter().zip(found) {
+            self.stop.check()?;
+            compare_collection(&mut connection, (namespace, staged), &found)?;
+        }
+        self.seal_plan(&mut connection)
     }
 
-    fn compare_collection(
+    /// Reads a part of a staging collection.
+    fn content_of(
         &self,
         connection: &mut Connection,
-        namespace: &str,
         staged: &Staged,
-    ) -> Result<(), MoverError> {
-        let mut found = DocumentSet::default();
-        let command =
+        part: &Part,
+    ) -> Result<DocumentSet, MoverError> {
+        let mut content = DocumentSet::default();
+        let mut command =
             bson::doc! { "find": &staged.name, "batchSize": 1_000, "hint": { "$natural": 1 } };
+        part.restrict(&mut command);
         connection.for_each(&staged.database, command, |document| {
             self.stop.check()?;
-            found.add(document.as_bytes());
+            content.add(document.as_bytes());
             Ok(())
         })?;
-        let describe = |set: &DocumentSet| {
-            let DocumentSet { documents, bytes, hash: [hash, ..] } = set;
-            format!("{documents} documents, {bytes} bytes, hash {hash:016x}")
-        };
-        if found != staged.content {
-            return Err(MoverError::Mismatch {
-                namespace: namespace.to_owned(),
-                found: describe(&found),
-                expected: describe(&staged.content),
-            });
-        }
-        let indexes = list_indexes(connection, &staged.database, &staged.name)?;
-        let is_missing =
-            |wanted: &&Document| !indexes.iter().any(|index| is_same_index(index, wanted));
-        match staged.indexes.iter().find(is_missing) {
-            Some(index) => Err(MoverError::Mismatch {
-                namespace: namespace.to_owned(),
-                found: format!("{} indexes", indexes.len()),
-                expected: format!("the index {index}"),
-            }),
-            None => Ok(()),
-        }
+        Ok(content)
     }
 
     /// Writes into the marker which staging collection becomes what, so that any worker can do
@@ -394,6 +385,35 @@ impl<'a> Restore<'a> {
         )?;
         let command = bson::doc! { "insert": name, "writeConcern": { "w": "majority", "j": true } };
         connection.write_run(MARKER_DATABASE, command, ("documents", &documents))
+    }
+}
+
+/// Whether a staging collection holds the documents and has the indexes that it must.
+fn compare_collection(
+    connection: &mut Connection,
+    (namespace, staged): (&str, &Staged),
+    found: &DocumentSet,
+) -> Result<(), MoverError> {
+    let describe = |set: &DocumentSet| {
+        let DocumentSet { documents, bytes, hash: [hash, ..] } = set;
+        format!("{documents} documents, {bytes} bytes, hash {hash:016x}")
+    };
+    if *found != staged.content {
+        return Err(MoverError::Mismatch {
+            namespace: namespace.to_owned(),
+            found: describe(found),
+            expected: describe(&staged.content),
+        });
+    }
+    let indexes = list_indexes(connection, &staged.database, &staged.name)?;
+    let is_missing = |wanted: &&Document| !indexes.iter().any(|index| is_same_index(index, wanted));
+    match staged.indexes.iter().find(is_missing) {
+        Some(index) => Err(MoverError::Mismatch {
+            namespace: namespace.to_owned(),
+            found: format!("{} indexes", indexes.len()),
+            expected: format!("the index {index}"),
+        }),
+        None => Ok(()),
     }
 }
 

@@ -2,11 +2,11 @@
 //!
 //! Mode "snapshot" reads everything as it was at one moment; when the deployment cannot do that,
 //! or collections changed their definition meanwhile, documents are read while they change and
-//! the oplog of that time is kept beside them. Collections are read in parallel, each in natural
-//! order; memory holds a few batches per thread whatever the size of the data.
+//! the oplog of that time is kept beside them. Collections, and parts of large ones, are read in
+//! parallel, each in natural order; memory holds a few batches per thread whatever the size of the
+//! data.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
@@ -21,10 +21,9 @@ use crate::deployment::{
     Abilities, CollectionListing, list_collections, newest_entry, open_snapshot, probe,
 };
 use crate::error::MoverError;
+use crate::parts::{Part, parts_of, read_all, whole};
 use crate::stop::{Progress, Stop};
 
-/// Collections that are read at the same time.
-const PARALLEL_COLLECTIONS: usize = 4;
 /// Documents in the first answer of a cursor; later answers are as large as the server makes them.
 const FIRST_BATCH: i32 = 1_000;
 
@@ -69,7 +68,7 @@ pub fn take_snapshot(
     let store = ChunkStore::start(vault.writer());
     let reader = Reader { request, store, stop, progress };
     let read = if request.mode == WantedMode::Strongest && abilities.snapshot_reads {
-        match reader.read_at_one_moment(&mut connection) {
+        match reader.read_at_one_moment(&mut connection, &abilities) {
             // Reading took longer than the deployment keeps the moment.
             Err(error) if error.code().is_some_and(|code| MOMENT_GONE.contains(&code)) => None,
             outcome => outcome?,
@@ -104,6 +103,20 @@ fn name_or_uuid(listing: &CollectionListing, at: Option<OplogTime>) -> Bson {
     }
 }
 
+/// What a manifest says of a collection before its documents are read.
+fn empty_collection(listing: &CollectionListing) -> CollectionManifest {
+    CollectionManifest {
+        database: listing.database.clone(),
+        name: listing.name.clone(),
+        kind: listing.kind.clone(),
+        uuid: listing.uuid.clone(),
+        options: listing.options.clone(),
+        indexes: listing.indexes.clone(),
+        content: DocumentSet::default(),
+        chunks: Vec::new(),
+    }
+}
+
 struct Reader<'a> {
     request: &'a SnapshotRequest,
     store: ChunkStore,
@@ -118,12 +131,14 @@ impl Reader<'_> {
     fn read_at_one_moment(
         &self,
         connection: &mut Connection,
+        abilities: &Abilities,
     ) -> Result<Option<(OplogTime, Vec<CollectionManifest>)>, MoverError> {
         let before = list_collections(connection)?;
         let Some(at) = open_snapshot(connection)? else {
             return Ok(None);
         };
-        let collections = self.read_collections(&before, Some(at))?;
+        let how = (Some(at), abilities.record_ranges);
+        let collections = self.read_collections(connection, &before, how)?;
         let after = list_collections(connection)?;
         Ok((before == after).then_some((at, collections)))
     }
@@ -135,7 +150,8 @@ impl Reader<'_> {
     ) -> Result<FuzzyRead, MoverError> {
         let start = if abilities.newest_entry.is_some() { newest_entry(connection)? } else { None };
         let listings = list_collections(connection)?;
-        let collections = self.read_collections(&listings, None)?;
+        // In one part each: a name may come to mean another collection while parts are counted.
+        let collections = self.read_collections(connection, &listings, (None, false))?;
         let Some(start) = start else {
             return Ok((SnapshotMode::AsIs, collections, Vec::new()));
         };
@@ -146,84 +162,71 @@ impl Reader<'_> {
 
     fn read_collections(
         &self,
+        connection: &mut Connection,
         listings: &[CollectionListing],
-        at: Option<OplogTime>,
+        (at, has_parts): (Option<OplogTime>, bool),
     ) -> Result<Vec<CollectionManifest>, MoverError> {
-        let next = AtomicUsize::new(0);
-        let read_some = || -> Result<Vec<(usize, CollectionManifest)>, MoverError> {
-            let mut connection = Connection::open(&self.request.endpoint)?;
-            let mut done = Vec::new();
-            loop {
-                let position = next.fetch_add(1, Ordering::Relaxed);
-                let Some(listing) = listings.get(position) else {
-                    return Ok(done);
-                };
-                done.push((position, self.read_collection(&mut connection, listing, at)?));
+        let mut parts = Vec::new();
+        for (number, listing) in listings.iter().enumerate() {
+            match listing.kind.as_str() {
+                "view" => {}
+                "collection" if has_parts => {
+                    let name = (listing.database.as_str(), listing.name.as_str());
+                    parts.extend(parts_of(connection, name, number)?);
+                }
+                _ => parts.push(whole(number)),
             }
-        };
-        let threads = PARALLEL_COLLECTIONS.min(listings.len());
-        let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(read_some)).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or(Err(MoverError::Stopped)))
-                .collect()
-        });
-        let mut collections = Vec::new();
-        for outcome in outcomes {
-            collections.extend(outcome?);
         }
-        collections.sort_by_key(|(position, _)| *position);
-        Ok(collections.into_iter().map(|(_, collection)| collection).collect())
+        let read = read_all(&self.request.endpoint, &parts, |connection, part| {
+            match listings.get(part.collection) {
+                Some(listing) => self.read_part(connection, (listing, part), at),
+                None => Ok((DocumentSet::default(), Vec::new())),
+            }
+        })?;
+        let mut collections: Vec<_> = listings.iter().map(empty_collection).collect();
+        for (part, (content, chunks)) in parts.iter().zip(read) {
+            if let Some(collection) = collections.get_mut(part.collection) {
+                collection.content.merge(&content);
+                collection.chunks.extend(chunks);
+            }
+        }
+        Ok(collections)
     }
 
-    fn read_collection(
+    fn read_part(
         &self,
         connection: &mut Connection,
-        listing: &CollectionListing,
+        (listing, part): (&CollectionListing, &Part),
         at: Option<OplogTime>,
-    ) -> Result<CollectionManifest, MoverError> {
+    ) -> Result<(DocumentSet, Vec<ChunkRef>), MoverError> {
         let mut pipeline = ChunkPipeline::new(&self.store);
-        if listing.kind != "view" {
-            let mut command = bson::doc! {
-                "find": name_or_uuid(listing, at),
-                "batchSize": FIRST_BATCH,
-                "noCursorTimeout": true,
-            };
-            match at {
-                Some(at) => {
-                    let at = bson::Timestamp { time: at.seconds, increment: at.increment };
-                    command.insert(
-                        "readConcern",
-                        bson::doc! { "level": "snapshot", "atClusterTime": at },
-                    );
-                }
-                None => drop(command.insert("hint", bson::doc! { "$natural": 1 })),
+        let mut command = bson::doc! {
+            "find": name_or_uuid(listing, at),
+            "batchSize": FIRST_BATCH,
+            "noCursorTimeout": true,
+        };
+        part.restrict(&mut command);
+        match at {
+            Some(at) => {
+                let at = bson::Timestamp { time: at.seconds, increment: at.increment };
+                command
+                    .insert("readConcern", bson::doc! { "level": "snapshot", "atClusterTime": at });
             }
-            let read = connection.for_each(&listing.database, command, |document| {
-                self.stop.check()?;
-                self.progress.add(1, document.as_bytes().len() as u64);
-                pipeline.push(document)
-            });
-            match read {
-                // It was dropped meanwhile; so says the oplog.
-                Err(error)
-                    if at.is_none()
-                        && error.code().is_some_and(|code| NAMESPACE_GONE.contains(&code)) => {}
-                outcome => drop(outcome?),
-            }
+            None => drop(command.insert("hint", bson::doc! { "$natural": 1 })),
         }
-        let (content, chunks) = pipeline.finish()?;
-        Ok(CollectionManifest {
-            database: listing.database.clone(),
-            name: listing.name.clone(),
-            kind: listing.kind.clone(),
-            uuid: listing.uuid.clone(),
-            options: listing.options.clone(),
-            indexes: listing.indexes.clone(),
-            content,
-            chunks,
-        })
+        let read = connection.for_each(&listing.database, command, |document| {
+            self.stop.check()?;
+            self.progress.add(1, document.as_bytes().len() as u64);
+            pipeline.push(document)
+        });
+        match read {
+            // It was dropped meanwhile; so says the oplog.
+            Err(error)
+                if at.is_none()
+                    && error.code().is_some_and(|code| NAMESPACE_GONE.contains(&code)) => {}
+            outcome => drop(outcome?),
+        }
+        pipeline.finish()
     }
 
     /// Reads the oplog from `start`, which must still be there, to `end`.

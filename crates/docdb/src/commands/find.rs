@@ -1,13 +1,16 @@
 //! `find`.
 
+use bson::raw::RawDocument;
+
 use super::{Context, Reply};
 use crate::collections::{Collection, Namespace};
 use crate::cursor::{Cursor, Tail};
 use crate::engine::View;
 use crate::error::{Code, CommandError, Result};
 use crate::filter::{Filter, parse_filter};
+use crate::number::as_integer;
 use crate::projection::Projection;
-use crate::query::{Hint, Query, ReadAt, Stream};
+use crate::query::{Hint, Query, ReadAt, Records, Stream};
 use crate::reply::Batch;
 use crate::request::{ReadConcern, Request};
 use crate::sort::SortOrder;
@@ -28,10 +31,15 @@ const FIELDS: &[&str] = &[
     "tailable",
     "awaitData",
     "noCursorTimeout",
+    RECORDS,
     "oplogReplay",
     "allowDiskUse",
     "allowPartialResults",
 ];
+
+/// Not a MongoDB field: `{after, through}` reads a part of a collection, by the numbers that
+/// documents get when they are inserted, in that order. `collStats` answers the last one so far.
+const RECORDS: &str = "tidemarkRecords";
 
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(FIELDS)?;
@@ -140,9 +148,15 @@ fn parse_query(request: &Request<'_>, collection: Option<&Collection>) -> Result
         None => Filter::All(Vec::new()),
     };
     let limit = request.integer("limit")?.map(i64::unsigned_abs).filter(|limit| *limit > 0);
+    let sort = request.document("sort")?.map(SortOrder::parse).transpose()?;
+    let records = request.document(RECORDS)?.map(parse_records).transpose()?;
+    if records.is_some() && sort.as_ref().is_some_and(|sort| !sort.is_empty()) {
+        let text = format!("{RECORDS} cannot be combined with a sort");
+        return Err(CommandError::new(Code::FailedToParse, text));
+    }
     Ok(Query {
         filter,
-        sort: request.document("sort")?.map(SortOrder::parse).transpose()?,
+        sort,
         projection: request.document("projection")?.map(Projection::parse).transpose()?.flatten(),
         skip: request.size("skip")?.unwrap_or(0),
         limit,
@@ -151,5 +165,17 @@ fn parse_query(request: &Request<'_>, collection: Option<&Collection>) -> Result
             .filter(|hint| !matches!(hint, bson::RawBsonRef::Document(d) if d.is_empty()))
             .map(|hint| Hint::parse(hint, collection))
             .transpose()?,
+        records,
     })
+}
+
+fn parse_records(records: &RawDocument) -> Result<Records> {
+    let number = |name: &str| {
+        let number = records.get(name).ok().flatten().and_then(as_integer);
+        number.and_then(|number| u64::try_from(number).ok()).ok_or_else(|| {
+            let text = format!("{RECORDS} needs the numbers 'after' and 'through'");
+            CommandError::new(Code::FailedToParse, text)
+        })
+    };
+    Ok(Records { after: number("after")?, through: number("through")? })
 }

@@ -45,9 +45,9 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         "minWireVersion": 0,
         "maxWireVersion": WIRE_VERSION,
         "readOnly": false,
-        // Not MongoDB fields: a list of commands in one applyOps is one commit here, and a
-        // collection may be created with `tidemarkStaging`.
-        "tidemark": { "atomicApplyOps": true, "bulkStaging": true },
+        // Not MongoDB fields: a list of commands in one applyOps is one commit here, a collection
+        // may be created with `tidemarkStaging`, and read in parts with `tidemarkRecords`.
+        "tidemark": { "atomicApplyOps": true, "bulkStaging": true, "recordRanges": true },
     };
     if request.field("saslSupportedMechs").is_some() {
         reply.insert("saslSupportedMechs", vec![Bson::from("SCRAM-SHA-256")]);

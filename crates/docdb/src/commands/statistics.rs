@@ -1,13 +1,23 @@
 //! `collStats`, `dbStats` and the stage `$collStats`.
 
 use bson::{Bson, Document, RawBsonRef};
+use tidemark_store::Tree;
 
 use super::{Context, Reply};
 use crate::collections::Namespace;
-use crate::engine::{Engine, OPLOG_BYTES, Statistics};
+use crate::engine::{Engine, OPLOG_BYTES, Statistics, documents_of, record_of};
 use crate::error::{Code, CommandError, Result};
 use crate::number::as_integer;
 use crate::request::Request;
+
+/// The number of the last document; no later one is smaller.
+fn last_record(engine: &Engine, namespace: &Namespace) -> Result<i64> {
+    let view = engine.view()?;
+    let Some(collection) = view.catalog.find(namespace) else { return Ok(0) };
+    let last = view.last_key(Tree::Documents, &documents_of(collection.id))?;
+    let number = last.as_deref().and_then(record_of).unwrap_or(0);
+    Ok(i64::try_from(number).unwrap_or(i64::MAX))
+}
 
 fn of(engine: &Engine, namespace: &Namespace) -> Result<(Statistics, usize)> {
     let view = engine.view()?;
@@ -50,7 +60,11 @@ pub(super) fn collection(context: &mut Context<'_>, request: &Request<'_>) -> Re
     request.allow(&["scale"])?;
     let namespace =
         if request.database == "local" { Namespace::oplog() } else { request.namespace()? };
-    Ok(describe(&namespace, of(&context.shared.engine, &namespace)?).into())
+    let engine = &context.shared.engine;
+    let mut document = describe(&namespace, of(engine, &namespace)?);
+    // Not a MongoDB field; see `tidemarkRecords` of find.
+    document.insert("tidemark", bson::doc! { "lastRecord": last_record(engine, &namespace)? });
+    Ok(document.into())
 }
 
 /// The one document of `$collStats`: the parts that its options ask for.

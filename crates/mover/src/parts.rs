@@ -1,0 +1,127 @@
+//! Parts of collections, which are read at the same time.
+//!
+//! A deployment that numbers its documents can be asked for those of some numbers; any other is read
+//! one collection after another on each connection.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bson::{Bson, Document};
+
+use crate::client::{Connection, Endpoint};
+use crate::error::MoverError;
+
+/// Parts that are read at the same time; each holds a few answers of the server in memory.
+const PARALLEL_PARTS: usize = 4;
+/// A part has so many bytes at most, by the average of documents.
+const PART_BYTES: i64 = 64 << 20;
+/// More parts are not made of one collection.
+const MOST_PARTS: i64 = 1_000;
+
+/// Some documents of a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Which one of the collections.
+    pub(crate) collection: usize,
+    /// The numbers of its documents, after one through another; `None` for all.
+    records: Option<(i64, i64)>,
+}
+
+impl Part {
+    /// Restricts a `find` to the part.
+    pub(crate) fn restrict(&self, find: &mut Document) {
+        if let Some((after, through)) = self.records {
+            find.insert("tidemarkRecords", bson::doc! { "after": after, "through": through });
+        }
+    }
+}
+
+/// All parts of one collection. Together they are the whole of it, whatever was inserted meanwhile:
+/// the first begins at the first number there can be, the last ends at the last.
+pub(crate) fn parts_of(
+    connection: &mut Connection,
+    (database, name): (&str, &str),
+    collection: usize,
+) -> Result<Vec<Part>, MoverError> {
+    let statistics = connection.command(database, bson::doc! { "collStats": name })?;
+    let number = |document: &Document, field: &str| match document.get(field) {
+        Some(Bson::Int64(number)) => *number,
+        Some(Bson::Int32(number)) => i64::from(*number),
+        _ => 0,
+    };
+    let last = statistics.get_document("tidemark").map_or(0, |own| number(own, "lastRecord"));
+    let borders = borders(last, number(&statistics, "count"), number(&statistics, "size"));
+    let starts = std::iter::once(0).chain(borders.iter().copied());
+    let ends = borders.iter().copied().chain([i64::MAX]);
+    let part = |records| Part { collection, records: Some(records) };
+    Ok(starts.zip(ends).map(part).collect())
+}
+
+/// A collection as a whole.
+pub(crate) fn whole(collection: usize) -> Part {
+    Part { collection, records: None }
+}
+
+/// Where the parts of a collection meet.
+///
+/// They are multiples of a power of two, so that a collection that grows is cut at the same places
+/// next time, and its chunks stay the same.
+fn borders(last: i64, count: i64, bytes: i64) -> Vec<i64> {
+    let average = bytes.checked_div(count).unwrap_or(0).max(1);
+    let wanted = (PART_BYTES / average).max(last / MOST_PARTS).max(1);
+    let records = 1_i64 << wanted.ilog2();
+    let borders = std::iter::successors(Some(records), |border| border.checked_add(records));
+    borders.take_while(|border| *border < last).collect()
+}
+
+/// Reads parts on several connections, each of which takes the next one; answers come in the order
+/// of the parts.
+pub(crate) fn read_all<T: Send>(
+    endpoint: &Endpoint,
+    parts: &[Part],
+    read: impl Fn(&mut Connection, &Part) -> Result<T, MoverError> + Sync,
+) -> Result<Vec<T>, MoverError> {
+    let next = AtomicUsize::new(0);
+    let read_some = || -> Result<Vec<(usize, T)>, MoverError> {
+        let mut connection = Connection::open(endpoint)?;
+        let mut done = Vec::new();
+        loop {
+            let position = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(position) else {
+                return Ok(done);
+            };
+            // When one fails, the others begin nothing more.
+            let stop = |_: &MoverError| next.store(parts.len(), Ordering::Relaxed);
+            done.push((position, read(&mut connection, part).inspect_err(stop)?));
+        }
+    };
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let threads = PARALLEL_PARTS.min(parts.len());
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(read_some)).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or(Err(MoverError::Stopped))
+        };
+        threads.into_iter().map(join).collect()
+    });
+    let mut read = Vec::new();
+    for outcome in outcomes {
+        read.extend(outcome?);
+    }
+    read.sort_by_key(|(position, _)| *position);
+    Ok(read.into_iter().map(|(_, answer)| answer).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_meet_at_the_same_places_while_a_collection_grows() {
+        assert!(borders(0, 0, 0).is_empty());
+        assert!(borders(1_000, 1_000, 500_000).is_empty(), "a small one is one part");
+        let before = borders(1_000_000, 1_000_000, 500_000_000);
+        let after = borders(1_600_000, 1_600_000, 800_000_000);
+        assert!(before.len() > 3 && after.starts_with(&before), "{before:?} {after:?}");
+        // Documents of no size, and numbers far apart.
+        assert!(borders(i64::MAX / 2, 1, 1).len() < 1_024);
+    }
+}
