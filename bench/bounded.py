@@ -3,7 +3,8 @@
 Every line shows the time, the peak and the present anonymous memory of the whole process, and the
 disk of the instance as a multiple of its documents' bytes. With `--limit-megabytes N` the server runs
 in a control group with that limit (version 1 or 2, as root). With `--check` the bounds that
-docs/benchmarks.md promises are asserted.
+docs/benchmarks.md promises are asserted. With `--hold-seconds N` a snapshot read is held for so long
+while documents are changed at 20 MB/s; it must go on or be told that its moment is too old.
 """
 
 import argparse
@@ -15,11 +16,15 @@ import sys
 import threading
 import time
 
+import pymongo
+from pymongo.errors import OperationFailure
+
 TOP = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP / "tests"))
 import world as tests_world  # noqa: E402
 
-PEAK_MEGABYTES, QUIET_MEGABYTES, DISK_TIMES = 512, 256, 3.0
+PEAK_MEGABYTES, QUIET_MEGABYTES, IDLE_MEGABYTES, DISK_TIMES = 512, 256, 64, 3.0
+HELD_MEGABYTES_PER_SECOND = 20
 
 
 class Group:
@@ -52,7 +57,7 @@ class Watch:
 
     def run(self):
         while not self.is_over:
-            self.peak = max(self.peak, self.anonymous())
+            self.peak = max(self.peak, self.anonymous() or 0)
             time.sleep(0.05)
 
     def take_peak(self):
@@ -81,9 +86,10 @@ class Bench:
         self.watch = Watch(world)
         world.create_instance()
         world.create_user()
-        self.items = world.client().bench.items
         self.megabytes = 0
         print("| what | seconds | peak memory | memory | disk of the instance | times the documents |\n|---|---|---|---|---|---|")
+        self.idle()
+        self.items = world.client().bench.items
         self.step("load, with a snapshot beside it", self.load)
         self.megabytes = self.items.database.command("collStats", "items")["size"] / 1e6
         self.step("index", lambda: self.items.create_index("k"))
@@ -98,6 +104,9 @@ class Bench:
         for number in range(0, self.arguments.documents, max(1, self.arguments.documents // 500)):
             assert self.items.find_one({"_id": number})["_id"] == number
         assert self.items.count_documents({"k": {"$gte": 0}}, hint="k_1") == self.arguments.documents
+        if self.arguments.hold_seconds:
+            self.step("a snapshot read held", self.hold)
+            self.quiet(disk=False)
         self.step("update everything", lambda: self.items.update_many({}, {"$inc": {"s": 1}}))
         self.quiet()
         self.step("delete everything", lambda: self.items.delete_many({}))
@@ -122,10 +131,49 @@ class Bench:
                 beside.start()
         beside.join()
 
+    def idle(self):
+        """Ten instances that nobody uses."""
+        names = [f"idle{number}" for number in range(9)]
+        for name in names:
+            self.world.create_instance(name)
+        self.watch.take_peak()
+        memory, _ = self.step("ten idle instances", lambda: time.sleep(10))
+        if memory >= IDLE_MEGABYTES:
+            self.failures.append(f"{memory} MiB of memory with ten idle instances")
+        for name in names:
+            self.world.call("DELETE", self.world.instance_path(name))
+
+    def hold(self):
+        """One client reads in a snapshot while another changes documents all over the collection."""
+        arguments, generator, client = self.arguments, random.Random(5), self.world.client()
+        began, written, read = time.monotonic(), 0, 0
+        with client.start_session(snapshot=True) as session:
+            before = {row["_id"]: row["s"] for row in self.items.find({"_id": {"$lt": 100}}, session=session)}
+            items, outcome = client.bench.items, "readable to the end"
+            while (passed := time.monotonic() - began) < arguments.hold_seconds:
+                if written > passed * HELD_MEGABYTES_PER_SECOND * 1e6:
+                    time.sleep(0.01)
+                    continue
+                ids = [generator.randrange(arguments.documents) for _ in range(500)] + [generator.randrange(100)]
+                changes = [pymongo.UpdateOne({"_id": number}, {"$inc": {"s": 1}}) for number in ids]
+                written += len(changes) * arguments.document_bytes
+                items.bulk_write(changes, ordered=False)
+                if passed < (read + 1) * 10:
+                    continue
+                read += 1
+                try:
+                    now = {row["_id"]: row["s"] for row in items.find({"_id": {"$lt": 100}}, session=session)}
+                except OperationFailure as error:
+                    assert error.code == 239, error
+                    outcome = f"too old after {passed:.0f} s"
+                    break
+                assert now == before
+        print(f"(held: {written / 1e6:.0f} MB of documents changed, {outcome})", flush=True)
+
     def step(self, what, action):
         began = time.monotonic()
         action()
-        self.report(what, time.monotonic() - began)
+        return self.report(what, time.monotonic() - began)
 
     def quiet(self, disk=True):
         time.sleep(self.arguments.quiet_seconds)
@@ -151,6 +199,7 @@ def main():
     parser.add_argument("--document-bytes", type=int, default=500)
     parser.add_argument("--limit-megabytes", type=int, default=0)
     parser.add_argument("--quiet-seconds", type=int, default=60)
+    parser.add_argument("--hold-seconds", type=int, default=0)
     parser.add_argument("--check", action="store_true")
     bench = Bench(parser.parse_args())
     try:

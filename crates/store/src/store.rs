@@ -173,6 +173,8 @@ pub struct Usage {
     pub disk_bytes: u64,
     /// What trees take of it; the rest is free for new data.
     pub used_bytes: u64,
+    /// What is left on the disk that holds the file.
+    pub left_bytes: u64,
 }
 
 /// Over so many trees the documents of collections are spread.
@@ -419,7 +421,12 @@ impl Store {
         // Blocks have 512 bytes whatever the file system's own are.
         let disk_bytes = std::os::unix::fs::MetadataExt::blocks(&metadata) * 512;
         let used_bytes = self.env.non_free_pages_size().map_err(refused("ask for its size"))?;
-        Ok(Usage { disk_bytes, used_bytes })
+        let disk = rustix::fs::statvfs(&self.folder).map_err(|error| StoreError::File {
+            doing: format!("the size of the disk of {} is not known", self.folder.display()),
+            source: error.into(),
+        })?;
+        let left_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(Usage { disk_bytes, used_bytes, left_bytes })
     }
 
     /// Gives the disk back what is not used and what no moment shows; answers how many bytes.

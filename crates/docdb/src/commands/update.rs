@@ -193,9 +193,9 @@ pub(super) struct Progress {
 }
 
 /// Bytes of documents that one commit changes.
-const CHANGED_BYTES: usize = 4 * 1024 * 1024;
+const CHANGED_BYTES: usize = 16 * 1024 * 1024;
 /// Documents that one commit changes.
-const CHANGED_DOCUMENTS: usize = 2_000;
+const CHANGED_DOCUMENTS: usize = 8_000;
 
 /// Begins a commit that can find what a filter matches.
 pub(super) fn begin<'e>(engine: &'e Engine, filter: &Filter) -> Result<Transaction<'e>> {

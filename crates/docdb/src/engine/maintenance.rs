@@ -24,8 +24,10 @@ const OPLOG_WINDOW_SECONDS: u32 = 24 * 60 * 60;
 const OPLOG_KEPT_SECONDS: u32 = 60;
 /// The oplog may take so much, or a quarter of the documents' bytes where that is more.
 pub(crate) const OPLOG_BYTES: i64 = 256 << 20;
-/// A held moment may let the file grow by so much, or by what the documents take.
+/// A held moment may let the file grow by so much, by what the documents take, or by a part of what
+/// is left on the disk, whichever is most.
 const PIN_BYTES: u64 = 1 << 30;
+const PIN_PART_OF_DISK: u64 = 4;
 /// Unused space is given back when it is more than this, and more than a sixteenth of what is used.
 const UNUSED_BYTES: u64 = 32 << 20;
 /// And when nothing was changed for so many rounds.
@@ -108,8 +110,9 @@ impl Engine {
         }
         let documents = self.document_bytes();
         if !self.pins.is_empty() {
-            let disk_bytes = self.store.usage()?.disk_bytes;
-            self.pins.end_old(disk_bytes, PIN_BYTES.max(documents));
+            let usage = self.store.usage()?;
+            let most = PIN_BYTES.max(documents).max(usage.left_bytes / PIN_PART_OF_DISK);
+            self.pins.end_old(usage.disk_bytes, most);
         }
         let began = Instant::now();
         let mut has_more = true;

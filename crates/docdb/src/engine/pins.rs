@@ -104,12 +104,12 @@ impl Pins {
         Ok(Some((Pooled { moment: Some(moment), pool }, catalog)))
     }
 
-    /// Ends pins that nobody uses, and those that cost more of the disk than `most`; a quarter of
+    /// Ends pins that nobody uses, and those that cost more of the disk than `most`; a half of
     /// that ends one that was not used for a while.
     pub(super) fn end_old(&self, disk_bytes: u64, most: u64) {
         lock(&self.0).retain(|_, pin| {
             let unused = pin.last_used.elapsed();
-            let allowed = if unused < RESTING { most } else { most / 4 };
+            let allowed = if unused < RESTING { most } else { most / 2 };
             unused < HISTORY_WINDOW && disk_bytes.saturating_sub(pin.disk_bytes) <= allowed
         });
     }
