@@ -4,6 +4,7 @@
 //! `cargo xtask bench wire`; `--megabytes N` changes the size, `--runs N` how often each figure is
 //! taken (the median counts). Documents have 500 bytes; indexes are on `_id` and on one more field.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -38,37 +39,70 @@ fn main() -> Outcome<()> {
         arguments.nth(1).map_or(Ok(default), |text| Ok(text.parse()?))
     };
     let (megabytes, runs) = (argument("--megabytes", 1_000)?, argument("--runs", 3)?);
+    let only = std::env::args().skip_while(|argument| argument != "--only").nth(1);
     let data = Data::make(megabytes);
     println!("{} documents, {megabytes} MB; medians of {runs} runs\n", data.documents);
-    println!("| what | MB/s | beside | MB/s | ratio |\n|---|---|---|---|---|");
-    let (mut own, mut bulk, mut plain) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut scans, mut stubs) = (Vec::new(), Vec::new());
-    let stub = Stub::start(&data)?;
+    let mut seconds: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for _ in 0..runs {
-        own.push(timed(|| data.load_store())?);
-        let instance = Instance::start();
-        bulk.push(timed(|| data.load_staged(&instance))?);
-        let staged = format!("{STAGE}items");
-        scans.push(timed(|| data.scan(&instance.endpoint(), &staged))?);
-        stubs.push(timed(|| data.scan(&stub, "items"))?);
-        drop(instance);
-        let instance = Instance::start();
-        plain.push(timed(|| data.load_plain(&instance))?);
+        for (name, measure) in STEPS {
+            if only.as_deref().is_none_or(|only| only == *name) {
+                seconds.entry(name).or_default().push(measure(&data)?);
+            }
+        }
     }
-    let rate = |seconds: &mut Vec<f64>| {
+    println!("| what | MB/s | beside | its MB/s | ratio |\n|---|---|---|---|---|");
+    let mut rate = |name: &str| {
+        let seconds = seconds.get_mut(name)?;
         seconds.sort_by(f64::total_cmp);
-        let median = seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN);
-        f64::from(u32::try_from(megabytes).unwrap_or(u32::MAX)) / median
+        let median = seconds.get(seconds.len() / 2)?;
+        Some(f64::from(u32::try_from(megabytes).ok()?) / median)
     };
-    let row = |what: &str, ours: f64, beside: &str, theirs: f64| {
-        println!("| {what} | {ours:.0} | {beside} | {theirs:.0} | {:.2} |", ours / theirs);
-    };
-    let (own, bulk) = (rate(&mut own), rate(&mut bulk));
-    row("bulk load through the socket", bulk, "the store's own load", own);
-    row("plain inserts through the socket", rate(&mut plain), "bulk load", bulk);
-    row("scan through the socket", rate(&mut scans), "a server in memory", rate(&mut stubs));
+    for (ours, theirs) in ROWS {
+        if let Some(mine) = rate(ours) {
+            let beside = rate(theirs).unwrap_or(f64::NAN);
+            println!("| {ours} | {mine:.0} | {theirs} | {beside:.0} | {:.2} |", mine / beside);
+        }
+    }
     Ok(())
 }
+
+const OWN: &str = "the store's own load";
+const BULK: &str = "bulk load";
+const PLAIN: &str = "inserts, then the second index";
+const INDEXED: &str = "inserts into both indexes";
+const SCAN: &str = "scan";
+const MEMORY: &str = "a server in memory";
+
+type Measure = fn(&Data) -> Outcome<f64>;
+
+/// What is measured, in seconds.
+const STEPS: &[(&str, Measure)] = &[
+    (OWN, |data| timed(|| data.load_store())),
+    (BULK, |data| {
+        let instance = Instance::start();
+        timed(|| data.load_staged(&instance))
+    }),
+    (PLAIN, |data| {
+        let instance = Instance::start();
+        timed(|| data.load_plain(&instance, false))
+    }),
+    (INDEXED, |data| {
+        let instance = Instance::start();
+        timed(|| data.load_plain(&instance, true))
+    }),
+    (SCAN, |data| {
+        let instance = Instance::start();
+        data.load_staged(&instance)?;
+        timed(|| data.scan(&instance.endpoint(), &format!("{STAGE}items")))
+    }),
+    (MEMORY, |data| {
+        let stub = Stub::start(data)?;
+        timed(|| data.scan(&stub, "items"))
+    }),
+];
+
+/// What stands beside what.
+const ROWS: &[(&str, &str)] = &[(BULK, OWN), (PLAIN, BULK), (INDEXED, BULK), (SCAN, MEMORY)];
 
 fn timed(action: impl FnOnce() -> Outcome<()>) -> Outcome<f64> {
     let began = Instant::now();
@@ -193,12 +227,18 @@ impl Data {
         Ok(())
     }
 
-    /// As any client loads: with an oplog entry for each document and both indexes in place.
-    fn load_plain(&self, instance: &Instance) -> Outcome<()> {
+    /// As any client loads, with an oplog entry for each document; the second index, whose values
+    /// are random, is there before the documents or after them, as with mongorestore.
+    fn load_plain(&self, instance: &Instance, is_indexed: bool) -> Outcome<()> {
         let index = doc! { "key": { "k": 1 }, "name": "k_1" };
         let command = doc! { "createIndexes": "items", "indexes": [index] };
+        if is_indexed {
+            instance.connect().command("d", command)?;
+            return self.insert_all(instance, "items");
+        }
+        self.insert_all(instance, "items")?;
         instance.connect().command("d", command)?;
-        self.insert_all(instance, "items")
+        Ok(())
     }
 
     fn scan(&self, endpoint: &Endpoint, collection: &str) -> Outcome<()> {
@@ -219,8 +259,8 @@ impl Data {
 
 /// A server that has the answers in memory and does nothing but send them.
 struct Stub {
-    /// Arrays of documents, each for one answer.
-    batches: Vec<Vec<u8>>,
+    /// Messages, but for the number of the request that they answer.
+    answers: Vec<Vec<u8>>,
 }
 
 impl Stub {
@@ -240,7 +280,9 @@ impl Stub {
         batches.push(batch);
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let address = listener.local_addr()?.to_string();
-        let stub = Arc::new(Self { batches });
+        let last = batches.len() - 1;
+        let answers = batches.iter().enumerate().map(|(n, batch)| answer(batch, n, n == last));
+        let stub = Arc::new(Self { answers: answers.collect() });
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let stub = Arc::clone(&stub);
@@ -254,9 +296,7 @@ impl Stub {
         stream.set_nodelay(true)?;
         let credential = ScramCredential::derive(PASSWORD, vec![1; 28], 4096);
         let mut scram = None;
-        // Made before they are asked for; only the number of the request is put in.
-        let last = self.batches.len().saturating_sub(1);
-        let mut answers: Vec<_> = (0..=last).map(|n| self.answer(n, n == last)).rev().collect();
+        let mut answers = self.answers.iter();
         loop {
             let (request, message) = receive(&mut stream)?;
             let body = message.body();
@@ -276,31 +316,31 @@ impl Stub {
                 let last = server.finish(payload.ok_or("no payload")?)?;
                 doc! { "ok": 1, "conversationId": 1, "done": true, "payload": binary(last) }
             } else {
-                let mut answer = answers.pop().ok_or("asked for more than there is")?;
-                if let Some(place) = answer.get_mut(8..12) {
-                    place.copy_from_slice(&request.to_le_bytes());
-                }
-                stream.write_all(&answer)?;
+                let answer = answers.next().ok_or("asked for more than there is")?;
+                let (head, rest) = answer.split_at(8);
+                stream.write_all(&[head, &request.to_le_bytes()].concat())?;
+                stream.write_all(rest.get(4..).unwrap_or_default())?;
                 continue;
             };
             stream.write_all(&encode_msg(1, request, &encode_document(&reply), None))?;
         }
     }
+}
 
-    fn answer(&self, number: usize, is_last: bool) -> Vec<u8> {
-        let field = if number == 0 { "firstBatch" } else { "nextBatch" };
-        let id = i64::from(!is_last);
-        let wrap = |bytes: &[u8]| {
-            let length = u32::try_from(bytes.len() + 5).unwrap_or(0).to_le_bytes();
-            [length.as_slice(), bytes, &[0]].concat()
-        };
-        let rest = encode_document(&doc! { "id": id, "ns": "d.items" });
-        let batch = wrap(self.batches.get(number).map_or(&[], Vec::as_slice));
-        let rest = rest.get(4..rest.len() - 1).unwrap_or_default();
-        let cursor = [format!("\x04{field}\0").as_bytes(), &batch, rest].concat();
-        let body = [b"\x03cursor\0".as_slice(), &wrap(&cursor), b"\x10ok\0\x01\0\0\0"].concat();
-        encode_msg(1, 0, &wrap(&body), None)
-    }
+/// The answer that carries an array's elements.
+fn answer(batch: &[u8], number: usize, is_last: bool) -> Vec<u8> {
+    let field = if number == 0 { "firstBatch" } else { "nextBatch" };
+    let id = i64::from(!is_last);
+    let wrap = |bytes: &[u8]| {
+        let length = u32::try_from(bytes.len() + 5).unwrap_or(0).to_le_bytes();
+        [length.as_slice(), bytes, &[0]].concat()
+    };
+    let rest = encode_document(&doc! { "id": id, "ns": "d.items" });
+    let batch = wrap(batch);
+    let rest = rest.get(4..rest.len() - 1).unwrap_or_default();
+    let cursor = [format!("\x04{field}\0").as_bytes(), &batch, rest].concat();
+    let body = [b"\x03cursor\0".as_slice(), &wrap(&cursor), b"\x10ok\0\x01\0\0\0"].concat();
+    encode_msg(1, 0, &wrap(&body), None)
 }
 
 fn receive(stream: &mut TcpStream) -> Outcome<(i32, OpMsg)> {

@@ -123,6 +123,9 @@ impl Index {
         {
             return Ok(BTreeSet::new());
         }
+        if let Some(key) = self.only_key(document)? {
+            return Ok(BTreeSet::from([key]));
+        }
         let mut keys = BTreeSet::from([Vec::new()]);
         let mut has_array = false;
         let mut has_value = false;
@@ -148,6 +151,17 @@ impl Index {
             return Ok(BTreeSet::new());
         }
         Ok(keys.into_iter().map(shorten).collect())
+    }
+
+    /// The key of a document that has one value, which is no array, for each part; `None` says
+    /// nothing.
+    fn only_key(&self, document: &RawDocument) -> Result<Option<Vec<u8>>> {
+        let mut key = Vec::with_capacity(32);
+        for (path, direction) in &self.keys {
+            let Some(value) = path.only_value(document) else { return Ok(None) };
+            push_part(&mut key, value, *direction)?;
+        }
+        Ok(Some(shorten(key)))
     }
 
     /// The error for a second document with the same unique key.
@@ -196,11 +210,17 @@ fn check_id_index(spec: &Document, key: &Document) -> Result<()> {
 /// The part of a key for one value.
 pub(crate) fn encode_part(value: RawBsonRef<'_>, direction: Direction) -> Result<Vec<u8>> {
     let mut part = Vec::new();
-    encode_value(&mut part, value)?;
-    if direction == Direction::Descending {
-        part.iter_mut().for_each(|byte| *byte = !*byte);
-    }
+    push_part(&mut part, value, direction)?;
     Ok(part)
+}
+
+fn push_part(key: &mut Vec<u8>, value: RawBsonRef<'_>, direction: Direction) -> Result<()> {
+    let starts = key.len();
+    encode_value(key, value)?;
+    if direction == Direction::Descending {
+        key.iter_mut().skip(starts).for_each(|byte| *byte = !*byte);
+    }
+    Ok(())
 }
 
 /// Keeps a key within what the storage takes; equal keys stay equal and different ones different.

@@ -41,6 +41,13 @@ impl Path {
         let _ = visit_document(document, &self.0, visitor);
     }
 
+    /// The value, where the path leads through documents only and to something that is no array.
+    pub(crate) fn only_value<'a>(&self, document: &'a RawDocument) -> Option<RawBsonRef<'a>> {
+        let (last, way) = self.0.split_last()?;
+        let inner = way.iter().try_fold(document, |inner, name| field(inner, name)?.as_document());
+        field(inner?, last).filter(|value| !matches!(value, RawBsonRef::Array(_)))
+    }
+
     /// The values as an index sees them: array elements instead of the array, and whether there
     /// was an array at all.
     pub(crate) fn index_values<'a>(

@@ -273,7 +273,13 @@ impl Transaction<'_> {
         self.undo_records.entry(collection.id).or_insert(record);
         self.writer.next_record.insert(collection.id, record + 1);
         let bytes = document.as_bytes();
-        self.writer.group.insert(Tree::Documents, &document_key(collection.id, record), bytes);
+        let key = document_key(collection.id, record);
+        if collection.is_loading() {
+            // Nobody reads it before it is complete.
+            self.writer.group.append(Tree::Documents, &key, &[bytes]);
+        } else {
+            self.writer.group.insert(Tree::Documents, &key, bytes);
+        }
         self.count(collection.id, 1, i64::try_from(bytes.len()).unwrap_or(0));
     }
 
@@ -379,14 +385,14 @@ impl Transaction<'_> {
         let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
         let parts = [length.as_slice(), &head, change.o.as_bytes(), &tail];
         let position = self.last.to_u64().to_be_bytes();
-        self.writer.group.insert_parts(Tree::Oplog, &position, &parts);
+        self.writer.group.append(Tree::Oplog, &position, &parts);
     }
 
     fn log(&mut self, mut entry: Document) {
         entry.extend(self.stamp());
         let bytes = tidemark_wire::encode_document(&entry);
         let position = self.last.to_u64().to_be_bytes();
-        self.writer.group.insert(Tree::Oplog, &position, &bytes);
+        self.writer.group.append(Tree::Oplog, &position, &[&bytes]);
     }
 
     /// Takes the next position; the fields that every entry ends with.

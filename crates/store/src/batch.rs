@@ -7,6 +7,8 @@ use crate::store::Tree;
 
 /// No change.
 const NONE: u32 = u32::MAX;
+/// Instead of an earlier change: this one is not found by its key.
+const NOT_FOUND: u32 = u32::MAX - 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -52,8 +54,7 @@ pub enum Found<'b> {
 
 /// Changes in their order; a later change of a key covers an earlier one.
 ///
-/// Keys and values stand in one buffer. What an oplog tree gets is not looked up, so it is not
-/// indexed.
+/// Keys and values stand in one buffer.
 #[derive(Default)]
 pub struct Batch {
     bytes: Vec<u8>,
@@ -92,25 +93,26 @@ impl Batch {
 
     /// Adds a key that the tree does not have.
     pub fn insert(&mut self, tree: Tree, key: &[u8], value: &[u8]) {
-        self.push(tree, Kind::Insert, key, &[value]);
+        self.push((tree, Kind::Insert), key, &[value], true);
     }
 
-    /// Adds a key that the tree does not have; its value is the parts, one after another.
-    pub fn insert_parts(&mut self, tree: Tree, key: &[u8], value: &[&[u8]]) {
-        self.push(tree, Kind::Insert, key, value);
+    /// Adds a key that the tree does not have and that nobody looks up before it is committed; its
+    /// value is the parts, one after another.
+    pub fn append(&mut self, tree: Tree, key: &[u8], value: &[&[u8]]) {
+        self.push((tree, Kind::Insert), key, value, false);
     }
 
     /// Sets a key that the tree may have.
     pub fn put(&mut self, tree: Tree, key: &[u8], value: &[u8]) {
-        self.push(tree, Kind::Put, key, &[value]);
+        self.push((tree, Kind::Put), key, &[value], true);
     }
 
     /// Removes a key; none is fine.
     pub fn remove(&mut self, tree: Tree, key: &[u8]) {
-        self.push(tree, Kind::Remove, key, &[]);
+        self.push((tree, Kind::Remove), key, &[], true);
     }
 
-    fn push(&mut self, tree: Tree, kind: Kind, key: &[u8], value: &[&[u8]]) {
+    fn push(&mut self, (tree, kind): (Tree, Kind), key: &[u8], value: &[&[u8]], is_found: bool) {
         let key_starts = self.bytes.len();
         self.bytes.extend_from_slice(key);
         let value_starts = self.bytes.len();
@@ -118,8 +120,8 @@ impl Batch {
             self.bytes.extend_from_slice(part);
         }
         let position = u32::try_from(self.changes.len()).unwrap_or(NONE);
-        let (mut hash, mut earlier) = (0, NONE);
-        if tree != Tree::Oplog {
+        let (mut hash, mut earlier) = (0, NOT_FOUND);
+        if is_found {
             hash = self.hasher.hash_one((tree, key));
             earlier = self.newest.insert(hash, position).unwrap_or(NONE);
         }
@@ -127,7 +129,7 @@ impl Batch {
         self.changes.push(Change { tree, kind, key_starts, value_starts, ends, hash, earlier });
     }
 
-    /// What the changes say of a key; the oplog is never found.
+    /// What the changes say of a key; what was appended is not found.
     pub fn find(&self, tree: Tree, key: &[u8]) -> Found<'_> {
         if self.newest.is_empty() {
             return Found::Unknown;
@@ -163,13 +165,10 @@ impl Batch {
     pub fn undo(&mut self, to: Savepoint) {
         while self.changes.len() > to.changes {
             let Some(change) = self.changes.pop() else { break };
-            if change.tree == Tree::Oplog {
-                continue;
-            }
-            if change.earlier == NONE {
-                self.newest.remove(&change.hash);
-            } else {
-                self.newest.insert(change.hash, change.earlier);
+            match change.earlier {
+                NOT_FOUND => {}
+                NONE => drop(self.newest.remove(&change.hash)),
+                earlier => drop(self.newest.insert(change.hash, earlier)),
             }
         }
         self.bytes.truncate(to.bytes);
@@ -200,8 +199,10 @@ mod tests {
         let savepoint = batch.savepoint();
         batch.put(Tree::Documents, b"a", b"2");
         batch.insert(Tree::Indexes, b"a", b"other tree");
+        batch.append(Tree::Documents, b"c", &[b"1", b"2"]);
         batch.remove(Tree::Documents, b"a");
         assert_eq!(batch.find(Tree::Documents, b"a"), Found::Removed);
+        assert_eq!(batch.find(Tree::Documents, b"c"), Found::Unknown, "appended");
         assert_eq!(batch.find(Tree::Documents, b"b"), Found::Unknown);
         batch.undo(savepoint);
         assert_eq!(batch.find(Tree::Documents, b"a"), Found::Value(b"1"));

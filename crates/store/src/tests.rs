@@ -168,7 +168,7 @@ fn the_oplog_is_read_in_order_and_forgotten_from_its_beginning() {
         let mut batch = Batch::new();
         for number in first..first + 100 {
             let half = [3; 5_000];
-            batch.insert_parts(Tree::Oplog, &number.to_be_bytes(), &[&half, &half]);
+            batch.append(Tree::Oplog, &number.to_be_bytes(), &[&half, &half]);
         }
         store.commit(&batch).unwrap();
         if first == 3_000 {

@@ -14,6 +14,9 @@ use crate::error::{Code, CommandError, Result};
 use crate::index::Index;
 use crate::sorter::Sorter;
 
+/// Entries of an index that one commit of its build writes.
+const BUILT_ENTRIES: usize = 65_536;
+
 impl Transaction<'_> {
     /// The collection with this name.
     pub(crate) fn existing(&self, namespace: &Namespace) -> Result<Arc<Collection>> {
@@ -182,21 +185,26 @@ impl Transaction<'_> {
         if in_parts {
             self.put_meta(&purge_key(b'i', index.id), &[]);
         }
-        let mut sorted = sorter.finish()?;
         let mut before: Option<Vec<u8>> = None;
-        while let Some((entry, record)) = sorted.next()? {
-            if index.is_unique && before.as_ref() == Some(&entry) {
-                return Err(self.duplicate(collection, index, &record)?);
+        sorter.finish()?.for_each(|entry, record| {
+            if index.is_unique {
+                let before = before.get_or_insert_default();
+                if before == entry {
+                    return Err(self.duplicate(collection, index, record)?);
+                }
+                before.clear();
+                before.extend_from_slice(entry);
             }
-            self.writer.group.insert(Tree::Indexes, &entry, &record);
-            if in_parts && self.is_large() {
+            // Nobody looks for it before the collection names the index.
+            self.writer.group.append(Tree::Indexes, entry, &[record]);
+            // They stand in their order, so that many share a page.
+            if in_parts && self.writer.group.changes() >= BUILT_ENTRIES {
                 self.put_next_id();
                 self.engine.settle(&mut self.writer)?;
                 self.savepoint = self.writer.group.savepoint();
             }
-            before = index.is_unique.then_some(entry);
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn duplicate(
