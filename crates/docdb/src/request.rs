@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::raw::RawDocument;
-use bson::{Bson, Document, RawBsonRef};
+use bson::{Bson, RawBsonRef};
 use tidemark_model::OplogTime;
 use tidemark_wire::{DocumentRun, OpMsg};
 
@@ -151,13 +151,20 @@ impl<'a> Request<'a> {
 
     /// The documents of a list that may stand beside the command or in it.
     pub(crate) fn documents(&self, name: &str) -> Result<Vec<&'a RawDocument>> {
-        if let Some(run) = self.message.sequence(name) {
-            let documents: std::result::Result<Vec<_>, _> = DocumentRun::new(run).collect();
-            let documents = documents
-                .map_err(|error| CommandError::new(Code::FailedToParse, error.to_string()))?;
+        let documents = self.unchecked_documents(name)?;
+        if self.message.sequence(name).is_some() {
             // Those in the body were checked with it.
             documents.iter().try_for_each(|document| crate::depth::check_message(document))?;
-            return Ok(documents);
+        }
+        Ok(documents)
+    }
+
+    /// As `documents`, of any depth: whoever stores them checks it.
+    pub(crate) fn unchecked_documents(&self, name: &str) -> Result<Vec<&'a RawDocument>> {
+        if let Some(run) = self.message.sequence(name) {
+            let documents: std::result::Result<Vec<_>, _> = DocumentRun::new(run).collect();
+            return documents
+                .map_err(|error| CommandError::new(Code::FailedToParse, error.to_string()));
         }
         let array = self.field(name).and_then(RawBsonRef::as_array).ok_or_else(|| {
             let text = format!("BSON field '{}.{name}' is missing but a required field", self.name);
@@ -232,8 +239,8 @@ impl<'a> Request<'a> {
             subtype: bson::spec::BinarySubtype::Generic,
             bytes: digest.as_ref().to_vec(),
         };
-        let session: Document = bson::doc! { "id": id, "uid": uid };
-        Ok(Some(StatementId { session, number, statement: 0 }))
+        let session = bson::doc! { "id": id, "uid": uid }.to_vec()?;
+        Ok(Some(StatementId { session: session.into(), number, statement: 0 }))
     }
 
     /// What the read asks of time.

@@ -127,6 +127,6 @@ pub(crate) fn forget_old_sessions(engine: &Engine) -> Result<()> {
 
 fn record_key(id: &StatementId) -> Result<Vec<u8>> {
     let mut key = vec![b's'];
-    key.extend(id.session.to_vec()?);
+    key.extend_from_slice(&id.session);
     Ok(key)
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, MutexGuard};
 
 use bson::raw::{RawDocument, RawDocumentBuf};
-use bson::{Bson, Document, RawBsonRef, Timestamp};
+use bson::{Bson, Document, RawBsonRef};
 use tidemark_model::OplogTime;
 use tidemark_store::{Batch, Found, Savepoint, Tree};
 use tidemark_wire::{LARGEST_DOCUMENT_BYTES, compute_diff};
@@ -32,7 +32,8 @@ const GROUP_CHANGES: usize = 16_384;
 /// What makes a write repeatable: the session, the transaction number, the statement.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StatementId {
-    pub(crate) session: Document,
+    /// The document `lsid` in bytes.
+    pub(crate) session: Arc<[u8]>,
     pub(crate) number: i64,
     pub(crate) statement: i32,
 }
@@ -377,9 +378,8 @@ impl Transaction<'_> {
             tail.extend_from_slice(b"\x03o2\0");
             tail.extend_from_slice(o2.as_bytes());
         }
-        let stamp = tidemark_wire::encode_document(&self.stamp());
-        // The fields of the stamp and the end of the entry.
-        tail.extend_from_slice(stamp.get(4..).unwrap_or_default());
+        self.push_stamp(&mut tail);
+        tail.push(0);
         // The document goes in as it is, byte for byte.
         let length = 4 + head.len() + change.o.as_bytes().len() + tail.len();
         let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
@@ -388,30 +388,36 @@ impl Transaction<'_> {
         self.writer.group.append(Tree::Oplog, &position, &parts);
     }
 
-    fn log(&mut self, mut entry: Document) {
-        entry.extend(self.stamp());
-        let bytes = tidemark_wire::encode_document(&entry);
+    fn log(&mut self, entry: Document) {
+        let fields = tidemark_wire::encode_document(&entry);
+        let fields = fields.get(4..fields.len() - 1).unwrap_or_default();
+        let mut tail = Vec::with_capacity(128);
+        self.push_stamp(&mut tail);
+        tail.push(0);
+        let length = u32::try_from(4 + fields.len() + tail.len()).unwrap_or(u32::MAX).to_le_bytes();
         let position = self.last.to_u64().to_be_bytes();
-        self.writer.group.append(Tree::Oplog, &position, &[&bytes]);
+        self.writer.group.append(Tree::Oplog, &position, &[&length, fields, &tail]);
     }
 
-    /// Takes the next position; the fields that every entry ends with.
-    fn stamp(&mut self) -> Document {
+    /// Takes the next position; writes the fields that every entry ends with.
+    fn push_stamp(&mut self, out: &mut Vec<u8>) {
         let now = self.engine.clock.now();
         let seconds = u32::try_from(now.as_second()).unwrap_or(0).max(self.last.seconds);
         let increment = if seconds == self.last.seconds { self.last.increment + 1 } else { 1 };
         self.last = OplogTime::new(seconds, increment);
-        let mut stamp = Document::new();
+        let mut push = |head: &[u8], value: &[u8]| {
+            out.extend_from_slice(head);
+            out.extend_from_slice(value);
+        };
         if let Some(StatementId { session, number, statement }) = &self.statement {
-            stamp.insert("lsid", session);
-            stamp.insert("txnNumber", number);
-            stamp.insert("stmtId", statement);
+            push(b"\x03lsid\0", session);
+            push(b"\x12txnNumber\0", &number.to_le_bytes());
+            push(b"\x10stmtId\0", &statement.to_le_bytes());
         }
-        stamp.insert("ts", Timestamp { time: seconds, increment });
-        stamp.insert("t", self.term);
-        stamp.insert("v", 2i64);
-        stamp.insert("wall", bson::DateTime::from_millis(now.as_millisecond()));
-        stamp
+        push(b"\x11ts\0", &self.last.to_u64().to_le_bytes());
+        push(b"\x12t\0", &self.term.to_le_bytes());
+        push(b"\x12v\0", &2i64.to_le_bytes());
+        push(b"\x09wall\0", &now.as_millisecond().to_le_bytes());
     }
 
     fn check_key(

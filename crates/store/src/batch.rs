@@ -10,6 +10,10 @@ const NONE: u32 = u32::MAX;
 /// Instead of an earlier change: this one is not found by its key.
 const NOT_FOUND: u32 = u32::MAX - 1;
 
+/// Room that is kept for the next batch, at most.
+const MOST_ROOM_BYTES: usize = 1 << 20;
+const MOST_ROOM_CHANGES: usize = 4_096;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The key is not in the tree yet.
@@ -74,6 +78,19 @@ impl Batch {
     /// No changes.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Takes all changes out; what comes next has room for about as many.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let room = |length: usize, most: usize| length.min(most);
+        let next = Self {
+            bytes: Vec::with_capacity(room(self.bytes.len(), MOST_ROOM_BYTES)),
+            changes: Vec::with_capacity(room(self.changes.len(), MOST_ROOM_CHANGES)),
+            newest: HashMap::with_capacity(room(self.newest.len(), MOST_ROOM_CHANGES)),
+            hasher: self.hasher.clone(),
+        };
+        std::mem::replace(self, next)
     }
 
     /// Whether nothing changes.

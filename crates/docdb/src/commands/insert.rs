@@ -25,7 +25,8 @@ const FIELDS: &[&str] =
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {
     request.allow(FIELDS)?;
     let namespace = writable_namespace(request)?;
-    let documents = request.documents("documents")?;
+    // Their depth is checked when they are prepared, before anything else.
+    let documents = request.unchecked_documents("documents")?;
     check_batch(documents.len())?;
     let mut insertion = Insertion {
         namespace: &namespace,

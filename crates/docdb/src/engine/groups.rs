@@ -191,7 +191,7 @@ impl Engine {
         if state.is_committing || state.is_stale || writer.group.is_empty() {
             return None;
         }
-        let batch = Arc::new(std::mem::take(&mut writer.group));
+        let batch = Arc::new(writer.group.take());
         state.is_committing = true;
         state.committing = Some(Arc::clone(&batch));
         Some(Group { batch, catalog: Arc::clone(&writer.catalog), last: writer.last })
