@@ -11,6 +11,7 @@ const CARGO_FUZZ: &str = "0.13.2";
 /// As many run beside each other as the tests' machine has cores.
 const BESIDE: usize = 2;
 const ROOT: &str = ".clients/cargo-fuzz";
+const BUILT: &str = "fuzz/target";
 
 /// Runs targets for a minute each: `[TARGET…] [--seconds N]`.
 pub(crate) fn fuzz(arguments: &[String]) -> Result<(), String> {
@@ -38,19 +39,25 @@ pub(crate) fn fuzz(arguments: &[String]) -> Result<(), String> {
     let path = format!("{ROOT}/bin:{}", std::env::var("PATH").unwrap_or_default());
     // Without a sanitizer it builds with the toolchain of the repository; the parsers hold no
     // unsafe code that one would watch.
-    run("cargo", &["fuzz", "build", "--sanitizer", "none"], &[("PATH", &path)])?;
+    let host = host();
+    let build = ["fuzz", "build", "--sanitizer", "none", "--target", &host, "--target-dir", BUILT];
+    run("cargo", &build, &[("PATH", &path)])?;
     for beside in targets.chunks(BESIDE) {
-        let started: Vec<_> =
-            beside.iter().map(|target| start(target, seconds)).collect::<Result<_, _>>()?;
-        for (target, child) in beside.iter().zip(started) {
-            finish(target, child)?;
-        }
+        let started: Vec<_> = beside.iter().map(|target| start(target, seconds)).collect();
+        // All of them end before any is reported.
+        let ended: Vec<_> =
+            beside.iter().zip(started).map(|(target, child)| finish(target, child?)).collect();
+        ended.into_iter().collect::<Result<(), _>>()?;
     }
     Ok(())
 }
 
+fn host() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
 fn log(target: &str) -> PathBuf {
-    PathBuf::from(format!("fuzz/target/{target}.log"))
+    PathBuf::from(format!("{BUILT}/{target}.log"))
 }
 
 fn start(target: &str, seconds: u32) -> Result<Child, String> {
@@ -59,8 +66,7 @@ fn start(target: &str, seconds: u32) -> Result<Child, String> {
     let corpus = format!("fuzz/corpus/{target}");
     std::fs::create_dir_all(&corpus).map_err(file)?;
     std::fs::create_dir_all("fuzz/artifacts").map_err(file)?;
-    let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    Command::new(format!("fuzz/target/{host}/release/{target}"))
+    Command::new(format!("{BUILT}/{}/release/{target}", host()))
         .args([&corpus, &format!("fuzz/seeds/{target}"), "-dict=fuzz/words.dict", "-timeout=20"])
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-artifact_prefix=fuzz/artifacts/{target}-"))

@@ -86,6 +86,23 @@ pub(crate) struct Writer {
     pub(crate) reloads: u64,
 }
 
+/// A group of this size is committed by whoever made it so large.
+const GROUP_BYTES: usize = 16 * 1024 * 1024;
+/// A group of so many changes too: each may touch a page of its own.
+const GROUP_CHANGES: usize = 16_384;
+
+impl Writer {
+    /// Whether the group has become so large that it is to be committed.
+    pub(crate) fn is_large(&self) -> bool {
+        self.is_heavy() || self.group.changes() >= GROUP_CHANGES
+    }
+
+    /// Whether the bytes of the group alone make it so large.
+    pub(crate) fn is_heavy(&self) -> bool {
+        self.group.bytes() >= GROUP_BYTES
+    }
+}
+
 /// The last commit that readers may see, with what belongs to it.
 struct Published {
     number: u64,
@@ -219,12 +236,17 @@ impl Engine {
 
     /// Refuses to go on with a collection of whose documents some may not have reached the disk.
     pub(crate) fn check_loaded(&self, collection: u32) -> Result<()> {
-        let begun = lock(&self.loading).remove(&collection);
+        let begun = lock(&self.loading).get(&collection).copied();
         if begun == Some(self.reloads.load(Ordering::Acquire)) {
             return Ok(());
         }
         let text = "documents of this collection did not reach the disk; drop it and load it again";
         Err(CommandError::new(Code::OutOfDiskSpace, text))
+    }
+
+    /// Forgets that a collection was being loaded.
+    pub(crate) fn note_loaded(&self, collection: u32) {
+        lock(&self.loading).remove(&collection);
     }
 
     /// How often the state was read from the store again after a failed commit.

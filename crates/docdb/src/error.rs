@@ -59,6 +59,7 @@ codes! {
     TooManyLogicalSessions = 261;
     ClientDisconnect = 279;
     APIVersionError = 322;
+    CappedPositionLost = 136;
     QueryPlanKilled = 175;
     BSONObjectTooLarge = 10334;
     OutOfDiskSpace = 14031;

@@ -152,7 +152,11 @@ impl Expression {
         match self {
             Self::Literal(value) => Ok(Some(value.clone())),
             Self::Root => Ok(Some(Bson::Document(document.clone()))),
-            Self::Field(path) => Ok(lookup(document, path)),
+            Self::Field(path) => {
+                // What it leads to is copied, whatever its size.
+                crate::operation::check_now()?;
+                Ok(lookup(document, path))
+            }
             Self::Object(fields) => {
                 let mut object = Document::new();
                 for (name, expression) in fields {

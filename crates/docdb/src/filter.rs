@@ -174,7 +174,10 @@ impl Filter {
             Self::All(filters) => filters.iter().all(|filter| filter.holds_for(document)),
             Self::Any(filters) => filters.iter().any(|filter| filter.holds_for(document)),
             Self::Not(filter) => !filter.holds_for(document),
-            Self::Field(path, test) => test.matches(path, document),
+            // Each condition goes through the document anew.
+            Self::Field(path, test) => {
+                !operation::is_over_for(document.as_bytes().len()) && test.matches(path, document)
+            }
             Self::Expression(expression) => expression.is_true_for(document),
         }
     }

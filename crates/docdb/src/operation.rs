@@ -70,6 +70,18 @@ pub(crate) fn is_over() -> bool {
     over(Operation::look_sometimes).is_some()
 }
 
+/// As `is_over`, for work on so many bytes.
+pub(crate) fn is_over_for(bytes: usize) -> bool {
+    /// So many bytes are as much work as one check stands for.
+    const BYTES_PER_CHECK: usize = 4_096;
+    let checks = u32::try_from(bytes / BYTES_PER_CHECK).unwrap_or(u32::MAX);
+    let look = |operation: &mut Operation| {
+        operation.checks = operation.checks.saturating_add(checks);
+        operation.look_sometimes()
+    };
+    over(look).is_some()
+}
+
 /// As `is_over`, and looks at the clock each time.
 pub(crate) fn is_over_now() -> bool {
     over(Operation::look).is_some()
@@ -100,7 +112,7 @@ fn looked(look: impl FnOnce(&mut Operation) -> Option<Over>) -> Result<()> {
 
 impl Operation {
     fn look_sometimes(&mut self) -> Option<Over> {
-        self.checks += 1;
+        self.checks = self.checks.saturating_add(1);
         if self.checks < CHECKS_PER_LOOK {
             return self.over;
         }

@@ -77,6 +77,11 @@ impl Projection {
         Ok(Some(Self { is_inclusive, includes_id: id.unwrap_or(true), fields, computed }))
     }
 
+    /// Whether it computes fields, which may fail.
+    pub(crate) fn is_computed(&self) -> bool {
+        !self.computed.is_empty()
+    }
+
     /// The projected document.
     pub(crate) fn apply(&self, document: &Document) -> Result<Document> {
         let mut out = Document::new();

@@ -135,6 +135,8 @@ enum Source {
         next: OplogTime,
         last: OplogTime,
         direction: Direction,
+        /// Whether some of it was read already, in this order.
+        is_begun: bool,
     },
 }
 
@@ -250,7 +252,7 @@ impl Stream {
         let direction = sorted.or(hinted).unwrap_or(Direction::Ascending);
         let Query { filter, projection, skip, limit, sort, .. } = query;
         let chosen = Chosen { filter, projection, skip, remaining: limit };
-        let source = Source::Oplog { next, last, direction };
+        let source = Source::Oplog { next, last, direction, is_begun: false };
         let mut stream = Self { read_at, source, chosen };
         match sort.filter(|order| sorted.is_none() && !order.is_empty()) {
             Some(_) if is_tail => Err(CommandError::new(
@@ -276,14 +278,18 @@ impl Stream {
         let mut sorter = Sorter::new(engine.folder());
         let chosen = &mut self.chosen;
         let (skip, remaining) = (std::mem::take(&mut chosen.skip), chosen.remaining.take());
-        let projection = chosen.projection.take();
         // With a limit only so many can be among the first; more are dropped now and then.
         let wanted = remaining
             .map(|remaining| usize::try_from(remaining.saturating_add(skip)).unwrap_or(usize::MAX))
             .filter(|wanted| *wanted <= LARGEST_TOP);
+        // What is left out is not written to files, but only what is answered may be computed, and
+        // with a limit little is answered.
+        let projection = chosen.projection.take();
+        let is_early = wanted.is_none() && projection.as_ref().is_some_and(|p| !p.is_computed());
+        let (early, late) = if is_early { (projection, None) } else { (None, projection) };
         self.visit_view(view, |document| {
             let key = order.key(document)?;
-            match &projection {
+            match &early {
                 None => sorter.push(&key, document.as_bytes())?,
                 Some(projection) => {
                     let projected = projection.apply(&Document::try_from(document)?)?;
@@ -298,7 +304,7 @@ impl Stream {
             Ok(true)
         })?;
         self.source = Source::Sorted { sorted: sorter.finish()?, waiting: None };
-        self.chosen = Chosen { skip, remaining, ..Chosen::everything() };
+        self.chosen = Chosen { projection: late, skip, remaining, ..Chosen::everything() };
         Ok(())
     }
 
@@ -343,8 +349,14 @@ impl Stream {
                 drain(next, waiting, chosen, &mut visit)
             }
             Source::Spool { spool, waiting } => drain(|| spool.next(), waiting, chosen, &mut visit),
-            Source::Oplog { next, last, direction } => {
-                read_oplog(view, (next, last, *direction), chosen, &mut visit)
+            Source::Oplog { next, last, direction, is_begun } => {
+                if *is_begun {
+                    check_oplog_kept(view, *next)?;
+                }
+                let from = *next;
+                let outcome = read_oplog(view, (next, last, *direction), chosen, &mut visit);
+                *is_begun |= *next != from;
+                outcome
             }
         }
     }
@@ -459,6 +471,17 @@ fn drain(
             }
         }
     }
+}
+
+/// Refuses to go on where entries were forgotten that come next: whoever follows the oplog would not
+/// see that it misses some.
+fn check_oplog_kept(view: &View, next: OplogTime) -> Result<()> {
+    let begins = view.oplog_begins()?.map(u64::from_be_bytes);
+    if begins.is_none_or(|begins| begins <= next.to_u64()) {
+        return Ok(());
+    }
+    let text = format!("the oplog does not go back to {next} any more; begin anew");
+    Err(CommandError::new(Code::CappedPositionLost, text))
 }
 
 fn read_oplog(

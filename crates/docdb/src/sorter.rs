@@ -232,7 +232,9 @@ impl Sorted {
     pub(crate) fn for_each(self, mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
         let (blocks, arriving) = sync_channel(BLOCKS_AHEAD);
         std::thread::scope(|scope| {
-            scope.spawn(move || send_blocks(self.merge, &blocks));
+            let thread = std::thread::Builder::new().name("merger".into());
+            let merge = move || send_blocks(self.merge, &blocks);
+            thread.spawn_scoped(scope, merge).map_err(failed)?;
             // Owned here, so that the thread ends when a visit fails.
             let arriving = arriving;
             for block in &arriving {

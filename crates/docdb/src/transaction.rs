@@ -24,11 +24,6 @@ use crate::error::{Code, CommandError, Result};
 use crate::index::Index;
 pub(crate) use prepared::Prepared;
 
-/// A group of this size is committed by whoever made it so large.
-const GROUP_BYTES: usize = 16 * 1024 * 1024;
-/// A group of so many changes too: each may touch a page of its own.
-const GROUP_CHANGES: usize = 16_384;
-
 /// What makes a write repeatable: the session, the transaction number, the statement.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StatementId {
@@ -77,7 +72,7 @@ impl Engine {
     /// Begins a commit; waits for the one before. It finds single keys as all transactions before
     /// it left them; its view may lag behind.
     pub(crate) fn begin(&self) -> Result<Transaction<'_>> {
-        let writer = self.lock_writer()?;
+        let writer = self.lock_writer_with_room()?;
         self.transaction(writer)
     }
 
@@ -188,18 +183,25 @@ impl Transaction<'_> {
 
     /// Whether the group has become so large that it is to be committed.
     pub(crate) fn is_large(&self) -> bool {
-        self.writer.group.bytes() >= GROUP_BYTES || self.writer.group.changes() >= GROUP_CHANGES
+        self.writer.is_large()
     }
 
     /// Adds everything to the group that is committed next; returns the position to wait for.
     pub(crate) fn commit(mut self) -> Result<OplogTime> {
         self.finish()?;
-        // The mark of an index that was built must go before anybody may purge it.
-        if self.is_large() || !self.building.is_empty() {
+        if !self.building.is_empty() {
+            // The mark of an index that was built must go before anybody may purge it.
             self.engine.settle(&mut self.writer)?;
             self.savepoint = self.writer.group.savepoint();
+            return Ok(self.last);
         }
-        Ok(self.last)
+        let (engine, last, is_large) = (self.engine, self.last, self.writer.is_large());
+        // Others fill the next group while this one is written.
+        drop(self);
+        if is_large {
+            engine.commit_large()?;
+        }
+        Ok(last)
     }
 
     /// Commits to the disk at once, for changes that no oplog entry stands for.

@@ -48,12 +48,19 @@ pub(crate) fn parts_of(
         Some(Bson::Int32(number)) => i64::from(*number),
         _ => 0,
     };
-    let last = statistics.get_document("tidemark").map_or(0, |own| number(own, "lastRecord"));
-    let borders = borders(last, number(&statistics, "count"), number(&statistics, "size"));
+    let own = statistics.get_document("tidemark").ok();
+    let record = |field: &str| own.map_or(0, |own| number(own, field));
+    let records = (record("firstRecord"), record("lastRecord"));
+    let borders = borders(records, number(&statistics, "count"), number(&statistics, "size"));
+    Ok(cut(collection, &borders))
+}
+
+/// The parts between borders.
+fn cut(collection: usize, borders: &[i64]) -> Vec<Part> {
     let starts = std::iter::once(0).chain(borders.iter().copied());
     let ends = borders.iter().copied().chain([i64::MAX]);
     let part = |records| Part { collection, records: Some(records) };
-    Ok(starts.zip(ends).map(part).collect())
+    starts.zip(ends).map(part).collect()
 }
 
 /// A collection as a whole.
@@ -65,12 +72,14 @@ pub(crate) fn whole(collection: usize) -> Part {
 ///
 /// They are multiples of a power of two, so that a collection that grows is cut at the same places
 /// next time, and its chunks stay the same.
-fn borders(last: i64, count: i64, bytes: i64) -> Vec<i64> {
+fn borders((first, last): (i64, i64), count: i64, bytes: i64) -> Vec<i64> {
     let average = bytes.checked_div(count).unwrap_or(0).max(1);
-    let wanted = (PART_BYTES / average).max(last / MOST_PARTS).max(1);
+    let span = last.saturating_sub(first).max(0);
+    let wanted = (PART_BYTES / average).max(span / MOST_PARTS).max(1);
     let records = 1_i64 << wanted.ilog2();
-    let borders = std::iter::successors(Some(records), |border| border.checked_add(records));
-    borders.take_while(|border| *border < last).collect()
+    let begin = (first / records).saturating_mul(records);
+    let borders = std::iter::successors(Some(begin), |border| border.checked_add(records));
+    borders.skip_while(|border| *border <= first).take_while(|border| *border < last).collect()
 }
 
 /// Reads parts on several connections, each of which takes the next one; answers come in the order
@@ -82,15 +91,15 @@ pub(crate) fn read_all<T: Send>(
 ) -> Result<Vec<T>, MoverError> {
     let next = AtomicUsize::new(0);
     let read_some = || -> Result<Vec<(usize, T)>, MoverError> {
-        let mut connection = Connection::open(endpoint)?;
+        // When one fails, the others begin nothing more.
+        let stop = |_: &MoverError| next.store(parts.len(), Ordering::Relaxed);
+        let mut connection = Connection::open(endpoint).inspect_err(stop)?;
         let mut done = Vec::new();
         loop {
             let position = next.fetch_add(1, Ordering::Relaxed);
             let Some(part) = parts.get(position) else {
                 return Ok(done);
             };
-            // When one fails, the others begin nothing more.
-            let stop = |_: &MoverError| next.store(parts.len(), Ordering::Relaxed);
             done.push((position, read(&mut connection, part).inspect_err(stop)?));
         }
     };
@@ -116,12 +125,27 @@ mod tests {
 
     #[test]
     fn parts_meet_at_the_same_places_while_a_collection_grows() {
-        assert!(borders(0, 0, 0).is_empty());
-        assert!(borders(1_000, 1_000, 500_000).is_empty(), "a small one is one part");
-        let before = borders(1_000_000, 1_000_000, 500_000_000);
-        let after = borders(1_600_000, 1_600_000, 800_000_000);
+        assert!(borders((0, 0), 0, 0).is_empty());
+        assert!(borders((1, 1_000), 1_000, 500_000).is_empty(), "a small one is one part");
+        let before = borders((1, 1_000_000), 1_000_000, 500_000_000);
+        let after = borders((1, 1_600_000), 1_600_000, 800_000_000);
         assert!(before.len() > 3 && after.starts_with(&before), "{before:?} {after:?}");
+        // Those of which the first are gone are cut where documents are.
+        let queue = borders((900_000_000, 901_000_000), 1_000_000, 500_000_000);
+        assert!(queue.len() > 3 && queue[0] > 900_000_000, "{queue:?}");
         // Documents of no size, and numbers far apart.
-        assert!(borders(i64::MAX / 2, 1, 1).len() < 1_024);
+        assert!(borders((1, i64::MAX / 2), 1, 1).len() <= 2_000);
+        assert!(borders((5, 1), 1, 1).is_empty());
+    }
+
+    #[test]
+    fn parts_are_the_whole_collection() {
+        for borders in [vec![], vec![10], vec![10, 20, 30]] {
+            let parts = cut(3, &borders);
+            let records: Vec<_> = parts.iter().map(|part| part.records.unwrap()).collect();
+            assert_eq!((records[0].0, records[records.len() - 1].1), (0, i64::MAX));
+            assert!(records.windows(2).all(|pair| pair[0].1 == pair[1].0), "{records:?}");
+            assert!(parts.iter().all(|part| part.collection == 3));
+        }
     }
 }

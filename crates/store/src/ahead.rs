@@ -83,6 +83,8 @@ impl Ahead {
 /// Asks the system to read a part of the map; it is a hint, so nobody hears that it failed.
 #[expect(unsafe_code, reason = "advice is about memory")]
 fn will_need(key: &[u8], page: usize, from: usize, to: usize) {
+    // The system's pages may be larger than the file's.
+    let from = from / rustix::param::page_size() * rustix::param::page_size();
     let start = key.as_ptr().wrapping_byte_sub(key.as_ptr().addr() - page);
     let start = if from >= page {
         start.wrapping_byte_add(from - page)

@@ -9,13 +9,15 @@
 //! its own.
 
 /// How many trees the ring has.
-pub(crate) const RING: usize = 128;
+pub(crate) const RING: usize = 192;
 /// A tree is full at this size, and at more while many are in use. Its pages become one record of
 /// LMDB's list of free pages, which commits write again until it is used up.
 const SLICE_BYTES: u64 = 16 << 20;
-/// So many more trees in use let the next one be larger by `SLICE_BYTES`.
+/// So many more trees in use let the next one be twice as large.
 const GROWS_EACH: usize = 32;
-/// The length of the keys of entries.
+/// A tree that was begun so long ago is full too, so that old entries do not wait for new ones.
+const SLICE_SECONDS: u32 = 60 * 60;
+/// The length of the keys of entries; the first four are seconds.
 pub(crate) const KEY_BYTES: usize = 8;
 /// A slice in the list: number of the tree, first key, bytes once it is full.
 const RECORD_BYTES: usize = 1 + KEY_BYTES + 8;
@@ -66,8 +68,9 @@ impl Slices {
     /// Begins a tree at a key if the newest one, which takes `bytes`, is full and another is free.
     /// Answers whether it did.
     pub(crate) fn begin(&mut self, first: [u8; KEY_BYTES], bytes: u64) -> bool {
-        let steps = 1 + self.0.len() / GROWS_EACH;
-        if !self.0.is_empty() && bytes < SLICE_BYTES * steps as u64 {
+        let is_old = |slice: &Slice| seconds(first) >= seconds(slice.first) + SLICE_SECONDS;
+        let most = SLICE_BYTES << (self.0.len() / GROWS_EACH);
+        if self.0.last().is_some_and(|newest| bytes < most && !is_old(newest)) {
             return false;
         }
         let is_free = |tree: &u8| self.0.iter().all(|slice| slice.tree != *tree);
@@ -100,6 +103,13 @@ impl Slices {
             (!is_after && !is_before).then_some(*slice)
         })
     }
+}
+
+/// The seconds of a key.
+fn seconds(key: [u8; KEY_BYTES]) -> u32 {
+    let [a, b, c, d, ..] = key;
+    // One hour is added to it.
+    u32::from_be_bytes([a, b, c, d]).min(u32::MAX - SLICE_SECONDS)
 }
 
 #[cfg(test)]
@@ -138,10 +148,19 @@ mod tests {
         let mut slices = Slices::default();
         let mut total = 0;
         for number in 0..RING as u64 {
-            let bytes = SLICE_BYTES * (1 + number / GROWS_EACH as u64);
+            let bytes = SLICE_BYTES << (number / GROWS_EACH as u64);
             assert!(slices.begin(number.to_be_bytes(), bytes));
             total += bytes;
         }
-        assert_eq!(total, 5 << 30);
+        assert_eq!(total, 63 << 29);
+    }
+
+    #[test]
+    fn a_tree_that_is_an_hour_old_is_full() {
+        let mut slices = Slices::default();
+        let key = |seconds: u64| (seconds << 32).to_be_bytes();
+        assert!(slices.begin(key(100), 0) && !slices.begin(key(3_699), 1));
+        assert!(slices.begin(key(3_700), 1) && !slices.begin(key(3_701), 1));
+        assert!(slices.begin([u8::MAX; KEY_BYTES], 1) && !slices.begin([u8::MAX; KEY_BYTES], 1));
     }
 }

@@ -735,6 +735,12 @@ impl Moment {
         Ok(last)
     }
 
+    /// The first key of what is not forgotten of the oplog.
+    pub fn oplog_begins(&self) -> Result<Option<[u8; KEY_BYTES]>, StoreError> {
+        let slices = self.trees.slices(&self.txn)?;
+        Ok(slices.within(&[], None).next().map(|slice| slice.first))
+    }
+
     /// Whether `Store::forget_oplog` would forget something.
     pub fn can_forget_oplog(&self, key: &[u8]) -> Result<bool, StoreError> {
         Ok(self.trees.slices(&self.txn)?.take_before(key).is_some())

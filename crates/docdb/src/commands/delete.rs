@@ -30,8 +30,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         match result {
             Ok(n) => outcome.n += n,
             Err(error) => {
-                outcome.push_error(position, &error);
-                if is_ordered(request) {
+                if !outcome.push_error(position, &error) || is_ordered(request) {
                     break;
                 }
             }

@@ -106,8 +106,7 @@ impl Insertion<'_> {
                     self.retry.note(statement, bson::doc! { "n": 1i64 });
                 }
                 Err(error) => {
-                    self.outcome.push_error(statement, &error);
-                    if self.is_ordered {
+                    if !self.outcome.push_error(statement, &error) || self.is_ordered {
                         goes_on = false;
                         break;
                     }

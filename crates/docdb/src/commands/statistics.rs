@@ -1,7 +1,7 @@
 //! `collStats`, `dbStats` and the stage `$collStats`.
 
 use bson::{Bson, Document, RawBsonRef};
-use tidemark_store::Tree;
+use tidemark_store::{Direction, Tree};
 
 use super::{Context, Reply};
 use crate::collections::Namespace;
@@ -10,13 +10,20 @@ use crate::error::{Code, CommandError, Result};
 use crate::number::as_integer;
 use crate::request::Request;
 
-/// The number of the last document; no later one is smaller.
-fn last_record(engine: &Engine, namespace: &Namespace) -> Result<i64> {
+/// The numbers of the first and of the last document; no later one is smaller.
+fn records(engine: &Engine, namespace: &Namespace) -> Result<Document> {
     let view = engine.view()?;
-    let Some(collection) = view.catalog.find(namespace) else { return Ok(0) };
-    let last = view.last_key(Tree::Documents, &documents_of(collection.id))?;
-    let number = last.as_deref().and_then(record_of).unwrap_or(0);
-    Ok(i64::try_from(number).unwrap_or(i64::MAX))
+    let (mut first, mut last) = (None, None);
+    if let Some(collection) = view.catalog.find(namespace) {
+        let all = documents_of(collection.id);
+        view.visit(Tree::Documents, &all, Direction::Ascending, |key, _| {
+            first = record_of(key);
+            Ok::<_, CommandError>(false)
+        })?;
+        last = view.last_key(Tree::Documents, &all)?.as_deref().and_then(record_of);
+    }
+    let number = |record: Option<u64>| i64::try_from(record.unwrap_or(0)).unwrap_or(i64::MAX);
+    Ok(bson::doc! { "firstRecord": number(first), "lastRecord": number(last) })
 }
 
 fn of(engine: &Engine, namespace: &Namespace) -> Result<(Statistics, usize)> {
@@ -63,7 +70,7 @@ pub(super) fn collection(context: &mut Context<'_>, request: &Request<'_>) -> Re
     let engine = &context.shared.engine;
     let mut document = describe(&namespace, of(engine, &namespace)?);
     // Not a MongoDB field; see `tidemarkRecords` of find.
-    document.insert("tidemark", bson::doc! { "lastRecord": last_record(engine, &namespace)? });
+    document.insert("tidemark", records(engine, &namespace)?);
     Ok(document.into())
 }
 

@@ -41,8 +41,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         match result {
             Ok(done) => add(&mut outcome, position, &done),
             Err(error) => {
-                outcome.push_error(position, &error);
-                if is_ordered(request) {
+                if !outcome.push_error(position, &error) || is_ordered(request) {
                     break;
                 }
             }

@@ -42,11 +42,11 @@ impl Outcome {
         }
     }
 
-    /// Notes a failed statement.
-    pub(super) fn push_error(&mut self, statement: usize, error: &CommandError) {
+    /// Notes a failed statement; answers whether others can be run after it.
+    pub(super) fn push_error(&mut self, statement: usize, error: &CommandError) -> bool {
         if matches!(error.code, Code::MaxTimeMSExpired | Code::ClientDisconnect) {
-            self.interruption = Some(error.clone());
-            return;
+            self.interruption.get_or_insert_with(|| error.clone());
+            return false;
         }
         let mut document = bson::doc! {
             "index": i32::try_from(statement).unwrap_or(i32::MAX),
@@ -55,6 +55,7 @@ impl Outcome {
         };
         document.extend(error.extra.clone());
         self.errors.push(document.into());
+        true
     }
 
     /// Waits for the disk and answers. Clients that do not want to wait for it (`w: 0`, `j: false`)

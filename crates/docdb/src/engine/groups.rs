@@ -141,6 +141,46 @@ impl Engine {
         }
     }
 
+    /// The writer's state once there is room for more: a group that is large waits for the one that
+    /// is on its way.
+    pub(crate) fn lock_writer_with_room(&self) -> Result<std::sync::MutexGuard<'_, Writer>> {
+        loop {
+            let writer = self.lock_writer()?;
+            if !writer.is_large() || !lock(&self.durability).is_committing {
+                return Ok(writer);
+            }
+            drop(writer);
+            self.wait_for_commit();
+        }
+    }
+
+    /// Waits until no group is on its way.
+    fn wait_for_commit(&self) {
+        let mut state = lock(&self.durability);
+        while state.is_committing {
+            state = self.progress.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    /// Commits the group if it has become large, while others fill the next one; when one is on its
+    /// way already, waits for its turn. Whether something is undone is told by `wait_durable`, and
+    /// by `check_kept` where no oplog entry stands for it; this fails early where it knows.
+    pub(crate) fn commit_large(&self) -> Result<()> {
+        loop {
+            let mut writer = self.lock_writer()?;
+            if !writer.is_large() {
+                return Ok(());
+            }
+            if let Some(group) = self.take_group(&mut writer) {
+                drop(writer);
+                self.commit_group(&group);
+                return self.check_fresh();
+            }
+            drop(writer);
+            self.wait_for_commit();
+        }
+    }
+
     /// Commits all that was done before, and waits for it, while nobody else may write; fails if
     /// any of it is undone.
     pub(crate) fn settle(&self, writer: &mut Writer) -> Result<()> {

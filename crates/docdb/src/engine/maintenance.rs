@@ -112,7 +112,7 @@ impl Engine {
         if !self.pins.is_empty() {
             let usage = self.store.usage()?;
             let most = PIN_BYTES.max(documents).max(usage.left_bytes / PIN_PART_OF_DISK);
-            self.pins.end_old(usage.disk_bytes, most);
+            self.pins.end_old((usage.disk_bytes, usage.left_bytes), most);
         }
         let began = Instant::now();
         let mut has_more = true;

@@ -106,11 +106,13 @@ impl Pins {
 
     /// Ends pins that nobody uses, and those that cost more of the disk than `most`; a half of
     /// that ends one that was not used for a while.
-    pub(super) fn end_old(&self, disk_bytes: u64, most: u64) {
+    pub(super) fn end_old(&self, (disk_bytes, left_bytes): (u64, u64), most: u64) {
         lock(&self.0).retain(|_, pin| {
             let unused = pin.last_used.elapsed();
             let allowed = if unused < RESTING { most } else { most / 2 };
-            unused < HISTORY_WINDOW && disk_bytes.saturating_sub(pin.disk_bytes) <= allowed
+            let cost = disk_bytes.saturating_sub(pin.disk_bytes);
+            // Never what the disk does not have.
+            unused < HISTORY_WINDOW && cost <= allowed && left_bytes >= cost / 2
         });
     }
 

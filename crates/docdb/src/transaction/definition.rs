@@ -153,6 +153,7 @@ impl Transaction<'_> {
             made.push(index);
         }
         self.put_collection(&Arc::new(collection.clone()))?;
+        self.engine.note_loaded(collection.id);
         for index in &made {
             let mut o = bson::doc! { "createIndexes": &namespace.collection };
             o.extend(index.spec.clone());
@@ -198,7 +199,8 @@ impl Transaction<'_> {
             // Nobody looks for it before the collection names the index.
             self.writer.group.append(Tree::Indexes, entry, &[record]);
             // They stand in their order, so that many share a page.
-            if in_parts && self.writer.group.changes() >= BUILT_ENTRIES {
+            let is_full = self.writer.group.changes() >= BUILT_ENTRIES || self.writer.is_heavy();
+            if in_parts && is_full {
                 self.put_next_id();
                 self.engine.settle(&mut self.writer)?;
                 self.savepoint = self.writer.group.savepoint();
