@@ -108,3 +108,42 @@ fn what_is_dropped_is_purged_and_its_space_is_given_back() {
     insert(&engine, &namespace, 0..10);
     assert!(has_id(&engine, &namespace, 9) && !has_id(&engine, &namespace, 10));
 }
+
+#[test]
+fn who_follows_the_oplog_is_told_what_was_forgotten() {
+    const HOUR: u32 = 60 * 60;
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed("2026-01-01T00:00:00Z".parse().unwrap());
+    let engine = Engine::open(folder.path(), clock.clone()).unwrap();
+    let namespace = Namespace::new("d", "c").unwrap();
+    let follow = || {
+        let view = engine.view().unwrap();
+        let query =
+            Query::all(parse_filter(RawDocument::from_bytes(&[5, 0, 0, 0, 0]).unwrap()).unwrap());
+        Stream::open_oplog(&engine, (&view, ReadAt::Present), query, true).unwrap()
+    };
+    let read = |stream: &mut Stream, most: usize| {
+        let mut found = 0;
+        let outcome = stream.for_each(&engine, |_| {
+            found += 1;
+            Ok(found <= most)
+        });
+        outcome.map(|_| found.min(most))
+    };
+    insert(&engine, &namespace, 0..10);
+    let (mut slow, mut waiting, mut unread) = (follow(), follow(), follow());
+    assert_eq!(read(&mut slow, 3).unwrap(), 3);
+    assert_eq!(read(&mut unread, 0).unwrap(), 0);
+    assert!(read(&mut waiting, usize::MAX).unwrap() > 10);
+    clock.advance(HOUR);
+    insert(&engine, &namespace, 10..20);
+    assert_eq!(read(&mut waiting, usize::MAX).unwrap(), 10);
+    clock.advance(25 * HOUR);
+    insert(&engine, &namespace, 20..30);
+    keep_up(&engine);
+    let error = read(&mut slow, usize::MAX).unwrap_err();
+    assert_eq!(error.code, Code::CappedPositionLost);
+    // Who has read everything goes on, and who has read nothing begins where the oplog does.
+    assert_eq!(read(&mut waiting, usize::MAX).unwrap(), 10);
+    assert_eq!(read(&mut unread, usize::MAX).unwrap(), 20);
+}
