@@ -57,7 +57,10 @@ class Watch:
 
     def run(self):
         while not self.is_over:
-            self.peak = max(self.peak, self.anonymous() or 0)
+            try:
+                self.peak = max(self.peak, self.anonymous() or 0)
+            except FileNotFoundError:
+                return
             time.sleep(0.05)
 
     def take_peak(self):
