@@ -149,10 +149,10 @@ class Bench:
     def hold(self):
         """One client reads in a snapshot while another changes documents all over the collection."""
         arguments, generator, client = self.arguments, random.Random(5), self.world.client()
+        items, outcome = client.bench.items, "readable to the end"
         began, written, read = time.monotonic(), 0, 0
         with client.start_session(snapshot=True) as session:
-            before = {row["_id"]: row["s"] for row in self.items.find({"_id": {"$lt": 100}}, session=session)}
-            items, outcome = client.bench.items, "readable to the end"
+            before = {row["_id"]: row["s"] for row in items.find({"_id": {"$lt": 100}}, session=session)}
             while (passed := time.monotonic() - began) < arguments.hold_seconds:
                 if written > passed * HELD_MEGABYTES_PER_SECOND * 1e6:
                     time.sleep(0.01)
