@@ -375,30 +375,29 @@ impl Transaction<'_> {
         push_text(&mut head, "ns", &namespace);
         push_uuid(&mut head, collection.uuid);
         head.extend_from_slice(b"\x03o\0");
-        let mut tail = Vec::with_capacity(128);
-        if let Some(o2) = change.o2 {
-            tail.extend_from_slice(b"\x03o2\0");
-            tail.extend_from_slice(o2.as_bytes());
-        }
-        self.push_stamp(&mut tail);
-        tail.push(0);
         // The document goes in as it is, byte for byte.
-        let length = 4 + head.len() + change.o.as_bytes().len() + tail.len();
-        let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-        let parts = [length.as_slice(), &head, change.o.as_bytes(), &tail];
-        let position = self.last.to_u64().to_be_bytes();
-        self.writer.group.append(Tree::Oplog, &position, &parts);
+        let o = change.o.as_bytes();
+        match change.o2 {
+            None => self.append_entry(&[&head, o]),
+            Some(o2) => self.append_entry(&[&head, o, b"\x03o2\0", o2.as_bytes()]),
+        }
     }
 
     fn log(&mut self, entry: Document) {
         let fields = tidemark_wire::encode_document(&entry);
-        let fields = fields.get(4..fields.len() - 1).unwrap_or_default();
+        self.append_entry(&[fields.get(4..fields.len() - 1).unwrap_or_default()]);
+    }
+
+    /// Appends an entry with these fields, and those that every entry ends with.
+    fn append_entry(&mut self, fields: &[&[u8]]) {
         let mut tail = Vec::with_capacity(128);
         self.push_stamp(&mut tail);
         tail.push(0);
-        let length = u32::try_from(4 + fields.len() + tail.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let length = 4 + fields.iter().map(|field| field.len()).sum::<usize>() + tail.len();
+        let length = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+        let parts = [&[length.as_slice()], fields, &[tail.as_slice()]].concat();
         let position = self.last.to_u64().to_be_bytes();
-        self.writer.group.append(Tree::Oplog, &position, &[&length, fields, &tail]);
+        self.writer.group.append(Tree::Oplog, &position, &parts);
     }
 
     /// Takes the next position; writes the fields that every entry ends with.

@@ -11,7 +11,7 @@ use crate::client::{Connection, Endpoint};
 use crate::error::MoverError;
 
 /// Parts that are read at the same time; each holds a few answers of the server in memory.
-const PARALLEL_PARTS: usize = 4;
+pub(crate) const READERS: usize = 4;
 /// A part has so many bytes at most, by the average of documents.
 const PART_BYTES: i64 = 64 << 20;
 /// More parts are not made of one collection.
@@ -82,15 +82,15 @@ fn borders((first, last): (i64, i64), count: i64, bytes: i64) -> Vec<i64> {
     borders.skip_while(|border| *border <= first).take_while(|border| *border < last).collect()
 }
 
-/// Reads parts on several connections, each of which takes the next one; answers come in the order
-/// of the parts.
-pub(crate) fn read_all<T: Send>(
-    endpoint: &Endpoint,
-    parts: &[Part],
-    read: impl Fn(&mut Connection, &Part) -> Result<T, MoverError> + Sync,
+/// Works on parts over several connections, each of which takes the next one; answers come in the
+/// order of the parts.
+pub(crate) fn in_parallel<P: Sync, T: Send>(
+    (endpoint, connections): (&Endpoint, usize),
+    parts: &[P],
+    work: impl Fn(&mut Connection, &P) -> Result<T, MoverError> + Sync,
 ) -> Result<Vec<T>, MoverError> {
     let next = AtomicUsize::new(0);
-    let read_some = || -> Result<Vec<(usize, T)>, MoverError> {
+    let work_on_some = || -> Result<Vec<(usize, T)>, MoverError> {
         // When one fails, the others begin nothing more.
         let stop = |_: &MoverError| next.store(parts.len(), Ordering::Relaxed);
         let mut connection = Connection::open(endpoint).inspect_err(stop)?;
@@ -100,23 +100,23 @@ pub(crate) fn read_all<T: Send>(
             let Some(part) = parts.get(position) else {
                 return Ok(done);
             };
-            done.push((position, read(&mut connection, part).inspect_err(stop)?));
+            done.push((position, work(&mut connection, part).inspect_err(stop)?));
         }
     };
     let outcomes: Vec<_> = std::thread::scope(|scope| {
-        let threads = PARALLEL_PARTS.min(parts.len());
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(read_some)).collect();
+        let threads = connections.min(parts.len());
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work_on_some)).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
             thread.join().unwrap_or(Err(MoverError::Stopped))
         };
         threads.into_iter().map(join).collect()
     });
-    let mut read = Vec::new();
+    let mut answers = Vec::new();
     for outcome in outcomes {
-        read.extend(outcome?);
+        answers.extend(outcome?);
     }
-    read.sort_by_key(|(position, _)| *position);
-    Ok(read.into_iter().map(|(_, answer)| answer).collect())
+    answers.sort_by_key(|(position, _)| *position);
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }
 
 #[cfg(test)]

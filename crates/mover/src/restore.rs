@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bson::{Bson, Document};
 use tidemark_model::OplogTime;
@@ -18,13 +17,13 @@ use tidemark_wire::{DocumentRun, encode_document};
 use crate::client::{Connection, Endpoint, Sent};
 use crate::deployment::{STAGE_PREFIX, list_collections, list_indexes, probe};
 use crate::error::MoverError;
-use crate::parts::{Part, parts_of, read_all, whole};
+use crate::parts::{Part, READERS, in_parallel, parts_of, whole};
 use crate::replay::{Replayer, Stage, Staged};
 use crate::snapshot::is_same_index;
 use crate::stop::{Progress, Stop};
 
 /// Parts of collections that are loaded at the same time.
-const PARALLEL_PARTS: usize = 3;
+const LOADERS: usize = 3;
 /// Chunks of one part, about 32 MiB of documents.
 const PART_CHUNKS: usize = 320;
 /// Bytes of one insert.
@@ -141,25 +140,10 @@ impl<'a> Restore<'a> {
                 collection.chunks.chunks(PART_CHUNKS).map(move |part| (collection, part))
             })
             .collect();
-        let next = AtomicUsize::new(0);
-        let load_some = || -> Result<(), MoverError> {
-            let mut connection = Connection::open(&self.endpoint)?;
-            while let Some((collection, part)) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let loaded = self.load_part(&mut connection, collection, part);
-                // When one fails, the others begin nothing more.
-                loaded.inspect_err(|_| next.store(parts.len(), Ordering::Relaxed))?;
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let threads = PARALLEL_PARTS.min(parts.len());
-            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(load_some)).collect();
-            let outcomes: Vec<_> = threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or(Err(MoverError::Stopped)))
-                .collect();
-            outcomes.into_iter().collect()
-        })
+        in_parallel((&self.endpoint, LOADERS), &parts, |connection, (collection, part)| {
+            self.load_part(connection, collection, part)
+        })?;
+        Ok(())
     }
 
     /// Inserts some chunks of a collection, in their order.
@@ -331,11 +315,11 @@ impl<'a> Restore<'a> {
                 parts.push(whole(number));
             }
         }
-        let read = read_all(&self.endpoint, &parts, |connection, part| {
-            match staged.get(part.collection) {
-                Some((_, staged)) => self.content_of(connection, staged, part),
-                None => Ok(DocumentSet::default()),
-            }
+        let read = in_parallel((&self.endpoint, READERS), &parts, |connection, part| match staged
+            .get(part.collection)
+        {
+            Some((_, staged)) => self.content_of(connection, staged, part),
+            None => Ok(DocumentSet::default()),
         })?;
         let mut found = vec![DocumentSet::default(); staged.len()];
         for (part, content) in parts.iter().zip(read) {

@@ -21,7 +21,7 @@ use crate::deployment::{
     Abilities, CollectionListing, list_collections, newest_entry, open_snapshot, probe,
 };
 use crate::error::MoverError;
-use crate::parts::{Part, parts_of, read_all, whole};
+use crate::parts::{Part, READERS, in_parallel, parts_of, whole};
 use crate::stop::{Progress, Stop};
 
 /// Documents in the first answer of a cursor; later answers are as large as the server makes them.
@@ -177,12 +177,15 @@ impl Reader<'_> {
                 _ => parts.push(whole(number)),
             }
         }
-        let read = read_all(&self.request.endpoint, &parts, |connection, part| {
-            match listings.get(part.collection) {
-                Some(listing) => self.read_part(connection, (listing, part), at),
-                None => Ok((DocumentSet::default(), Vec::new())),
-            }
-        })?;
+        let read =
+            in_parallel(
+                (&self.request.endpoint, READERS),
+                &parts,
+                |connection, part| match listings.get(part.collection) {
+                    Some(listing) => self.read_part(connection, (listing, part), at),
+                    None => Ok((DocumentSet::default(), Vec::new())),
+                },
+            )?;
         let mut collections: Vec<_> = listings.iter().map(empty_collection).collect();
         for (part, (content, chunks)) in parts.iter().zip(read) {
             if let Some(collection) = collections.get_mut(part.collection) {

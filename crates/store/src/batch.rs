@@ -83,11 +83,10 @@ impl Batch {
     /// Takes all changes out; what comes next has room for about as many.
     #[must_use]
     pub fn take(&mut self) -> Self {
-        let room = |length: usize, most: usize| length.min(most);
         let next = Self {
-            bytes: Vec::with_capacity(room(self.bytes.len(), MOST_ROOM_BYTES)),
-            changes: Vec::with_capacity(room(self.changes.len(), MOST_ROOM_CHANGES)),
-            newest: HashMap::with_capacity(room(self.newest.len(), MOST_ROOM_CHANGES)),
+            bytes: Vec::with_capacity(self.bytes.len().min(MOST_ROOM_BYTES)),
+            changes: Vec::with_capacity(self.changes.len().min(MOST_ROOM_CHANGES)),
+            newest: HashMap::with_capacity(self.newest.len().min(MOST_ROOM_CHANGES)),
             hasher: self.hasher.clone(),
         };
         std::mem::replace(self, next)

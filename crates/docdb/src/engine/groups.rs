@@ -192,19 +192,11 @@ impl Engine {
     /// As `settle`, but what failed is gone and that is all.
     pub(crate) fn settle_all(&self, writer: &mut Writer) -> Result<()> {
         loop {
-            {
-                let mut state = lock(&self.durability);
-                while state.is_committing {
-                    state = self
-                        .progress
-                        .wait(state)
-                        .unwrap_or_else(std::sync::PoisonError::into_inner);
-                }
-                if state.is_stale {
-                    drop(state);
-                    self.reload(writer)?;
-                    continue;
-                }
+            // Nobody begins another commit while the writer is ours.
+            self.wait_for_commit();
+            if lock(&self.durability).is_stale {
+                self.reload(writer)?;
+                continue;
             }
             let Some(group) = self.take_group(writer) else { return Ok(()) };
             self.commit_group(&group);
