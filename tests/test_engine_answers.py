@@ -280,6 +280,32 @@ def test_lists_of_collections_and_indexes_come_in_batches(world):
     world.client().drop_database("batches")
 
 
+def test_lists_of_fifty_thousand_collections_and_large_validators_lose_nothing(world):
+    database = world.client().crowd
+    # 420 bytes each: 21 MB of validators, more than an answer holds.
+    validator = {"text": {"$ne": "x" * 400}}
+    names = {f"c{n:05}" for n in range(50_000)}
+    waiting = sorted(names)
+    while waiting:
+        batch, waiting = waiting[:1_000], waiting[1_000:]
+        operations = [
+            {"op": "c", "ns": "crowd.$cmd", "o": {"create": name, "validator": validator}} for name in batch
+        ]
+        world.client().admin.command("applyOps", operations)
+    listed = list(database.list_collections())
+    assert len(listed) == len(names) and {one["name"] for one in listed} == names
+    assert all(one["options"]["validator"] == validator for one in listed)
+    assert set(database.list_collection_names()) == names
+    # The largest filters that an index takes: 60 of 300 kB are 18 MB of specifications.
+    indexes = {f"i{n}" for n in range(60)}
+    for name in indexes:
+        partial = {"text": {"$gt": name + "x" * 300_000}}
+        database.c00000.create_index([(name, 1)], name=name, partialFilterExpression=partial)
+    listed = list(database.c00000.list_indexes())
+    assert {one["name"] for one in listed} == indexes | {"_id_"}
+    world.client().drop_database("crowd")
+
+
 def test_a_unique_index_over_duplicates_is_refused_and_leaves_nothing(items):
     items.insert_many({"a": n % 7} for n in range(50))
     with pytest.raises((DuplicateKeyError, OperationFailure)):
