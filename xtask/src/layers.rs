@@ -9,10 +9,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("catalog", &["model"]),
     ("docdb", &["model", "wire", "store"]),
     ("mover", &["model", "wire", "vault"]),
-    ("worker", &["model", "catalog", "mover", "vault"]),
-    ("atlas-api", &["model", "catalog"]),
+    ("actions", &["model", "catalog"]),
+    ("worker", &["model", "catalog", "actions", "mover", "vault"]),
+    ("atlas-api", &["model", "catalog", "actions"]),
     ("testkit", &["model", "wire", "vault", "catalog", "docdb", "mover"]),
-    ("tidemark", &["model", "wire", "vault", "catalog", "docdb", "mover", "worker", "atlas-api"]),
+    (
+        "tidemark",
+        &["model", "wire", "vault", "catalog", "docdb", "mover", "actions", "worker", "atlas-api"],
+    ),
 ];
 
 /// Compares every manifest with the table.

@@ -42,6 +42,8 @@ pub struct ApiConfig {
     pub download_lifetime: SignedDuration,
     /// The host in connection strings.
     pub advertised_host: String,
+    /// How many instances this server has ports for.
+    pub ports: usize,
     /// The largest request body, in bytes.
     pub largest_body_bytes: usize,
     /// How long a handler may take.
@@ -85,8 +87,6 @@ pub struct Api {
     pub(crate) known: Mutex<Known>,
     pub(crate) usage: Usage,
     pub(crate) buckets: Buckets,
-    /// Held while an operation changes something, so that what it read stays true until it writes.
-    pub(crate) changing: Mutex<()>,
     /// Requests to each operation of the table.
     pub(crate) counts: Vec<AtomicU64>,
 }
@@ -111,7 +111,6 @@ impl Api {
             known: Mutex::default(),
             usage: Usage::default(),
             buckets: Buckets::default(),
-            changing: Mutex::default(),
             counts: OPERATIONS.iter().map(|_| AtomicU64::new(0)).collect(),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tidemark_catalog::{Instance, InstanceView, Org, Page, Project};
+use tidemark_catalog::{Catalog, Instance, InstanceView, Org, Page, Project};
 use tidemark_model::{
     ApiKeyId, Caller, OrgId, ProjectId, RestoreJobId, Role, SecretId, ServiceAccountId, SnapshotId,
 };
@@ -20,11 +20,15 @@ const LARGEST_PAGE_SIZE: u64 = 500;
 /// One request to an operation.
 pub(crate) struct Call<'a> {
     pub(crate) api: &'a Api,
+    /// The records; those of one transaction where the operation changes something.
+    pub(crate) catalog: &'a Catalog,
     pub(crate) caller: &'a Caller,
     /// From where it came.
     pub(crate) address: IpAddr,
     /// Scheme and host in links.
     pub(crate) base_url: &'a str,
+    /// Scheme and host in links to downloads: never what an unknown client says they are.
+    pub(crate) download_url: &'a str,
     /// The path as requested.
     pub(crate) path: &'a str,
     pub(crate) path_values: PathValues,
@@ -89,7 +93,7 @@ impl Call<'_> {
     pub(crate) fn find_org(&self, roles: &[Role]) -> Result<Org> {
         let text = self.path_value("orgId");
         let id: OrgId = text.parse().map_err(|_| ApiError::invalid_org_id(text))?;
-        let org = self.api.catalog.find_org(id)?.ok_or_else(|| ApiError::org_not_found(text))?;
+        let org = self.catalog.find_org(id)?.ok_or_else(|| ApiError::org_not_found(text))?;
         if self.caller.org != org.id {
             return Err(ApiError::cannot_access_org());
         }
@@ -104,7 +108,7 @@ impl Call<'_> {
         let text = self.path_value("groupId");
         let id: ProjectId = text.parse().map_err(|_| ApiError::invalid_group_id(text))?;
         let project =
-            self.api.catalog.find_project(id)?.ok_or_else(|| ApiError::group_not_found(id))?;
+            self.catalog.find_project(id)?.ok_or_else(|| ApiError::group_not_found(id))?;
         self.check_project(&project, roles)?;
         Ok(project)
     }
@@ -129,12 +133,29 @@ impl Call<'_> {
     /// The instance of the path, if the view shows it.
     pub(crate) fn find_target(&self, project: &Project, view: InstanceView) -> Result<Target> {
         let name = self.instance_name();
-        let instance = self.api.catalog.find_instance(project.id, name)?;
+        let instance = self.catalog.find_instance(project.id, name)?;
         let instance = instance.ok_or_else(|| ApiError::cluster_not_found(name, project.id))?;
         if !view.shows(instance.family) {
             return Err(ApiError::cluster_in_serverless_api(name));
         }
         Ok(Target { project: project.clone(), instance })
+    }
+
+    /// The instance of the path whose backups are looked at: the one that exists, or the last one
+    /// of that name whose backups are kept.
+    pub(crate) fn find_backup_target(
+        &self,
+        project: &Project,
+        view: InstanceView,
+    ) -> Result<Target> {
+        let name = self.instance_name();
+        if self.catalog.find_instance(project.id, name)?.is_none()
+            && let Some(instance) = self.catalog.find_retired_instance(project.id, name)?
+            && view.shows(instance.family)
+        {
+            return Ok(Target { project: project.clone(), instance });
+        }
+        self.find_target(project, view)
     }
 
     /// The snapshot id of the path.

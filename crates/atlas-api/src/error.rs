@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tidemark_catalog::CatalogError;
-use tidemark_model::{InstanceId, ProjectId};
+use tidemark_model::{InstanceId, OplogTime, ProjectId};
 
 /// An error answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -346,9 +346,33 @@ impl ApiError {
         error(BAD, "TENANT_RESTORE_DESTINATION_UNAVAILABLE", detail, &[])
     }
 
-    pub(crate) fn invalid_restore_time(attribute: &str) -> Self {
-        let detail = "Please provide a valid UTC time or an operation time (ts).";
+    /// The recorded text, and after it the nearest moments that can be restored.
+    pub(crate) fn invalid_restore_time(
+        attribute: &str,
+        nearest: (Option<OplogTime>, Option<OplogTime>),
+    ) -> Self {
+        let say = |at: OplogTime| format!("{}, increment {}", at.seconds, at.increment);
+        let nearest = match nearest {
+            (None, None) => String::new(),
+            (Some(at), None) | (None, Some(at)) => {
+                format!(" The nearest moment that can be restored is ts {}.", say(at))
+            }
+            (Some(before), Some(after)) => format!(
+                " The nearest moments that can be restored are ts {} and ts {}.",
+                say(before),
+                say(after)
+            ),
+        };
+        let detail =
+            format!("Please provide a valid UTC time or an operation time (ts).{nearest}");
         error(BAD, "INVALID_PIT_RESTORE_TIME", detail, &[attribute])
+    }
+
+    pub(crate) fn no_port_left(ports: usize) -> Self {
+        let detail = format!(
+            "This server has ports for {ports} instances and all are in use; delete one or widen the range from instances.first_port to instances.last_port."
+        );
+        error(CONFLICT, "NO_INSTANCE_PORT_LEFT", detail, &[])
     }
 
     pub(crate) fn snapshot_incomplete() -> Self {

@@ -18,6 +18,7 @@ mod metrics;
 mod openapi;
 mod operation;
 mod operations;
+mod own;
 mod private;
 mod rate_limit;
 mod render;
@@ -25,6 +26,7 @@ mod request;
 mod strict_json;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod token;
 mod token_endpoint;
 mod usage;
@@ -36,4 +38,4 @@ pub use credentials::{
 };
 pub use digest_auth::{REALM, ha1};
 pub use rate_limit::RateLimits;
-pub use request::serve;
+pub use request::{Ends, serve};

@@ -385,7 +385,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     patch("updateGroupServerlessInstance", INSTANCE).versions(SERVERLESS)
         .serverless(OWN, at::update_serverless_instance::run).takes("ServerlessInstanceUpdate").one("ServerlessInstance"),
     delete("deleteGroupServerlessInstance", INSTANCE).versions(SERVERLESS)
-        .serverless(OWN, at::delete_serverless_instance::run).answers(202, One("Accepted")),
+        .serverless(OWN, at::delete_serverless_instance::run).answers(202, One("Accepted"))
+        .query(&["retainBackups"]),
     get("getGroupServerlessPerformanceAdvisorAutoIndexing", AUTO_INDEXING).versions(SERVERLESS)
         .serverless(READ, at::get_serverless_auto_indexing::run).one("Flag"),
     post("setGroupServerlessPerformanceAdvisorAutoIndexing", AUTO_INDEXING).versions(SERVERLESS)
@@ -415,7 +416,8 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     get("getGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(READ, at::get_flex_cluster::run).one("FlexCluster"),
     patch("updateGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(OWN, at::update_flex_cluster::run)
         .takes("FlexClusterUpdate").one("FlexCluster"),
-    delete("deleteGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(OWN, at::delete_flex_cluster::run),
+    delete("deleteGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(OWN, at::delete_flex_cluster::run)
+        .query(&["retainBackups"]),
     post("tenantGroupFlexClusterUpgrade", "/groups/{groupId}/flexClusters:tenantUpgrade").versions(V2024_11_13)
         .project(&[GroupClusterManager], at::tenant_upgrade::run).takes("TenantUpgrade").one("FlexCluster"),
     get("listGroupFlexClusterBackupSnapshots", FLEX_SNAPSHOTS).versions(V2024_11_13)

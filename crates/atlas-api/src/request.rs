@@ -3,10 +3,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use axum::http::header::{
     ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, SERVER,
     WWW_AUTHENTICATE,
@@ -14,8 +16,10 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
-use tidemark_catalog::{Org, Project};
+use tidemark_actions::{Change, change};
+use tidemark_catalog::{Catalog, Org, Project};
 use tidemark_model::Caller;
+use tokio::net::TcpListener;
 
 use crate::answer::Answer;
 use crate::api::{Api, Sunset};
@@ -29,7 +33,7 @@ use crate::rate_limit::{EndpointSet, REFILL_SECONDS, RateLimits, Scope, Taken};
 use crate::render::{compact, pretty};
 use crate::strict_json;
 use crate::version::{Version, header_date, resolve};
-use crate::{dev, openapi, private, token_endpoint};
+use crate::{dev, openapi, own, private, token_endpoint};
 
 const ROOT: &str = "/api/atlas/v2";
 /// What the real service calls itself on every answer.
@@ -51,6 +55,23 @@ pub(crate) struct Incoming {
     pub(crate) body: Bytes,
     /// From where it came.
     pub(crate) address: IpAddr,
+    /// At which address of this server it arrived, if that is known.
+    pub(crate) local_address: Option<SocketAddr>,
+}
+
+/// The two ends of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends {
+    /// The client's.
+    pub peer: SocketAddr,
+    /// The server's.
+    pub local: Option<SocketAddr>,
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Ends {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        Self { peer: *stream.remote_addr(), local: stream.io().local_addr().ok() }
+    }
 }
 
 /// How an answer is to be written.
@@ -84,10 +105,16 @@ async fn answer(api: Arc<Api>, request: Request<Body>) -> Response<Body> {
         }
         Err(_) => return failure(&ApiError::malformed_json(), PLAIN),
     };
-    let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let address = client_address(&api, peer, &head.headers);
-    let incoming =
-        Incoming { method: head.method, uri: head.uri, headers: head.headers, body, address };
+    let ends = head.extensions.get::<ConnectInfo<Ends>>().map(|info| info.0);
+    let address = client_address(&api, ends.map(|ends| ends.peer.ip()), &head.headers);
+    let incoming = Incoming {
+        method: head.method,
+        uri: head.uri,
+        headers: head.headers,
+        body,
+        address,
+        local_address: ends.and_then(|ends| ends.local),
+    };
     let turn = guessing::turn(&api, &incoming);
     if matches!(turn, Turn::Refused) {
         return failure(&ApiError::too_many_attempts(), PLAIN);
@@ -156,6 +183,9 @@ fn respond(api: &Api, incoming: &Incoming) -> Response<Body> {
     }
     if let Some(path) = path.strip_prefix(dev::ROOT) {
         return dev::respond(api, incoming, &identity.caller, path);
+    }
+    if let Some(path) = path.strip_prefix(own::ROOT) {
+        return own::respond(api, incoming, &identity.caller, path);
     }
     let below = path.strip_prefix(ROOT).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     match below.map_or(Route::Unknown, |below| route(incoming.method.as_str(), below)) {
@@ -231,19 +261,45 @@ impl Asked<'_> {
         {
             return Err(ApiError::version_gone(&version.date.to_string(), path));
         }
+        let work = |catalog: &Catalog| {
+            self.carry_out_with(catalog, (operation, path_values), limit)
+        };
+        if operation.verb == Verb::Get {
+            return work(&api.catalog);
+        }
+        let (actor, address) = (self.caller.principal.id(), incoming.address.to_string());
+        let by = Change {
+            at: api.clock.now(),
+            actor: &actor,
+            address: Some(&address),
+            action: operation.id,
+            subject: path,
+        };
+        change(&api.catalog, by, work)
+    }
+
+    /// The same with the records of one transaction, if the operation changes something.
+    fn carry_out_with(
+        &self,
+        catalog: &Catalog,
+        (operation, path_values): (&Operation, PathValues),
+        limit: &mut Option<(u64, u64)>,
+    ) -> Result<Answer> {
+        let (api, incoming) = (self.api, self.incoming);
         let base_url = base_url(api, &incoming.headers);
+        let download_url = download_url(api, incoming);
         let mut call = Call {
             api,
+            catalog,
             caller: self.caller,
             address: incoming.address,
             base_url: &base_url,
-            path,
+            download_url: &download_url,
+            path: incoming.uri.path(),
             path_values,
             query: self.query,
             body: None,
         };
-        let changing = (operation.verb != Verb::Get).then(|| api.changing.lock());
-        let _turn = changing.map(|turn| turn.unwrap_or_else(PoisonError::into_inner));
         let subject = find_subject(&call, operation)?;
         *limit = count_request(&call, operation)?;
         if !incoming.body.is_empty() && operation.verb.takes_body() {
@@ -294,7 +350,13 @@ fn run(call: &Call<'_>, operation: &Operation, subject: &Subject) -> Result<Answ
         (Handler::Org(_, run), Subject::Org(org)) => run(call, org),
         (Handler::Project(_, run), Subject::Project(project)) => run(call, project),
         (Handler::Instance(_, view, run), Subject::Project(project)) => {
-            run(call, &call.find_target(project, view)?)
+            let is_backup = operation.path.contains("/backup/");
+            let target = if is_backup {
+                call.find_backup_target(project, view)?
+            } else {
+                call.find_target(project, view)?
+            };
+            run(call, &target)
         }
         (Handler::Cluster(_), Subject::Project(project)) => Err(refuse_cluster(call, project)?),
         (Handler::NotOffered(_), _) => Err(ApiError::not_offered(operation.id)),
@@ -305,7 +367,7 @@ fn run(call: &Call<'_>, operation: &Operation, subject: &Subject) -> Result<Answ
 /// The error by which clients find out what a cluster is.
 fn refuse_cluster(call: &Call<'_>, project: &Project) -> Result<ApiError> {
     let name = call.instance_name();
-    Ok(match call.api.catalog.find_instance(project.id, name)? {
+    Ok(match call.catalog.find_instance(project.id, name)? {
         Some(_) => ApiError::flex_in_cluster_api(name),
         None => ApiError::cluster_not_found(name, project.id),
     })
@@ -353,14 +415,27 @@ fn parse_query(query: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The address that the client used, unless the configuration says another.
+/// The address that the client used, unless the configuration says another. Only a trusted proxy
+/// may say that it was an encrypted one.
 fn base_url(api: &Api, headers: &HeaderMap) -> String {
     if let Some(url) = &api.config.public_url {
         return url.trim_end_matches('/').to_owned();
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let scheme = text("x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or("http");
+    let forwarded = text("x-forwarded-proto").filter(|_| api.config.trust_forwarded_for);
+    let scheme = forwarded.filter(|scheme| *scheme == "https").unwrap_or("http");
     format!("{scheme}://{}", text(HOST.as_str()).unwrap_or("localhost"))
+}
+
+/// The address in links to downloads: the configured one, what a trusted proxy says, or the one at
+/// which this server was reached.
+fn download_url(api: &Api, incoming: &Incoming) -> String {
+    match incoming.local_address {
+        Some(local) if api.config.public_url.is_none() && !api.config.trust_forwarded_for => {
+            format!("http://{local}")
+        }
+        _ => base_url(api, &incoming.headers),
+    }
 }
 
 fn success(version: Version, answer: Answer, style: Style) -> Response<Body> {

@@ -48,6 +48,7 @@ fn world_with(
         download_lifetime: jiff::SignedDuration::from_hours(1),
         dev: None,
         policy: BackupPolicy::default(),
+        ports: 100,
         advertised_host: "localhost".into(),
         largest_body_bytes: 10_000,
         deadline: Duration::from_mins(1),

@@ -38,6 +38,7 @@ pub(crate) enum Nonce {
 pub(crate) struct Signer {
     tokens: hmac::Key,
     nonces: hmac::Key,
+    tickets: hmac::Key,
 }
 
 impl Signer {
@@ -45,7 +46,17 @@ impl Signer {
         let derive = |purpose: &str| {
             hmac::Key::new(hmac::HMAC_SHA256, format!("{purpose}/{}", key.expose()).as_bytes())
         };
-        Self { tokens: derive("tokens"), nonces: derive("nonces") }
+        Self {
+            tokens: derive("tokens"),
+            nonces: derive("nonces"),
+            tickets: derive("download tickets"),
+        }
+    }
+
+    /// The secret part of the link to what has this id.
+    pub(crate) fn ticket(&self, id: &str) -> String {
+        let signature = hmac::sign(&self.tickets, id.as_bytes());
+        signature.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// A token for a service account, as a JSON web token with HMAC-SHA-256.

@@ -55,7 +55,7 @@ impl Catalog {
         created_at: Timestamp,
     ) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         for block in blocks {
             transaction.execute(
                 "INSERT INTO access_entries (principal, block, created_at) VALUES (?1, ?2, ?3)
@@ -72,7 +72,7 @@ impl Catalog {
         principal: Principal,
         page: Page,
     ) -> Result<Paged<AccessEntry>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT * FROM access_entries WHERE principal = ?1 ORDER BY created_at, rowid",
         )?;
@@ -85,7 +85,7 @@ impl Catalog {
         principal: Principal,
         block: IpNet,
     ) -> Result<Option<AccessEntry>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection
             .prepare_cached("SELECT * FROM access_entries WHERE principal = ?1 AND block = ?2")?;
         let mut rows = statement.query((principal.id(), block.to_string()))?;

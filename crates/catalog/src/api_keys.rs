@@ -72,7 +72,7 @@ impl Catalog {
 
     /// The API key with this public part.
     pub fn find_api_key(&self, public_key: &str) -> Result<Option<ApiKey>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement =
             connection.prepare_cached("SELECT * FROM api_keys WHERE public_key = ?1")?;
         let mut rows = statement.query([public_key])?;
@@ -85,7 +85,7 @@ impl Catalog {
         org: OrgId,
         id: ApiKeyId,
     ) -> Result<Option<ApiKey>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement =
             connection.prepare_cached("SELECT * FROM api_keys WHERE id = ?1 AND org_id = ?2")?;
         let mut rows = statement.query((id.to_string(), org.to_string()))?;
@@ -99,7 +99,7 @@ impl Catalog {
         project: Option<ProjectId>,
         page: Page,
     ) -> Result<Paged<ApiKey>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(&format!(
             "SELECT * FROM api_keys WHERE org_id = ?1 AND (?2 IS NULL OR {}) ORDER BY id",
             roles::IN_PROJECT
@@ -120,7 +120,7 @@ impl Catalog {
     /// Deletes an API key and its access list.
     pub fn delete_api_key(&self, id: ApiKeyId) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         transaction.execute("DELETE FROM access_entries WHERE principal = ?1", [id.to_string()])?;
         let changed =
             transaction.execute("DELETE FROM api_keys WHERE id = ?1", [id.to_string()])?;

@@ -1,9 +1,9 @@
 //! The open catalog.
 
-use std::ops::{Deref, DerefMut};
-use std::path::Path;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -12,10 +12,39 @@ use crate::error::CatalogError;
 use crate::schema;
 
 /// All durable records of a server.
+///
+/// One connection writes; others read beside it what was committed last.
 pub struct Catalog {
-    connection: Mutex<Connection>,
+    /// Held over one transaction with its sync to the disk, by whoever changes records.
+    writer: Mutex<Option<Connection>>,
+    /// `None` where reading needs the writer's connection: in memory, and in a transaction.
+    readers: Option<Readers>,
     generation: AtomicU64,
+    /// Rung after every change.
+    bell: Bell,
+    /// Whether this is the view of a transaction that is going on.
+    is_transaction: bool,
 }
+
+/// Wakes those who wait for a change.
+#[derive(Default)]
+struct Bell {
+    /// Held for going to sleep and for ringing.
+    lock: Mutex<()>,
+    rung: Condvar,
+}
+
+/// Connections that read.
+pub(crate) struct Readers {
+    path: PathBuf,
+    /// Those that nobody uses; held for taking one and putting it back.
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// Connections that are kept when nobody uses them.
+const IDLE_READERS: usize = 4;
+const BUSY_PATIENCE: Duration = Duration::from_secs(10);
+const CACHED_STATEMENTS: usize = 128;
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,24 +110,26 @@ impl<T> Paged<T> {
 }
 
 impl Catalog {
-    /// Opens or creates the catalog in a file.
+    /// Opens or creates the catalog in a file, which only its owner may read.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
-        Self::prepare(Connection::open(path)?)
+        let writer = prepare(Connection::open(path)?)?;
+        let readers = Readers { path: path.to_owned(), idle: Mutex::default() };
+        Ok(Self::with(writer, Some(readers)))
     }
 
     /// A catalog that is gone when it is dropped, for tests.
     pub fn in_memory() -> Result<Self, CatalogError> {
-        Self::prepare(Connection::open_in_memory()?)
+        Ok(Self::with(prepare(Connection::open_in_memory()?)?, None))
     }
 
-    fn prepare(mut connection: Connection) -> Result<Self, CatalogError> {
-        connection.busy_timeout(Duration::from_secs(10))?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        connection.set_prepared_statement_cache_capacity(128);
-        schema::migrate(&mut connection)?;
-        Ok(Self { connection: Mutex::new(connection), generation: AtomicU64::new(0) })
+    fn with(writer: Connection, readers: Option<Readers>) -> Self {
+        Self {
+            writer: Mutex::new(Some(writer)),
+            readers,
+            generation: AtomicU64::new(0),
+            bell: Bell::default(),
+            is_transaction: false,
+        }
     }
 
     /// A number that is another after every change of a record.
@@ -108,37 +139,166 @@ impl Catalog {
         self.generation.load(Ordering::Acquire)
     }
 
+    /// Waits until the generation is another than `seen`, at most for `patience`.
+    pub fn wait_for_change(&self, seen: u64, patience: Duration) {
+        let lock = self.bell.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever changes something rings while it holds the same lock.
+        let is_same = |(): &mut ()| self.generation() == seen;
+        drop(self.bell.rung.wait_timeout_while(lock, patience, is_same));
+    }
+
+    /// Does everything that `work` does with the catalog that it is given in one transaction: all
+    /// of it is durable when this returns, or nothing of it happened. Nobody else changes anything
+    /// meanwhile, so what `work` reads stays true until it writes.
+    pub fn transact<T, E: From<CatalogError>>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        if self.is_transaction {
+            return work(self);
+        }
+        let mut access = self.lock();
+        let borrowed = Borrowed::take(&mut access.connection);
+        let batch = |sql: &str| {
+            borrowed.catalog.lock().execute_batch(sql).map_err(CatalogError::Database)
+        };
+        batch("BEGIN IMMEDIATE")?;
+        // What ends early is rolled back when it is given back.
+        let value = work(&borrowed.catalog)?;
+        batch("COMMIT")?;
+        Ok(value)
+    }
+
     pub(crate) fn lock(&self) -> Access<'_> {
         // SQLite rolls back what a panic left open.
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        Access { connection, generation: &self.generation }
+        let connection = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        Access { connection, generation: &self.generation, bell: &self.bell }
+    }
+
+    /// A connection that only reads.
+    pub(crate) fn read(&self) -> Result<Reading<'_>, CatalogError> {
+        let Some(readers) = &self.readers else { return Ok(Reading::Writer(self.lock())) };
+        let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => {
+                let connection = Connection::open(&readers.path)?;
+                connection.busy_timeout(BUSY_PATIENCE)?;
+                connection.pragma_update(None, "query_only", true)?;
+                connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+                connection
+            }
+        };
+        Ok(Reading::Reader { connection: Some(connection), readers })
     }
 }
 
-/// The connection, for as long as nobody else needs it.
+fn prepare(mut connection: Connection) -> Result<Connection, CatalogError> {
+    connection.busy_timeout(BUSY_PATIENCE)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    schema::migrate(&mut connection)?;
+    Ok(connection)
+}
+
+/// The writer's connection in the hands of a transaction; it is put back in any case.
+struct Borrowed<'a> {
+    catalog: Catalog,
+    place: &'a mut Option<Connection>,
+}
+
+impl<'a> Borrowed<'a> {
+    fn take(place: &'a mut Option<Connection>) -> Self {
+        let catalog = Catalog {
+            writer: Mutex::new(place.take()),
+            readers: None,
+            // Nobody may take for new what is not committed.
+            generation: AtomicU64::new(0),
+            bell: Bell::default(),
+            is_transaction: true,
+        };
+        Self { catalog, place }
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        let slot = self.catalog.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = slot
+            && !connection.is_autocommit()
+        {
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        *self.place = slot.take();
+    }
+}
+
+/// The writer's connection, for as long as nobody else needs it.
 pub(crate) struct Access<'a> {
-    connection: MutexGuard<'a, Connection>,
+    connection: MutexGuard<'a, Option<Connection>>,
     generation: &'a AtomicU64,
+    bell: &'a Bell,
+}
+
+const THERE: &str = "a transaction puts the connection back";
+
+impl Access<'_> {
+    /// Begins a transaction, or a part of the one that is going on.
+    pub(crate) fn begin(&mut self) -> Result<rusqlite::Savepoint<'_>, CatalogError> {
+        #[expect(clippy::expect_used, reason = "only `Borrowed` takes it, while it is locked")]
+        Ok(self.connection.as_mut().expect(THERE).savepoint()?)
+    }
 }
 
 impl Deref for Access<'_> {
     type Target = Connection;
 
+    #[expect(clippy::expect_used, reason = "only `Borrowed` takes it, while it is locked")]
     fn deref(&self) -> &Connection {
-        &self.connection
-    }
-}
-
-impl DerefMut for Access<'_> {
-    fn deref_mut(&mut self) -> &mut Connection {
-        &mut self.connection
+        self.connection.as_ref().expect(THERE)
     }
 }
 
 impl Drop for Access<'_> {
     fn drop(&mut self) {
         // Before anybody can read what was changed.
-        self.generation.store(self.connection.total_changes(), Ordering::Release);
+        let Some(connection) = self.connection.as_ref() else { return };
+        let present = connection.total_changes();
+        if self.generation.swap(present, Ordering::AcqRel) != present {
+            let _asleep = self.bell.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            self.bell.rung.notify_all();
+        }
+    }
+}
+
+/// A connection to read from.
+pub(crate) enum Reading<'a> {
+    Writer(Access<'a>),
+    Reader { connection: Option<Connection>, readers: &'a Readers },
+}
+
+impl Deref for Reading<'_> {
+    type Target = Connection;
+
+    #[expect(clippy::expect_used, reason = "it is taken when this is dropped")]
+    fn deref(&self) -> &Connection {
+        match self {
+            Self::Writer(access) => access,
+            Self::Reader { connection, .. } => connection.as_ref().expect("not dropped yet"),
+        }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if let Self::Reader { connection, readers } = self {
+            let mut idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            if idle.len() < IDLE_READERS {
+                idle.extend(connection.take());
+            }
+        }
     }
 }
 

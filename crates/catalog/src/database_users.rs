@@ -149,7 +149,7 @@ impl Catalog {
 
     /// How many database users a project has.
     pub fn count_database_users(&self, project: ProjectId) -> Result<u64, CatalogError> {
-        let count: i64 = self.lock().query_row(
+        let count: i64 = self.read()?.query_row(
             "SELECT count(*) FROM database_users WHERE project_id = ?1",
             [project.to_string()],
             |row| row.get(0),
@@ -164,7 +164,7 @@ impl Catalog {
         (database, username): (&str, &str),
         now: Timestamp,
     ) -> Result<Option<DatabaseUser>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT * FROM database_users WHERE project_id = ?1 AND database_name = ?2 AND username = ?3
              AND (delete_after IS NULL OR delete_after > ?4)",
@@ -181,7 +181,7 @@ impl Catalog {
         page: Page,
     ) -> Result<Paged<DatabaseUser>, CatalogError> {
         let total = self.count_database_users(project)?;
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT * FROM database_users WHERE project_id = ?1 ORDER BY username, database_name LIMIT ?2 OFFSET ?3",
         )?;

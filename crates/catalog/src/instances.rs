@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 use tidemark_model::{InstanceId, InstanceName, InstanceState, ProjectId};
@@ -172,7 +172,7 @@ impl Catalog {
     /// Records a wanted instance; its name must be free in its project.
     pub fn insert_instance(&self, instance: &Instance) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         insert(&transaction, instance)?;
         Ok(transaction.commit()?)
     }
@@ -183,7 +183,7 @@ impl Catalog {
         project: ProjectId,
         name: &str,
     ) -> Result<Option<Instance>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT * FROM instances WHERE project_id = ?1 AND name = ?2 AND state <> 'DELETED'",
         )?;
@@ -193,7 +193,7 @@ impl Catalog {
 
     /// The instance with this id, even if it is deleted.
     pub fn load_instance(&self, id: InstanceId) -> Result<Instance, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached("SELECT * FROM instances WHERE id = ?1")?;
         let mut rows = statement.query([id.to_string()])?;
         let row = rows.next()?.ok_or_else(|| CatalogError::Missing(format!("instance {id}")))?;
@@ -208,7 +208,7 @@ impl Catalog {
         page: Page,
     ) -> Result<Paged<Instance>, CatalogError> {
         let (count, number) = view.columns();
-        let connection = self.lock();
+        let connection = self.read()?;
         let total: i64 = connection
             .prepare_cached(&format!("SELECT {count} FROM projects WHERE id = ?1"))?
             .query_row([project.to_string()], |row| row.get(0))?;
@@ -222,7 +222,7 @@ impl Catalog {
 
     /// All instances that exist, for the host that runs them.
     pub fn list_all_instances(&self) -> Result<Vec<Instance>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection
             .prepare_cached("SELECT * FROM instances WHERE state <> 'DELETED' ORDER BY id")?;
         let items = decode_all(statement.query([])?, decode)?;
@@ -249,10 +249,74 @@ impl Catalog {
         one_row(changed, || CatalogError::InUse(format!("instance {id} is not {}", from.as_str())))
     }
 
-    /// Takes an instance that is gone out of its project: those after it move up.
-    pub fn retire_instance(&self, id: InstanceId, at: Timestamp) -> Result<(), CatalogError> {
+    /// Says that the backups of an instance end with it.
+    pub fn give_backups_up(&self, id: InstanceId) -> Result<(), CatalogError> {
+        let sql = "UPDATE instances SET keeps_backups = 0 WHERE id = ?1";
+        let changed = self.lock().execute(sql, [id.to_string()])?;
+        one_row(changed, || CatalogError::Missing(format!("instance {id}")))
+    }
+
+    /// The newest deleted instance that had a name and whose backups are kept.
+    pub fn find_retired_instance(
+        &self,
+        project: ProjectId,
+        name: &str,
+    ) -> Result<Option<Instance>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM instances WHERE project_id = ?1 AND name = ?2 AND state = 'DELETED'
+             AND retained_until IS NOT NULL ORDER BY changed_at DESC, id DESC LIMIT 1",
+        )?;
+        let mut rows = statement.query((project.to_string(), name))?;
+        rows.next()?.map(decode).transpose()
+    }
+
+    /// The deleted instances of a project whose backups are kept, with until when.
+    pub fn list_retired_instances(
+        &self,
+        project: ProjectId,
+    ) -> Result<Vec<(Instance, Timestamp)>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM instances WHERE project_id = ?1 AND state = 'DELETED'
+             AND retained_until IS NOT NULL ORDER BY id",
+        )?;
+        decode_all(statement.query([project.to_string()])?, |row| {
+            let until = Decoder::new("instances", row).instant("retained_until")?;
+            Ok((decode(row)?, until))
+        })
+    }
+
+    /// Deleted instances whose backups need not be kept any longer.
+    pub fn list_expired_instances(&self, now: Timestamp) -> Result<Vec<InstanceId>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT id FROM instances WHERE state = 'DELETED' AND retained_until <= ?1",
+        )?;
+        let parse = |row: &Row<'_>| Decoder::new("instances", row).parse("id");
+        decode_all(statement.query([now.as_second()])?, parse)
+    }
+
+    /// Records that nothing of a deleted instance is kept any more.
+    pub fn record_purged_instance(&self, id: InstanceId) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "UPDATE instances SET retained_until = NULL WHERE id = ?1 AND state = 'DELETED'",
+            [id.to_string()],
+        )?;
+        one_row(changed, || CatalogError::Missing(format!("deleted instance {id}")))
+    }
+
+    /// Takes an instance that is gone out of its project: those after it move up. Its backups stay
+    /// for `retention`, unless somebody gave them up.
+    pub fn retire_instance(
+        &self,
+        id: InstanceId,
+        at: Timestamp,
+        retention: SignedDuration,
+    ) -> Result<(), CatalogError> {
+        let kept_until = at.saturating_add(retention).unwrap_or(at);
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         let key = id.to_string();
         for view in [InstanceView::Serverless, InstanceView::Flex] {
             let (count, number) = view.columns();
@@ -276,9 +340,10 @@ impl Catalog {
             )?;
         }
         let changed = transaction.execute(
-            "UPDATE instances SET state = 'DELETED', changed_at = ?2, number = NULL, serverless_number = NULL
+            "UPDATE instances SET state = 'DELETED', changed_at = ?2, number = NULL, serverless_number = NULL,
+                 retained_until = CASE WHEN keeps_backups THEN ?3 ELSE ?2 END
              WHERE id = ?1 AND state = 'DELETING'",
-            (&key, at.as_second()),
+            (&key, at.as_second(), kept_until.as_second()),
         )?;
         one_row(changed, || CatalogError::InUse(format!("instance {id} is not DELETING")))?;
         Ok(transaction.commit()?)

@@ -25,3 +25,12 @@ pub struct Claim<I> {
     /// Which attempt at the job this is.
     pub attempt: i64,
 }
+
+/// How much a job has moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Done {
+    /// Documents.
+    pub documents: u64,
+    /// Bytes of documents.
+    pub bytes: u64,
+}

@@ -6,6 +6,7 @@
 
 mod access_entries;
 mod api_keys;
+mod audit;
 mod catalog;
 mod database_users;
 mod error;
@@ -19,6 +20,7 @@ mod reset;
 mod restore_jobs;
 mod roles;
 mod row;
+mod schedule;
 mod schema;
 mod service_accounts;
 mod settings;
@@ -28,17 +30,18 @@ mod tests;
 
 pub use access_entries::{AccessEntry, AccessUse};
 pub use api_keys::ApiKey;
+pub use audit::AuditEntry;
 pub use catalog::{Catalog, Page, Paged};
 pub use database_users::{DatabaseUser, DatabaseUserRole, Label, PasswordRecord};
 pub use error::CatalogError;
 pub use instances::{Instance, InstanceFamily, InstanceSettings, InstanceView, Tag};
-pub use lease::{Claim, LeaseHolder};
+pub use lease::{Claim, Done, LeaseHolder};
 pub use network_entries::{NetworkEntry, NetworkSource};
-pub use oplog_ranges::OplogRange;
 pub use orgs::{NewOrg, Org};
 pub use projects::Project;
 pub use reset::Seed;
 pub use restore_jobs::{Download, NewRestoreJob, RestoreJob, TargetName};
+pub use schedule::Schedule;
 pub use service_accounts::{AccountSecret, NewSecret, ServiceAccount};
 pub use settings::Setting;
 pub use snapshots::{NewSnapshot, Order, Snapshot};

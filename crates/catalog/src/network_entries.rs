@@ -65,7 +65,7 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         for entry in entries {
             transaction.execute(
                 "INSERT INTO network_entries (project_id, value, comment, delete_after, created_at)
@@ -143,7 +143,7 @@ impl Catalog {
         if entries.iter().any(contains) {
             return Ok(true);
         }
-        let has_list: bool = self.lock().query_row(
+        let has_list: bool = self.read()?.query_row(
             "SELECT EXISTS (SELECT 1 FROM network_entries WHERE project_id = ?1)",
             [project.to_string()],
             |row| row.get(0),

@@ -1,19 +1,10 @@
 //! The parts of an oplog that were captured without a gap.
 
 use rusqlite::OptionalExtension;
-use tidemark_model::{InstanceId, OplogTime};
+use tidemark_model::{InstanceId, OplogSpan, OplogTime};
 
 use crate::catalog::Catalog;
 use crate::error::CatalogError;
-
-/// A captured part of an oplog, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OplogRange {
-    /// The first position.
-    pub first: OplogTime,
-    /// The last position.
-    pub last: OplogTime,
-}
 
 fn signed(position: OplogTime) -> i64 {
     position.to_u64().cast_signed()
@@ -42,7 +33,7 @@ impl Catalog {
     pub fn extend_oplog_range(
         &self,
         instance: InstanceId,
-        range: OplogRange,
+        range: OplogSpan,
     ) -> Result<(), CatalogError> {
         let changed = self.lock().execute(
             "UPDATE oplog_ranges SET last = max(last, ?2) WHERE instance_id = ?1 AND last >= ?3
@@ -63,7 +54,7 @@ impl Catalog {
         keep: OplogTime,
     ) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         let (instance, keep) = (instance.to_string(), signed(keep));
         transaction.execute(
             "DELETE FROM oplog_ranges WHERE instance_id = ?1 AND last < ?2",
@@ -76,14 +67,21 @@ impl Catalog {
         Ok(transaction.commit()?)
     }
 
+    /// Forgets everything that was captured of an instance.
+    pub fn remove_oplog_ranges(&self, instance: InstanceId) -> Result<(), CatalogError> {
+        let sql = "DELETE FROM oplog_ranges WHERE instance_id = ?1";
+        self.lock().execute(sql, [instance.to_string()])?;
+        Ok(())
+    }
+
     /// All ranges of an instance, in order.
-    pub fn list_oplog_ranges(&self, instance: InstanceId) -> Result<Vec<OplogRange>, CatalogError> {
-        let connection = self.lock();
+    pub fn list_oplog_ranges(&self, instance: InstanceId) -> Result<Vec<OplogSpan>, CatalogError> {
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT first, last FROM oplog_ranges WHERE instance_id = ?1 ORDER BY first",
         )?;
         let rows = statement.query_map([instance.to_string()], |row| {
-            Ok(OplogRange { first: position(row.get(0)?), last: position(row.get(1)?) })
+            Ok(OplogSpan { first: position(row.get(0)?), last: position(row.get(1)?) })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -92,13 +90,13 @@ impl Catalog {
     pub fn newest_oplog_range(
         &self,
         instance: InstanceId,
-    ) -> Result<Option<OplogRange>, CatalogError> {
-        let connection = self.lock();
+    ) -> Result<Option<OplogSpan>, CatalogError> {
+        let connection = self.read()?;
         Ok(connection
             .query_row(
                 "SELECT first, last FROM oplog_ranges WHERE instance_id = ?1 ORDER BY first DESC LIMIT 1",
                 [instance.to_string()],
-                |row| Ok(OplogRange { first: position(row.get(0)?), last: position(row.get(1)?) }),
+                |row| Ok(OplogSpan { first: position(row.get(0)?), last: position(row.get(1)?) }),
             )
             .optional()?)
     }

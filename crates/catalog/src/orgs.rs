@@ -72,14 +72,14 @@ impl Catalog {
     /// Records an organization with its first projects and credentials, all or nothing.
     pub fn insert_org(&self, new: &NewOrg<'_>) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         insert(&transaction, new)?;
         Ok(transaction.commit()?)
     }
 
     /// The first organization, if the server was set up.
     pub fn find_first_org(&self) -> Result<Option<Org>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement =
             connection.prepare_cached("SELECT * FROM orgs ORDER BY created_at, id LIMIT 1")?;
         let mut rows = statement.query([])?;
@@ -88,7 +88,7 @@ impl Catalog {
 
     /// The organization with this id.
     pub fn find_org(&self, id: OrgId) -> Result<Option<Org>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement =
             connection.prepare_cached("SELECT * FROM orgs WHERE id = ?1 AND deleted_at IS NULL")?;
         let mut rows = statement.query([id.to_string()])?;
@@ -107,7 +107,7 @@ impl Catalog {
     /// Deletes an organization without projects; its credentials end with it.
     pub fn delete_org(&self, id: OrgId, at: Timestamp) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         let org = id.to_string();
         let has_projects: bool = transaction.query_row(
             "SELECT EXISTS (SELECT 1 FROM projects WHERE org_id = ?1 AND deleted_at IS NULL)",

@@ -89,7 +89,7 @@ impl Catalog {
     /// Whoever made it owns it, by a role of its own unless it is an owner anyway.
     pub fn insert_project(&self, project: &Project, maker: &Caller) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         insert(&transaction, project)?;
         if !maker.may_in_project(project.org, project.id, Role::GroupOwner) {
             roles::grant(&transaction, maker.principal, (project.id, Role::GroupOwner))?;
@@ -118,7 +118,7 @@ impl Catalog {
 
     /// The project with this id.
     pub fn find_project(&self, id: ProjectId) -> Result<Option<Project>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection
             .prepare_cached("SELECT * FROM projects WHERE id = ?1 AND deleted_at IS NULL")?;
         let mut rows = statement.query([id.to_string()])?;
@@ -131,7 +131,7 @@ impl Catalog {
         org: OrgId,
         name: &str,
     ) -> Result<Option<Project>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT * FROM projects WHERE org_id = ?1 AND name = ?2 AND deleted_at IS NULL",
         )?;
@@ -141,7 +141,7 @@ impl Catalog {
 
     /// How many projects an organization has.
     pub fn count_projects(&self, org: OrgId) -> Result<u64, CatalogError> {
-        let count: i64 = self.lock().query_row(
+        let count: i64 = self.read()?.query_row(
             "SELECT count(*) FROM projects WHERE org_id = ?1 AND deleted_at IS NULL",
             [org.to_string()],
             |row| row.get(0),
@@ -158,7 +158,7 @@ impl Catalog {
         prefix: &str,
         page: Page,
     ) -> Result<Paged<Project>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT * FROM projects WHERE org_id = ?1 AND deleted_at IS NULL ORDER BY name",
         )?;
@@ -178,7 +178,7 @@ impl Catalog {
     /// Deletes a project that has no instances; roles in it end with it.
     pub fn delete_project(&self, id: ProjectId, at: Timestamp) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         let project = id.to_string();
         let changed = transaction.execute(
             "UPDATE projects SET deleted_at = ?2

@@ -23,6 +23,7 @@ pub struct Seed<'a> {
 
 /// Every table with records, those that refer to others first.
 const TABLES: &[&str] = &[
+    "audit",
     "oplog_ranges",
     "restore_jobs",
     "snapshots",
@@ -44,7 +45,7 @@ impl Catalog {
     /// Jobs that workers hold are gone with their leases: their workers stop and write nothing.
     pub fn reset(&self, seed: &Seed<'_>) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         for table in TABLES {
             transaction.execute(&format!("DELETE FROM {table}"), [])?;
         }

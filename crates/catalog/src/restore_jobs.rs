@@ -4,13 +4,14 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 use tidemark_model::{
     Delivery, InstanceId, OplogTime, PointInTime, ProjectId, RestoreEvent, RestoreJobId,
-    RestoreState, RestoreStep, Secret,
+    RestoreState, RestoreStep,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
 use crate::error::CatalogError;
-use crate::lease::{Claim, LeaseHolder};
+use crate::lease::{Claim, Done, LeaseHolder};
 use crate::row::{Decoder, decode_all};
+use crate::snapshots::{SILENT_ENDS, set_aside};
 
 /// The target as the API shows it; the instance may be renamed or deleted later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,11 +41,9 @@ pub struct NewRestoreJob {
     pub download_lifetime: SignedDuration,
 }
 
-/// The link of a download. It is made with the job; the file behind it comes later.
+/// The file of a download, and how long it is there. The secret part of its link is kept nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Download {
-    /// The secret part of the link.
-    pub token: String,
     /// The file's name in the folder of downloads.
     pub file: String,
     /// How long the link works once the file is there.
@@ -76,6 +75,8 @@ pub struct RestoreJob {
     pub download: Option<Download>,
     /// Whether somebody asked to stop it while a worker had it.
     pub cancel_requested: bool,
+    /// How much was moved so far.
+    pub done: Done,
 }
 
 /// A job with what is shown of its snapshot.
@@ -98,7 +99,17 @@ fn decode(row: &Row<'_>) -> Result<RestoreJob, CatalogError> {
         state: decode_state(&row)?,
         download: decode_download(&row)?,
         cancel_requested: row.get("cancel_requested")?,
+        done: decode_done(&row)?,
     })
+}
+
+/// How much a job has moved.
+pub(crate) fn decode_done(row: &Decoder<'_>) -> Result<Done, CatalogError> {
+    let number = |column: &str| -> Result<u64, CatalogError> {
+        let number: i64 = row.get(column)?;
+        u64::try_from(number).map_err(|_| row.corrupt(format!("{column} holds {number}")))
+    };
+    Ok(Done { documents: number("documents_done")?, bytes: number("bytes_done")? })
 }
 
 fn decode_delivery(row: &Decoder<'_>) -> Result<Delivery, CatalogError> {
@@ -147,13 +158,11 @@ fn decode_state(row: &Decoder<'_>) -> Result<RestoreState, CatalogError> {
 }
 
 fn decode_download(row: &Decoder<'_>) -> Result<Option<Download>, CatalogError> {
-    let token: Option<String> = row.get("download_token")?;
     let file: Option<String> = row.get("download_file")?;
     let lifetime: Option<i64> = row.get("download_lifetime")?;
-    match (token, file, lifetime, row.optional_instant("expires_at")?) {
-        (None, None, None, None) => Ok(None),
-        (Some(token), Some(file), Some(lifetime), expires_at) => Ok(Some(Download {
-            token,
+    match (file, lifetime, row.optional_instant("expires_at")?) {
+        (None, None, None) => Ok(None),
+        (Some(file), Some(lifetime), expires_at) => Ok(Some(Download {
             file,
             lifetime: SignedDuration::from_secs(lifetime),
             expires_at,
@@ -187,7 +196,7 @@ impl Catalog {
     /// Records that a restore job is wanted.
     pub fn insert_restore_job(&self, job: &NewRestoreJob) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         let number: i64 = transaction
             .query_row(
                 "UPDATE instances SET restore_job_count = restore_job_count + 1 WHERE id = ?1
@@ -227,10 +236,9 @@ impl Catalog {
         )?;
         if let Delivery::Download { snapshot } = job.delivery {
             transaction.execute(
-                "UPDATE restore_jobs SET download_token = ?2, download_file = ?3, download_lifetime = ?4 WHERE id = ?1",
+                "UPDATE restore_jobs SET download_file = ?2, download_lifetime = ?3 WHERE id = ?1",
                 (
                     job.id.to_string(),
-                    Secret::random::<12>().expose(),
                     format!("{}-{snapshot}.archive.gz", job.id),
                     job.download_lifetime.as_secs(),
                 ),
@@ -245,13 +253,15 @@ impl Catalog {
         instance: InstanceId,
         id: RestoreJobId,
     ) -> Result<Option<RestoreJob>, CatalogError> {
-        let found = find(&self.lock(), id)?;
+        let connection = self.read()?;
+        let found = find(&connection, id)?;
         Ok(found.filter(|job| job.instance == instance))
     }
 
     /// The restore job with this id.
     pub fn load_restore_job(&self, id: RestoreJobId) -> Result<RestoreJob, CatalogError> {
-        find(&self.lock(), id)?.ok_or_else(|| CatalogError::Missing(format!("restore job {id}")))
+        let connection = self.read()?;
+        find(&connection, id)?.ok_or_else(|| CatalogError::Missing(format!("restore job {id}")))
     }
 
     /// The restore jobs of an instance, newest first; every page costs the same.
@@ -260,7 +270,7 @@ impl Catalog {
         instance: InstanceId,
         page: Page,
     ) -> Result<Paged<RestoreJob>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let total: i64 = connection
             .prepare_cached("SELECT restore_job_count FROM instances WHERE id = ?1")?
             .query_row([instance.to_string()], |row| row.get(0))?;
@@ -275,67 +285,133 @@ impl Catalog {
     /// Claims a restore job: one that waits, or one whose worker is gone.
     ///
     /// A target that another job or a snapshot is busy with, or that is not up yet, is left alone.
-    /// One that is being removed is not: its job fails rather than waits for ever.
+    /// One that is being removed is not: its job fails rather than waits for ever. The instance
+    /// with the fewest running jobs comes first. A row that cannot be decoded is set aside; a job
+    /// that somebody asked to cancel ends; one of which the process died too often fails.
     pub fn claim_restore_job(
         &self,
         holder: &LeaseHolder,
         now: Timestamp,
     ) -> Result<Option<(Claim<RestoreJobId>, RestoreJob)>, CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.transaction()?;
-        let candidate: Option<String> = transaction
-            .query_row(
-                "SELECT r.id FROM restore_jobs r LEFT JOIN instances i ON i.id = r.target_id
-                 WHERE r.state IN ('queued', 'running') AND r.lease_until <= ?1
-                 AND (r.target_id IS NULL OR (i.state <> 'CREATING' AND i.port IS NOT NULL))
-                 AND NOT EXISTS (
-                     SELECT 1 FROM restore_jobs o WHERE o.target_id = r.target_id AND o.id <> r.id
-                     AND o.state = 'running')
-                 AND NOT EXISTS (
-                     SELECT 1 FROM snapshots s WHERE s.instance_id = r.target_id AND s.state = 'inProgress')
-                 ORDER BY r.created_at, r.id LIMIT 1",
-                [now.as_second()],
-                |row| row.get(0),
-            )
-            .optional()?;
-        let Some(candidate) = candidate else {
-            return Ok(None);
-        };
-        let id: RestoreJobId = candidate.parse().map_err(|_| CatalogError::Corrupt {
-            table: "restore_jobs",
-            id: candidate.clone(),
-            reason: "its id is not an id".to_owned(),
-        })?;
-        let job =
-            find(&transaction, id)?.ok_or_else(|| CatalogError::Missing(candidate.clone()))?;
+        self.transact(|catalog| {
+            while let Some(candidate) = catalog.find_claimable_job(now)? {
+                let id = candidate.parse().map_err(|_| CatalogError::Corrupt {
+                    table: "restore_jobs",
+                    id: candidate.clone(),
+                    reason: "its id is not an id".to_owned(),
+                });
+                let found = id.and_then(|id| find(&catalog.lock(), id));
+                match found {
+                    Ok(Some(job)) => {
+                        if let Some(claimed) = catalog.hold_job(job, holder, now)? {
+                            return Ok(Some(claimed));
+                        }
+                    }
+                    Ok(None) => {
+                        let error = CatalogError::Missing(format!("the snapshot of {candidate}"));
+                        set_aside(&catalog.lock(), ("restore_jobs", &candidate), &error)?;
+                    }
+                    Err(error @ CatalogError::Corrupt { .. }) => {
+                        set_aside(&catalog.lock(), ("restore_jobs", &candidate), &error)?;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(None)
+        })
+    }
+
+    fn find_claimable_job(&self, now: Timestamp) -> Result<Option<String>, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT r.id FROM restore_jobs r LEFT JOIN instances i ON i.id = r.target_id
+             WHERE r.state IN ('queued', 'running') AND r.lease_until <= ?1 AND r.quarantined IS NULL
+             AND (r.target_id IS NULL OR (i.state <> 'CREATING' AND i.port IS NOT NULL))
+             AND NOT EXISTS (
+                 SELECT 1 FROM restore_jobs o WHERE o.target_id = r.target_id AND o.id <> r.id
+                 AND o.state = 'running')
+             AND NOT EXISTS (
+                 SELECT 1 FROM snapshots s WHERE s.instance_id = r.target_id AND s.state = 'inProgress')
+             ORDER BY (
+                 SELECT count(*) FROM restore_jobs o
+                 WHERE o.instance_id = r.instance_id AND o.state = 'running' AND o.id <> r.id),
+                 r.created_at, r.id LIMIT 1",
+        )?;
+        Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
+    }
+
+    /// Holds a job for a worker; `None` if it came to its end instead.
+    fn hold_job(
+        &self,
+        job: RestoreJob,
+        holder: &LeaseHolder,
+        now: Timestamp,
+    ) -> Result<Option<(Claim<RestoreJobId>, RestoreJob)>, CatalogError> {
         let state = job.state.after(RestoreEvent::Reclaimed)?;
         let state = match state {
             RestoreState::Queued => state.after(RestoreEvent::StepStarted(RestoreStep::Verify))?,
             resumed => resumed,
         };
         let (word, step, ..) = state_columns(&state);
-        let attempt: i64 = transaction.query_row(
-            "UPDATE restore_jobs SET state = ?2, step = ?3, worker = ?4, attempt = attempt + 1, lease_until = ?5
-             WHERE id = ?1 RETURNING attempt",
-            (&candidate, word, step, &holder.worker, holder.until(now)),
-            |row| row.get(0),
+        let (attempt, silent_ends): (i64, i64) = self.lock().query_row(
+            "UPDATE restore_jobs SET state = ?2, step = ?3, worker = ?4, attempt = attempt + 1, lease_until = ?5,
+                 silent_ends = silent_ends + is_held, is_held = 1
+             WHERE id = ?1 RETURNING attempt, silent_ends",
+            (job.id.to_string(), word, step, &holder.worker, holder.until(now)),
+            |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        transaction.commit()?;
-        Ok(Some((Claim { id, attempt }, RestoreJob { state, ..job })))
+        let claim = Claim { id: job.id, attempt };
+        // Whether a swap happened must be found out, whatever somebody wants by now.
+        let may_end = state != (RestoreState::Running { step: RestoreStep::Swap });
+        let event = if may_end && job.cancel_requested {
+            RestoreEvent::CancelRequested(now)
+        } else if silent_ends >= SILENT_ENDS && (may_end || silent_ends >= 2 * SILENT_ENDS) {
+            let at = job.state.step().map_or("its first step", RestoreStep::as_str);
+            let reason = format!(
+                "the process ended {silent_ends} times in the step {at} of this job without saying why; look at the log before you create it again"
+            );
+            RestoreEvent::GivenUp { at: now, reason }
+        } else {
+            return Ok(Some((claim, RestoreJob { state, ..job })));
+        };
+        self.record_restore_event(&claim, event)?;
+        Ok(None)
     }
 
-    /// Keeps a claim for another while; answers whether somebody asked to cancel the job.
+    /// Gives a claim back: the job is taken up again from `at` on.
+    pub fn release_restore_job(
+        &self,
+        claim: &Claim<RestoreJobId>,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "UPDATE restore_jobs SET lease_until = ?3, is_held = 0
+             WHERE id = ?1 AND attempt = ?2 AND state = 'running'",
+            (claim.id.to_string(), claim.attempt, at.as_second()),
+        )?;
+        one_row(changed, || CatalogError::LeaseLost(format!("restore job {}", claim.id)))
+    }
+
+    /// Keeps a claim for another while and records how far the job is; answers whether somebody
+    /// asked to cancel it.
     pub fn renew_restore_job(
         &self,
         claim: &Claim<RestoreJobId>,
-        holder: &LeaseHolder,
-        now: Timestamp,
+        (holder, now): (&LeaseHolder, Timestamp),
+        done: Done,
     ) -> Result<bool, CatalogError> {
         self.lock()
             .query_row(
-                "UPDATE restore_jobs SET lease_until = ?3 WHERE id = ?1 AND attempt = ?2 AND state = 'running'
+                "UPDATE restore_jobs SET lease_until = ?3, documents_done = ?4, bytes_done = ?5
+                 WHERE id = ?1 AND attempt = ?2 AND state = 'running'
                  RETURNING cancel_requested",
-                (claim.id.to_string(), claim.attempt, holder.until(now)),
+                (
+                    claim.id.to_string(),
+                    claim.attempt,
+                    holder.until(now),
+                    done.documents.cast_signed(),
+                    done.bytes.cast_signed(),
+                ),
                 |row| row.get(0),
             )
             .optional()?
@@ -349,7 +425,7 @@ impl Catalog {
         event: RestoreEvent,
     ) -> Result<RestoreState, CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         let job = find(&transaction, claim.id)?
             .ok_or_else(|| CatalogError::Missing(format!("restore job {}", claim.id)))?;
         let state = job.state.after(event)?;
@@ -362,7 +438,8 @@ impl Catalog {
         };
         let changed = transaction.execute(
             "UPDATE restore_jobs SET state = ?3, step = ?4, finished_at = ?5, failure = ?6,
-                 expires_at = coalesce(?7, expires_at), lease_until = CASE WHEN ?5 IS NULL THEN lease_until ELSE 0 END
+                 expires_at = coalesce(?7, expires_at), lease_until = CASE WHEN ?5 IS NULL THEN lease_until ELSE 0 END,
+                 is_held = CASE WHEN ?5 IS NULL THEN is_held ELSE 0 END
              WHERE id = ?1 AND attempt = ?2",
             (
                 claim.id.to_string(),
@@ -382,7 +459,7 @@ impl Catalog {
     /// Asks to stop a job: at once while it waits, otherwise through its worker.
     pub fn request_cancel(&self, id: RestoreJobId, at: Timestamp) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         let job = find(&transaction, id)?
             .ok_or_else(|| CatalogError::Missing(format!("restore job {id}")))?;
         let state = job.state.after(RestoreEvent::CancelRequested(at))?;
@@ -404,7 +481,7 @@ impl Catalog {
 
     /// The download job with this file.
     pub fn find_download(&self, file: &str) -> Result<Option<RestoreJob>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement =
             connection.prepare_cached(&format!("{SELECT} WHERE r.download_file = ?1"))?;
         let mut rows = statement.query([file])?;
@@ -413,7 +490,7 @@ impl Catalog {
 
     /// Whether a job writes to an instance, or waits to.
     pub fn is_restore_target(&self, instance: InstanceId) -> Result<bool, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT 1 FROM restore_jobs WHERE target_id = ?1 AND state IN ('queued', 'running')",
         )?;
@@ -425,7 +502,7 @@ impl Catalog {
         &self,
         instance: InstanceId,
     ) -> Result<Option<Timestamp>, CatalogError> {
-        let seconds: Option<i64> = self.lock().query_row(
+        let seconds: Option<i64> = self.read()?.query_row(
             "SELECT max(finished_at) FROM restore_jobs WHERE target_id = ?1 AND state = 'completed'",
             [instance.to_string()],
             |row| row.get(0),

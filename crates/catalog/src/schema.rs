@@ -5,7 +5,11 @@ use rusqlite::Connection;
 use crate::error::CatalogError;
 
 /// One step a version; a released step never changes.
-const STEPS: &[&str] = &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema/0001.sql"),
+    include_str!("schema/0002.sql"),
+    include_str!("schema/0003.sql"),
+];
 
 /// Brings a file to the present version.
 pub(crate) fn migrate(connection: &mut Connection) -> Result<(), CatalogError> {

@@ -126,7 +126,7 @@ impl Catalog {
         secret: &NewSecret,
     ) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         insert(&transaction, account)?;
         insert_secret(&transaction, account.id, secret)?;
         Ok(transaction.commit()?)
@@ -137,7 +137,7 @@ impl Catalog {
         &self,
         id: ServiceAccountId,
     ) -> Result<Option<ServiceAccount>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement =
             connection.prepare_cached("SELECT * FROM service_accounts WHERE id = ?1")?;
         let mut rows = statement.query([id.to_string()])?;
@@ -151,7 +151,7 @@ impl Catalog {
         project: Option<ProjectId>,
         page: Page,
     ) -> Result<Paged<ServiceAccount>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(&format!(
             "SELECT * FROM service_accounts WHERE org_id = ?1 AND (?2 IS NULL OR {}) ORDER BY id",
             roles::IN_PROJECT
@@ -177,7 +177,7 @@ impl Catalog {
     /// Deletes a service account, its secrets and its access list.
     pub fn delete_service_account(&self, id: ServiceAccountId) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         let account = id.to_string();
         transaction.execute("DELETE FROM access_entries WHERE principal = ?1", [&account])?;
         transaction
@@ -196,7 +196,7 @@ impl Catalog {
         limit: u32,
     ) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         let active: u32 = transaction.query_row(
             "SELECT count(*) FROM service_account_secrets WHERE account_id = ?1 AND expires_at > ?2",
             (account.to_string(), secret.created_at.as_second()),
@@ -214,7 +214,7 @@ impl Catalog {
         &self,
         account: ServiceAccountId,
     ) -> Result<Vec<AccountSecret>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT * FROM service_account_secrets WHERE account_id = ?1 ORDER BY id",
         )?;

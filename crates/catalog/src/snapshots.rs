@@ -2,11 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, Row};
-use tidemark_model::{InstanceId, OplogTime, SnapshotId, SnapshotKind, SnapshotState};
+use tidemark_model::{Base, InstanceId, OplogTime, SnapshotId, SnapshotKind, SnapshotState};
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
 use crate::error::CatalogError;
-use crate::lease::{Claim, LeaseHolder};
+use crate::lease::{Claim, Done, LeaseHolder};
 use crate::row::{Decoder, decode_all};
 
 /// A snapshot that shall be taken.
@@ -56,6 +56,20 @@ pub struct Snapshot {
     pub server_version: Option<String>,
     /// When a worker began with it.
     pub started_at: Option<Timestamp>,
+}
+
+/// A job of which the process died so often is not tried again.
+pub(crate) const SILENT_ENDS: i64 = 3;
+
+/// Sets a row aside that cannot be decoded.
+pub(crate) fn set_aside(
+    connection: &rusqlite::Connection,
+    (table, id): (&str, &str),
+    error: &CatalogError,
+) -> Result<(), CatalogError> {
+    let sql = format!("UPDATE {table} SET quarantined = ?2 WHERE id = ?1");
+    let changed = connection.execute(&sql, (id, error.to_string()))?;
+    one_row(changed, || CatalogError::Missing(format!("{id} of {table}")))
 }
 
 /// In which order a list is.
@@ -108,7 +122,7 @@ impl Catalog {
     /// Records that a snapshot is wanted.
     pub fn insert_snapshot(&self, snapshot: &NewSnapshot) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         let number: Option<i64> = transaction
             .query_row(
                 "UPDATE instances SET snapshot_count = snapshot_count + 1 WHERE id = ?1 RETURNING snapshot_count",
@@ -139,7 +153,7 @@ impl Catalog {
         instance: InstanceId,
         id: SnapshotId,
     ) -> Result<Option<Snapshot>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT * FROM snapshots WHERE id = ?1 AND instance_id = ?2 AND is_deleted = 0",
         )?;
@@ -154,7 +168,7 @@ impl Catalog {
         order: Order,
         page: Page,
     ) -> Result<Paged<Snapshot>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let total: i64 = connection
             .prepare_cached("SELECT snapshot_count FROM instances WHERE id = ?1")?
             .query_row([instance.to_string()], |row| row.get(0))?;
@@ -175,7 +189,7 @@ impl Catalog {
         instance: InstanceId,
         (since, at): (OplogTime, OplogTime),
     ) -> Result<Option<Snapshot>, CatalogError> {
-        let connection = self.lock();
+        let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT * FROM snapshots WHERE instance_id = ?1 AND state = 'completed' AND is_deleted = 0
              AND (consistent_seconds, consistent_increment) <= (?2, ?3)
@@ -194,53 +208,155 @@ impl Catalog {
 
     /// Claims a snapshot to take: one that waits, or one whose worker is gone.
     ///
-    /// An instance that is being restored, or is not up yet, is left alone. One that is being
-    /// removed is not: its snapshot fails rather than waits for ever.
+    /// An instance that is being restored or snapshotted, or is not up yet, is left alone. One that
+    /// is being removed is not: its snapshot fails rather than waits for ever. A row that cannot be
+    /// decoded is set aside. A snapshot of which the process died too often fails.
     pub fn claim_snapshot(
         &self,
         holder: &LeaseHolder,
         now: Timestamp,
     ) -> Result<Option<(Claim<SnapshotId>, Snapshot)>, CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.transaction()?;
-        let claimed = {
-            let mut statement = transaction.prepare_cached(
-                "UPDATE snapshots SET state = 'inProgress', worker = ?1, attempt = attempt + 1, lease_until = ?2,
-                     started_at = coalesce(started_at, ?3)
-                 WHERE id = (
-                     SELECT s.id FROM snapshots s JOIN instances i ON i.id = s.instance_id
-                     WHERE s.state IN ('queued', 'inProgress') AND s.lease_until <= ?3 AND s.is_deleted = 0
-                     AND i.state <> 'CREATING' AND i.port IS NOT NULL
-                     AND NOT EXISTS (
-                         SELECT 1 FROM restore_jobs r
-                         WHERE r.target_id = s.instance_id AND r.state = 'running')
-                     ORDER BY s.created_at, s.id LIMIT 1)
-                 RETURNING *",
-            )?;
-            let mut rows = statement.query((&holder.worker, holder.until(now), now.as_second()))?;
-            match rows.next()? {
-                Some(row) => {
-                    let attempt = row.get("attempt")?;
-                    let snapshot = decode(row)?;
-                    Some((Claim { id: snapshot.id, attempt }, snapshot))
+        self.transact(|catalog| {
+            while let Some(candidate) = catalog.find_claimable_snapshot(now)? {
+                let found = {
+                    let connection = catalog.lock();
+                    let mut statement =
+                        connection.prepare_cached("SELECT * FROM snapshots WHERE id = ?1")?;
+                    let mut rows = statement.query([&candidate])?;
+                    rows.next()?.map(decode).transpose()
+                };
+                match found {
+                    Ok(Some(snapshot)) => {
+                        if let Some(claim) = catalog.hold_snapshot(&snapshot, holder, now)? {
+                            let state = SnapshotState::InProgress;
+                            let started_at = snapshot.started_at.or(Some(now));
+                            return Ok(Some((claim, Snapshot { state, started_at, ..snapshot })));
+                        }
+                    }
+                    Ok(None) => return Ok(None),
+                    Err(error @ CatalogError::Corrupt { .. }) => {
+                        set_aside(&catalog.lock(), ("snapshots", &candidate), &error)?;
+                    }
+                    Err(error) => return Err(error),
                 }
-                None => None,
             }
-        };
-        transaction.commit()?;
-        Ok(claimed)
+            Ok(None)
+        })
     }
 
-    /// Keeps a claim for another while.
+    fn find_claimable_snapshot(&self, now: Timestamp) -> Result<Option<String>, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT s.id FROM snapshots s JOIN instances i ON i.id = s.instance_id
+             WHERE s.state IN ('queued', 'inProgress') AND s.lease_until <= ?1 AND s.is_deleted = 0
+             AND s.quarantined IS NULL AND i.state <> 'CREATING' AND i.port IS NOT NULL
+             AND NOT EXISTS (
+                 SELECT 1 FROM restore_jobs r
+                 WHERE r.target_id = s.instance_id AND r.state = 'running')
+             AND NOT EXISTS (
+                 SELECT 1 FROM snapshots o
+                 WHERE o.instance_id = s.instance_id AND o.id <> s.id AND o.state = 'inProgress')
+             ORDER BY s.created_at, s.id LIMIT 1",
+        )?;
+        Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
+    }
+
+    /// Holds a snapshot for a worker; `None` if it failed because the process died of it too often.
+    fn hold_snapshot(
+        &self,
+        snapshot: &Snapshot,
+        holder: &LeaseHolder,
+        now: Timestamp,
+    ) -> Result<Option<Claim<SnapshotId>>, CatalogError> {
+        let connection = self.lock();
+        let (attempt, silent_ends): (i64, i64) = connection.query_row(
+            "UPDATE snapshots SET state = 'inProgress', worker = ?2, attempt = attempt + 1, lease_until = ?3,
+                 started_at = coalesce(started_at, ?4), silent_ends = silent_ends + is_held, is_held = 1
+             WHERE id = ?1 RETURNING attempt, silent_ends",
+            (snapshot.id.to_string(), &holder.worker, holder.until(now), now.as_second()),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        drop(connection);
+        let claim = Claim { id: snapshot.id, attempt };
+        if silent_ends < SILENT_ENDS {
+            return Ok(Some(claim));
+        }
+        let reason = format!("the process ended {silent_ends} times while it took this snapshot");
+        let state = SnapshotState::Failed { finished_at: now, reason };
+        self.record_snapshot(&claim, &state, None)?;
+        Ok(None)
+    }
+
+    /// Gives a claim back: the snapshot is taken again from `at` on.
+    pub fn release_snapshot(
+        &self,
+        claim: &Claim<SnapshotId>,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "UPDATE snapshots SET lease_until = ?3, is_held = 0
+             WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress'",
+            (claim.id.to_string(), claim.attempt, at.as_second()),
+        )?;
+        one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))
+    }
+
+    /// The complete snapshots of an instance from which a restore may begin.
+    pub fn list_bases(&self, instance: InstanceId) -> Result<Vec<Base>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT id, consistent_seconds, consistent_increment FROM snapshots
+             WHERE instance_id = ?1 AND state = 'completed' AND is_deleted = 0 ORDER BY id",
+        )?;
+        decode_all(statement.query([instance.to_string()])?, |row| {
+            let row = Decoder::new("snapshots", row);
+            let seconds: Option<u32> = row.get("consistent_seconds")?;
+            let increment: Option<u32> = row.get("consistent_increment")?;
+            let at = seconds.zip(increment).map(|(s, i)| OplogTime::new(s, i));
+            Ok(Base { snapshot: row.parse("id")?, at })
+        })
+    }
+
+    /// How the newest snapshots of an instance ended, newest first: when each was asked for, and
+    /// its state.
+    pub fn newest_snapshots(
+        &self,
+        instance: InstanceId,
+        count: u64,
+    ) -> Result<Vec<Snapshot>, CatalogError> {
+        let page = Page { number: 1, size: count };
+        Ok(self.list_snapshots(instance, Order::NewestFirst, page)?.items)
+    }
+
+    /// Rows that could not be decoded: table, id and reason.
+    pub fn list_quarantined(&self) -> Result<Vec<(String, String, String)>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT 'snapshots', id, quarantined FROM snapshots WHERE quarantined IS NOT NULL
+             UNION ALL
+             SELECT 'restore_jobs', id, quarantined FROM restore_jobs WHERE quarantined IS NOT NULL",
+        )?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Keeps a claim for another while, and records how far the snapshot is.
     pub fn renew_snapshot(
         &self,
         claim: &Claim<SnapshotId>,
-        holder: &LeaseHolder,
-        now: Timestamp,
+        (holder, now): (&LeaseHolder, Timestamp),
+        done: Done,
     ) -> Result<(), CatalogError> {
         let changed = self.lock().execute(
-            "UPDATE snapshots SET lease_until = ?3 WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress'",
-            (claim.id.to_string(), claim.attempt, holder.until(now)),
+            "UPDATE snapshots SET lease_until = ?3, documents_done = ?4, bytes_done = ?5
+             WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress'",
+            (
+                claim.id.to_string(),
+                claim.attempt,
+                holder.until(now),
+                done.documents.cast_signed(),
+                done.bytes.cast_signed(),
+            ),
         )?;
         one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))
     }
@@ -264,7 +380,7 @@ impl Catalog {
         };
         let changed = self.lock().execute(
             "UPDATE snapshots SET state = ?3, finished_at = ?4, consistent_seconds = ?5,
-                 consistent_increment = ?6, size_bytes = ?7, failure = ?8, server_version = ?9, lease_until = 0
+                 consistent_increment = ?6, size_bytes = ?7, failure = ?8, server_version = ?9, lease_until = 0, is_held = 0
              WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress'",
             (
                 claim.id.to_string(),
@@ -302,7 +418,7 @@ impl Catalog {
         id: SnapshotId,
     ) -> Result<(), CatalogError> {
         let mut connection = self.lock();
-        let transaction = connection.transaction()?;
+        let transaction = connection.begin()?;
         let in_use: bool = transaction.query_row(
             "SELECT EXISTS (SELECT 1 FROM restore_jobs WHERE snapshot_id = ?1 AND state IN ('queued', 'running'))",
             [id.to_string()],
@@ -345,17 +461,26 @@ impl Catalog {
         )
     }
 
-    /// Deleted snapshots; their manifests must not stay in the vault.
-    pub fn list_deleted_snapshots(&self) -> Result<Vec<SnapshotId>, CatalogError> {
-        let connection = self.lock();
-        let mut statement =
-            connection.prepare_cached("SELECT id FROM snapshots WHERE is_deleted = 1")?;
+    /// Deleted snapshots of which the vault may still have the manifest.
+    pub fn list_unpurged_snapshots(&self) -> Result<Vec<SnapshotId>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection
+            .prepare_cached("SELECT id FROM snapshots WHERE is_deleted = 1 AND is_purged = 0")?;
         let mut rows = statement.query([])?;
         let mut ids = Vec::new();
         while let Some(row) = rows.next()? {
             ids.push(Decoder::new("snapshots", row).parse("id")?);
         }
         Ok(ids)
+    }
+
+    /// Records that the vault has nothing of a deleted snapshot any more.
+    pub fn record_purged_snapshot(&self, id: SnapshotId) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "UPDATE snapshots SET is_purged = 1 WHERE id = ?1 AND is_deleted = 1",
+            [id.to_string()],
+        )?;
+        one_row(changed, || CatalogError::Missing(format!("deleted snapshot {id}")))
     }
 
     fn list_where(&self, condition: &str, now: Timestamp) -> Result<Vec<Snapshot>, CatalogError> {
@@ -371,10 +496,11 @@ impl Catalog {
         &self,
         instances: &[InstanceId],
     ) -> Result<Vec<Option<Timestamp>>, CatalogError> {
-        let mut connection = self.lock();
+        let connection = self.read()?;
         // In one transaction the file is locked once, which costs more than a question.
-        let transaction = connection.transaction()?;
-        let mut statement = transaction.prepare_cached(
+        let is_alone = connection.is_autocommit();
+        let _transaction = is_alone.then(|| connection.unchecked_transaction()).transpose()?;
+        let mut statement = connection.prepare_cached(
             "SELECT id, created_at FROM snapshots WHERE instance_id = ?1 AND number IS NOT NULL
              ORDER BY number DESC LIMIT 1",
         )?;

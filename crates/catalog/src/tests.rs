@@ -3,15 +3,15 @@
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use tidemark_model::{
-    ApiKeyId, Caller, DatabaseUserId, Delivery, InstanceId, InstanceState, OplogTime, OrgId,
+    ApiKeyId, Caller, DatabaseUserId, Delivery, InstanceId, InstanceState, OplogSpan, OplogTime, OrgId,
     PointInTime, Principal, ProjectId, RestoreEvent, RestoreJobId, RestoreState, RestoreStep, Role,
     Roles, SecretId, ServiceAccountId, SnapshotId, SnapshotKind, SnapshotState,
 };
 
 use crate::{
-    AccessUse, ApiKey, Catalog, CatalogError, DatabaseUser, Instance, InstanceFamily,
+    AccessUse, ApiKey, AuditEntry, Catalog, CatalogError, DatabaseUser, Done, Instance, InstanceFamily,
     InstanceSettings, InstanceView, LeaseHolder, NetworkEntry, NetworkSource, NewOrg,
-    NewRestoreJob, NewSecret, NewSnapshot, OplogRange, Order, Org, Page, PasswordRecord, Project,
+    NewRestoreJob, NewSecret, NewSnapshot, Order, Org, Page, PasswordRecord, Project,
     ServiceAccount, TargetName,
 };
 
@@ -197,13 +197,13 @@ fn a_stale_claim_is_refused() {
     let job = f.job(Delivery::Download { snapshot });
     let (old, _) = f.catalog.claim_restore_job(&holder("a"), at(2_000)).unwrap().unwrap();
     assert!(f.catalog.claim_restore_job(&holder("b"), at(2_029)).unwrap().is_none());
-    f.catalog.renew_restore_job(&old, &holder("a"), at(2_020)).unwrap();
+    f.catalog.renew_restore_job(&old, (&holder("a"), at(2_020)), Done::default()).unwrap();
     assert!(f.catalog.claim_restore_job(&holder("b"), at(2_040)).unwrap().is_none());
     let (new, _) = f.catalog.claim_restore_job(&holder("b"), at(2_060)).unwrap().unwrap();
     let lost = |outcome: Result<(), CatalogError>| {
         assert!(matches!(outcome, Err(CatalogError::LeaseLost(_))));
     };
-    lost(f.catalog.renew_restore_job(&old, &holder("a"), at(2_061)).map(drop));
+    lost(f.catalog.renew_restore_job(&old, (&holder("a"), at(2_061)), Done::default()).map(drop));
     lost(f.catalog.record_restore_event(&old, RestoreEvent::Delivered(at(2_061))).map(drop));
     f.catalog.record_restore_event(&new, RestoreEvent::Delivered(at(2_062))).unwrap();
     let state = f.catalog.load_restore_job(job).unwrap().state;
@@ -259,7 +259,7 @@ fn a_snapshot_that_is_needed_is_not_deleted() {
         f.catalog.list_snapshots(f.instance, Order::OldestFirst, Page::EVERYTHING).unwrap().total,
         0
     );
-    assert_eq!(f.catalog.list_deleted_snapshots().unwrap(), [snapshot]);
+    assert_eq!(f.catalog.list_unpurged_snapshots().unwrap(), [snapshot]);
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn the_base_of_a_moment_is_the_newest_snapshot_before_it_in_the_range() {
 fn oplog_ranges_grow_break_and_are_trimmed() {
     let f = fixture();
     let time = |second| OplogTime::new(second, 0);
-    let range = |first, last| OplogRange { first: time(first), last: time(last) };
+    let range = |first, last| OplogSpan { first: time(first), last: time(last) };
     f.catalog.extend_oplog_range(f.instance, range(10, 20)).unwrap();
     f.catalog.extend_oplog_range(f.instance, range(20, 30)).unwrap();
     f.catalog.begin_oplog_range(f.instance, time(50)).unwrap();
@@ -303,9 +303,9 @@ fn names_are_free_again_after_the_end() {
     ));
     assert!(matches!(f.catalog.delete_project(f.project, at(1_100)), Err(CatalogError::InUse(_))));
     change(InstanceState::Idle, InstanceState::Deleting).unwrap();
-    f.catalog.retire_instance(f.instance, at(1_100)).unwrap();
+    f.catalog.retire_instance(f.instance, at(1_100), SignedDuration::from_hours(1)).unwrap();
     assert!(matches!(
-        f.catalog.retire_instance(f.instance, at(1_100)),
+        f.catalog.retire_instance(f.instance, at(1_100), SignedDuration::from_hours(1)),
         Err(CatalogError::InUse(_))
     ));
     let again = insert_instance(&f.catalog, f.project, "one", InstanceFamily::Serverless);
@@ -330,7 +330,7 @@ fn instances_are_numbered_densely_in_both_views() {
     for gone in [two, f.instance] {
         let change = (InstanceState::Idle, InstanceState::Deleting);
         f.catalog.change_instance_state(gone, change, at(1_100)).unwrap();
-        f.catalog.retire_instance(gone, at(1_100)).unwrap();
+        f.catalog.retire_instance(gone, at(1_100), SignedDuration::from_hours(1)).unwrap();
     }
     assert_eq!(names(InstanceView::Flex, 1, 2), (2, "four".into()));
     assert_eq!(names(InstanceView::Serverless, 1, 1), (1, "three".into()));
@@ -487,7 +487,7 @@ fn the_link_of_a_download_ages_from_its_delivery() {
     let after = load();
     let download = after.download.unwrap();
     assert_eq!(download.expires_at, Some(at(2_560)));
-    assert_eq!((download.token, after.snapshot_finished_at), (before.token, Some(at(1_500))));
+    assert_eq!((&download.file, after.snapshot_finished_at), (&before.file, Some(at(1_500))));
     let found = f.catalog.find_download(&download.file).unwrap();
     assert_eq!(found.map(|job| job.id), Some(job));
 }
@@ -498,7 +498,7 @@ fn an_organization_ends_with_its_credentials() {
     assert!(matches!(f.catalog.delete_org(f.org, at(1_100)), Err(CatalogError::InUse(_))));
     let change = (InstanceState::Idle, InstanceState::Deleting);
     f.catalog.change_instance_state(f.instance, change, at(1_100)).unwrap();
-    f.catalog.retire_instance(f.instance, at(1_100)).unwrap();
+    f.catalog.retire_instance(f.instance, at(1_100), SignedDuration::from_hours(1)).unwrap();
     f.catalog.delete_project(f.project, at(1_100)).unwrap();
     f.catalog.delete_org(f.org, at(1_100)).unwrap();
     assert!(f.catalog.find_org(f.org).unwrap().is_none());
@@ -588,4 +588,132 @@ fn questions_about_one_job_look_at_few_jobs() {
             .unwrap();
         assert!(plan.iter().all(|step| step.starts_with("SEARCH")), "{question}: {plan:?}");
     }
+}
+
+#[test]
+fn a_row_that_cannot_be_decoded_is_set_aside_and_others_are_claimed() {
+    let f = fixture();
+    let snapshot = f.snapshot(1_500);
+    let (broken, whole) =
+        (f.job(Delivery::Download { snapshot }), f.job(Delivery::Download { snapshot }));
+    f.catalog
+        .lock()
+        .execute("UPDATE restore_jobs SET pit_seconds = 5 WHERE id = ?1", [broken.to_string()])
+        .unwrap();
+    let (_, job) = f.catalog.claim_restore_job(&holder("a"), at(2_000)).unwrap().unwrap();
+    assert_eq!(job.id, whole);
+    let wanted =
+        NewSnapshot::new(f.instance, SnapshotKind::Scheduled, at(2_000), SignedDuration::ZERO);
+    f.catalog.insert_snapshot(&wanted).unwrap();
+    f.catalog
+        .lock()
+        .execute("UPDATE snapshots SET kind = 'odd' WHERE id = ?1", [wanted.id.to_string()])
+        .unwrap();
+    assert!(f.catalog.claim_snapshot(&holder("a"), at(2_001)).unwrap().is_none());
+    let aside = f.catalog.list_quarantined().unwrap();
+    let ids: Vec<_> = aside.iter().map(|(table, id, _)| (table.as_str(), id.clone())).collect();
+    assert_eq!(ids, [("snapshots", wanted.id.to_string()), ("restore_jobs", broken.to_string())]);
+    assert!(aside[0].2.contains("odd"), "{aside:?}");
+}
+
+#[test]
+fn a_job_of_which_the_process_dies_again_and_again_fails() {
+    let f = fixture();
+    let snapshot = f.snapshot(1_500);
+    let job = f.job(Delivery::Automated { snapshot, target: f.instance });
+    for n in 0..3 {
+        let (claim, _) =
+            f.catalog.claim_restore_job(&holder("a"), at(2_000 + 100 * n)).unwrap().unwrap();
+        let step = RestoreEvent::StepStarted(RestoreStep::Replay);
+        f.catalog.record_restore_event(&claim, step).unwrap();
+    }
+    assert!(f.catalog.claim_restore_job(&holder("a"), at(2_300)).unwrap().is_none());
+    let RestoreState::Failed { reason, .. } = f.catalog.load_restore_job(job).unwrap().state else {
+        panic!("it goes on")
+    };
+    assert!(reason.contains("3 times in the step replay"), "{reason}");
+}
+
+#[test]
+fn a_job_that_is_given_back_is_not_one_that_died() {
+    let f = fixture();
+    let snapshot = f.snapshot(1_500);
+    f.job(Delivery::Download { snapshot });
+    for n in 0..10 {
+        let now = at(2_000 + n);
+        let (claim, _) = f.catalog.claim_restore_job(&holder("a"), now).unwrap().unwrap();
+        f.catalog.release_restore_job(&claim, now).unwrap();
+    }
+}
+
+#[test]
+fn a_cancellation_is_obeyed_before_a_job_is_claimed_again() {
+    let f = fixture();
+    let snapshot = f.snapshot(1_500);
+    let job = f.job(Delivery::Automated { snapshot, target: f.instance });
+    f.catalog.claim_restore_job(&holder("a"), at(2_000)).unwrap().unwrap();
+    f.catalog.request_cancel(job, at(2_010)).unwrap();
+    assert!(f.catalog.claim_restore_job(&holder("b"), at(2_100)).unwrap().is_none());
+    let state = f.catalog.load_restore_job(job).unwrap().state;
+    assert_eq!(state, RestoreState::Cancelled { finished_at: at(2_100) });
+}
+
+#[test]
+fn a_transaction_is_done_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&folder.path().join("catalog.sqlite")).unwrap();
+    let entry = |action: &str| AuditEntry {
+        at: at(1),
+        actor: "a".into(),
+        address: None,
+        action: action.into(),
+        subject: "s".into(),
+    };
+    let generation = catalog.generation();
+    let failed: Result<(), CatalogError> = catalog.transact(|catalog| {
+        catalog.record_audit(&entry("first"))?;
+        // Nested ones are parts of the outer one.
+        catalog.transact(|catalog| catalog.record_audit(&entry("second")))?;
+        assert_eq!(catalog.list_audit(10)?.len(), 2);
+        Err(CatalogError::InUse("x".into()))
+    });
+    assert!(failed.is_err());
+    assert_eq!(catalog.list_audit(10).unwrap(), []);
+    catalog.transact(|catalog| catalog.record_audit(&entry("third"))).unwrap();
+    assert_ne!(catalog.generation(), generation);
+    assert_eq!(catalog.list_audit(10).unwrap().len(), 1);
+    // A panic leaves nothing behind, and the catalog goes on.
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        catalog.transact(|catalog| -> Result<(), CatalogError> {
+            catalog.record_audit(&entry("fourth"))?;
+            panic!("in the middle")
+        })
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(catalog.list_audit(10).unwrap().len(), 1);
+    catalog.record_audit(&entry("fifth")).unwrap();
+}
+
+#[test]
+fn readers_do_not_wait_for_a_transaction_and_do_not_see_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&folder.path().join("catalog.sqlite")).unwrap();
+    let entry = AuditEntry {
+        at: at(1),
+        actor: "a".into(),
+        address: None,
+        action: "x".into(),
+        subject: "s".into(),
+    };
+    catalog
+        .transact(|inside| {
+            inside.record_audit(&entry)?;
+            std::thread::scope(|scope| {
+                let count = scope.spawn(|| catalog.list_audit(10).unwrap().len()).join().unwrap();
+                assert_eq!(count, 0);
+            });
+            Ok::<_, CatalogError>(())
+        })
+        .unwrap();
+    assert_eq!(catalog.list_audit(10).unwrap().len(), 1);
 }

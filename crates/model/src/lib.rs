@@ -7,6 +7,7 @@ mod clock;
 mod ids;
 mod instance;
 mod oplog_time;
+mod plan;
 mod policy;
 mod restore_job;
 mod roles;
@@ -21,6 +22,9 @@ pub use ids::{
 };
 pub use instance::{InstanceName, InstanceNameError, InstanceState};
 pub use oplog_time::OplogTime;
+pub use plan::{
+    Base, Material, OplogGap, OplogSpan, PlanError, Reach, RestorePlan, chain, plan_restore, restorable,
+};
 pub use policy::BackupPolicy;
 pub use restore_job::{
     Delivery, InvalidTransition, PointInTime, RestoreEvent, RestoreState, RestoreStep,

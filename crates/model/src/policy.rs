@@ -11,6 +11,8 @@ pub struct BackupPolicy {
     pub snapshot_retention: SignedDuration,
     /// How far back the captured oplog reaches.
     pub oplog_retention: SignedDuration,
+    /// How long snapshots and oplog of a deleted instance are kept.
+    pub retention_after_delete: SignedDuration,
 }
 
 impl Default for BackupPolicy {
@@ -21,6 +23,7 @@ impl Default for BackupPolicy {
             snapshot_interval: SignedDuration::from_hours(6),
             snapshot_retention: SignedDuration::from_hours(35 * 24),
             oplog_retention: SignedDuration::from_hours(72),
+            retention_after_delete: SignedDuration::from_hours(7 * 24),
         }
     }
 }

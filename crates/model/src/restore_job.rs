@@ -197,6 +197,14 @@ impl RestoreState {
         }
     }
 
+    /// The step that is being done.
+    pub fn step(&self) -> Option<RestoreStep> {
+        match self {
+            Self::Running { step } => Some(*step),
+            _ => None,
+        }
+    }
+
     /// Whether nothing more will happen.
     pub fn is_final(&self) -> bool {
         !matches!(self, Self::Queued | Self::Running { .. })

@@ -10,7 +10,7 @@ use bson::{Bson, Document};
 use crc64fast::Digest;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tidemark_vault::{ChunkRef, CollectionManifest, Manifest, Vault};
+use tidemark_vault::{ChunkList, CollectionManifest, Manifest, Vault};
 use tidemark_wire::encode_document;
 
 use crate::error::MoverError;
@@ -97,7 +97,7 @@ impl<W: Write> Archive<'_, W> {
         &mut self,
         vault: &Vault,
         (database, collection): (&str, &str),
-        chunks: &[ChunkRef],
+        chunks: &ChunkList,
         stop: &Stop,
     ) -> Result<u64, MoverError> {
         let header = |is_end: bool, crc: i64| {
@@ -109,12 +109,14 @@ impl<W: Write> Archive<'_, W> {
         let mut documents = 0;
         if !chunks.is_empty() {
             self.put(&header(false, 0))?;
-            for chunk in chunks {
-                stop.check()?;
-                let raw = vault.read_chunk(chunk.id)?;
-                crc.write(&raw);
-                documents += u64::from(chunk.documents);
-                self.put(&raw)?;
+            for item in &chunks.items {
+                for chunk in vault.load_item(item)? {
+                    stop.check()?;
+                    let raw = vault.read_chunk(chunk.id)?;
+                    crc.write(&raw);
+                    documents += u64::from(chunk.documents);
+                    self.put(&raw)?;
+                }
             }
             self.put(&TERMINATOR)?;
         }
@@ -161,7 +163,9 @@ mod tests {
     use std::io::Read;
 
     use flate2::read::MultiGzDecoder;
-    use tidemark_vault::{Chunker, DocumentSet, SnapshotMode, VaultKey};
+    use tidemark_vault::{
+        ChunkRef, Chunker, DocumentSet, ListItem, SnapshotMode, SnapshotOwner, VaultKey,
+    };
 
     use super::*;
 
@@ -183,22 +187,30 @@ mod tests {
             options: Document::new(),
             indexes: vec![bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" }],
             content: DocumentSet::default(),
-            chunks: vec![ChunkRef {
-                id,
-                documents: 1,
-                bytes: 24,
-                first_id: Bson::Int32(1),
-                last_id: Bson::Int32(1),
-            }],
+            chunks: ChunkList {
+                items: vec![ListItem::Chunk(ChunkRef {
+                    id,
+                    documents: 1,
+                    bytes: 24,
+                    first_id: Bson::Int32(1),
+                    last_id: Bson::Int32(1),
+                })],
+            },
         };
         let manifest = Manifest {
             snapshot: "s".into(),
-            instance: "i".into(),
+            owner: SnapshotOwner {
+                instance: "i".into(),
+                instance_name: "one".into(),
+                kind: "onDemand".into(),
+                created_at: String::new(),
+                expires_at: String::new(),
+            },
             taken_at: String::new(),
             server_version: "7.0.12".into(),
             mode: SnapshotMode::AsIs,
             collections: vec![collection],
-            oplog: Vec::new(),
+            oplog: ChunkList::default(),
         };
         writer.finish(&manifest).unwrap();
         let mut file = Vec::new();

@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use bson::raw::RawDocument;
-use tidemark_model::OplogTime;
-use tidemark_vault::{OplogSegment, SegmentName, Vault};
+use tidemark_model::{OplogSpan, OplogTime};
+use tidemark_vault::{OplogSegment, Vault};
 use tidemark_wire::DocumentRun;
 
 use crate::client::Connection;
@@ -43,7 +43,7 @@ pub enum CaptureOutcome {
 pub struct Capture {
     instance: String,
     /// The range that is being extended.
-    stored: Option<SegmentName>,
+    stored: Option<OplogSpan>,
     /// The bytes of the last stored entry.
     last_entry: Option<Vec<u8>>,
     /// Where the segments begin that no round has told of.
@@ -51,6 +51,8 @@ pub struct Capture {
     /// A restore put collections in place that the oplog says nothing of: what follows belongs to
     /// a new range.
     is_over: bool,
+    /// Whether the vault had segments when this capture began.
+    resumed: bool,
 }
 
 impl Capture {
@@ -68,12 +70,18 @@ impl Capture {
         };
         let untold_from = run_start(&segments);
         let instance = instance.to_owned();
-        Ok(Self { instance, stored, last_entry, untold_from, is_over: false })
+        let resumed = stored.is_some();
+        Ok(Self { instance, stored, last_entry, untold_from, is_over: false, resumed })
     }
 
     /// Whether the range has ended, so that the next round begins a new one.
     pub fn is_over(&self) -> bool {
         self.is_over
+    }
+
+    /// Whether anything was captured before this capture began.
+    pub fn had_entries(&self) -> bool {
+        self.resumed
     }
 
     /// The last position that is stored.
@@ -180,7 +188,7 @@ fn is_swap(entry: &RawDocument) -> bool {
 }
 
 /// Where the run of segments begins that follow each other up to the newest.
-fn run_start(segments: &[SegmentName]) -> OplogTime {
+fn run_start(segments: &[OplogSpan]) -> OplogTime {
     let mut newest_first = segments.iter().rev();
     let mut start = newest_first.next().copied();
     for earlier in newest_first {
@@ -207,7 +215,7 @@ struct Round<'a> {
     last_entry: Vec<u8>,
     has_changes: bool,
     is_beginning: bool,
-    stored: Option<(SegmentName, Vec<u8>)>,
+    stored: Option<(OplogSpan, Vec<u8>)>,
 }
 
 impl<'a> Round<'a> {
@@ -257,7 +265,7 @@ impl<'a> Round<'a> {
         if self.count < 2 && !self.is_beginning {
             return Ok(());
         }
-        let name = SegmentName { first, last: self.last };
+        let name = OplogSpan { first, last: self.last };
         let segment = OplogSegment {
             name,
             count: self.count,
@@ -277,13 +285,13 @@ impl<'a> Round<'a> {
 mod tests {
     use super::*;
 
-    fn segment(first: u32, last: u32) -> SegmentName {
-        SegmentName { first: OplogTime::new(first, 1), last: OplogTime::new(last, 1) }
+    fn segment(first: u32, last: u32) -> OplogSpan {
+        OplogSpan { first: OplogTime::new(first, 1), last: OplogTime::new(last, 1) }
     }
 
     #[test]
     fn a_run_of_segments_starts_after_the_last_gap() {
-        let start = |segments: &[SegmentName]| run_start(segments).seconds;
+        let start = |segments: &[OplogSpan]| run_start(segments).seconds;
         assert_eq!(start(&[]), 0);
         assert_eq!(start(&[segment(1, 1), segment(1, 3), segment(3, 4)]), 1);
         assert_eq!(start(&[segment(1, 3), segment(5, 5), segment(5, 7), segment(7, 8)]), 5);

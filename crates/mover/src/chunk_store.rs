@@ -4,6 +4,7 @@
 //! is what costs. At most `WAITING` chunks wait, whatever the size of the data.
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use std::thread::JoinHandle;
 
 use bson::Bson;
 use bson::raw::RawDocument;
-use tidemark_vault::{ChunkRef, RawChunk, SnapshotWriter, VaultError};
+use tidemark_vault::{ChunkList, ChunkRef, ListWriter, RawChunk, SnapshotWriter, VaultError};
 
 use crate::error::MoverError;
 
@@ -26,7 +27,7 @@ pub(crate) struct ChunkStore {
 }
 
 /// Where the references of one collection's chunks come together.
-pub(crate) struct ChunkList {
+pub(crate) struct ChunkSequence {
     jobs: SyncSender<Job>,
     stored: Arc<Stored>,
     sent: usize,
@@ -46,11 +47,34 @@ struct Stored {
 
 #[derive(Default)]
 struct State {
-    chunks: Vec<Option<ChunkRef>>,
+    /// References that came before one that is due first; no more than chunks are in work.
+    early: BTreeMap<usize, ChunkRef>,
+    list: ListWriter,
+    /// How many references are in the list.
     done: usize,
     error: Option<VaultError>,
     /// What a thread panicked with; whoever waits for it goes on with the panic.
     panic: Option<Box<dyn Any + Send>>,
+}
+
+impl State {
+    /// Puts a reference where it belongs, and those that waited for it.
+    fn take(
+        &mut self,
+        writer: &SnapshotWriter,
+        (position, reference): (usize, ChunkRef),
+    ) -> Result<(), VaultError> {
+        self.early.insert(position, reference);
+        while let Some(next) = self.early.remove(&self.done) {
+            self.list.push(writer, next)?;
+            self.done += 1;
+        }
+        Ok(())
+    }
+
+    fn has_failed(&self) -> bool {
+        self.error.is_some() || self.panic.is_some()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -71,9 +95,14 @@ impl ChunkStore {
         Self { jobs, threads: threads.collect(), writer }
     }
 
+    /// Who writes the chunks.
+    pub(crate) fn writer(&self) -> &SnapshotWriter {
+        &self.writer
+    }
+
     /// A list for the chunks of one collection.
-    pub(crate) fn list(&self) -> ChunkList {
-        ChunkList { jobs: self.jobs.clone(), stored: Arc::default(), sent: 0 }
+    pub(crate) fn list(&self) -> ChunkSequence {
+        ChunkSequence { jobs: self.jobs.clone(), stored: Arc::default(), sent: 0 }
     }
 
     /// Ends the threads; all lists must be finished.
@@ -94,18 +123,14 @@ fn store_all(writer: &SnapshotWriter, waiting: &Mutex<Receiver<Job>>) {
         let Ok(Job { chunk, position, stored }) = job else { return };
         let outcome = catch_unwind(AssertUnwindSafe(|| store(writer, &chunk)));
         let mut state = lock(&stored.state);
-        state.done += 1;
+        // A full part of the list is stored while this one list is held.
+        let outcome = outcome.map(|stored| {
+            stored.and_then(|reference| state.take(writer, (position, reference)))
+        });
         match outcome {
             Err(panic) => drop(state.panic.get_or_insert(panic)),
-            Ok(Ok(reference)) => {
-                if state.chunks.len() <= position {
-                    state.chunks.resize_with(position + 1, || None);
-                }
-                if let Some(place) = state.chunks.get_mut(position) {
-                    *place = Some(reference);
-                }
-            }
             Ok(Err(error)) => drop(state.error.get_or_insert(error)),
+            Ok(Ok(())) => {}
         }
         drop(state);
         stored.progress.notify_all();
@@ -119,7 +144,7 @@ fn store(writer: &SnapshotWriter, chunk: &RawChunk) -> Result<ChunkRef, VaultErr
     Ok(ChunkRef { id, documents: chunk.documents, bytes, first_id, last_id })
 }
 
-impl ChunkList {
+impl ChunkSequence {
     /// Sends a chunk to be stored; waits while too many wait.
     pub(crate) fn push(&mut self, chunk: RawChunk) -> Result<(), MoverError> {
         if let Some(error) = lock(&self.stored.state).error.take() {
@@ -130,10 +155,10 @@ impl ChunkList {
         self.jobs.send(job).map_err(|_| MoverError::Stopped)
     }
 
-    /// All references in the order of their chunks, once all are stored.
-    pub(crate) fn finish(self) -> Result<Vec<ChunkRef>, MoverError> {
+    /// The list of all chunks in their order, once all are stored.
+    pub(crate) fn finish(self, writer: &SnapshotWriter) -> Result<ChunkList, MoverError> {
         let mut state = lock(&self.stored.state);
-        while state.done < self.sent {
+        while state.done < self.sent && !state.has_failed() {
             state = self.stored.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if let Some(panic) = state.panic.take() {
@@ -143,15 +168,23 @@ impl ChunkList {
         if let Some(error) = state.error.take() {
             return Err(error.into());
         }
-        let chunks: Option<Vec<_>> = std::mem::take(&mut state.chunks).into_iter().collect();
-        chunks.filter(|chunks| chunks.len() == self.sent).ok_or(MoverError::Stopped)
+        let list = std::mem::take(&mut state.list);
+        drop(state);
+        Ok(list.finish(writer)?)
     }
 }
 
-/// The `_id` of the first and of the last document.
+/// No larger `_id` is recorded: lists of chunks must stay small.
+const LARGEST_BOUND_BYTES: usize = 1_024;
+
+/// The `_id` of the first and of the last document; null for one that is large.
 fn bounds(documents: &[u8]) -> (Bson, Bson) {
     let id =
-        |document: &RawDocument| -> Option<Bson> { document.get("_id").ok()??.try_into().ok() };
+        |document: &RawDocument| -> Option<Bson> {
+            let id: Bson = document.get("_id").ok()??.try_into().ok()?;
+            let bytes = tidemark_wire::encode_document(&bson::doc! { "": &id });
+            (bytes.len() <= LARGEST_BOUND_BYTES).then_some(id)
+        };
     let mut run = tidemark_wire::DocumentRun::new(documents).flatten();
     let first = run.next();
     let last = run.last().or(first);

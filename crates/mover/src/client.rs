@@ -4,7 +4,7 @@
 //! holds is the body of an insert.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use bson::raw::{RawArray, RawDocument};
@@ -14,8 +14,21 @@ use tidemark_wire::{HEADER_BYTES, OpMsg, ScramClient, encode_msg, parse_header, 
 
 use crate::error::MoverError;
 
-/// No answer for this long ends a connection; building an index takes its time.
-const PATIENCE: Duration = Duration::from_hours(1);
+/// How long a deployment may take before a connection to it is given up.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// To be reached, and for each answer until somebody is logged in.
+    pub connecting: Duration,
+    /// For each answer after that.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    /// Building an index takes its time.
+    fn default() -> Self {
+        Self { connecting: Duration::from_secs(10), answer: Duration::from_hours(1) }
+    }
+}
 
 /// Where a deployment is and who logs in.
 #[derive(Debug, Clone)]
@@ -41,20 +54,37 @@ pub struct Connection {
     requests: i32,
 }
 
+fn connect(address: &str, patience: Duration) -> std::io::Result<TcpStream> {
+    let mut failure = std::io::Error::other("the address names no host");
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, patience) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
 impl Connection {
     /// Connects and logs in.
     pub fn open(endpoint: &Endpoint) -> Result<Self, MoverError> {
+        Self::open_patiently(endpoint, Patience::default())
+    }
+
+    /// Connects and logs in, with so much patience.
+    pub fn open_patiently(endpoint: &Endpoint, patience: Patience) -> Result<Self, MoverError> {
         let failed = |source| MoverError::Connection {
             address: endpoint.address.clone(),
             doing: "connecting".to_owned(),
             source,
         };
-        let stream = TcpStream::connect(&endpoint.address).map_err(failed)?;
+        let stream = connect(&endpoint.address, patience.connecting).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
-        stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
+        stream.set_write_timeout(Some(patience.answer)).map_err(failed)?;
+        stream.set_read_timeout(Some(patience.connecting)).map_err(failed)?;
         let mut connection = Self { stream, address: endpoint.address.clone(), requests: 0 };
         connection.log_in(endpoint)?;
+        connection.stream.set_read_timeout(Some(patience.answer)).map_err(failed)?;
         Ok(connection)
     }
 

@@ -61,6 +61,23 @@ pub enum MoverError {
         /// What is out of reach.
         what: String,
     },
+    /// Something between two positions is missing.
+    #[error("{0}; restore an earlier moment or another snapshot")]
+    Hole(#[from] tidemark_model::OplogGap),
+    /// The wanted moment cannot be reached.
+    #[error("{0}")]
+    Plan(#[from] tidemark_model::PlanError),
+    /// What was staged is gone before it was swapped in.
+    #[error(
+        "what was staged is not there any more; the target was left as it was, create the restore job again"
+    )]
+    StageLost,
+    /// A snapshot holds something that this release cannot restore.
+    #[error("this release cannot restore {what}; the target was left as it was")]
+    Unsupported {
+        /// What it is.
+        what: String,
+    },
     /// An oplog entry that cannot be replayed.
     #[error("the oplog entry at {position} cannot be replayed: {reason}")]
     Replay {

@@ -17,9 +17,12 @@ mod stop;
 
 pub use archive::{ArchiveSummary, write_archive};
 pub use capture::{Capture, CaptureOutcome};
-pub use client::{Connection, Endpoint};
+pub use client::{Connection, Endpoint, Patience};
 pub use deployment::{Abilities, CollectionListing, STAGE_PREFIX, list_collections, probe};
 pub use error::MoverError;
-pub use restore::{Replay, Restore, RestoreSource, discard_stage, swap_stage};
+pub use restore::{
+    Attempt, Replay, Restore, RestoreSource, Verified, discard_stage, forget_swap, list_stages,
+    swap_stage,
+};
 pub use snapshot::{SnapshotRequest, WantedMode, take_snapshot};
 pub use stop::{Progress, Stop};

@@ -107,7 +107,7 @@ pub(crate) fn in_parallel<P: Sync, T: Send>(
         let threads = connections.min(parts.len());
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work_on_some)).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or(Err(MoverError::Stopped))
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
         threads.into_iter().map(join).collect()
     });

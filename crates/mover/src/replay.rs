@@ -143,10 +143,7 @@ impl<'a> Replayer<'a> {
 
     /// Takes the next entry.
     pub(crate) fn push(&mut self, raw: &RawDocument) -> Result<(), MoverError> {
-        let entry = OplogEntry::parse(raw).map_err(|error| MoverError::Replay {
-            position: raw.get_timestamp("ts").map_or_else(|_| "unknown".into(), position),
-            reason: error.to_string(),
-        })?;
+        let entry = parse(raw)?;
         self.bytes += raw.as_bytes().len();
         self.take(entry)?;
         if self.entries >= WINDOW_ENTRIES || self.bytes >= WINDOW_BYTES {
@@ -157,12 +154,10 @@ impl<'a> Replayer<'a> {
     }
 
     fn take(&mut self, entry: OplogEntry) -> Result<(), MoverError> {
-        let database = entry.database().to_owned();
-        if matches!(database.as_str(), "config" | "local")
-            || entry.namespace.starts_with("admin.system.")
-        {
+        if is_internal(&entry) {
             return Ok(());
         }
+        let database = entry.database().to_owned();
         match &entry.operation {
             OplogOperation::Noop => Ok(()),
             OplogOperation::Command(command) => {
@@ -264,11 +259,7 @@ impl<'a> Replayer<'a> {
         let from = command.get_str("renameCollection").unwrap_or_default();
         let to = command.get_str("to").unwrap_or_default();
         if !self.stage.collections.contains_key(from) {
-            let name = from.split_once('.').map_or("", |(_, name)| name);
-            if name.starts_with(STAGE_PREFIX) {
-                let what = format!("what a restore put into {to}: it is not in the oplog");
-                return Err(MoverError::OplogGap { what });
-            }
+            check_rename(command)?;
             // It happened before the data was read.
             return Ok(());
         }
@@ -314,30 +305,119 @@ impl<'a> Replayer<'a> {
     }
 
     fn apply_all(&mut self, entry: &OplogEntry, command: &Document) -> Result<(), MoverError> {
-        let is_open = command.get_bool("partialTxn").unwrap_or(false)
-            || command.get_bool("prepare").unwrap_or(false);
-        if is_open {
-            return Err(MoverError::Replay {
-                position: position(entry.ts),
-                reason: "transactions that span several entries are not supported by this release"
-                    .to_owned(),
-            });
-        }
-        for operation in command.get_array("applyOps").into_iter().flatten() {
-            let Some(operation) = operation.as_document() else {
-                continue;
-            };
-            let mut operation = operation.clone();
-            operation.insert("ts", entry.ts);
-            let bytes = encode_document(&operation);
-            let parsed = RawDocument::from_bytes(&bytes)
-                .map_err(|error| error.to_string())
-                .and_then(|raw| OplogEntry::parse(raw).map_err(|error| error.to_string()))
-                .map_err(|reason| MoverError::Replay { position: position(entry.ts), reason })?;
-            self.take(parsed)?;
-        }
-        Ok(())
+        for_each_operation(entry, command, |operation| self.take(operation))
     }
+}
+
+/// Visits what a list of operations does, as entries of their own.
+fn for_each_operation(
+    entry: &OplogEntry,
+    command: &Document,
+    mut visit: impl FnMut(OplogEntry) -> Result<(), MoverError>,
+) -> Result<(), MoverError> {
+    let refuse = |reason: String| MoverError::Replay { position: position(entry.ts), reason };
+    let is_open = command.get_bool("partialTxn").unwrap_or(false)
+        || command.get_bool("prepare").unwrap_or(false);
+    if is_open {
+        let reason = "transactions that span several entries are not supported by this release";
+        return Err(refuse(reason.to_owned()));
+    }
+    let operations =
+        command.get_array("applyOps").map_err(|_| refuse("it has no list of operations".into()))?;
+    for operation in operations {
+        let operation = operation.as_document();
+        let mut operation =
+            operation.cloned().ok_or_else(|| refuse("an operation is no document".into()))?;
+        operation.insert("ts", entry.ts);
+        let bytes = encode_document(&operation);
+        let parsed = RawDocument::from_bytes(&bytes)
+            .map_err(|error| error.to_string())
+            .and_then(|raw| OplogEntry::parse(raw).map_err(|error| error.to_string()))
+            .map_err(refuse)?;
+        visit(parsed)?;
+    }
+    Ok(())
+}
+
+/// Commands in an oplog that are replayed, or that need no replay.
+const KNOWN_COMMANDS: &[&str] = &[
+    "create", "drop", "dropDatabase", "renameCollection", "createIndexes", "commitIndexBuild",
+    "dropIndexes", "deleteIndexes", "collMod", "applyOps", "startIndexBuild", "abortIndexBuild",
+    "dbCheck",
+];
+
+/// Refuses an entry that this release cannot replay; what it cannot read is one of them.
+pub(crate) fn check_entry(raw: &RawDocument) -> Result<(), MoverError> {
+    check_parsed(&parse(raw)?)
+}
+
+fn check_parsed(entry: &OplogEntry) -> Result<(), MoverError> {
+    let refuse = |reason: String| MoverError::Replay { position: position(entry.ts), reason };
+    if is_internal(entry) {
+        return Ok(());
+    }
+    match &entry.operation {
+        OplogOperation::Noop => Ok(()),
+        OplogOperation::Insert(_) | OplogOperation::Delete(_) | OplogOperation::Update { .. }
+            if id_of(&entry.operation).is_none() =>
+        {
+            Err(refuse("it does not say which document it changes".to_owned()))
+        }
+        OplogOperation::Update { change, .. } => check_change(entry, change),
+        OplogOperation::Insert(_) | OplogOperation::Delete(_) => Ok(()),
+        OplogOperation::Command(command) => {
+            let name = command.keys().next().map(String::as_str).unwrap_or_default();
+            if !KNOWN_COMMANDS.contains(&name) {
+                return Err(refuse(format!("the command {name:?} is not known to this release")));
+            }
+            match name {
+                "applyOps" => {
+                    for_each_operation(entry, command, |operation| check_parsed(&operation))
+                }
+                "renameCollection" => check_rename(command),
+                "create" if command.contains_key("timeseries") || command.contains_key("viewOn") => {
+                    Err(refuse("it creates a view or a time series".to_owned()))
+                }
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// Refuses operators of updates, which servers before 5.0 wrote.
+fn check_change(entry: &OplogEntry, change: &Document) -> Result<(), MoverError> {
+    let has_operators = change.keys().any(|name| name.starts_with('$') && name != "$v");
+    if change.get_document("diff").is_err() && (has_operators || change.contains_key("$v")) {
+        return Err(MoverError::Replay {
+            position: position(entry.ts),
+            reason: "update operators of servers before 5.0 are not supported".to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// Refuses to go over the place where a restore put something in that the oplog does not hold.
+fn check_rename(command: &Document) -> Result<(), MoverError> {
+    let from = command.get_str("renameCollection").unwrap_or_default();
+    let name = from.split_once('.').map_or("", |(_, name)| name);
+    if name.starts_with(STAGE_PREFIX) {
+        let to = command.get_str("to").unwrap_or_default();
+        let what = format!("what a restore put into {to}: it is not in the oplog");
+        return Err(MoverError::OplogGap { what });
+    }
+    Ok(())
+}
+
+fn parse(raw: &RawDocument) -> Result<OplogEntry, MoverError> {
+    OplogEntry::parse(raw).map_err(|error| MoverError::Replay {
+        position: raw.get_timestamp("ts").map_or_else(|_| "unknown".into(), position),
+        reason: error.to_string(),
+    })
+}
+
+/// Whether an entry concerns what belongs to the deployment and not to its users.
+fn is_internal(entry: &OplogEntry) -> bool {
+    matches!(entry.database(), "config" | "local") || entry.namespace.starts_with("admin.system.")
 }
 
 fn position(ts: bson::Timestamp) -> String {
@@ -381,11 +461,7 @@ fn apply(entry: &OplogEntry, present: Option<Document>) -> Result<Option<Documen
                 // The document was deleted later, before it was read.
                 (Ok(_), None) => Ok(None),
                 (Err(_), _) if change.keys().any(|name| name.starts_with('$')) => {
-                    Err(MoverError::Replay {
-                        position: position(entry.ts),
-                        reason: "update operators of servers before 5.0 are not supported"
-                            .to_owned(),
-                    })
+                    check_change(entry, change).map(|()| None)
                 }
                 (Err(_), _) => Ok(Some(change.clone())),
             }

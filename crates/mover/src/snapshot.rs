@@ -12,10 +12,11 @@ use bson::raw::RawDocument;
 use bson::{Bson, Document};
 use tidemark_model::OplogTime;
 use tidemark_vault::{
-    ChunkRef, Chunker, CollectionManifest, DocumentSet, Manifest, SnapshotMode, Vault,
+    ChunkList, Chunker, CollectionManifest, DocumentSet, Manifest, SnapshotMode, SnapshotOwner,
+    SnapshotWriter, Vault,
 };
 
-use crate::chunk_store::{ChunkList, ChunkStore};
+use crate::chunk_store::{ChunkSequence, ChunkStore};
 use crate::client::{Connection, Endpoint};
 use crate::deployment::{
     Abilities, CollectionListing, list_collections, newest_entry, open_snapshot, probe,
@@ -48,8 +49,8 @@ pub struct SnapshotRequest {
     pub endpoint: Endpoint,
     /// The snapshot's id.
     pub snapshot: String,
-    /// The instance's id.
-    pub instance: String,
+    /// Whose it is.
+    pub owner: SnapshotOwner,
     /// When it is taken, as an RFC 3339 instant.
     pub taken_at: String,
     /// Which mode it shall have.
@@ -77,12 +78,12 @@ pub fn take_snapshot(
         None
     };
     let (mode, collections, oplog) = match read {
-        Some((at, collections)) => (SnapshotMode::Snapshot { at }, collections, Vec::new()),
+        Some((at, collections)) => (SnapshotMode::Snapshot { at }, collections, ChunkList::default()),
         None => reader.read_with_oplog(&mut connection, &abilities)?,
     };
     let manifest = Manifest {
         snapshot: request.snapshot.clone(),
-        instance: request.instance.clone(),
+        owner: request.owner.clone(),
         taken_at: request.taken_at.clone(),
         server_version: abilities.version,
         mode,
@@ -113,7 +114,7 @@ fn empty_collection(listing: &CollectionListing) -> CollectionManifest {
         options: listing.options.clone(),
         indexes: listing.indexes.clone(),
         content: DocumentSet::default(),
-        chunks: Vec::new(),
+        chunks: ChunkList::default(),
     }
 }
 
@@ -124,7 +125,7 @@ struct Reader<'a> {
     progress: &'a Progress,
 }
 
-type FuzzyRead = (SnapshotMode, Vec<CollectionManifest>, Vec<ChunkRef>);
+type FuzzyRead = (SnapshotMode, Vec<CollectionManifest>, ChunkList);
 
 impl Reader<'_> {
     /// Reads everything at one moment; `None` if definitions changed meanwhile.
@@ -153,7 +154,7 @@ impl Reader<'_> {
         // In one part each: a name may come to mean another collection while parts are counted.
         let collections = self.read_collections(connection, &listings, (None, false))?;
         let Some(start) = start else {
-            return Ok((SnapshotMode::AsIs, collections, Vec::new()));
+            return Ok((SnapshotMode::AsIs, collections, ChunkList::default()));
         };
         let end = newest_entry(connection)?.unwrap_or(start);
         let oplog = self.read_oplog(connection, start, end)?;
@@ -183,7 +184,7 @@ impl Reader<'_> {
                 &parts,
                 |connection, part| match listings.get(part.collection) {
                     Some(listing) => self.read_part(connection, (listing, part), at),
-                    None => Ok((DocumentSet::default(), Vec::new())),
+                    None => Ok((DocumentSet::default(), ChunkList::default())),
                 },
             )?;
         let mut collections: Vec<_> = listings.iter().map(empty_collection).collect();
@@ -201,7 +202,7 @@ impl Reader<'_> {
         connection: &mut Connection,
         (listing, part): (&CollectionListing, &Part),
         at: Option<OplogTime>,
-    ) -> Result<(DocumentSet, Vec<ChunkRef>), MoverError> {
+    ) -> Result<(DocumentSet, ChunkList), MoverError> {
         let mut pipeline = ChunkPipeline::new(&self.store);
         let mut command = bson::doc! {
             "find": name_or_uuid(listing, at),
@@ -229,7 +230,7 @@ impl Reader<'_> {
                     && error.code().is_some_and(|code| NAMESPACE_GONE.contains(&code)) => {}
             outcome => drop(outcome?),
         }
-        pipeline.finish()
+        pipeline.finish(self.store.writer())
     }
 
     /// Reads the oplog from `start`, which must still be there, to `end`.
@@ -238,7 +239,7 @@ impl Reader<'_> {
         connection: &mut Connection,
         start: OplogTime,
         end: OplogTime,
-    ) -> Result<Vec<ChunkRef>, MoverError> {
+    ) -> Result<ChunkList, MoverError> {
         let mut pipeline = ChunkPipeline::new(&self.store);
         let mut first = None;
         let timestamp =
@@ -262,7 +263,7 @@ impl Reader<'_> {
                 ),
             });
         }
-        Ok(pipeline.finish()?.1)
+        Ok(pipeline.finish(self.store.writer())?.1)
     }
 }
 
@@ -270,7 +271,7 @@ impl Reader<'_> {
 struct ChunkPipeline {
     chunker: Chunker,
     content: DocumentSet,
-    chunks: ChunkList,
+    chunks: ChunkSequence,
 }
 
 impl ChunkPipeline {
@@ -286,11 +287,11 @@ impl ChunkPipeline {
         }
     }
 
-    fn finish(mut self) -> Result<(DocumentSet, Vec<ChunkRef>), MoverError> {
+    fn finish(mut self, writer: &SnapshotWriter) -> Result<(DocumentSet, ChunkList), MoverError> {
         if let Some(chunk) = self.chunker.finish() {
             self.chunks.push(chunk)?;
         }
-        Ok((self.content, self.chunks.finish()?))
+        Ok((self.content, self.chunks.finish(writer)?))
     }
 }
 

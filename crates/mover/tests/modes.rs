@@ -8,19 +8,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bson::{Document, doc};
 use tempfile::TempDir;
-use tidemark_model::OplogTime;
+use tidemark_model::{OplogTime, RestorePlan, SnapshotId};
 use tidemark_mover::{
-    Capture, CaptureOutcome, Connection, Progress, Replay, Restore, RestoreSource, SnapshotRequest,
-    Stop, WantedMode, swap_stage, take_snapshot,
+    Attempt, Capture, CaptureOutcome, Connection, MoverError, Progress, Replay, Restore,
+    RestoreSource, SnapshotRequest, Stop, WantedMode, discard_stage, list_stages, swap_stage,
+    take_snapshot,
 };
 use tidemark_testkit::{Instance, vault};
-use tidemark_vault::{Manifest, SnapshotMode, Vault};
+use tidemark_vault::{Manifest, SnapshotMode, SnapshotOwner, Vault};
 
 fn snapshot(vault: &Arc<Vault>, instance: &Instance, mode: WantedMode) -> Manifest {
     let request = SnapshotRequest {
         endpoint: instance.endpoint(),
         snapshot: "0123456789abcdef01234567".into(),
-        instance: "i".into(),
+        owner: SnapshotOwner {
+            instance: "i".into(),
+            instance_name: "one".into(),
+            kind: "onDemand".into(),
+            created_at: "2026-01-01T00:00:00Z".into(),
+            expires_at: "2026-02-01T00:00:00Z".into(),
+        },
         taken_at: "2026-01-01T00:00:00Z".into(),
         mode,
     };
@@ -30,15 +37,23 @@ fn snapshot(vault: &Arc<Vault>, instance: &Instance, mode: WantedMode) -> Manife
 fn restore(vault: &Arc<Vault>, target: &Instance, manifest: Manifest, replay: Option<Replay>) {
     let (stop, progress) = (Stop::new(), Progress::default());
     let source = RestoreSource { manifest, replay };
-    let mut restore = Restore::new(vault, target.endpoint(), ("job", source), &stop, &progress);
-    restore.verify().unwrap();
-    restore.stage().unwrap();
-    restore.replay().unwrap();
+    let attempt = Attempt { job: "job".into(), number: 1 };
+    let mut restore = Restore::new(vault, target.endpoint(), (attempt, source), &stop, &progress);
+    let verified = restore.verify().unwrap();
+    restore.stage(&verified).unwrap();
+    restore.replay(&verified).unwrap();
     restore.build_indexes().unwrap();
     restore.compare().unwrap();
     swap_stage(&target.endpoint(), "job").unwrap();
     // Once more, as after a crash: nothing happens.
     swap_stage(&target.endpoint(), "job").unwrap();
+}
+
+/// The replay from a snapshot through a position, with segments that lead to another.
+fn replay_through(manifest: &Manifest, (through, reaches): (OplogTime, OplogTime)) -> Replay {
+    let from = manifest.mode.consistent_at().unwrap();
+    let base: SnapshotId = "0123456789abcdef01234567".parse().unwrap();
+    Replay { instance: "i".into(), plan: RestorePlan { base, from, through, reaches } }
 }
 
 /// All documents by namespace and `_id`, as they are.
@@ -170,7 +185,7 @@ fn captured_entries_lead_from_a_snapshot_to_any_later_moment() {
             .connect()
             .command("d", doc! { "insert": "sequence", "documents": [{ "_id": "old" }] })
             .unwrap();
-        let replay = Replay { instance: "i".into(), through };
+        let replay = replay_through(&manifest, (through, through));
         restore(&vault, &target, manifest.clone(), Some(replay));
         assert_eq!(content(&mut target.connect()), state_at(&source, through));
     }
@@ -186,6 +201,134 @@ fn an_oplog_that_does_not_go_on_where_it_was_is_a_gap() {
     first.connect().command("d", doc! { "insert": "numbers", "documents": [{}] }).unwrap();
     let same = capture.run_round(&mut first.connect(), &vault, false, &stop).unwrap();
     assert!(matches!(same, CaptureOutcome::CaughtUp { .. }));
+    // Its positions may be the same ones, so that its newest entry could not be kept beside ours.
+    for n in 0..10 {
+        let insert = doc! { "insert": "other", "documents": [{ "n": n }] };
+        second.connect().command("d", insert).unwrap();
+    }
     let other = capture.run_round(&mut second.connect(), &vault, false, &stop).unwrap();
     assert!(matches!(other, CaptureOutcome::Gap { .. }));
+}
+
+/// A vault with a snapshot and captured entries after it, a segment for each of five rounds.
+fn captured() -> (Instance, TempDir, Arc<Vault>, Manifest, OplogTime) {
+    let source = filled();
+    let (folder, vault) = vault();
+    let mut connection = source.connect();
+    let mut capture = Capture::resume(&vault, "i").unwrap();
+    let stop = Stop::new();
+    capture.run_round(&mut connection, &vault, false, &stop).unwrap();
+    let manifest = snapshot(&vault, &source, WantedMode::Strongest);
+    for n in 0..5 {
+        let insert = doc! { "insert": "numbers", "documents": [{ "_id": format!("n{n}") }] };
+        connection.command("d", insert).unwrap();
+        capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+    }
+    let through = capture.stored_through().unwrap();
+    (source, folder, vault, manifest, through)
+}
+
+fn verify(vault: &Arc<Vault>, source: &Instance, manifest: &Manifest, through: OplogTime) -> Result<(), MoverError> {
+    let (stop, progress) = (Stop::new(), Progress::default());
+    let replay = Some(replay_through(manifest, (through, through)));
+    let source_ = RestoreSource { manifest: manifest.clone(), replay };
+    let attempt = Attempt { job: "job".into(), number: 1 };
+    Restore::new(vault, source.endpoint(), (attempt, source_), &stop, &progress).verify().map(drop)
+}
+
+#[test]
+fn a_segment_that_is_missing_fails_the_restore_and_names_the_gap() {
+    let (source, _folder, vault, manifest, through) = captured();
+    verify(&vault, &source, &manifest, through).unwrap();
+    let segments = vault.segments("i").unwrap();
+    // The newest one, and one in the middle.
+    for position in [segments.len() - 1, segments.len() - 3] {
+        let name = segments[position];
+        let segment = vault.load_segment("i", name).unwrap();
+        vault.remove_segment("i", name).unwrap();
+        let error = verify(&vault, &source, &manifest, through).unwrap_err();
+        assert!(matches!(error, MoverError::Hole(gap) if gap.from == name.first), "{error}");
+        assert!(error.to_string().contains(&name.first.to_string()), "{error}");
+        vault.put_segment("i", &segment).unwrap();
+    }
+    verify(&vault, &source, &manifest, through).unwrap();
+}
+
+#[test]
+fn an_entry_that_cannot_be_replayed_fails_the_restore_before_anything_is_staged() {
+    let (source, _folder, vault, manifest, through) = captured();
+    let name = *vault.segments("i").unwrap().last().unwrap();
+    let whole = vault.load_segment("i", name).unwrap();
+    for (change, reason) in [
+        (doc! { "op": "x" }, "unknown operation"),
+        (doc! { "op": "c", "ns": "d.$cmd", "o": { "importCollection": "x" } }, "importCollection"),
+        (doc! { "op": "u", "o2": { "_id": 1 }, "o": { "$set": { "a": 1 } } }, "5.0"),
+        (doc! { "op": "i", "o": { "no": "id" } }, "which document"),
+        (doc! { "op": "c", "ns": "d.$cmd", "o": { "applyOps": [{ "op": "c", "ns": "d.$cmd", "o": { "nonsense": 1 } }] } }, "nonsense"),
+        (doc! { "op": "c", "ns": "d.$cmd", "o": { "applyOps": [], "partialTxn": true } }, "transactions"),
+    ] {
+        let mut segment = whole.clone();
+        let entries: Vec<Document> =
+            segment.entries().map(|entry| Document::try_from(entry.unwrap()).unwrap()).collect();
+        segment.entries.clear();
+        for (position, mut entry) in entries.into_iter().enumerate() {
+            if position > 0 && entry.get_str("op").is_ok_and(|op| op == "i") {
+                entry.extend(change.clone());
+            }
+            entry.to_writer(&mut segment.entries).unwrap();
+        }
+        vault.remove_segment("i", name).unwrap();
+        vault.put_segment("i", &segment).unwrap();
+        let error = verify(&vault, &source, &manifest, through).unwrap_err();
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+    assert!(list_stages(&source.endpoint()).unwrap().is_empty());
+}
+
+#[test]
+fn segments_of_another_oplog_do_not_join() {
+    let (source, _folder, vault, manifest, through) = captured();
+    let name = *vault.segments("i").unwrap().last().unwrap();
+    let mut segment = vault.load_segment("i", name).unwrap();
+    // The same positions, but the first entry says something else.
+    let mut entries: Vec<Document> =
+        segment.entries().map(|entry| Document::try_from(entry.unwrap()).unwrap()).collect();
+    entries[0].insert("other", true);
+    segment.entries = entries.iter().flat_map(|entry| entry.to_vec().unwrap()).collect();
+    vault.remove_segment("i", name).unwrap();
+    vault.put_segment("i", &segment).unwrap();
+    let error = verify(&vault, &source, &manifest, through).unwrap_err();
+    assert!(error.to_string().contains("another oplog"), "{error}");
+}
+
+#[test]
+fn a_swap_without_its_plan_fails_and_leaves_the_target_as_it_was() {
+    let (source, _folder, vault, manifest, _) = captured();
+    let before = content(&mut source.connect());
+    let (stop, progress) = (Stop::new(), Progress::default());
+    let prepared = |number| {
+        let attempt = Attempt { job: "job".into(), number };
+        let from = RestoreSource { manifest: manifest.clone(), replay: None };
+        let mut restore =
+            Restore::new(&vault, source.endpoint(), (attempt, from), &stop, &progress);
+        let verified = restore.verify().unwrap();
+        restore.stage(&verified).unwrap();
+        restore.replay(&verified).unwrap();
+        restore.build_indexes().unwrap();
+        restore.compare().unwrap();
+    };
+    prepared(1);
+    source.connect().command("tidemark", doc! { "dropDatabase": 1 }).unwrap();
+    let lost = swap_stage(&source.endpoint(), "job").unwrap_err();
+    assert!(matches!(lost, MoverError::StageLost), "{lost}");
+    assert_eq!(content(&mut source.connect()), before);
+    // A later attempt removes what the first one left, and swaps.
+    prepared(2);
+    assert_eq!(list_stages(&source.endpoint()).unwrap(), ["job"]);
+    swap_stage(&source.endpoint(), "job").unwrap();
+    assert_ne!(content(&mut source.connect()), before);
+    discard_stage(&source.endpoint(), "job").unwrap();
+    // The record stays until the job is known to be over.
+    assert_eq!(list_stages(&source.endpoint()).unwrap(), ["job"]);
+    swap_stage(&source.endpoint(), "job").unwrap();
 }

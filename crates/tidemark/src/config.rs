@@ -82,6 +82,21 @@ pub(crate) const KEYS: &[Key] = &[
         "backup-download-lifetime-minutes",
         "How long download links work [60]",
     ),
+    key(
+        "backup.retain_after_delete_hours",
+        "backup-retain-after-delete-hours",
+        "How long backups of a deleted instance are kept [168]",
+    ),
+    key(
+        "backup.parallel_snapshots",
+        "backup-parallel-snapshots",
+        "Snapshots that are taken at the same time [2]",
+    ),
+    key(
+        "backup.parallel_restores",
+        "backup-parallel-restores",
+        "Restore jobs that are done at the same time [2]",
+    ),
     key("vault.folder", "vault-folder", "Where snapshots are kept [vault in the data folder]"),
     key("vault.key_file", "vault-key-file", "The vault's key [vault.key in the data folder]"),
     key(
@@ -205,6 +220,9 @@ pub(crate) struct BackupSection {
     pub(crate) snapshot_retention_hours: u32,
     pub(crate) oplog_retention_hours: u32,
     pub(crate) download_lifetime_minutes: u32,
+    pub(crate) retain_after_delete_hours: u32,
+    pub(crate) parallel_snapshots: usize,
+    pub(crate) parallel_restores: usize,
 }
 
 impl Default for BackupSection {
@@ -214,6 +232,9 @@ impl Default for BackupSection {
             snapshot_retention_hours: 840,
             oplog_retention_hours: 72,
             download_lifetime_minutes: 60,
+            retain_after_delete_hours: 168,
+            parallel_snapshots: 2,
+            parallel_restores: 2,
         }
     }
 }

@@ -12,14 +12,14 @@ use axum::http::header::{
     IF_RANGE, RANGE, RETRY_AFTER,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use tidemark_catalog::Catalog;
+use tidemark_atlas_api::Api;
 use tidemark_model::Clock;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 /// What the download route needs.
 pub(crate) struct Downloads {
-    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) api: Arc<Api>,
     pub(crate) clock: Clock,
     pub(crate) folder: PathBuf,
 }
@@ -75,7 +75,7 @@ enum Found {
 
 impl Downloads {
     async fn find(&self, token: String, file: String) -> Found {
-        let catalog = Arc::clone(&self.catalog);
+        let catalog = Arc::clone(self.api.catalog());
         let now = self.clock.now();
         let found = tokio::task::spawn_blocking(move || catalog.find_download(&file)).await;
         let job = match found {
@@ -84,7 +84,7 @@ impl Downloads {
             _ => return Found::Failed,
         };
         match job.download {
-            Some(download) if is_equal(&download.token, &token) => match download.expires_at {
+            Some(download) if self.api.is_ticket(job.id, &token) => match download.expires_at {
                 Some(end) if end <= now => Found::Over,
                 Some(_) => Found::Ready,
                 None if job.state.is_final() => Found::Over,
@@ -157,11 +157,6 @@ fn refuse(status: StatusCode, detail: &str) -> Response<Body> {
     *response.status_mut() = status;
     insert(&mut response, CONTENT_TYPE, "application/json");
     response
-}
-
-fn is_equal(left: &str, right: &str) -> bool {
-    left.len() == right.len()
-        && left.bytes().zip(right.bytes()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 /// The first and last byte of a single range; several ranges count as none that can be served.

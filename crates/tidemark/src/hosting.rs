@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use tidemark_catalog::{Catalog, CatalogError, Instance};
 use tidemark_docdb::{Server, ServerConfig, ServerError};
 use tidemark_model::{Clock, InstanceId, InstanceState};
@@ -20,7 +21,10 @@ use tidemark_worker::Deployments;
 use crate::config::InstancesSection;
 use crate::users::{InstanceUsers, InternalUser};
 
+/// The wait after the first failure, doubled.
 const ROUND: Duration = Duration::from_millis(100);
+/// The longest sleep between two rounds.
+const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 /// How long a passing state is shown at least, in seconds.
 ///
 /// Instants are whole seconds, so two of them are at least one.
@@ -41,14 +45,30 @@ enum HostingError {
     Folder { path: PathBuf, source: std::io::Error },
 }
 
+/// An instance that could not be brought to its state.
+struct Failing {
+    reason: String,
+    times: u32,
+    again_at: Instant,
+}
+
+/// The longest wait between two tries.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A port that somebody else has for so many tries is given up for another one.
+const PORT_TRIES: u32 = 6;
+
 /// The databases that run.
 pub(crate) struct Hosting {
     catalog: Arc<Catalog>,
     clock: Clock,
     config: InstancesSection,
     folder: PathBuf,
+    retention_after_delete: SignedDuration,
     internal: Arc<InternalUser>,
+    /// Held for lookups, and for putting a database in or taking one out.
     running: Mutex<HashMap<InstanceId, Server>>,
+    /// Instances that could not be brought to their state: why, how often, and when to try again.
+    failing: Mutex<HashMap<InstanceId, Failing>>,
     is_ready: AtomicBool,
     is_stopping: AtomicBool,
 }
@@ -58,13 +78,15 @@ impl Hosting {
         catalog: Arc<Catalog>,
         clock: Clock,
         config: InstancesSection,
-        folder: PathBuf,
+        (folder, retention_after_delete): (PathBuf, SignedDuration),
     ) -> Arc<Self> {
         Arc::new(Self {
             catalog,
             clock,
             config,
             folder,
+            retention_after_delete,
+            failing: Mutex::default(),
             internal: Arc::new(InternalUser::new()),
             running: Mutex::default(),
             is_ready: AtomicBool::new(false),
@@ -77,8 +99,10 @@ impl Hosting {
         let hosting = Arc::clone(self);
         std::thread::spawn(move || {
             while !hosting.is_stopping.load(Ordering::SeqCst) {
+                let seen = hosting.catalog.generation();
                 hosting.run_round();
-                std::thread::sleep(ROUND);
+                // States that are shown for a moment end without a change.
+                hosting.catalog.wait_for_change(seen, LONGEST_SLEEP);
             }
         })
     }
@@ -88,10 +112,28 @@ impl Hosting {
         self.is_ready.load(Ordering::SeqCst)
     }
 
-    /// The instances whose last write did not reach the disk; they go on trying.
-    pub(crate) fn unwritable(&self) -> Vec<InstanceId> {
-        let running = self.lock();
-        running.iter().filter(|(_, server)| !server.is_writable()).map(|(id, _)| *id).collect()
+    /// What is wrong with instances, as sentences.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let unwritable: Vec<String> = {
+            let running = self.lock();
+            let unwritable = running.iter().filter(|(_, server)| !server.is_writable());
+            unwritable.map(|(id, _)| id.to_string()).collect()
+        };
+        if !unwritable.is_empty() {
+            complaints.push(format!(
+                "the last write of these instances did not reach the disk; is it full? {}",
+                unwritable.join(", ")
+            ));
+        }
+        for (id, failing) in &*self.lock_failing() {
+            complaints.push(format!("instance {id} is not served: {}", failing.reason));
+        }
+        complaints
+    }
+
+    fn lock_failing(&self) -> MutexGuard<'_, HashMap<InstanceId, Failing>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the rounds to end.
@@ -124,11 +166,29 @@ impl Hosting {
         };
         self.remove_strangers(&instances);
         for instance in &instances {
-            if let Err(error) = self.reconcile(instance) {
-                tracing::error!(%error, instance = %instance.id, "an instance could not be brought to its state");
+            if self.is_stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            let waits = |failing: &Failing| failing.again_at > Instant::now();
+            if self.lock_failing().get(&instance.id).is_some_and(waits) {
+                continue;
+            }
+            match self.reconcile(instance) {
+                Ok(()) => drop(self.lock_failing().remove(&instance.id)),
+                Err(error) => self.note_failure(instance.id, &error),
             }
         }
         self.is_ready.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes that an instance could not be brought to its state; the next try comes later each time.
+    fn note_failure(&self, id: InstanceId, error: &HostingError) {
+        let mut failing = self.lock_failing();
+        let times = failing.get(&id).map_or(0, |failing| failing.times) + 1;
+        let wait = LONGEST_WAIT.min(ROUND * (1 << times.min(9)));
+        let reason = error.to_string();
+        tracing::error!(reason, instance = %id, times, "an instance could not be brought to its state");
+        failing.insert(id, Failing { reason, times, again_at: Instant::now() + wait });
     }
 
     /// Stops what runs for an instance that the catalog does not have: a reset took it away.
@@ -172,7 +232,7 @@ impl Hosting {
                 drop(server);
                 self.remove_folder(instance.id)?;
                 if was_visible {
-                    self.catalog.retire_instance(instance.id, now)?;
+                    self.catalog.retire_instance(instance.id, now, self.retention_after_delete)?;
                 }
             }
             InstanceState::Deleted => {}
@@ -184,8 +244,17 @@ impl Hosting {
         if self.lock().contains_key(&instance.id) {
             return Ok(());
         }
+        let tries = self.lock_failing().get(&instance.id).map_or(0, |failing| failing.times);
         let server = match instance.port {
-            Some(port) => self.start_on(instance, port)?,
+            Some(port) => match self.start_on(instance, port) {
+                // Somebody else's program has it and keeps it: the next connection string names
+                // another one.
+                Err(HostingError::Server(ServerError::Listen { .. })) if tries >= PORT_TRIES => {
+                    tracing::warn!(instance = %instance.id, port, "the port of an instance is taken; it gets another one");
+                    self.start_on_free_port(instance)?
+                }
+                outcome => outcome?,
+            },
             None => self.start_on_free_port(instance)?,
         };
         tracing::info!(instance = %instance.id, address = %server.address(), "an instance runs");

@@ -1,16 +1,15 @@
 //! `tidemark serve`: everything wired together, started and stopped in order.
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{any, get};
 use jiff::SignedDuration;
-use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, Sunset};
+use tidemark_atlas_api::{Api, ApiConfig, DevMode, Ends, RateLimits, Sunset};
 use tidemark_catalog::Catalog;
 use tidemark_model::{BackupPolicy, Clock};
 use tidemark_vault::{Vault, VaultKey};
@@ -48,9 +47,10 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     let base_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
 
     let clock = Clock::system();
+    // The vault first: where it is refused nothing else is made.
+    let (folder, key_file) = (config.vault_folder(), config.vault_key_file());
+    let vault = Vault::open(&folder, VaultKey::load_or_create(&key_file, &folder)?)?;
     let catalog = Arc::new(Catalog::open(&config.data_dir.join("catalog.sqlite"))?);
-    let vault =
-        Vault::open(&config.vault_folder(), VaultKey::load_or_create(&config.vault_key_file())?)?;
     let seed = load_seed(config)?;
     bootstrap::run(&catalog, &clock, (&config.data_dir, &base_url), &seed)?;
     let downloads = config.data_dir.join("downloads");
@@ -60,7 +60,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
         Arc::clone(&catalog),
         clock.clone(),
         config.instances.clone(),
-        config.data_dir.join("instances"),
+        (config.data_dir.join("instances"), policy(config).retention_after_delete),
     );
     hosting.run_round();
     let rounds = hosting.start();
@@ -71,7 +71,10 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
         deployments: Arc::clone(&hosting) as Arc<dyn tidemark_worker::Deployments>,
         policy: policy(config),
         downloads: downloads.clone(),
+        parallel_snapshots: config.backup.parallel_snapshots,
+        parallel_restores: config.backup.parallel_restores,
     })?;
+    let for_metrics = Arc::clone(&vault);
     let dev = (mode == Mode::Development).then(|| Dev {
         catalog: Arc::clone(&catalog),
         clock: clock.clone(),
@@ -82,19 +85,35 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     });
     let api_config = api_config(config, dev);
     let api = Arc::new(Api::new(Arc::clone(&catalog), clock.clone(), api_config)?);
-    let router = router(api, Downloads { catalog, clock, folder: downloads }, Arc::clone(&hosting));
+    let downloads = Downloads { api: Arc::clone(&api), clock, folder: downloads };
+    let health = Health {
+        hosting: Arc::clone(&hosting),
+        troubles: worker.troubles_handle(),
+        vault: for_metrics,
+    };
+    let router = router(api, downloads, health);
     tracing::info!(%base_url, "the API listens");
     let grace = Duration::from_secs(config.server.shutdown_seconds);
-    let served = runtime.block_on(serve(listener, router, grace));
+    let (told, is_told) = std::sync::mpsc::channel::<Instant>();
+    let served = runtime.block_on(serve(listener, router, (grace, told)));
 
     tracing::info!("the server stops");
-    worker.stop();
+    // One deadline for all: what does not end in time ends with the process, and is taken up again.
+    let deadline = is_told.try_recv().unwrap_or_else(|_| Instant::now()) + grace;
+    worker.request_stop();
     hosting.request_stop();
-    let _ = rounds.join();
-    hosting.stop_all();
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    let stopping = Arc::clone(&hosting);
+    let stopped = std::thread::spawn(move || stopping.stop_all());
+    worker.stop(deadline);
+    while !(stopped.is_finished() && rounds.is_finished()) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()).min(SHORT));
     Ok(served?)
 }
+
+/// What is left of the API's tasks after the deadline.
+const SHORT: Duration = Duration::from_secs(1);
 
 fn start_log(config: &Config) -> Result<(), Failure> {
     tracing_subscriber::fmt()
@@ -118,6 +137,9 @@ fn policy(config: &Config) -> BackupPolicy {
         snapshot_interval: SignedDuration::from_mins(i64::from(backup.snapshot_interval_minutes)),
         snapshot_retention: SignedDuration::from_hours(i64::from(backup.snapshot_retention_hours)),
         oplog_retention: SignedDuration::from_hours(i64::from(backup.oplog_retention_hours)),
+        retention_after_delete: SignedDuration::from_hours(i64::from(
+            backup.retain_after_delete_hours,
+        )),
     }
 }
 
@@ -145,42 +167,75 @@ fn api_config(config: &Config, dev: Option<Dev>) -> ApiConfig {
         },
         policy: policy(config),
         advertised_host: config.instances.advertised(),
+        ports: usize::from(config.instances.last_port - config.instances.first_port) + 1,
         largest_body_bytes: config.server.largest_body_bytes,
         deadline: Duration::from_secs(config.server.deadline_seconds),
         hash_password: users::hash_password,
     }
 }
 
-fn router(api: Arc<Api>, downloads: Downloads, hosting: Arc<Hosting>) -> Router {
-    let for_metrics = Arc::clone(&api);
-    let metrics = move || async move { for_metrics.metrics() };
+/// What the endpoints for operators look at.
+#[derive(Clone)]
+struct Health {
+    hosting: Arc<Hosting>,
+    troubles: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    vault: Arc<Vault>,
+}
+
+fn router(api: Arc<Api>, downloads: Downloads, health: Health) -> Router {
+    let (for_metrics, vault) = (Arc::clone(&api), health.clone());
+    let metrics = move || async move { for_metrics.metrics() + &vault.metrics() };
     let for_api = move |request| tidemark_atlas_api::serve(Arc::clone(&api), request);
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready).with_state(hosting))
+        .route("/readyz", get(ready).with_state(health))
         .route("/download/{token}/{file}", get(downloads::serve).with_state(Arc::new(downloads)))
         .fallback(any(for_api))
 }
 
-async fn ready(State(hosting): State<Arc<Hosting>>) -> (StatusCode, String) {
-    if !hosting.is_ready() {
+impl Health {
+    /// What is wrong at the moment, as sentences.
+    fn complaints(&self) -> Vec<String> {
+        let mut complaints = self.hosting.complaints();
+        complaints.extend((self.troubles)());
+        complaints
+    }
+
+    fn metrics(&self) -> String {
+        let health = self.vault.health();
+        let lost: usize = health.lost.iter().map(|(_, chunks)| chunks).sum();
+        let figures = [
+            ("vault_unreadable_packs", "Packs that cannot be read", health.unreadable_packs.len()),
+            ("vault_bad_chunks", "Chunks that could not be read", health.bad_chunks),
+            ("vault_missing_chunks", "Chunks that snapshots name and the vault lacks", lost),
+            ("complaints", "What /readyz complains of", self.complaints().len()),
+        ];
+        figures.iter().fold(String::new(), |text, (name, help, value)| {
+            text + &format!(
+                "# HELP tidemark_{name} {help}.\n# TYPE tidemark_{name} gauge\ntidemark_{name} {value}\n"
+            )
+        })
+    }
+}
+
+async fn ready(State(health): State<Health>) -> (StatusCode, String) {
+    if !health.hosting.is_ready() {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     }
-    let unwritable = hosting.unwritable();
-    if unwritable.is_empty() {
+    let complaints = health.complaints();
+    if complaints.is_empty() {
         return (StatusCode::OK, "ok\n".to_owned());
     }
-    let names: Vec<String> = unwritable.iter().map(ToString::to_string).collect();
-    let text = format!(
-        "the last write of these instances did not reach the disk; is it full? {}\n",
-        names.join(", ")
-    );
-    (StatusCode::SERVICE_UNAVAILABLE, text)
+    (StatusCode::SERVICE_UNAVAILABLE, complaints.join("\n") + "\n")
 }
 
 /// Serves until SIGTERM or SIGINT; then what is running has `patience` to finish.
-async fn serve(listener: TcpListener, router: Router, patience: Duration) -> std::io::Result<()> {
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    (patience, told_at): (Duration, std::sync::mpsc::Sender<Instant>),
+) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (told, is_told) = tokio::sync::oneshot::channel::<()>();
@@ -189,9 +244,10 @@ async fn serve(listener: TcpListener, router: Router, patience: Duration) -> std
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        let _ = told_at.send(Instant::now());
         let _ = told.send(());
     };
-    let serving = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+    let serving = axum::serve(listener, router.into_make_service_with_connect_info::<Ends>())
         .with_graceful_shutdown(until_told);
     let out_of_patience = async move {
         let _ = is_told.await;

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 
 use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use ring::hkdf;
-use tidemark_model::{Secret, random_bytes};
+use tidemark_model::Secret;
+
+use crate::storage::{FolderStorage, sync_parent};
+use crate::vault::holds_objects;
 
 /// The word that a key file begins with.
 const KEY_FILE_MARK: &str = "tidemark-vault-key-1";
@@ -26,6 +29,16 @@ pub enum KeyError {
         path: PathBuf,
         /// The cause.
         source: std::io::Error,
+    },
+    /// There is a vault, but not its key.
+    #[error(
+        "the vault in {vault} exists, but its key file {path} does not; nothing was changed. Copy the key file back, or name it with --vault-key-file; a new key cannot open this vault"
+    )]
+    Lost {
+        /// The key file.
+        path: PathBuf,
+        /// The vault's folder.
+        vault: PathBuf,
     },
     /// The file holds something else.
     #[error("{path} is not a vault key file; it must hold `{KEY_FILE_MARK}` and 64 hex digits")]
@@ -65,9 +78,16 @@ impl VaultKey {
     }
 
     /// Reads a key file, or makes it with a new random key, readable by its owner only.
-    pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
-        if path.exists() {
-            return Self::load(path);
+    ///
+    /// Where the vault in `vault` has objects already, their key is lost and nothing is made.
+    pub fn load_or_create(path: &Path, vault: &Path) -> Result<Self, KeyError> {
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            _ => return Self::load(path),
+        }
+        let found = holds_objects(&FolderStorage::new(vault));
+        if found.map_err(|source| KeyError::File { path: vault.to_owned(), source })? {
+            return Err(KeyError::Lost { path: path.to_owned(), vault: vault.to_owned() });
         }
         let key = Secret::random::<32>();
         let write = || -> std::io::Result<()> {
@@ -75,7 +95,7 @@ impl VaultKey {
                 std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
             writeln!(file, "{KEY_FILE_MARK} {}", key.expose())?;
             file.sync_all()?;
-            crate::folder::sync_parent(path)
+            sync_parent(path)
         };
         write().map_err(|source| KeyError::File { path: path.to_owned(), source })?;
         Self::load(path)
@@ -89,9 +109,10 @@ impl VaultKey {
         let filled = secret
             .expand(&info, hkdf::HKDF_SHA256)
             .and_then(|material| material.fill(&mut derived));
-        // HKDF gives up to 255 blocks; this is one. If it ever failed, a random key would make
-        // the object unreadable rather than weakly sealed.
-        if filled.is_err() { random_bytes() } else { derived }
+        // HKDF gives up to 255 blocks; this is one. Nothing may be sealed with another key.
+        #[expect(clippy::expect_used, reason = "one block is less than HKDF's limit")]
+        filled.expect("one block of HKDF");
+        derived
     }
 
     /// The cipher for one object.
@@ -118,11 +139,32 @@ mod tests {
     fn a_key_file_is_made_once_and_is_private() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vault.key");
-        let made = VaultKey::load_or_create(&path).unwrap();
-        let loaded = VaultKey::load_or_create(&path).unwrap();
+        let vault = folder.path().join("vault");
+        let made = VaultKey::load_or_create(&path, &vault).unwrap();
+        let loaded = VaultKey::load_or_create(&path, &vault).unwrap();
         assert_eq!(made.0, loaded.0);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&path, "something else").unwrap();
         assert!(matches!(VaultKey::load(&path), Err(KeyError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_lost_key_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, root) = (folder.path().join("vault.key"), folder.path().join("vault"));
+        let key = VaultKey::load_or_create(&path, &root).unwrap();
+        drop(crate::Vault::open(&root, key).unwrap());
+        let saved = folder.path().join("saved");
+        std::fs::rename(&path, &saved).unwrap();
+        let lost = VaultKey::load_or_create(&path, &root).unwrap_err();
+        assert!(lost.to_string().contains("vault.key"), "{lost}");
+        assert!(!path.exists());
+        // And a vault without its configuration is not made anew with whatever key is given.
+        std::fs::remove_file(root.join("config")).unwrap();
+        std::fs::create_dir_all(root.join("packs")).unwrap();
+        std::fs::write(root.join("packs/0123"), "x").unwrap();
+        let refused = crate::Vault::open(&root, VaultKey::load(&saved).unwrap());
+        assert!(matches!(refused, Err(crate::VaultError::NoConfiguration { .. })));
+        assert!(!root.join("config").exists());
     }
 }

@@ -3,24 +3,37 @@
 //! `docs/format/vault.md` describes every byte. Objects are written once, to a temporary name,
 //! synced and renamed; a snapshot exists when its manifest exists, and the manifest is written
 //! after everything it names. The folder and the key are enough to read all of it.
+//!
+//! It fails closed: what cannot be read is unknown, and what is unknown is never deleted,
+//! overwritten or referred to.
 
+mod checks;
 mod chunker;
 mod digest;
-mod folder;
+mod index;
 mod key;
+mod list;
 mod manifest;
+mod oplog;
 mod pack;
 mod prune;
 mod sealed;
 mod segment;
+mod storage;
+#[cfg(test)]
+mod tests;
 mod vault;
 mod verify;
+mod writer;
 
+pub use checks::VaultHealth;
 pub use chunker::{Chunker, RawChunk};
 pub use digest::{ChunkId, DocumentSet};
 pub use key::{KeyError, VaultKey};
-pub use manifest::{ChunkRef, CollectionManifest, Manifest, SnapshotMode};
+pub use list::{ChunkList, ChunkRef, ListItem, ListWriter, PartRef};
+pub use manifest::{CollectionManifest, Manifest, ManifestError, SnapshotMode, SnapshotOwner};
 pub use prune::PruneReport;
-pub use segment::{OplogSegment, SegmentName};
-pub use vault::{SnapshotWriter, Vault, VaultError};
+pub use segment::{OplogSegment, SegmentError};
+pub use vault::{Vault, VaultError};
 pub use verify::{Damage, VerifyReport};
+pub use writer::SnapshotWriter;

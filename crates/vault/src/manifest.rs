@@ -1,13 +1,19 @@
 //! The manifest of a snapshot: everything that belongs to it, and the proof that it is whole.
 
+use std::io::{Cursor, Read};
+
 use bson::{Binary, Bson, Document};
 use serde::{Deserialize, Serialize};
 use tidemark_model::OplogTime;
 
-use crate::digest::{ChunkId, DocumentSet};
+use crate::digest::DocumentSet;
+use crate::list::{ChunkList, ListItem, binary};
 
 /// The format's version that this code writes and reads.
-pub(crate) const MANIFEST_VERSION: i32 = 1;
+pub(crate) const MANIFEST_VERSION: i32 = 2;
+/// No manifest is larger once it is decompressed; lists of chunks are not in it.
+const LARGEST_BYTES: u64 = 4 << 30;
+const COMPRESSION_LEVEL: i32 = 1;
 
 /// How the snapshot was made consistent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,21 +47,6 @@ impl SnapshotMode {
     }
 }
 
-/// A reference to a chunk.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ChunkRef {
-    /// Its name.
-    pub id: ChunkId,
-    /// How many documents it holds.
-    pub documents: u32,
-    /// Their bytes.
-    pub bytes: u32,
-    /// The `_id` of its first document.
-    pub first_id: Bson,
-    /// The `_id` of its last document.
-    pub last_id: Bson,
-}
-
 /// A collection in a snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CollectionManifest {
@@ -74,7 +65,7 @@ pub struct CollectionManifest {
     /// Count, bytes and hash of what was read.
     pub content: DocumentSet,
     /// The chunks, in the order in which they were read.
-    pub chunks: Vec<ChunkRef>,
+    pub chunks: ChunkList,
 }
 
 impl CollectionManifest {
@@ -84,14 +75,30 @@ impl CollectionManifest {
     }
 }
 
+/// Whose snapshot it is, and for how long; enough to make the catalog's record anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotOwner {
+    /// The instance that was read.
+    pub instance: String,
+    /// What the instance was called.
+    pub instance_name: String,
+    /// Why the snapshot was taken.
+    pub kind: String,
+    /// When it was asked for, as an RFC 3339 instant.
+    pub created_at: String,
+    /// When it may be removed, as an RFC 3339 instant.
+    pub expires_at: String,
+}
+
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
     /// The snapshot's id.
     pub snapshot: String,
-    /// The instance that was read.
-    pub instance: String,
-    /// When, as an RFC 3339 instant.
+    /// Whose it is.
+    pub owner: SnapshotOwner,
+    /// When it was taken, as an RFC 3339 instant.
     pub taken_at: String,
     /// The version that the deployment says it has.
     pub server_version: String,
@@ -100,15 +107,15 @@ pub struct Manifest {
     /// The collections.
     pub collections: Vec<CollectionManifest>,
     /// Oplog entries that belong to the snapshot, in order; empty unless the mode needs them.
-    pub oplog: Vec<ChunkRef>,
+    pub oplog: ChunkList,
 }
 
-/// Why a document is not a manifest that this release reads.
+/// Why bytes are not a manifest that this release reads.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
     /// A newer release wrote it.
     #[error(
-        "it has version {0}; this release reads version {MANIFEST_VERSION}, so a newer release is needed"
+        "it has version {0}; this release reads version {MANIFEST_VERSION}, so another release is needed"
     )]
     Version(i32),
     /// A field is missing or has another type.
@@ -119,10 +126,28 @@ pub enum ManifestError {
     Format,
 }
 
+/// The first document of a manifest; the collections follow it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head {
+    version: i32,
+    snapshot: String,
+    owner: SnapshotOwner,
+    taken_at: String,
+    server_version: String,
+    mode: SnapshotMode,
+    collections: i64,
+}
+
 impl Manifest {
-    /// All chunks that the snapshot needs.
-    pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {
-        self.collections.iter().flat_map(|collection| &collection.chunks).chain(&self.oplog)
+    /// All lists of chunks that the snapshot needs.
+    pub fn lists(&self) -> impl Iterator<Item = &ChunkList> {
+        self.collections.iter().map(|collection| &collection.chunks).chain([&self.oplog])
+    }
+
+    /// The items of all lists.
+    pub(crate) fn items(&self) -> impl Iterator<Item = &ListItem> {
+        self.lists().flat_map(|list| &list.items)
     }
 
     /// Bytes of documents.
@@ -130,89 +155,74 @@ impl Manifest {
         self.collections.iter().map(|collection| collection.content.bytes).sum()
     }
 
+    /// `size (8) ‖ zstd frame` of one document for the head, one with the list of the oplog's
+    /// chunks, and one for each collection.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, ManifestError> {
-        let mode = bson::serialize_to_bson(&self.mode).map_err(|_| ManifestError::Field("mode"))?;
-        let collections: Vec<Bson> = self.collections.iter().map(encode_collection).collect();
-        bson::doc! {
-            "version": MANIFEST_VERSION,
-            "snapshot": &self.snapshot,
-            "instance": &self.instance,
-            "takenAt": &self.taken_at,
-            "serverVersion": &self.server_version,
-            "mode": mode,
-            "collections": collections,
-            "oplog": encode_chunks(&self.oplog),
+        let head = Head {
+            version: MANIFEST_VERSION,
+            snapshot: self.snapshot.clone(),
+            owner: self.owner.clone(),
+            taken_at: self.taken_at.clone(),
+            server_version: self.server_version.clone(),
+            mode: self.mode,
+            collections: i64::try_from(self.collections.len())
+                .map_err(|_| ManifestError::Field("collections"))?,
+        };
+        let head = bson::serialize_to_document(&head).map_err(|_| ManifestError::Format)?;
+        let oplog = bson::doc! { "chunks": self.oplog.encode() };
+        let collections = self.collections.iter().map(encode_collection);
+        let mut raw = Vec::new();
+        for document in [head, oplog].into_iter().chain(collections) {
+            document.to_writer(&mut raw).map_err(|_| ManifestError::Format)?;
         }
-        .to_vec()
-        .map_err(|_| ManifestError::Format)
+        let mut out = (raw.len() as u64).to_le_bytes().to_vec();
+        let packed = zstd::bulk::compress(&raw, COMPRESSION_LEVEL);
+        out.extend(packed.map_err(|_| ManifestError::Format)?);
+        Ok(out)
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let document = Document::from_reader(bytes).map_err(|_| ManifestError::Format)?;
-        let version = document.get_i32("version").map_err(|_| ManifestError::Field("version"))?;
+        let (size, packed) = bytes.split_first_chunk::<8>().ok_or(ManifestError::Format)?;
+        let size = u64::from_le_bytes(*size);
+        if size > LARGEST_BYTES {
+            return Err(ManifestError::Format);
+        }
+        let mut raw = Vec::new();
+        let unpacked = zstd::stream::Decoder::new(Cursor::new(packed))
+            .and_then(|decoder| decoder.take(size + 1).read_to_end(&mut raw));
+        if unpacked.is_err() || raw.len() as u64 != size {
+            return Err(ManifestError::Format);
+        }
+        let mut rest = raw.as_slice();
+        let mut next = || Document::from_reader(&mut rest).map_err(|_| ManifestError::Format);
+        let head = next()?;
+        let version = head.get_i32("version").map_err(|_| ManifestError::Field("version"))?;
         if version != MANIFEST_VERSION {
             return Err(ManifestError::Version(version));
         }
-        let mode = document.get("mode").cloned().ok_or(ManifestError::Field("mode"))?;
-        let collections = array(&document, "collections")?
-            .iter()
-            .map(|collection| {
-                decode_collection(collection).ok_or(ManifestError::Field("collections"))
-            })
+        let head: Head =
+            bson::deserialize_from_document(head).map_err(|_| ManifestError::Field("head"))?;
+        let oplog = decode_list(&next()?).ok_or(ManifestError::Field("oplog"))?;
+        let collections = (0..head.collections)
+            .map(|_| decode_collection(&next()?).ok_or(ManifestError::Field("collections")))
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            snapshot: text(&document, "snapshot")?,
-            instance: text(&document, "instance")?,
-            taken_at: text(&document, "takenAt")?,
-            server_version: text(&document, "serverVersion")?,
-            mode: bson::deserialize_from_bson(mode).map_err(|_| ManifestError::Field("mode"))?,
+            snapshot: head.snapshot,
+            owner: head.owner,
+            taken_at: head.taken_at,
+            server_version: head.server_version,
+            mode: head.mode,
             collections,
-            oplog: decode_chunks(array(&document, "oplog")?)
-                .ok_or(ManifestError::Field("oplog"))?,
+            oplog,
         })
     }
 }
 
-fn text(document: &Document, field: &'static str) -> Result<String, ManifestError> {
-    document.get_str(field).map(str::to_owned).map_err(|_| ManifestError::Field(field))
+fn decode_list(document: &Document) -> Option<ChunkList> {
+    ChunkList::decode(document.get_array("chunks").ok()?)
 }
 
-fn array<'a>(document: &'a Document, field: &'static str) -> Result<&'a Vec<Bson>, ManifestError> {
-    document.get_array(field).map_err(|_| ManifestError::Field(field))
-}
-
-fn binary(bytes: &[u8]) -> Binary {
-    Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: bytes.to_vec() }
-}
-
-fn encode_chunks(chunks: &[ChunkRef]) -> Vec<Bson> {
-    let encode = |chunk: &ChunkRef| {
-        Bson::Document(bson::doc! {
-            "id": binary(&chunk.id.0),
-            "n": i64::from(chunk.documents),
-            "b": i64::from(chunk.bytes),
-            "first": chunk.first_id.clone(),
-            "last": chunk.last_id.clone(),
-        })
-    };
-    chunks.iter().map(encode).collect()
-}
-
-fn decode_chunks(chunks: &[Bson]) -> Option<Vec<ChunkRef>> {
-    let decode = |chunk: &Bson| {
-        let chunk = chunk.as_document()?;
-        Some(ChunkRef {
-            id: ChunkId(chunk.get_binary_generic("id").ok()?.as_slice().try_into().ok()?),
-            documents: u32::try_from(chunk.get_i64("n").ok()?).ok()?,
-            bytes: u32::try_from(chunk.get_i64("b").ok()?).ok()?,
-            first_id: chunk.get("first")?.clone(),
-            last_id: chunk.get("last")?.clone(),
-        })
-    };
-    chunks.iter().map(decode).collect()
-}
-
-fn encode_collection(collection: &CollectionManifest) -> Bson {
+fn encode_collection(collection: &CollectionManifest) -> Document {
     let content = &collection.content;
     let hash: Vec<u8> = content.hash.iter().flat_map(|lane| lane.to_le_bytes()).collect();
     let mut document = bson::doc! {
@@ -224,16 +234,15 @@ fn encode_collection(collection: &CollectionManifest) -> Bson {
         "documents": content.documents.cast_signed(),
         "bytes": content.bytes.cast_signed(),
         "hash": binary(&hash),
-        "chunks": encode_chunks(&collection.chunks),
+        "chunks": collection.chunks.encode(),
     };
     if let Some(uuid) = &collection.uuid {
         document.insert("uuid", uuid.clone());
     }
-    document.into()
+    document
 }
 
-fn decode_collection(collection: &Bson) -> Option<CollectionManifest> {
-    let collection = collection.as_document()?;
+fn decode_collection(collection: &Document) -> Option<CollectionManifest> {
     let hash = collection.get_binary_generic("hash").ok()?;
     let (lanes, []) = hash.as_chunks::<8>() else {
         return None;
@@ -259,13 +268,15 @@ fn decode_collection(collection: &Bson) -> Option<CollectionManifest> {
             bytes: collection.get_i64("bytes").ok()?.cast_unsigned(),
             hash: sum,
         },
-        chunks: decode_chunks(collection.get_array("chunks").ok()?)?,
+        chunks: decode_list(collection)?,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::digest::ChunkId;
+    use crate::list::{ChunkRef, PartRef};
 
     #[test]
     fn a_manifest_survives_its_bytes() {
@@ -280,7 +291,13 @@ mod tests {
         };
         let manifest = Manifest {
             snapshot: "s".into(),
-            instance: "i".into(),
+            owner: SnapshotOwner {
+                instance: "i".into(),
+                instance_name: "one".into(),
+                kind: "onDemand".into(),
+                created_at: "2026-01-01T00:00:00Z".into(),
+                expires_at: "2026-02-01T00:00:00Z".into(),
+            },
             taken_at: "2026-01-01T00:00:00Z".into(),
             server_version: "7.0.12".into(),
             mode: SnapshotMode::FuzzyWithOplog {
@@ -295,16 +312,23 @@ mod tests {
                 options: bson::doc! { "validator": { "b": 1, "a": 2 } },
                 indexes: vec![bson::doc! { "v": 2, "key": { "z": 1, "a": -1 }, "name": "z_a" }],
                 content,
-                chunks: vec![chunk.clone()],
+                chunks: ChunkList {
+                    items: vec![
+                        ListItem::Part(PartRef { id: ChunkId([4; 32]), chunks: 500 }),
+                        ListItem::Chunk(chunk.clone()),
+                    ],
+                },
             }],
-            oplog: vec![chunk],
+            oplog: ChunkList { items: vec![ListItem::Chunk(chunk)] },
         };
         assert_eq!(Manifest::decode(&manifest.encode().unwrap()).unwrap(), manifest);
     }
 
     #[test]
     fn a_newer_version_is_refused_with_its_number() {
-        let bytes = bson::doc! { "version": 99 }.to_vec().unwrap();
+        let raw = bson::doc! { "version": 99 }.to_vec().unwrap();
+        let mut bytes = (raw.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(zstd::bulk::compress(&raw, 1).unwrap());
         assert_eq!(Manifest::decode(&bytes), Err(ManifestError::Version(99)));
         assert!(Manifest::decode(b"nonsense").is_err());
     }

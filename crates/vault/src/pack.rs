@@ -3,17 +3,12 @@
 //! The table makes a pack self-contained: the index of the vault is the sum of all tables.
 //! Each pack has a key of its own; the nonce of a chunk is its number in the pack.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-
 use ring::aead::{Aad, LessSafeKey, Nonce};
 use tidemark_model::random_bytes;
 
 use crate::digest::ChunkId;
-use crate::folder::sync_parent;
 use crate::key::VaultKey;
+use crate::storage::{NewObject, Object, Put, Stamp, Storage};
 
 const MAGIC: &[u8; 8] = b"TMPACK01";
 const END_MAGIC: &[u8; 8] = b"TMPEND01";
@@ -32,6 +27,24 @@ const COMPRESSION_LEVEL: i32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct PackId(pub(crate) [u8; 16]);
 
+/// The folder of packs.
+pub(crate) const FOLDER: &str = "packs";
+
+impl PackId {
+    /// The name of its object.
+    pub(crate) fn object(self) -> String {
+        format!("{FOLDER}/{self}")
+    }
+
+    /// The pack whose object has this name in the folder of packs.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        let number = u128::from_str_radix(name, 16).ok().filter(|_| name.len() == 32)?;
+        let id = Self(number.to_be_bytes());
+        // Capital letters would be another file.
+        (id.to_string() == name).then_some(id)
+    }
+}
+
 impl std::fmt::Display for PackId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -42,7 +55,7 @@ impl std::fmt::Display for PackId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) id: ChunkId,
-    pub(crate) ordinal: u64,
+    pub(crate) ordinal: u32,
     pub(crate) offset: u64,
     pub(crate) sealed_bytes: u32,
     pub(crate) raw_bytes: u32,
@@ -62,6 +75,26 @@ pub(crate) enum PackError {
     Tampered,
 }
 
+impl PackError {
+    /// Whether the pack is to blame, and not the machine at this moment.
+    pub(crate) fn is_damage(&self) -> bool {
+        use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+        match self {
+            Self::Format | Self::Tampered => true,
+            Self::File(error) => {
+                let code = error.raw_os_error();
+                // A link where a file should be, or a disk that cannot read the place.
+                matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
+                    || code.is_some_and(|code| {
+                        [rustix::io::Errno::LOOP, rustix::io::Errno::IO]
+                            .iter()
+                            .any(|errno| errno.raw_os_error() == code)
+                    })
+            }
+        }
+    }
+}
+
 fn nonce(number: u64) -> Nonce {
     let mut bytes = [0; 12];
     let (low, _) = bytes.split_at_mut(8);
@@ -78,29 +111,32 @@ pub(crate) fn compress(raw: &[u8]) -> std::io::Result<Vec<u8>> {
     zstd::bulk::compress(raw, COMPRESSION_LEVEL)
 }
 
-/// A pack in the making.
+/// A pack in the making; one thread at a time has it.
 pub(crate) struct PackWriter {
     id: PackId,
     cipher: LessSafeKey,
-    file: File,
-    path: PathBuf,
+    object: Box<dyn NewObject>,
     offset: u64,
     entries: Vec<Entry>,
 }
 
+/// What a finished pack holds.
+pub(crate) struct FinishedPack {
+    pub(crate) id: PackId,
+    pub(crate) stamp: Stamp,
+    pub(crate) chunks: Vec<ChunkId>,
+}
+
 impl PackWriter {
-    /// Starts a pack in `folder`, under a temporary name.
-    pub(crate) fn create(key: &VaultKey, folder: &Path) -> std::io::Result<Self> {
+    /// Starts a pack.
+    pub(crate) fn create(key: &VaultKey, storage: &dyn Storage) -> std::io::Result<Self> {
         let id = PackId(random_bytes());
-        let path = folder.join(id.to_string());
-        let mut file = File::create(path.with_extension("tmp"))?;
-        file.write_all(MAGIC)?;
-        file.write_all(&id.0)?;
+        let mut object = storage.create(&id.object())?;
+        object.write(&[MAGIC.as_slice(), &id.0].concat())?;
         Ok(Self {
             id,
             cipher: cipher(key, id),
-            file,
-            path,
+            object,
             offset: HEADER_BYTES as u64,
             entries: Vec::new(),
         })
@@ -117,9 +153,9 @@ impl PackWriter {
         raw_bytes: usize,
         mut compressed: Vec<u8>,
     ) -> std::io::Result<()> {
-        let ordinal = self.entries.len() as u64;
-        self.seal(ordinal, &id.0, &mut compressed)?;
-        self.file.write_all(&compressed)?;
+        let ordinal = u32::try_from(self.entries.len()).map_err(std::io::Error::other)?;
+        self.seal(u64::from(ordinal), &id.0, &mut compressed)?;
+        self.object.write(&compressed)?;
         let size = |bytes: usize| {
             u32::try_from(bytes).map_err(|_| std::io::Error::other("a chunk is too large"))
         };
@@ -141,8 +177,8 @@ impl PackWriter {
             .map_err(|_| std::io::Error::other("sealing failed"))
     }
 
-    /// Writes the table, syncs the file and gives it its name.
-    pub(crate) fn finish(mut self) -> std::io::Result<(PackId, Vec<Entry>)> {
+    /// Writes the table, makes the pack durable and gives it its name.
+    pub(crate) fn finish(mut self) -> std::io::Result<FinishedPack> {
         let mut table = Vec::with_capacity(self.entries.len() * TABLE_ENTRY_BYTES + 16);
         for entry in &self.entries {
             table.extend_from_slice(&entry.id.0);
@@ -153,61 +189,70 @@ impl PackWriter {
         self.seal(TABLE_NONCE, MAGIC, &mut table)?;
         let length = u32::try_from(table.len())
             .map_err(|_| std::io::Error::other("a pack has too many chunks"))?;
-        self.file.write_all(&table)?;
-        self.file.write_all(&length.to_le_bytes())?;
-        self.file.write_all(END_MAGIC)?;
-        self.file.sync_all()?;
-        std::fs::rename(self.path.with_extension("tmp"), &self.path)?;
-        sync_parent(&self.path)?;
-        Ok((self.id, std::mem::take(&mut self.entries)))
+        table.extend_from_slice(&length.to_le_bytes());
+        table.extend_from_slice(END_MAGIC);
+        self.object.write(&table)?;
+        let stamp = self.object.finish(Put::New)?;
+        let chunks = self.entries.iter().map(|entry| entry.id).collect();
+        Ok(FinishedPack { id: self.id, stamp, chunks })
     }
 }
 
-/// A finished pack.
+/// A finished pack with its table.
 pub(crate) struct PackReader {
     cipher: LessSafeKey,
-    file: File,
+    object: Box<dyn Object>,
+    entries: Vec<Entry>,
 }
 
 impl PackReader {
-    /// Opens a pack and checks that it is the one its name says.
-    pub(crate) fn open(key: &VaultKey, path: &Path, id: PackId) -> Result<Self, PackError> {
-        let file = File::open(path)?;
-        let mut header = [0; HEADER_BYTES];
-        file.read_exact_at(&mut header, 0).map_err(|_| PackError::Format)?;
-        let (magic, name) = header.split_at(8);
-        if magic != MAGIC || name != id.0 {
-            return Err(PackError::Tampered);
-        }
-        Ok(Self { cipher: cipher(key, id), file })
-    }
-
-    /// Reads the table.
-    pub(crate) fn table(&mut self) -> Result<Vec<Entry>, PackError> {
-        let size = self.file.metadata()?.len();
+    /// Opens a pack, checks that it is the one its name says and reads its table.
+    pub(crate) fn open(
+        key: &VaultKey,
+        storage: &dyn Storage,
+        id: PackId,
+    ) -> Result<Self, PackError> {
+        let object = storage.open(&id.object())?;
+        let size = object.stamp().size;
         let end = size
             .checked_sub(TRAILER_BYTES as u64)
             .filter(|end| *end >= HEADER_BYTES as u64)
             .ok_or(PackError::Format)?;
+        let mut header = [0; HEADER_BYTES];
+        object.read_at(&mut header, 0)?;
+        let (magic, name) = header.split_at(8);
+        if magic != MAGIC || name != id.0 {
+            return Err(PackError::Tampered);
+        }
         let mut trailer = [0; TRAILER_BYTES];
-        self.file.read_exact_at(&mut trailer, end)?;
+        object.read_at(&mut trailer, end)?;
         let (length, magic) = trailer.split_first_chunk::<4>().ok_or(PackError::Format)?;
         if magic != END_MAGIC {
             return Err(PackError::Format);
         }
-        let length = u64::from(u32::from_le_bytes(*length));
+        let length = u32::from_le_bytes(*length);
         let start = end
-            .checked_sub(length)
+            .checked_sub(u64::from(length))
             .filter(|start| *start >= HEADER_BYTES as u64)
             .ok_or(PackError::Format)?;
-        self.file.seek(SeekFrom::Start(start))?;
-        let mut sealed = Vec::new();
-        (&self.file).take(length).read_to_end(&mut sealed)?;
-        let table = self
-            .cipher
+        let mut sealed = vec![0; length as usize];
+        object.read_at(&mut sealed, start)?;
+        let cipher = cipher(key, id);
+        let table = cipher
             .open_in_place(nonce(TABLE_NONCE), Aad::from(MAGIC), &mut sealed)
             .map_err(|_| PackError::Tampered)?;
-        parse_table(table)
+        let entries = parse_table(table)?;
+        Ok(Self { cipher, object, entries })
+    }
+
+    /// The file's stamp when it was opened.
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.object.stamp()
+    }
+
+    /// The chunks in their order.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
     }
 
     /// Reads, decrypts and decompresses a chunk.
@@ -216,10 +261,10 @@ impl PackReader {
             return Err(PackError::Format);
         }
         let mut sealed = vec![0; entry.sealed_bytes as usize];
-        self.file.read_exact_at(&mut sealed, entry.offset)?;
+        self.object.read_at(&mut sealed, entry.offset)?;
         let compressed = self
             .cipher
-            .open_in_place(nonce(entry.ordinal), Aad::from(&entry.id.0), &mut sealed)
+            .open_in_place(nonce(u64::from(entry.ordinal)), Aad::from(&entry.id.0), &mut sealed)
             .map_err(|_| PackError::Tampered)?;
         let raw = zstd::bulk::decompress(compressed, entry.raw_bytes as usize)?;
         if raw.len() == entry.raw_bytes as usize { Ok(raw) } else { Err(PackError::Tampered) }

@@ -1,46 +1,157 @@
 //! Removing packs that no snapshot needs.
 //!
-//! A pack goes only when none of its chunks is named by any manifest, when it is older than the
-//! grace period, and when no snapshot is being written: a running snapshot may rely on a chunk
-//! that no manifest names yet. A crash in the middle leaves fewer unused packs, never a missing
-//! used one.
+//! A pack goes only when it can be read, none of its chunks is named by any manifest, it is older
+//! than the grace period, and no snapshot is being written: a running snapshot may rely on a chunk
+//! that no manifest names yet. What cannot be read is unknown and stays. A crash in the middle
+//! leaves fewer unused packs, never a missing used one.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use crate::digest::ChunkId;
+use crate::list::ListItem;
+use crate::manifest::Manifest;
 use crate::pack::PackId;
-use crate::vault::{Vault, VaultError};
+use crate::vault::{PackState, Vault, VaultError};
 
 /// What `prune` did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PruneReport {
     /// A snapshot is being written; try again later.
     Busy,
+    /// This many snapshots name chunks which the vault lacks; nothing was removed.
+    Stopped(usize),
     /// This many packs were removed.
     Removed(usize),
+}
+
+/// What all manifests need.
+#[derive(Default)]
+struct Needed {
+    packs: HashSet<u32>,
+    /// Parts of lists that were read; snapshots share most of them.
+    parts: HashSet<ChunkId>,
+    /// Parts that name chunks which the vault lacks, with their number.
+    incomplete: std::collections::HashMap<ChunkId, usize>,
 }
 
 impl Vault {
     /// Removes packs that no snapshot needs and that are older than `grace`.
     ///
-    /// A manifest that cannot be read stops it: what it names is unknown.
+    /// A manifest that cannot be read stops it: what it names is unknown. So does a chunk that a
+    /// manifest names and the vault lacks: the pack that had it may come back.
     pub fn prune(&self, grace: Duration) -> Result<PruneReport, VaultError> {
-        let Some(last_writer) = self.last_writer() else { return Ok(PruneReport::Busy) };
-        let mut used: HashSet<PackId> = HashSet::new();
+        let last_writer = {
+            let state = self.state();
+            if state.writers > 0 {
+                return Ok(PruneReport::Busy);
+            }
+            state.begun
+        };
+        let mut needed = Needed::default();
+        let mut lost = Vec::new();
         for snapshot in self.snapshots()? {
-            for chunk in self.load_manifest(&snapshot)?.chunks() {
-                if let Ok(location) = self.locate(chunk.id) {
-                    used.insert(location.pack);
-                }
+            let missing = match self.load_manifest(&snapshot) {
+                Ok(manifest) => self.need(&manifest, &mut needed)?,
+                // It was removed meanwhile.
+                Err(VaultError::Missing { .. }) => 0,
+                Err(error) => return Err(error),
+            };
+            if missing > 0 {
+                lost.push((snapshot, missing));
             }
         }
-        let is_old = |pack: PackId| {
-            let modified = std::fs::metadata(self.pack_path(pack)).and_then(|data| data.modified());
-            // A clock that went back makes a pack look new, which keeps it.
-            modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age >= grace))
+        let count = lost.len();
+        self.state().lost = lost;
+        if count > 0 {
+            return Ok(PruneReport::Stopped(count));
+        }
+        let Some(unused) = self.take_out_of_index(last_writer, &needed.packs, grace) else {
+            return Ok(PruneReport::Busy);
         };
-        let removed =
-            self.remove_packs(last_writer, |pack| !used.contains(&pack) && is_old(pack))?;
-        Ok(removed.map_or(PruneReport::Busy, |packs| PruneReport::Removed(packs.len())))
+        for id in &unused {
+            let name = id.object();
+            // One that stays is found by the next start, and removed by a later call.
+            self.storage.remove(&name).map_err(self.file_error(&name))?;
+        }
+        if !unused.is_empty() {
+            self.store_checks()?;
+        }
+        Ok(PruneReport::Removed(unused.len()))
+    }
+
+    /// Notes the packs that a snapshot needs; answers how many of its chunks are missing.
+    fn need(&self, manifest: &Manifest, needed: &mut Needed) -> Result<usize, VaultError> {
+        let mut missing = 0;
+        for item in manifest.items() {
+            if let ListItem::Part(part) = item {
+                if !needed.parts.insert(part.id) {
+                    missing += needed.incomplete.get(&part.id).copied().unwrap_or(0);
+                    continue;
+                }
+                missing += self.need_chunk(part.id, needed);
+            }
+            let chunks = match self.load_item(item) {
+                Ok(chunks) => chunks,
+                Err(VaultError::MissingChunk(_) | VaultError::Damaged { .. }) => {
+                    missing += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let lost: usize = chunks.iter().map(|chunk| self.need_chunk(chunk.id, needed)).sum();
+            if let (ListItem::Part(part), 1..) = (item, lost) {
+                needed.incomplete.insert(part.id, lost);
+            }
+            missing += lost;
+        }
+        Ok(missing)
+    }
+
+    /// Notes where a chunk is; answers 1 if it is nowhere.
+    fn need_chunk(&self, chunk: ChunkId, needed: &mut Needed) -> usize {
+        let places = self.places(chunk);
+        needed.packs.extend(places.iter().map(|place| place.pack));
+        usize::from(places.is_empty())
+    }
+
+    /// Forgets the packs that are not needed, unless somebody began to write since: from here on
+    /// nobody refers to them. Their files are removed afterwards, while nothing is held.
+    fn take_out_of_index(
+        &self,
+        last_writer: u64,
+        needed: &HashSet<u32>,
+        grace: Duration,
+    ) -> Option<Vec<PackId>> {
+        let old = self.old_packs(grace);
+        let mut state = self.state();
+        if state.begun != last_writer {
+            return None;
+        }
+        let mut unused = Vec::new();
+        let mut numbers = HashSet::new();
+        for (number, pack) in (0..).zip(&mut state.packs) {
+            let is_whole = matches!(pack.state, PackState::Whole { .. });
+            if is_whole && !needed.contains(&number) && old.contains(&number) {
+                pack.state = PackState::Removed;
+                unused.push(pack.id);
+                numbers.insert(number);
+            }
+        }
+        state.index.remove(|place| numbers.contains(&place.pack));
+        Some(unused)
+    }
+
+    /// The packs whose files were last changed longer ago than `grace`. A clock that went back
+    /// makes a pack look new, which keeps it.
+    fn old_packs(&self, grace: Duration) -> HashSet<u32> {
+        let ids: Vec<PackId> = self.state().packs.iter().map(|pack| pack.id).collect();
+        let is_old = |id: &PackId| {
+            let stamp = self.storage.stamp(&id.object()).ok()?;
+            let modified = Duration::from_nanos(u64::try_from(stamp.modified).ok()?);
+            let age = (SystemTime::UNIX_EPOCH + modified).elapsed().ok()?;
+            (age >= grace).then_some(())
+        };
+        (0..).zip(&ids).filter(|(_, id)| is_old(id).is_some()).map(|(number, _)| number).collect()
     }
 }

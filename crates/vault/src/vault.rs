@@ -1,21 +1,35 @@
-//! The vault: a folder of packs, manifests and oplog segments under one key.
+//! The vault: packs, manifests and oplog segments under one key.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::chunker::RawChunk;
+use tidemark_model::OplogSpan;
+
+use crate::checks::Checks;
 use crate::digest::ChunkId;
-use crate::folder;
+use crate::index::{Index, Place};
 use crate::key::VaultKey;
 use crate::manifest::{Manifest, ManifestError};
-use crate::pack::{Entry, PackError, PackId, PackReader, PackWriter, compress};
+use crate::pack::{self, FinishedPack, PackError, PackId, PackReader};
 use crate::sealed::{self, Kind, SealError};
-use crate::segment::{OplogSegment, SegmentName};
+use crate::storage::{self, FolderStorage, Put, Stamp, Storage};
+use crate::writer::SnapshotWriter;
 
 /// What the configuration object holds; opening it proves that the key is the vault's.
-const CONFIGURATION: &[u8] = b"tidemark vault, format 1";
+const CONFIGURATION: &[u8] = b"tidemark vault, format 2";
+const CONFIGURATION_NAME: &str = "config";
+/// Folders of objects.
+const FOLDERS: &[&str] = &[pack::FOLDER, SNAPSHOTS, OPLOG];
+const SNAPSHOTS: &str = "snapshots";
+pub(crate) const OPLOG: &str = "oplog";
+/// No sealed object is larger.
+const LARGEST_OBJECT: u64 = 4 << 30;
+/// Packs that stay open for reading, with their tables of some 20 KB each.
+const OPEN_PACKS: usize = 32;
 
 /// Why the vault did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +47,30 @@ pub enum VaultError {
         "the vault in {path} was made with another key; give the right one with --vault-key-file"
     )]
     WrongKey {
+        /// The vault's folder.
+        path: PathBuf,
+    },
+    /// The folder holds objects, but not the one that proves the key.
+    #[error(
+        "the vault in {path} has lost its file `config`; nothing was changed. Copy the file back, or run `tidemark vault rebuild`"
+    )]
+    NoConfiguration {
+        /// The vault's folder.
+        path: PathBuf,
+    },
+    /// The first release wrote the vault.
+    #[error(
+        "the vault in {path} has the format of the first release, which this one does not read; nothing was changed. Download its snapshots with that release, or choose another --vault-folder"
+    )]
+    FirstFormat {
+        /// The vault's folder.
+        path: PathBuf,
+    },
+    /// Another process writes to the vault.
+    #[error(
+        "another tidemark process uses the vault in {path}; stop it or choose another --vault-folder"
+    )]
+    InUse {
         /// The vault's folder.
         path: PathBuf,
     },
@@ -59,149 +97,227 @@ pub enum VaultError {
         /// Its name.
         name: String,
     },
+    /// There is such an object already; it stays as it is.
+    #[error("the vault has {name} already; it was left as it is")]
+    Exists {
+        /// The object.
+        name: String,
+    },
     /// Something cannot be written in the vault's format.
+    #[error("{0} cannot be written in the vault's format")]
+    Unwritable(String),
+    /// A manifest cannot be written.
     #[error("a manifest cannot be written: {0}")]
-    Unwritable(#[from] ManifestError),
+    Manifest(#[from] ManifestError),
 }
 
-/// Where a chunk is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Location {
-    pub(crate) pack: PackId,
-    pub(crate) entry: Entry,
+/// What is known of a pack.
+pub(crate) struct Pack {
+    pub(crate) id: PackId,
+    pub(crate) state: PackState,
+    /// Chunks that could not be read, by their number in the pack. Nobody refers to them again.
+    pub(crate) bad: BTreeSet<u32>,
+    /// When all of it was read last, in seconds since the epoch; zero for never.
+    pub(crate) checked_at: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PackState {
+    /// Its table is in the index.
+    Whole {
+        /// What its file was like when it was written or read as a whole. A file that is not like
+        /// that any more, or `None`, is read again before a new snapshot refers to it.
+        stamp: Option<Stamp>,
+    },
+    /// It cannot be read, so what it holds is unknown; it is kept.
+    Unreadable(String),
+    /// No snapshot needs it.
+    Removed,
 }
 
 #[derive(Default)]
-struct State {
-    index: HashMap<ChunkId, Location>,
-    damaged_packs: Vec<(PathBuf, String)>,
-    writers: usize,
+pub(crate) struct State {
+    pub(crate) index: Index,
+    /// By number; a number is never used again.
+    pub(crate) packs: Vec<Pack>,
+    pub(crate) writers: usize,
     /// How many writers there have ever been.
-    begun: u64,
+    pub(crate) begun: u64,
+    /// Snapshots of which chunks are missing, as the last look at all manifests found it.
+    pub(crate) lost: Vec<(String, usize)>,
+}
+
+impl State {
+    /// Adds a pack and its chunks.
+    pub(crate) fn add_pack(&mut self, pack: Pack, chunks: &[ChunkId]) -> u32 {
+        let number = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
+        self.packs.push(pack);
+        self.index.insert(number, chunks.iter().copied());
+        number
+    }
+
+    pub(crate) fn pack(&mut self, number: u32) -> Option<&mut Pack> {
+        self.packs.get_mut(number as usize)
+    }
 }
 
 /// An open vault.
 pub struct Vault {
-    pub(crate) root: PathBuf,
+    root: PathBuf,
+    pub(crate) storage: Box<dyn Storage>,
     pub(crate) key: VaultKey,
     naming_key: [u8; 32],
+    /// Held for lookups and changes of memory only; no file is touched meanwhile.
     state: Mutex<State>,
+    /// Held for lookups only.
+    open_packs: Mutex<VecDeque<(u32, Arc<PackReader>)>>,
+    /// The segments of each instance that was asked for, where this process is the only writer.
+    pub(crate) segments: Mutex<HashMap<String, BTreeSet<OplogSpan>>>,
+    /// The lock of the only writer; a vault that is only read has none.
+    lock: Option<File>,
 }
 
 impl Vault {
     /// Opens the vault in `root` as its only writer, or makes it if the folder does not exist or is
     /// empty. What unfinished writes left behind is removed.
     ///
-    /// Reads the table of every pack; one that is damaged is remembered for `verify` and its
-    /// chunks count as missing.
+    /// Reads the table of every pack; one that is damaged is kept, remembered and its chunks count
+    /// as missing.
     pub fn open(root: &Path, key: VaultKey) -> Result<Arc<Self>, VaultError> {
-        for folder in ["packs", "snapshots", "oplog"] {
-            let folder = root.join(folder);
-            std::fs::create_dir_all(&folder)
-                .and_then(|()| folder::remove_temporary(&folder))
-                .map_err(Self::file_error(&folder))?;
+        let lock = lock_folder(root)?;
+        Self::open_locked((root, Some(lock)), key, Box::new(FolderStorage::new(root)))
+    }
+
+    pub(crate) fn open_locked(
+        (root, lock): (&Path, Option<File>),
+        key: VaultKey,
+        storage: Box<dyn Storage>,
+    ) -> Result<Arc<Self>, VaultError> {
+        let file = |source| VaultError::File { path: root.to_owned(), source };
+        check_key((root, storage.as_ref()), &key, true)?;
+        for folder in FOLDERS.iter().chain([&""]) {
+            storage.remove_unfinished(folder).map_err(file)?;
         }
-        let vault = Self::load(root, key)?;
+        let vault = Self::load(root, (key, lock), storage)?;
         for instance in vault.captured_instances()? {
-            let folder = vault.segment_folder(&instance);
-            folder::remove_temporary(&folder).map_err(Self::file_error(&folder))?;
+            let folder = format!("{OPLOG}/{instance}");
+            vault.storage.remove_unfinished(&folder).map_err(vault.file_error(&folder))?;
         }
-        Ok(vault)
+        Ok(Arc::new(vault))
     }
 
     /// Opens a vault to read it only; another process may be writing meanwhile.
     pub fn open_to_read(root: &Path, key: VaultKey) -> Result<Arc<Self>, VaultError> {
-        if root.join("config").exists() {
-            return Self::load(root, key);
-        }
-        Err(VaultError::Missing { kind: "configuration in", name: root.display().to_string() })
+        let storage = FolderStorage::new(root);
+        check_key((root, &storage), &key, false)?;
+        Self::load(root, (key, None), Box::new(storage)).map(Arc::new)
     }
 
-    fn load(root: &Path, key: VaultKey) -> Result<Arc<Self>, VaultError> {
-        check_key(root, &key)?;
+    fn load(
+        root: &Path,
+        (key, lock): (VaultKey, Option<File>),
+        storage: Box<dyn Storage>,
+    ) -> Result<Self, VaultError> {
         let naming_key = key.chunk_naming_key();
-        let vault = Self { root: root.to_owned(), key, naming_key, state: Mutex::default() };
+        let vault = Self {
+            root: root.to_owned(),
+            storage,
+            key,
+            naming_key,
+            state: Mutex::default(),
+            open_packs: Mutex::default(),
+            segments: Mutex::default(),
+            lock,
+        };
         vault.load_index()?;
-        Ok(Arc::new(vault))
+        Ok(vault)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// Whether this process is the vault's only writer.
+    pub(crate) fn is_writer(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> VaultError + '_ {
-        move |source| VaultError::File { path: path.to_owned(), source }
+    pub(crate) fn file_error<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> impl Fn(std::io::Error) -> VaultError + 'a {
+        move |source| VaultError::File { path: self.root.join(name), source }
     }
 
-    /// Reads the tables of all packs.
+    pub(crate) fn damaged(&self, name: &str, reason: impl ToString) -> VaultError {
+        VaultError::Damaged { path: self.root.join(name), reason: reason.to_string() }
+    }
+
+    /// Reads the tables of all packs, and what earlier checks found.
     pub(crate) fn load_index(&self) -> Result<(), VaultError> {
-        let mut state = self.lock();
-        state.damaged_packs.clear();
-        for pack in self.packs()? {
-            let path = self.pack_path(pack);
-            let table =
-                PackReader::open(&self.key, &path, pack).and_then(|mut reader| reader.table());
-            match table {
-                Ok(entries) => {
-                    state.index.extend(
-                        entries.into_iter().map(|entry| (entry.id, Location { pack, entry })),
-                    );
+        let checks = Checks::load(self)?;
+        let mut state = State::default();
+        for id in self.list_packs()? {
+            let found = checks.of(id);
+            let (state_of_pack, chunks) = match PackReader::open(&self.key, self.storage.as_ref(), id)
+            {
+                Ok(reader) => {
+                    let chunks: Vec<ChunkId> =
+                        reader.entries().iter().map(|entry| entry.id).collect();
+                    (PackState::Whole { stamp: found.stamp }, chunks)
                 }
-                Err(error) => state.damaged_packs.push((path, error.to_string())),
-            }
+                Err(error) => (PackState::Unreadable(error.to_string()), Vec::new()),
+            };
+            let pack = Pack {
+                id,
+                state: state_of_pack,
+                bad: found.bad.clone(),
+                checked_at: found.checked_at,
+            };
+            let number = state.add_pack(pack, &chunks);
+            state.forget_bad(number, &chunks, &found.bad);
         }
+        let mut present = self.state();
+        (state.writers, state.begun) = (present.writers, present.begun);
+        *present = state;
+        drop(present);
+        self.lock_open_packs().clear();
         Ok(())
     }
 
     /// The packs that are there.
-    pub(crate) fn packs(&self) -> Result<Vec<PackId>, VaultError> {
-        let folder = self.root.join("packs");
-        // Names that end in `.tmp` are no packs yet.
-        let names = folder::names(&folder).map_err(Self::file_error(&folder))?;
-        let parse = |name: &String| {
-            let number = u128::from_str_radix(name, 16).ok().filter(|_| name.len() == 32)?;
-            Some(PackId(number.to_be_bytes()))
-        };
-        Ok(names.iter().filter_map(parse).collect())
+    pub(crate) fn list_packs(&self) -> Result<Vec<PackId>, VaultError> {
+        let names =
+            self.storage.list(pack::FOLDER).map_err(self.file_error(pack::FOLDER))?;
+        Ok(names.iter().filter_map(|name| PackId::parse(name)).collect())
     }
 
-    pub(crate) fn pack_path(&self, pack: PackId) -> PathBuf {
-        self.root.join("packs").join(pack.to_string())
+    fn lock_open_packs(&self) -> MutexGuard<'_, VecDeque<(u32, Arc<PackReader>)>> {
+        self.open_packs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn damaged_packs(&self) -> Vec<(PathBuf, String)> {
-        self.lock().damaged_packs.clone()
-    }
-
-    pub(crate) fn locate(&self, chunk: ChunkId) -> Result<Location, VaultError> {
-        self.lock().index.get(&chunk).copied().ok_or(VaultError::MissingChunk(chunk))
-    }
-
-    /// The number of the last writer, if nobody writes now.
-    pub(crate) fn last_writer(&self) -> Option<u64> {
-        let state = self.lock();
-        (state.writers == 0).then_some(state.begun)
-    }
-
-    /// Removes packs unless somebody began to write after the writer with this number: what a new
-    /// manifest names is not among what was looked at.
-    pub(crate) fn remove_packs(
-        &self,
-        last_writer: u64,
-        is_unused: impl Fn(PackId) -> bool,
-    ) -> Result<Option<Vec<PackId>>, VaultError> {
-        let mut state = self.lock();
-        if state.begun != last_writer {
-            return Ok(None);
+    /// Opens a pack, unless it is open.
+    fn open_pack(&self, number: u32) -> Result<Arc<PackReader>, PackError> {
+        if let Some((_, reader)) = self.lock_open_packs().iter().find(|(open, _)| *open == number) {
+            return Ok(Arc::clone(reader));
         }
-        let unused: Vec<PackId> =
-            self.packs()?.into_iter().filter(|pack| is_unused(*pack)).collect();
-        state.index.retain(|_, location| !unused.contains(&location.pack));
-        for pack in &unused {
-            let path = self.pack_path(*pack);
-            std::fs::remove_file(&path).map_err(Self::file_error(&path))?;
+        let id = self.state().pack(number).map(|pack| pack.id).ok_or(PackError::Format)?;
+        let reader = Arc::new(PackReader::open(&self.key, self.storage.as_ref(), id)?);
+        let mut open = self.lock_open_packs();
+        open.push_back((number, Arc::clone(&reader)));
+        if open.len() > OPEN_PACKS {
+            open.pop_front();
         }
-        Ok(Some(unused))
+        Ok(reader)
+    }
+
+    /// Forgets a pack that is open, so that it is opened anew.
+    pub(crate) fn close_pack(&self, number: u32) {
+        self.lock_open_packs().retain(|(open, _)| *open != number);
     }
 
     /// The name of a chunk with these bytes.
@@ -209,237 +325,225 @@ impl Vault {
         ChunkId(*blake3::keyed_hash(&self.naming_key, raw).as_bytes())
     }
 
+    pub(crate) fn places(&self, chunk: ChunkId) -> Vec<Place> {
+        self.state().index.find(chunk)
+    }
+
     /// Reads a chunk and proves that it holds the bytes it is named after.
+    ///
+    /// A place where it cannot be read is never read or referred to again, so that the next
+    /// snapshot with this content stores it anew; its pack is read as a whole by the next check.
     pub fn read_chunk(&self, chunk: ChunkId) -> Result<Vec<u8>, VaultError> {
-        let location = self.locate(chunk)?;
-        let path = self.pack_path(location.pack);
-        let damaged = |error: PackError| VaultError::Damaged {
-            path: path.clone(),
-            reason: format!("chunk {chunk} at byte {}: {error}", location.entry.offset),
-        };
-        let reader = PackReader::open(&self.key, &path, location.pack).map_err(damaged)?;
-        let raw = reader.chunk(&location.entry).map_err(damaged)?;
-        if self.name_chunk(&raw) == chunk { Ok(raw) } else { Err(damaged(PackError::Tampered)) }
+        let mut failure = VaultError::MissingChunk(chunk);
+        for place in self.places(chunk) {
+            match self.read_place(chunk, place) {
+                Ok(raw) => return Ok(raw),
+                Err(error) => {
+                    let is_damage = error.is_damage();
+                    failure = self.chunk_error((chunk, place), error);
+                    if !is_damage {
+                        return Err(failure);
+                    }
+                    self.give_place_up(chunk, place);
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    fn read_place(&self, chunk: ChunkId, place: Place) -> Result<Vec<u8>, PackError> {
+        let reader = self.open_pack(place.pack)?;
+        let entry = reader.entries().get(place.ordinal as usize).ok_or(PackError::Format)?;
+        let raw = reader.chunk(entry)?;
+        if self.name_chunk(&raw) == chunk { Ok(raw) } else { Err(PackError::Tampered) }
+    }
+
+    fn chunk_error(&self, (chunk, place): (ChunkId, Place), error: PackError) -> VaultError {
+        let id = self.state().pack(place.pack).map(|pack| pack.id);
+        let name = id.map_or_else(|| pack::FOLDER.to_owned(), PackId::object);
+        match error {
+            PackError::File(source) if !PackError::is_damage(&PackError::File(clone(&source))) => {
+                VaultError::File { path: self.root.join(name), source }
+            }
+            error => self.damaged(&name, format!("chunk {chunk}: {error}")),
+        }
+    }
+
+    /// Notes that a chunk cannot be read at a place.
+    fn give_place_up(&self, chunk: ChunkId, place: Place) {
+        let mut state = self.state();
+        state.index.remove_place(chunk, place);
+        if let Some(pack) = state.pack(place.pack) {
+            pack.bad.insert(place.ordinal);
+            pack.checked_at = 0;
+        }
+        drop(state);
+        self.close_pack(place.pack);
+        // If this is not written the chunk is found again by the next who reads it.
+        let _ = self.store_checks();
     }
 
     /// Begins to write a snapshot.
     pub fn writer(self: &Arc<Self>) -> SnapshotWriter {
-        let mut state = self.lock();
+        let mut state = self.state();
         state.writers += 1;
         state.begun += 1;
         drop(state);
-        SnapshotWriter { vault: Arc::clone(self), pack: Mutex::default() }
+        SnapshotWriter::new(Arc::clone(self))
     }
 
-    fn manifest_path(&self, snapshot: &str) -> PathBuf {
-        self.root.join("snapshots").join(snapshot)
+    /// Adds a pack that was written just now.
+    pub(crate) fn register(&self, finished: FinishedPack) {
+        let pack = Pack {
+            id: finished.id,
+            state: PackState::Whole { stamp: Some(finished.stamp) },
+            bad: BTreeSet::new(),
+            checked_at: 0,
+        };
+        self.state().add_pack(pack, &finished.chunks);
     }
 
     /// The ids of all snapshots.
     pub fn snapshots(&self) -> Result<Vec<String>, VaultError> {
-        let folder = self.root.join("snapshots");
-        let mut names = folder::names(&folder).map_err(Self::file_error(&folder))?;
+        let mut names = self.storage.list(SNAPSHOTS).map_err(self.file_error(SNAPSHOTS))?;
         names.retain(|name| !name.contains('.'));
         Ok(names)
     }
 
+    /// Whether the vault has a snapshot.
+    pub fn has_snapshot(&self, snapshot: &str) -> Result<bool, VaultError> {
+        let name = manifest_name(snapshot);
+        match self.storage.stamp(&name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.file_error(&name)(error)),
+            Ok(_) => Ok(true),
+        }
+    }
+
     /// Loads the manifest of a snapshot.
     pub fn load_manifest(&self, snapshot: &str) -> Result<Manifest, VaultError> {
-        let path = self.manifest_path(snapshot);
-        let bytes = self.load_object(&path, Kind::Manifest, "snapshot")?;
-        let manifest = Manifest::decode(&bytes).map_err(|error| VaultError::Damaged {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        let name = manifest_name(snapshot);
+        let bytes = self.load_object((Kind::Manifest, &name), "snapshot")?;
+        let manifest =
+            Manifest::decode(&bytes).map_err(|error| self.damaged(&name, error.to_string()))?;
         if manifest.snapshot == snapshot {
             return Ok(manifest);
         }
-        let reason = format!("it is the manifest of {}", manifest.snapshot);
-        Err(VaultError::Damaged { path, reason })
+        Err(self.damaged(&name, format!("it is the manifest of {}", manifest.snapshot)))
+    }
+
+    /// Stores the manifest of a snapshot, which must be the first of its name.
+    pub(crate) fn store_manifest(&self, manifest: &Manifest) -> Result<(), VaultError> {
+        let name = manifest_name(&manifest.snapshot);
+        let sealed = sealed::seal(&self.key, (Kind::Manifest, &name), &manifest.encode()?);
+        self.put(&name, &sealed)
     }
 
     /// Forgets a snapshot; its chunks stay until `prune`. Forgetting twice is fine.
     pub fn remove_manifest(&self, snapshot: &str) -> Result<(), VaultError> {
-        remove(&self.manifest_path(snapshot))
+        let name = manifest_name(snapshot);
+        self.storage.remove(&name).map_err(self.file_error(&name))
     }
 
-    fn load_object(
+    /// Writes an object, which must be the first of its name.
+    pub(crate) fn put(&self, name: &str, sealed: &[u8]) -> Result<(), VaultError> {
+        match storage::write(self.storage.as_ref(), name, sealed, Put::New) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                Err(VaultError::Exists { name: name.to_owned() })
+            }
+            outcome => outcome.map(drop).map_err(self.file_error(name)),
+        }
+    }
+
+    /// Reads and opens a sealed object.
+    pub(crate) fn load_object(
         &self,
-        path: &Path,
-        kind: Kind,
+        (kind, name): (Kind, &str),
         what: &'static str,
     ) -> Result<Vec<u8>, VaultError> {
-        let sealed = std::fs::read(path).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => VaultError::Missing {
-                kind: what,
-                name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            },
-            _ => VaultError::File { path: path.to_owned(), source },
-        })?;
-        sealed::open(&self.key, kind, &sealed).map_err(|error: SealError| VaultError::Damaged {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })
-    }
-
-    fn segment_folder(&self, instance: &str) -> PathBuf {
-        self.root.join("oplog").join(instance)
-    }
-
-    /// Stores a segment of an instance's oplog. Storing it again is fine.
-    pub fn put_segment(&self, instance: &str, segment: &OplogSegment) -> Result<(), VaultError> {
-        let folder = self.segment_folder(instance);
-        std::fs::create_dir_all(&folder).map_err(Self::file_error(&folder))?;
-        let path = folder.join(segment.name.to_string());
-        let encoded = segment.encode().map_err(Self::file_error(&path))?;
-        let sealed = sealed::seal(&self.key, Kind::Segment, &encoded);
-        folder::write_new(&path, &sealed).map_err(Self::file_error(&path))?;
-        folder::sync_parent(&folder).map_err(Self::file_error(&folder))
-    }
-
-    /// The segments of an instance's oplog, in order.
-    pub fn segments(&self, instance: &str) -> Result<Vec<SegmentName>, VaultError> {
-        let folder = self.segment_folder(instance);
-        if !folder.exists() {
-            return Ok(Vec::new());
-        }
-        let names = folder::names(&folder).map_err(Self::file_error(&folder))?;
-        let mut segments: Vec<_> =
-            names.iter().filter_map(|name| SegmentName::parse(name)).collect();
-        segments.sort();
-        Ok(segments)
-    }
-
-    /// Loads a segment.
-    pub fn load_segment(
-        &self,
-        instance: &str,
-        name: SegmentName,
-    ) -> Result<OplogSegment, VaultError> {
-        let path = self.segment_folder(instance).join(name.to_string());
-        let bytes = self.load_object(&path, Kind::Segment, "oplog segment")?;
-        let damaged = || VaultError::Damaged {
-            path: path.clone(),
-            reason: "it is not a whole segment".into(),
-        };
-        OplogSegment::decode(&bytes).filter(|segment| segment.name == name).ok_or_else(damaged)
-    }
-
-    /// Removes a segment. Removing it twice is fine.
-    pub fn remove_segment(&self, instance: &str, name: SegmentName) -> Result<(), VaultError> {
-        remove(&self.segment_folder(instance).join(name.to_string()))
-    }
-
-    /// The instances that have oplog segments.
-    pub fn captured_instances(&self) -> Result<Vec<String>, VaultError> {
-        let folder = self.root.join("oplog");
-        folder::names(&folder).map_err(Self::file_error(&folder))
+        let sealed =
+            storage::read(self.storage.as_ref(), name, LARGEST_OBJECT).map_err(|source| {
+                match source.kind() {
+                    ErrorKind::NotFound => VaultError::Missing {
+                        kind: what,
+                        name: name.rsplit('/').next().unwrap_or(name).to_owned(),
+                    },
+                    ErrorKind::InvalidData => self.damaged(name, source),
+                    _ => self.file_error(name)(source),
+                }
+            })?;
+        sealed::open(&self.key, (kind, name), &sealed).map_err(|error| self.damaged(name, error))
     }
 }
 
-fn remove(path: &Path) -> Result<(), VaultError> {
-    match std::fs::remove_file(path) {
-        Err(source) if source.kind() != ErrorKind::NotFound => {
-            Err(VaultError::File { path: path.to_owned(), source })
-        }
-        _ => folder::sync_parent(path).map_err(Vault::file_error(path)),
+fn clone(error: &std::io::Error) -> std::io::Error {
+    match error.raw_os_error() {
+        Some(code) => std::io::Error::from_raw_os_error(code),
+        None => std::io::Error::new(error.kind(), error.to_string()),
     }
+}
+
+fn manifest_name(snapshot: &str) -> String {
+    format!("{SNAPSHOTS}/{snapshot}")
+}
+
+/// Makes the folder if it does not exist, closes it to other users and locks it; the operating
+/// system gives the lock back when the process ends.
+fn lock_folder(root: &Path) -> Result<File, VaultError> {
+    let unusable = |source| VaultError::File { path: root.to_owned(), source };
+    std::fs::create_dir_all(root).map_err(unusable)?;
+    storage::sync_parent(root).map_err(unusable)?;
+    std::fs::set_permissions(root, Permissions::from_mode(0o700)).map_err(unusable)?;
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    let file = options.open(root.join("lock")).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(VaultError::InUse { path: root.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
+/// Whether a folder holds objects of a vault.
+pub(crate) fn holds_objects(storage: &dyn Storage) -> std::io::Result<bool> {
+    for folder in FOLDERS {
+        if !storage.list(folder)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(storage.list("")?.iter().any(|name| name == CONFIGURATION_NAME))
 }
 
 /// Proves that the key is the vault's, or makes it so in a new vault.
-fn check_key(root: &Path, key: &VaultKey) -> Result<(), VaultError> {
-    let path = root.join("config");
-    match std::fs::read(&path) {
-        Ok(sealed) => match sealed::open(key, Kind::Configuration, &sealed) {
+fn check_key(
+    (root, storage): (&Path, &dyn Storage),
+    key: &VaultKey,
+    may_create: bool,
+) -> Result<(), VaultError> {
+    let place = (Kind::Configuration, CONFIGURATION_NAME);
+    let path = root.to_owned();
+    let file = |source| VaultError::File { path: root.join(CONFIGURATION_NAME), source };
+    match storage::read(storage, CONFIGURATION_NAME, LARGEST_OBJECT) {
+        Ok(sealed) => match sealed::open(key, place, &sealed) {
             Ok(content) if content == CONFIGURATION => Ok(()),
             Ok(_) | Err(SealError::Format) => Err(VaultError::Damaged {
-                path,
+                path: root.join(CONFIGURATION_NAME),
                 reason: "it is not the configuration of a vault".into(),
             }),
-            Err(SealError::Tampered) => Err(VaultError::WrongKey { path: root.to_owned() }),
+            Err(SealError::FirstFormat) => Err(VaultError::FirstFormat { path }),
+            Err(SealError::Tampered) => Err(VaultError::WrongKey { path }),
         },
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let sealed = sealed::seal(key, Kind::Configuration, CONFIGURATION);
-            folder::write_new(&path, &sealed).map_err(Vault::file_error(&path))
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(file(error)),
+        Err(_) if holds_objects(storage).map_err(file)? => {
+            Err(VaultError::NoConfiguration { path })
         }
-        Err(source) => Err(VaultError::File { path, source }),
-    }
-}
-
-/// Writes the chunks of one snapshot, from many threads, and its manifest at the end.
-///
-/// Dropping it without `finish` leaves packs that no manifest names; `prune` removes them.
-pub struct SnapshotWriter {
-    vault: Arc<Vault>,
-    pack: Mutex<PackInProgress>,
-}
-
-#[derive(Default)]
-struct PackInProgress {
-    writer: Option<PackWriter>,
-    /// Chunks of packs that are not finished; only this snapshot may rely on them.
-    pending: HashSet<ChunkId>,
-}
-
-impl SnapshotWriter {
-    /// Stores a chunk unless the vault has it; returns its name.
-    pub fn put_chunk(&self, chunk: &RawChunk) -> Result<ChunkId, VaultError> {
-        let id = self.vault.name_chunk(&chunk.bytes);
-        if self.vault.lock().index.contains_key(&id) || self.lock().pending.contains(&id) {
-            return Ok(id);
+        Err(_) if !may_create => Err(VaultError::Missing {
+            kind: "configuration in",
+            name: root.display().to_string(),
+        }),
+        Err(_) => {
+            let sealed = sealed::seal(key, place, CONFIGURATION);
+            storage::write(storage, CONFIGURATION_NAME, &sealed, Put::New).map(drop).map_err(file)
         }
-        let folder = self.vault.root.join("packs");
-        let compressed = compress(&chunk.bytes).map_err(Vault::file_error(&folder))?;
-        let mut pack = self.lock();
-        if pack.pending.contains(&id) {
-            return Ok(id);
-        }
-        let mut writer = match pack.writer.take() {
-            Some(writer) => writer,
-            None => {
-                PackWriter::create(&self.vault.key, &folder).map_err(Vault::file_error(&folder))?
-            }
-        };
-        writer.append(id, chunk.bytes.len(), compressed).map_err(Vault::file_error(&folder))?;
-        pack.pending.insert(id);
-        if writer.is_full() {
-            self.finish_pack(writer, &mut pack)?;
-        } else {
-            pack.writer = Some(writer);
-        }
-        Ok(id)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, PackInProgress> {
-        self.pack.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn finish_pack(&self, writer: PackWriter, pack: &mut PackInProgress) -> Result<(), VaultError> {
-        let folder = self.vault.root.join("packs");
-        let (id, entries) = writer.finish().map_err(Vault::file_error(&folder))?;
-        pack.pending.clear();
-        let locations = entries.into_iter().map(|entry| (entry.id, Location { pack: id, entry }));
-        self.vault.lock().index.extend(locations);
-        Ok(())
-    }
-
-    /// Makes all chunks durable, then writes the manifest: now the snapshot exists.
-    pub fn finish(self, manifest: &Manifest) -> Result<(), VaultError> {
-        let mut pack = self.lock();
-        if let Some(writer) = pack.writer.take() {
-            self.finish_pack(writer, &mut pack)?;
-        }
-        for chunk in manifest.chunks() {
-            self.vault.locate(chunk.id)?;
-        }
-        let path = self.vault.manifest_path(&manifest.snapshot);
-        let sealed = sealed::seal(&self.vault.key, Kind::Manifest, &manifest.encode()?);
-        folder::write_new(&path, &sealed).map_err(Vault::file_error(&path))
-    }
-}
-
-impl Drop for SnapshotWriter {
-    fn drop(&mut self) {
-        self.vault.lock().writers -= 1;
     }
 }

@@ -1,13 +1,13 @@
 //! Reading everything back, to name what is damaged before it is needed.
 
-use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::digest::{ChunkId, DocumentSet};
-use crate::manifest::{ChunkRef, Manifest};
-use crate::pack::PackReader;
-use crate::vault::{Vault, VaultError};
+use tidemark_model::OplogTime;
+
+use crate::digest::DocumentSet;
+use crate::list::{ChunkList, ChunkRef};
+use crate::manifest::Manifest;
+use crate::vault::{PackState, Vault, VaultError};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,82 +46,96 @@ impl Vault {
         let snapshots = self.snapshots()?;
         self.load_index()?;
         let mut report = VerifyReport::default();
-        for (path, reason) in self.damaged_packs() {
-            report.note(path.display().to_string(), reason);
-        }
-        let broken = self.verify_packs(&mut report)?;
+        self.verify_packs(&mut report)?;
         for snapshot in snapshots {
             match self.load_manifest(&snapshot) {
-                Ok(manifest) => self.verify_references(&manifest, &broken, &mut report),
+                Ok(manifest) => self.verify_references(&manifest, &mut report),
                 Err(VaultError::Missing { .. }) => continue,
                 Err(error) => report.note(format!("snapshot {snapshot}"), error),
             }
             report.snapshots += 1;
         }
         for instance in self.captured_instances()? {
-            for name in self.segments(&instance)? {
-                match self.load_segment(&instance, name) {
-                    Ok(_) => {}
-                    Err(VaultError::Missing { .. }) => continue,
-                    Err(error) => report.note(format!("oplog segment {instance}/{name}"), error),
-                }
-                report.segments += 1;
-            }
+            self.verify_segments(&instance, &mut report)?;
         }
         Ok(report)
     }
 
-    /// Reads all packs; returns the chunks that cannot be read.
-    fn verify_packs(&self, report: &mut VerifyReport) -> Result<HashSet<ChunkId>, VaultError> {
-        let known: HashSet<PathBuf> =
-            self.damaged_packs().into_iter().map(|(path, _)| path).collect();
-        let mut broken = HashSet::new();
-        for pack in self.packs()? {
-            let path = self.pack_path(pack);
-            let object = path.display().to_string();
-            if known.contains(&path) {
-                continue;
+    /// Reads all packs; what is bad leaves the index.
+    fn verify_packs(&self, report: &mut VerifyReport) -> Result<(), VaultError> {
+        let count = u32::try_from(self.state().packs.len()).unwrap_or(u32::MAX);
+        for number in 0..count {
+            match self.check_pack(number, None) {
+                Ok(chunks) => report.chunks += chunks.unwrap_or(0),
+                Err(error) => report.note("packs", error),
             }
-            let opened = PackReader::open(&self.key, &path, pack)
-                .and_then(|mut reader| Ok((reader.table()?, reader)));
-            let (table, reader) = match opened {
-                Ok(opened) => opened,
-                Err(error) => {
-                    report.note(object, error);
-                    continue;
+            let mut state = self.state();
+            let Some(pack) = state.pack(number) else { continue };
+            let object = self.root().join(pack.id.object()).display().to_string();
+            match &pack.state {
+                // It was removed since it was listed.
+                PackState::Unreadable(_) if self.storage.stamp(&pack.id.object()).is_err_and(
+                    |error| error.kind() == std::io::ErrorKind::NotFound,
+                ) => {}
+                PackState::Unreadable(reason) => report.note(object, reason),
+                PackState::Whole { .. } => {
+                    for ordinal in &pack.bad {
+                        report.note(object.clone(), format!("chunk number {ordinal} is damaged"));
+                    }
                 }
-            };
-            for entry in table {
-                report.chunks += 1;
-                let is_whole = match reader.chunk(&entry) {
-                    Ok(raw) => self.name_chunk(&raw) == entry.id,
-                    Err(_) => false,
-                };
-                if !is_whole {
-                    broken.insert(entry.id);
-                    report.note(
-                        object.clone(),
-                        format!("chunk {} at byte {} is damaged", entry.id, entry.offset),
-                    );
+                PackState::Removed => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_references(&self, manifest: &Manifest, report: &mut VerifyReport) {
+        let mut lost = 0_usize;
+        for list in manifest.lists() {
+            for item in &list.items {
+                match self.load_item(item) {
+                    Ok(chunks) => {
+                        let is_lost = |chunk: &&ChunkRef| self.places(chunk.id).is_empty();
+                        lost += chunks.iter().filter(is_lost).count();
+                    }
+                    Err(_) => lost += 1,
                 }
             }
         }
-        Ok(broken)
-    }
-
-    fn verify_references(
-        &self,
-        manifest: &Manifest,
-        broken: &HashSet<ChunkId>,
-        report: &mut VerifyReport,
-    ) {
-        let is_lost = |id: ChunkId| broken.contains(&id) || self.locate(id).is_err();
-        let lost = manifest.chunks().filter(|chunk| is_lost(chunk.id)).count();
         if lost > 0 {
             let reason =
                 format!("{lost} of its chunks are damaged or missing; it cannot be restored");
             report.note(format!("snapshot {}", manifest.snapshot), reason);
         }
+    }
+
+    /// Reads the segments of an instance, and proves that each begins with the last entry of the
+    /// one before it where their names say that they follow each other.
+    fn verify_segments(&self, instance: &str, report: &mut VerifyReport) -> Result<(), VaultError> {
+        let mut before: Option<(OplogTime, Vec<u8>)> = None;
+        for name in self.segments(instance)? {
+            let segment = match self.load_segment(instance, name) {
+                Ok(segment) => segment,
+                Err(VaultError::Missing { .. }) => continue,
+                Err(error) => {
+                    report.note(format!("oplog segment {instance}/{name}"), error);
+                    report.segments += 1;
+                    before = None;
+                    continue;
+                }
+            };
+            report.segments += 1;
+            let follows = before.take().filter(|(last, _)| {
+                *last == name.first && name.first < name.last
+            });
+            if follows.is_some_and(|(_, entry)| !segment.entries.starts_with(&entry)) {
+                let reason = "it does not begin with the last entry of the segment before it";
+                report.note(format!("oplog segment {instance}/{name}"), reason);
+            }
+            let last = segment.entries().filter_map(Result::ok).last();
+            before = last.map(|entry| (name.last, entry.as_bytes().to_vec()));
+        }
+        Ok(())
     }
 
     /// Reads all chunks of one snapshot and compares them with what the manifest says of them.
@@ -138,7 +152,7 @@ impl Vault {
             };
             if content != collection.content {
                 return Err(VaultError::Damaged {
-                    path: self.root.join("snapshots").join(&manifest.snapshot),
+                    path: self.root().join("snapshots").join(&manifest.snapshot),
                     reason: format!(
                         "{} does not hold what the manifest says",
                         collection.namespace()
@@ -146,16 +160,13 @@ impl Vault {
                 });
             }
         }
-        for chunk in &manifest.oplog {
-            self.read_chunk(chunk.id)?;
-        }
-        Ok(())
+        self.for_each_chunk(&manifest.oplog, |chunk| self.read_chunk(chunk.id).map(drop))
     }
 
-    /// What chunks hold, read on all cores; `None` when told not to go on.
+    /// What the chunks of a list hold, read on all cores; `None` when told not to go on.
     fn read_content(
         &self,
-        chunks: &[ChunkRef],
+        list: &ChunkList,
         goes_on: &(impl Fn(u64) -> bool + Sync),
     ) -> Result<Option<DocumentSet>, VaultError> {
         let next = AtomicUsize::new(0);
@@ -163,21 +174,27 @@ impl Vault {
         let read_some = || -> Result<DocumentSet, VaultError> {
             let mut content = DocumentSet::default();
             while !is_over.load(Ordering::Relaxed)
-                && let Some(chunk) = chunks.get(next.fetch_add(1, Ordering::Relaxed))
+                && let Some(item) = list.items.get(next.fetch_add(1, Ordering::Relaxed))
             {
-                let raw = self.read_chunk(chunk.id).inspect_err(|_| {
-                    is_over.store(true, Ordering::Relaxed);
-                })?;
-                if !goes_on(raw.len() as u64) {
-                    is_over.store(true, Ordering::Relaxed);
+                for chunk in self.load_item(item)? {
+                    if is_over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let raw = self.read_chunk(chunk.id)?;
+                    if !goes_on(raw.len() as u64) {
+                        is_over.store(true, Ordering::Relaxed);
+                    }
+                    add_documents(&mut content, &raw);
                 }
-                add_documents(&mut content, &raw);
             }
             Ok(content)
         };
+        let read_some = || {
+            read_some().inspect_err(|_| is_over.store(true, Ordering::Relaxed))
+        };
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let outcomes: Vec<_> = std::thread::scope(|scope| {
-            let threads = cores.min(chunks.len().max(1));
+            let threads = cores.min(list.items.len().max(1));
             let threads: Vec<_> = (0..threads).map(|_| scope.spawn(read_some)).collect();
             threads
                 .into_iter()
@@ -204,153 +221,5 @@ fn add_documents(content: &mut DocumentSet, chunk: &[u8]) {
         };
         content.add(document);
         rest = after;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bson::Bson;
-
-    use super::*;
-    use crate::{ChunkRef, Chunker, CollectionManifest, PruneReport, SnapshotMode, VaultKey};
-
-    fn document(n: u32) -> Vec<u8> {
-        bson::doc! { "_id": i64::from(n), "text": n.to_string().repeat(20) }.to_vec().unwrap()
-    }
-
-    fn snapshot(
-        vault: &std::sync::Arc<Vault>,
-        id: &str,
-        numbers: std::ops::Range<u32>,
-    ) -> Manifest {
-        let writer = vault.writer();
-        let (mut chunker, mut content, mut chunks) =
-            (Chunker::new(), DocumentSet::default(), Vec::new());
-        let mut put = |chunk: &crate::RawChunk| {
-            let id = writer.put_chunk(chunk).unwrap();
-            let bytes = u32::try_from(chunk.bytes.len()).unwrap();
-            chunks.push(ChunkRef {
-                id,
-                documents: chunk.documents,
-                bytes,
-                first_id: Bson::Null,
-                last_id: Bson::Null,
-            });
-        };
-        for n in numbers {
-            let document = document(n);
-            content.add(&document);
-            chunker.push(&document).iter().for_each(&mut put);
-        }
-        chunker.finish().iter().for_each(&mut put);
-        let manifest = Manifest {
-            snapshot: id.into(),
-            instance: "i".into(),
-            taken_at: "2026-01-01T00:00:00Z".into(),
-            server_version: "7.0.12".into(),
-            mode: SnapshotMode::AsIs,
-            collections: vec![CollectionManifest {
-                database: "d".into(),
-                name: "c".into(),
-                kind: "collection".into(),
-                uuid: None,
-                options: bson::Document::new(),
-                indexes: Vec::new(),
-                content,
-                chunks,
-            }],
-            oplog: Vec::new(),
-        };
-        writer.finish(&manifest).unwrap();
-        manifest
-    }
-
-    fn key() -> VaultKey {
-        VaultKey::from_bytes([9; 32])
-    }
-
-    #[test]
-    fn a_vault_is_read_again_with_its_key_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let manifest = snapshot(&Vault::open(folder.path(), key()).unwrap(), "one", 0..5_000);
-        let vault = Vault::open(folder.path(), key()).unwrap();
-        assert_eq!(vault.load_manifest("one").unwrap(), manifest);
-        vault.check_snapshot(&manifest, |_| true).unwrap();
-        assert_eq!(vault.verify().unwrap().damages, []);
-        let other = Vault::open(folder.path(), VaultKey::from_bytes([1; 32]));
-        assert!(matches!(other, Err(VaultError::WrongKey { .. })));
-    }
-
-    #[test]
-    fn unchanged_data_is_stored_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let vault = Vault::open(folder.path(), key()).unwrap();
-        snapshot(&vault, "one", 0..5_000);
-        let packs = vault.packs().unwrap();
-        snapshot(&vault, "two", 0..5_000);
-        assert_eq!(vault.packs().unwrap(), packs);
-    }
-
-    #[test]
-    fn a_flipped_byte_anywhere_is_found_and_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let manifest = snapshot(&Vault::open(folder.path(), key()).unwrap(), "one", 0..300);
-        let mut files = vec![folder.path().join("snapshots/one")];
-        files.extend(
-            std::fs::read_dir(folder.path().join("packs")).unwrap().map(|f| f.unwrap().path()),
-        );
-        for file in files {
-            let whole = std::fs::read(&file).unwrap();
-            for position in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
-                let mut damaged = whole.clone();
-                damaged[position] ^= 0x10;
-                std::fs::write(&file, damaged).unwrap();
-                let vault = Vault::open(folder.path(), key()).unwrap();
-                let report = vault.verify().unwrap();
-                assert!(!report.damages.is_empty(), "{} byte {position}", file.display());
-                let restorable =
-                    vault.load_manifest("one").and_then(|m| vault.check_snapshot(&m, |_| true));
-                assert!(restorable.is_err(), "{} byte {position}", file.display());
-            }
-            std::fs::write(&file, whole).unwrap();
-        }
-        Vault::open(folder.path(), key()).unwrap().check_snapshot(&manifest, |_| true).unwrap();
-    }
-
-    #[test]
-    fn a_reader_does_not_disturb_the_writer() {
-        let folder = tempfile::tempdir().unwrap();
-        let vault = Vault::open(folder.path(), key()).unwrap();
-        let reader = Vault::open_to_read(folder.path(), key()).unwrap();
-        let writer = vault.writer();
-        let chunk = crate::RawChunk { bytes: document(1), documents: 1 };
-        writer.put_chunk(&chunk).unwrap();
-        assert_eq!(
-            Vault::open_to_read(folder.path(), key()).unwrap().verify().unwrap().damages,
-            []
-        );
-        drop(writer);
-        snapshot(&vault, "one", 0..300);
-        let report = reader.verify().unwrap();
-        assert_eq!((report.snapshots, report.damages), (1, vec![]));
-        assert!(Vault::open_to_read(&folder.path().join("nothing"), key()).is_err());
-    }
-
-    #[test]
-    fn pruning_removes_what_no_snapshot_needs_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let vault = Vault::open(folder.path(), key()).unwrap();
-        snapshot(&vault, "one", 0..1_000);
-        let kept = snapshot(&vault, "two", 5_000..6_000);
-        vault.remove_manifest("one").unwrap();
-        assert_eq!(vault.prune(Duration::from_hours(1)).unwrap(), PruneReport::Removed(0));
-        let writer = vault.writer();
-        assert_eq!(vault.prune(Duration::ZERO).unwrap(), PruneReport::Busy);
-        drop(writer);
-        assert_eq!(vault.prune(Duration::ZERO).unwrap(), PruneReport::Removed(1));
-        vault.check_snapshot(&kept, |_| true).unwrap();
-        assert_eq!(vault.verify().unwrap().damages, []);
     }
 }

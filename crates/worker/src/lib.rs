@@ -6,9 +6,12 @@
 
 mod captures;
 mod heartbeat;
+mod jobs;
 mod restores;
 mod scheduler;
 mod snapshots;
+mod troubles;
+mod upkeep;
 mod worker;
 
 pub use captures::Captures;

@@ -2,23 +2,24 @@
 
 use std::fs::File;
 use std::io::BufWriter;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidemark_catalog::{CatalogError, Claim, RestoreJob};
+use jiff::SignedDuration;
+use tidemark_catalog::{CatalogError, Claim, Done, RestoreJob};
 use tidemark_model::{
-    Delivery, InstanceId, InstanceState, OplogTime, PointInTime, RestoreEvent, RestoreJobId,
-    RestoreState, RestoreStep,
+    Delivery, InstanceId, InstanceState, Material, OplogSpan, OplogTime, PointInTime, Reach,
+    RestoreEvent, RestoreJobId, RestorePlan, RestoreState, RestoreStep, SnapshotId, plan_restore,
 };
 use tidemark_mover::{
-    MoverError, Progress, Replay, Restore, RestoreSource, Stop, discard_stage, swap_stage,
-    write_archive,
+    Attempt, MoverError, Progress, Replay, Restore, RestoreSource, Stop, discard_stage,
+    forget_swap, swap_stage, write_archive,
 };
 
 use crate::heartbeat::{Interruption, keep_lease};
+use crate::jobs::{ATTEMPTS, catch_panic, record_until_done, wait_after};
 use crate::worker::Shared;
 
-/// A job that fails for a passing reason is tried again this often.
-const ATTEMPTS: i64 = 3;
 /// How long a job waits for the capture to reach its moment.
 const CAPTURE_PATIENCE: Duration = Duration::from_mins(1);
 
@@ -26,6 +27,25 @@ const CAPTURE_PATIENCE: Duration = Duration::from_mins(1);
 enum StepError {
     Mover(MoverError),
     Catalog(CatalogError),
+}
+
+impl StepError {
+    /// Whether the same work may succeed later without anybody's help.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Mover(error) => error.is_transient(),
+            Self::Catalog(error) => matches!(error, CatalogError::Database(_)),
+        }
+    }
+}
+
+impl std::fmt::Display for StepError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Mover(error) => error.fmt(f),
+            Self::Catalog(error) => error.fmt(f),
+        }
+    }
 }
 
 impl From<MoverError> for StepError {
@@ -41,19 +61,22 @@ impl From<CatalogError> for StepError {
 }
 
 /// Does all jobs that wait.
-pub(crate) fn run_round(shared: &Shared) {
+pub(crate) fn run_round(shared: &Arc<Shared>) {
     while !shared.stop.is_requested() {
         let now = shared.config.clock.now();
         match shared.config.catalog.claim_restore_job(&shared.holder, now) {
             Ok(Some((claim, job))) => {
+                shared.troubles.clear("restores");
                 if let Err(error) = run(shared, &claim, &job) {
                     tracing::error!(%error, job = %claim.id, "the outcome of a restore job was not recorded");
                 }
             }
-            Ok(None) => return,
+            Ok(None) => return shared.troubles.clear("restores"),
             Err(error) => {
                 tracing::error!(%error, "no restore job could be claimed");
-                return;
+                return shared
+                    .troubles
+                    .set("restores", format!("no restore job can be done: {error}"));
             }
         }
     }
@@ -62,8 +85,7 @@ pub(crate) fn run_round(shared: &Shared) {
 fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result<(), CatalogError> {
     let catalog = &shared.config.catalog;
     let clock = &shared.config.clock;
-    let target = job.delivery.target();
-    if let Some(target) = target {
+    if let Some(target) = job.delivery.target() {
         // After a restart it is UPDATING already. The hosting makes it IDLE when no job wants it.
         let _ = catalog.change_instance_state(
             target,
@@ -71,35 +93,72 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
             clock.now(),
         );
     }
-    let renew = || catalog.renew_restore_job(claim, &shared.holder, clock.now());
-    let running = Running { shared, claim, job };
-    let (outcome, interruption) = keep_lease(&shared.stop, renew, |stop| running.do_steps(stop));
-    if interruption == Interruption::LeaseLost || (shared.stop.is_requested() && outcome.is_err()) {
+    let progress = Progress::default();
+    let renew = || {
+        let done = Done { documents: progress.documents(), bytes: progress.bytes() };
+        catalog.renew_restore_job(claim, (&shared.holder, clock.now()), done)
+    };
+    let running = Running { shared, claim, job, progress: &progress };
+    let (outcome, interruption) =
+        keep_lease(&shared.stop, renew, |stop| catch_panic(|| running.do_steps(stop)));
+    if interruption == Interruption::LeaseLost {
         return Ok(());
     }
+    let now = clock.now();
     let event = match outcome {
-        Ok(()) => {
-            catalog.record_restore_event(claim, RestoreEvent::Delivered(clock.now()))?;
-            tracing::info!(job = %claim.id, delivery = job.delivery.as_str(), "a restore job is complete");
-            return Ok(());
+        Ok(Ok(())) => RestoreEvent::Delivered(now),
+        Ok(Err(StepError::Catalog(CatalogError::LeaseLost(_)))) => return Ok(()),
+        Ok(Err(_)) if shared.stop.is_requested() => {
+            return catalog.release_restore_job(claim, now);
         }
-        Err(StepError::Catalog(error)) => return Err(error),
-        Err(StepError::Mover(MoverError::Stopped)) => RestoreEvent::CancelRequested(clock.now()),
-        Err(StepError::Mover(error)) if error.is_transient() && claim.attempt < ATTEMPTS => {
+        Ok(Err(StepError::Mover(MoverError::Stopped))) => RestoreEvent::CancelRequested(now),
+        Ok(Err(error)) if error.is_transient() && claim.attempt < ATTEMPTS => {
             tracing::warn!(%error, job = %claim.id, "a restore job is tried again");
-            return Ok(());
+            let wait = SignedDuration::from_secs(wait_after(claim.attempt));
+            let at = now.saturating_add(wait).unwrap_or(now);
+            return record_until_done(shared, &format!("restore job {}", claim.id), || {
+                catalog.release_restore_job(claim, at)
+            });
         }
-        Err(StepError::Mover(error)) => {
-            tracing::error!(%error, job = %claim.id, "a restore job failed");
-            RestoreEvent::GivenUp { at: clock.now(), reason: error.to_string() }
-        }
+        Ok(Err(error)) => RestoreEvent::GivenUp { at: now, reason: error.to_string() },
+        Err(panic) => RestoreEvent::GivenUp {
+            at: now,
+            reason: format!("the server has a fault ({panic}); please report it"),
+        },
     };
-    if let Some(Ok(endpoint)) = target.map(|target| shared.captures.endpoint(target))
-        && let Err(error) = discard_stage(&endpoint, &claim.id.to_string())
-    {
-        tracing::warn!(%error, job = %claim.id, "staging collections were left behind");
+    finish(shared, (claim, job), event)
+}
+
+/// Records how a job ended, and removes what it left on its target.
+fn finish(
+    shared: &Shared,
+    (claim, job): (&Claim<RestoreJobId>, &RestoreJob),
+    event: RestoreEvent,
+) -> Result<(), CatalogError> {
+    let target = job.delivery.target().map(|target| shared.captures.endpoint(target));
+    let id = claim.id.to_string();
+    match &event {
+        RestoreEvent::GivenUp { reason, .. } => {
+            tracing::error!(reason, job = id, "a restore job failed");
+        }
+        RestoreEvent::Delivered(_) => {
+            tracing::info!(job = id, delivery = job.delivery.as_str(), "a restore job is complete");
+        }
+        _ => {}
     }
-    catalog.record_restore_event(claim, event)?;
+    if let Some(Ok(endpoint)) = &target
+        && let Err(error) = discard_stage(endpoint, &id)
+    {
+        tracing::warn!(%error, job = id, "staging collections were left behind; they are removed later");
+    }
+    let record = || shared.config.catalog.record_restore_event(claim, event.clone()).map(drop);
+    record_until_done(shared, &format!("restore job {id}"), record)?;
+    // The record of the swap has told what it had to.
+    if let Some(Ok(endpoint)) = &target
+        && let Err(error) = forget_swap(endpoint, &id)
+    {
+        tracing::warn!(%error, job = id, "the record of a swap was left behind; it is removed later");
+    }
     Ok(())
 }
 
@@ -107,6 +166,7 @@ struct Running<'a> {
     shared: &'a Shared,
     claim: &'a Claim<RestoreJobId>,
     job: &'a RestoreJob,
+    progress: &'a Progress,
 }
 
 impl Running<'_> {
@@ -128,15 +188,35 @@ impl Running<'_> {
         Ok(())
     }
 
-    fn source(&self, moment: Option<PointInTime>) -> Result<RestoreSource, StepError> {
-        let manifest =
-            self.shared.config.vault.load_manifest(&self.job.delivery.snapshot().to_string());
+    fn source(&self, moment: Option<PointInTime>, stop: &Stop) -> Result<RestoreSource, StepError> {
+        let snapshot = self.job.delivery.snapshot();
+        let manifest = self.shared.config.vault.load_manifest(&snapshot.to_string());
         let manifest = manifest.map_err(MoverError::from)?;
-        let replay = moment.map(|moment| Replay {
-            instance: self.job.instance.to_string(),
-            through: moment.last_position(),
-        });
+        let plan = moment.map(|moment| self.plan(moment, snapshot, stop)).transpose()?;
+        let replay = plan.map(|plan| Replay { instance: self.job.instance.to_string(), plan });
         Ok(RestoreSource { manifest, replay })
+    }
+
+    /// Plans how the moment is reached, after the oplog through it was captured.
+    fn plan(
+        &self,
+        moment: PointInTime,
+        base: SnapshotId,
+        stop: &Stop,
+    ) -> Result<RestorePlan, StepError> {
+        let catalog = &self.shared.config.catalog;
+        let bases = catalog.list_bases(self.job.instance)?;
+        let plan = |spans: &[OplogSpan], reach| {
+            plan_restore(moment, Some(base), &Material { spans, reach, bases: &bases })
+        };
+        // What the vault has may be enough: then the source need not run.
+        if let Ok(plan) = plan(&catalog.list_oplog_ranges(self.job.instance)?, Reach::Captured) {
+            return Ok(plan);
+        }
+        self.wait_for_capture(moment.last_position(), stop)?;
+        let spans = catalog.list_oplog_ranges(self.job.instance)?;
+        let reach = Reach::Through(moment.last_position());
+        Ok(plan(&spans, reach).map_err(MoverError::from)?)
     }
 
     fn restore(
@@ -150,24 +230,21 @@ impl Running<'_> {
         if self.job.state == (RestoreState::Running { step: RestoreStep::Swap }) {
             return Ok(swap_stage(&endpoint, &job)?);
         }
-        if let Some(moment) = moment {
-            self.wait_for_capture(moment.last_position(), stop)?;
-        }
-        let progress = Progress::default();
-        let source = self.source(moment)?;
+        let source = self.source(moment, stop)?;
+        let attempt = Attempt { job: job.clone(), number: self.claim.attempt };
         let mut restore = Restore::new(
             &self.shared.config.vault,
             endpoint.clone(),
-            (&job, source),
+            (attempt, source),
             stop,
-            &progress,
+            self.progress,
         );
         self.begin(RestoreStep::Verify)?;
-        restore.verify()?;
+        let verified = restore.verify()?;
         self.begin(RestoreStep::Stage)?;
-        restore.stage()?;
+        restore.stage(&verified)?;
         self.begin(RestoreStep::Replay)?;
-        restore.replay()?;
+        restore.replay(&verified)?;
         self.begin(RestoreStep::Index)?;
         restore.build_indexes()?;
         self.begin(RestoreStep::Compare)?;
@@ -185,12 +262,15 @@ impl Running<'_> {
         loop {
             stop.check()?;
             let now = self.shared.config.clock.now().as_second();
-            let captured = self.shared.captures.run_now(self.job.instance, true);
+            let captured = self.shared.captures.run_now(self.job.instance, stop);
             // Once the clock is past the second, no entry of it can come any more.
             let is_past = now > i64::from(through.seconds);
             match captured {
                 Ok(reached) if is_past || reached >= through => return Ok(()),
-                Err(error) if Instant::now() > deadline => return Err(error.into()),
+                Err(error) if Instant::now() > deadline => {
+                    let what = format!("{through}: {error}");
+                    return Err(MoverError::OplogGap { what }.into());
+                }
                 Ok(reached) if Instant::now() > deadline => {
                     let what = format!("{through}: it is captured through {reached}");
                     return Err(MoverError::OplogGap { what }.into());
@@ -202,7 +282,7 @@ impl Running<'_> {
 
     fn download(&self, stop: &Stop) -> Result<(), StepError> {
         let config = &self.shared.config;
-        let source = self.source(None)?;
+        let source = self.source(None, stop)?;
         self.begin(RestoreStep::Verify)?;
         config
             .vault

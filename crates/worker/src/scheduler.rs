@@ -1,90 +1,139 @@
 //! What should be, compared with what is: due snapshots, expired ones, old files.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use tidemark_catalog::{CatalogError, Instance, NewSnapshot};
-use tidemark_model::{InstanceState, OplogTime, SnapshotKind, SnapshotState};
-use tidemark_vault::PruneReport;
+use jiff::{SignedDuration, Timestamp};
+use tidemark_catalog::{Catalog, CatalogError, NewSnapshot, Order, Page, Schedule, Snapshot};
+use tidemark_model::{BackupPolicy, OplogTime, SnapshotKind, SnapshotState};
 
 use crate::worker::Shared;
 
-/// A pack that no snapshot names is kept this long.
-const PRUNE_GRACE: Duration = Duration::from_hours(24);
+/// The wait after a snapshot that failed; the next ones wait twice as long each.
+const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
 /// Enqueues what is due and removes what is over.
-pub(crate) fn run_round(shared: &Shared) {
+pub(crate) fn run_round(shared: &Arc<Shared>) {
     let outcomes = [
-        schedule(shared),
-        remove_expired_snapshots(shared),
-        remove_old_downloads(shared),
-        trim_oplogs(shared),
-        remove_expired_users(shared),
+        ("scheduling snapshots", schedule(shared)),
+        ("removing expired snapshots", remove_expired_snapshots(shared)),
+        ("removing backups of deleted instances", remove_expired_instances(shared)),
+        ("removing old downloads", remove_old_downloads(shared)),
+        ("trimming oplogs", trim_oplogs(shared)),
+        ("removing expired users", remove_expired_users(shared)),
     ];
-    for error in outcomes.into_iter().filter_map(Result::err) {
-        tracing::error!(%error, "the scheduler could not finish its round");
+    for (what, outcome) in outcomes {
+        if let Err(error) = &outcome {
+            tracing::error!(%error, what, "the scheduler could not finish its round");
+        }
+        shared.troubles.note(what, &outcome);
     }
+    let aside = shared.config.catalog.list_quarantined().unwrap_or_default();
+    if aside.is_empty() {
+        return shared.troubles.clear("rows");
+    }
+    let aside: Vec<String> =
+        aside.into_iter().map(|(table, id, reason)| format!("{id} of {table}: {reason}")).collect();
+    let text = format!("rows of the catalog were set aside: {}", aside.join("; "));
+    shared.troubles.set("rows", text);
 }
 
 fn schedule(shared: &Shared) -> Result<(), CatalogError> {
-    for instance in shared.config.catalog.list_all_instances()? {
-        if instance.state == InstanceState::Idle && is_snapshot_due(shared, &instance)? {
-            let now = shared.config.clock.now();
-            let retention = shared.config.policy.snapshot_retention;
-            let snapshot = NewSnapshot::new(instance.id, SnapshotKind::Scheduled, now, retention);
-            shared.config.catalog.insert_snapshot(&snapshot)?;
-            tracing::info!(snapshot = %snapshot.id, instance = %instance.id, "a snapshot is scheduled");
+    let (now, policy) = (shared.config.clock.now(), shared.config.policy);
+    for schedule in shared.config.catalog.list_schedules()? {
+        if !is_snapshot_due(&schedule, &policy, now) {
+            continue;
+        }
+        let snapshot = NewSnapshot::new(
+            schedule.instance,
+            SnapshotKind::Scheduled,
+            now,
+            policy.snapshot_retention,
+        );
+        match shared.config.catalog.insert_snapshot(&snapshot) {
+            // The instance is gone since.
+            Err(CatalogError::Missing(_)) => continue,
+            outcome => outcome?,
+        }
+        tracing::info!(snapshot = %snapshot.id, instance = %schedule.instance, "a snapshot is scheduled");
+    }
+    Ok(())
+}
+
+/// Whether the next snapshot is due: the last one is old, or failed a while ago, or shows a moment
+/// from which the captured oplog does not lead on, or a restore replaced everything since.
+fn is_snapshot_due(schedule: &Schedule, policy: &BackupPolicy, now: Timestamp) -> bool {
+    let Some(newest) = schedule.newest else { return true };
+    if schedule.is_open {
+        return false;
+    }
+    let after = |from: Timestamp, wait: SignedDuration| now >= from.saturating_add(wait).unwrap_or(from);
+    if let Some(failed_at) = schedule.failed_at {
+        let doubled = FIRST_RETRY.saturating_mul(1 << schedule.failures.saturating_sub(1).min(10));
+        return after(failed_at, doubled.min(policy.snapshot_interval));
+    }
+    let is_cut_off = schedule
+        .span_begins
+        .is_some_and(|begins| schedule.newest_moment.is_some_and(|moment| moment < begins));
+    let is_replaced = schedule.restored_at.is_some_and(|restored| restored > newest);
+    is_cut_off || is_replaced || after(newest, policy.snapshot_interval)
+}
+
+fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
+    let catalog = &shared.config.catalog;
+    for snapshot in catalog.list_expired_snapshots(shared.config.clock.now())? {
+        delete_snapshot(catalog, &snapshot)?;
+    }
+    for id in catalog.list_unpurged_snapshots()? {
+        match shared.config.vault.remove_manifest(&id.to_string()) {
+            Ok(()) => {
+                catalog.record_purged_snapshot(id)?;
+                shared.upkeep.want_pruning();
+            }
+            Err(error) => tracing::error!(%error, snapshot = %id, "a manifest could not be removed"),
         }
     }
     Ok(())
 }
 
-/// Whether the last snapshot is too old, or older than a restore that replaced everything.
-fn is_snapshot_due(shared: &Shared, instance: &Instance) -> Result<bool, CatalogError> {
-    let catalog = &shared.config.catalog;
-    let Some((newest, is_open)) = catalog.newest_snapshot(instance.id)? else {
-        return Ok(true);
-    };
-    if is_open {
-        return Ok(false);
+/// Deletes a snapshot whose time is over; answers whether it is gone.
+fn delete_snapshot(catalog: &Catalog, snapshot: &Snapshot) -> Result<bool, CatalogError> {
+    match catalog.delete_snapshot(snapshot.instance, snapshot.id) {
+        Ok(()) => {
+            tracing::info!(snapshot = %snapshot.id, "an expired snapshot was deleted");
+            Ok(true)
+        }
+        // It is being restored; its time comes when that is done.
+        Err(CatalogError::InUse(_)) => Ok(false),
+        Err(error) => Err(error),
     }
-    let due = newest.saturating_add(shared.config.policy.snapshot_interval).unwrap_or(newest);
-    let restored = catalog.newest_restore_of(instance.id)?;
-    Ok(shared.config.clock.now() >= due || restored.is_some_and(|restored| restored > newest))
 }
 
-fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
-    let catalog = &shared.config.catalog;
-    let expired = catalog.list_expired_snapshots(shared.config.clock.now())?;
-    for snapshot in &expired {
-        match catalog.delete_snapshot(snapshot.instance, snapshot.id) {
-            Ok(()) => tracing::info!(snapshot = %snapshot.id, "an expired snapshot was deleted"),
-            // It is being restored; its time comes when that is done.
-            Err(CatalogError::InUse(_)) => {}
-            Err(error) => return Err(error),
+/// Ends the backups of deleted instances whose time is over.
+fn remove_expired_instances(shared: &Shared) -> Result<(), CatalogError> {
+    let (catalog, vault) = (&shared.config.catalog, &shared.config.vault);
+    for instance in catalog.list_expired_instances(shared.config.clock.now())? {
+        let snapshots = catalog.list_snapshots(instance, Order::OldestFirst, Page::EVERYTHING)?;
+        let mut is_empty = true;
+        for snapshot in &snapshots.items {
+            is_empty &= delete_snapshot(catalog, snapshot)?;
         }
-    }
-    let vault = &shared.config.vault;
-    let stored = vault.snapshots().unwrap_or_default();
-    if stored.is_empty() {
-        return Ok(());
-    }
-    let mut has_removed = false;
-    for id in catalog.list_deleted_snapshots()? {
-        let id = id.to_string();
-        if stored.contains(&id) {
-            match vault.remove_manifest(&id) {
-                Ok(()) => has_removed = true,
-                Err(error) => {
-                    tracing::error!(%error, snapshot = id, "a manifest could not be removed");
-                }
+        if !is_empty {
+            continue;
+        }
+        let name = instance.to_string();
+        let segments = vault.segments(&name);
+        let removed = segments.and_then(|segments| {
+            segments.into_iter().try_for_each(|segment| vault.remove_segment(&name, segment))
+        });
+        match removed {
+            Ok(()) => {
+                catalog.remove_oplog_ranges(instance)?;
+                catalog.record_purged_instance(instance)?;
+                tracing::info!(%instance, "the backups of a deleted instance were removed");
             }
-        }
-    }
-    if has_removed {
-        match vault.prune(PRUNE_GRACE) {
-            Ok(PruneReport::Removed(packs)) => tracing::info!(packs, "unused packs were removed"),
-            Ok(PruneReport::Busy) => {}
-            Err(error) => tracing::warn!(%error, "the vault could not be pruned"),
+            Err(error) => {
+                tracing::warn!(%error, %instance, "the oplog of a deleted instance could not be removed");
+            }
         }
     }
     Ok(())
@@ -121,7 +170,11 @@ fn trim_oplogs(shared: &Shared) -> Result<(), CatalogError> {
         };
         catalog.trim_oplog_ranges(instance.id, keep)?;
         let name = instance.id.to_string();
-        for segment in vault.segments(&name).unwrap_or_default() {
+        let segments = vault.segments(&name).unwrap_or_else(|error| {
+            tracing::warn!(%error, instance = name, "oplog segments could not be listed");
+            Vec::new()
+        });
+        for segment in segments {
             if segment.last < keep
                 && let Err(error) = vault.remove_segment(&name, segment)
             {
@@ -161,16 +214,15 @@ fn remove_old_downloads(shared: &Shared) -> Result<(), CatalogError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use jiff::{SignedDuration, Timestamp};
-    use tidemark_catalog::{Catalog, LeaseHolder, Order, Page, Snapshot};
-    use tidemark_model::{BackupPolicy, Clock, InstanceId};
+    use tidemark_catalog::{Instance, LeaseHolder};
+    use tidemark_model::{Clock, InstanceId};
     use tidemark_mover::{Endpoint, Stop};
     use tidemark_vault::{Vault, VaultKey};
 
     use super::*;
     use crate::Captures;
+    use crate::troubles::Troubles;
+    use crate::upkeep::Upkeep;
     use crate::worker::{Deployments, WorkerConfig};
 
     /// No database runs: the scheduler needs none.
@@ -184,7 +236,7 @@ mod tests {
 
     struct Fixture {
         _folder: tempfile::TempDir,
-        shared: Shared,
+        shared: Arc<Shared>,
         instance: InstanceId,
     }
 
@@ -201,10 +253,18 @@ mod tests {
             deployments: Arc::new(Nowhere),
             policy: BackupPolicy::default(),
             downloads: folder.path().join("downloads"),
+            parallel_snapshots: 1,
+            parallel_restores: 1,
         };
         let holder = LeaseHolder { worker: "w".into(), duration: SignedDuration::from_secs(30) };
-        let shared =
-            Shared { captures: Captures::new(config.clone()), config, holder, stop: Stop::new() };
+        let shared = Arc::new(Shared {
+            captures: Captures::new(config.clone()),
+            config,
+            holder,
+            troubles: Troubles::default(),
+            upkeep: Upkeep::default(),
+            stop: Stop::new(),
+        });
         Fixture { _folder: folder, shared, instance: tenant.instance }
     }
 
@@ -244,6 +304,64 @@ mod tests {
         assert_eq!(f.snapshots().len(), 1);
         f.advance_hours(1);
         assert_eq!(f.snapshots().len(), 2);
+    }
+
+    #[test]
+    fn a_snapshot_that_failed_is_taken_again_soon_and_then_later_and_later() {
+        let f = fixture();
+        let fail = |f: &Fixture| {
+            let (catalog, now) = (&f.shared.config.catalog, f.shared.config.clock.now());
+            let (claim, _) = catalog.claim_snapshot(&f.shared.holder, now).unwrap().unwrap();
+            let state = SnapshotState::Failed { finished_at: now, reason: "x".into() };
+            catalog.record_snapshot(&claim, &state, None).unwrap();
+        };
+        assert_eq!(f.snapshots().len(), 1);
+        for (wait, count) in [(60, 2), (120, 3), (240, 4)] {
+            fail(&f);
+            f.shared.config.clock.advance(wait - 1);
+            assert_eq!(f.snapshots().len(), count - 1);
+            f.shared.config.clock.advance(1);
+            assert_eq!(f.snapshots().len(), count);
+        }
+        f.complete();
+        f.advance_hours(5);
+        assert_eq!(f.snapshots().len(), 4);
+    }
+
+    #[test]
+    fn after_a_gap_a_snapshot_is_due_at_once() {
+        let f = fixture();
+        f.snapshots();
+        let (catalog, now) = (&f.shared.config.catalog, f.shared.config.clock.now());
+        let (claim, _) = catalog.claim_snapshot(&f.shared.holder, now).unwrap().unwrap();
+        let state = SnapshotState::Completed {
+            finished_at: now,
+            consistent_at: Some(OplogTime::new(100, 1)),
+            size_bytes: 1,
+        };
+        catalog.record_snapshot(&claim, &state, None).unwrap();
+        catalog.begin_oplog_range(f.instance, OplogTime::new(90, 1)).unwrap();
+        assert_eq!(f.snapshots().len(), 1);
+        catalog.begin_oplog_range(f.instance, OplogTime::new(200, 1)).unwrap();
+        assert_eq!(f.snapshots().len(), 2);
+    }
+
+    #[test]
+    fn backups_of_a_deleted_instance_end_when_their_time_is_over() {
+        let f = fixture();
+        f.snapshots();
+        f.complete();
+        let (catalog, clock) = (&f.shared.config.catalog, &f.shared.config.clock);
+        let change = (tidemark_model::InstanceState::Idle, tidemark_model::InstanceState::Deleting);
+        catalog.change_instance_state(f.instance, change, clock.now()).unwrap();
+        catalog
+            .retire_instance(f.instance, clock.now(), f.shared.config.policy.retention_after_delete)
+            .unwrap();
+        f.advance_hours(7 * 24 - 1);
+        assert_eq!(f.snapshots().len(), 1);
+        f.advance_hours(1);
+        assert_eq!(f.snapshots().len(), 0);
+        assert!(catalog.list_expired_instances(clock.now()).unwrap().is_empty());
     }
 
     #[test]

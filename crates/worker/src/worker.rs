@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use tidemark_catalog::{Catalog, CatalogError, Instance, LeaseHolder};
@@ -12,9 +12,11 @@ use tidemark_mover::{Endpoint, Stop};
 use tidemark_vault::Vault;
 
 use crate::captures::Captures;
+use crate::troubles::Troubles;
+use crate::upkeep::Upkeep;
 
-/// How often each thread looks for work.
-const ROUND: Duration = Duration::from_millis(200);
+/// The longest sleep of a thread that waits for work: leases and schedules end without a change.
+const ROUND: Duration = Duration::from_secs(1);
 /// How long a claim lasts without a heartbeat.
 const LEASE: SignedDuration = SignedDuration::from_secs(30);
 
@@ -39,6 +41,11 @@ pub struct WorkerConfig {
     pub policy: BackupPolicy,
     /// Where files for download are kept.
     pub downloads: PathBuf,
+    /// Snapshots that are taken at the same time. Each holds some 60 MiB of batches and chunks,
+    /// whatever the size of its data.
+    pub parallel_snapshots: usize,
+    /// Restore jobs that are done at the same time, with as much memory each.
+    pub parallel_restores: usize,
 }
 
 /// What all threads of a worker share.
@@ -46,11 +53,13 @@ pub(crate) struct Shared {
     pub(crate) config: WorkerConfig,
     pub(crate) holder: LeaseHolder,
     pub(crate) captures: Captures,
+    pub(crate) troubles: Troubles,
+    pub(crate) upkeep: Upkeep,
     pub(crate) stop: Stop,
 }
 
 /// What a thread does again and again.
-type Round = fn(&Shared);
+type Round = fn(&Arc<Shared>);
 
 /// A running worker.
 pub struct Worker {
@@ -64,41 +73,86 @@ impl Worker {
         config.catalog.release_claims()?;
         let holder =
             LeaseHolder { worker: Secret::random::<8>().expose().to_owned(), duration: LEASE };
-        let captures = Captures::new(config.clone());
-        let shared = Arc::new(Shared { config, holder, captures, stop: Stop::new() });
-        let rounds: [(&str, Round); 4] = [
-            ("snapshots", crate::snapshots::run_round),
-            ("restores", crate::restores::run_round),
-            ("scheduler", crate::scheduler::run_round),
-            ("capture", crate::captures::run_round),
+        let rounds: [(Round, usize); 5] = [
+            (crate::snapshots::run_round, config.parallel_snapshots.max(1)),
+            (crate::restores::run_round, config.parallel_restores.max(1)),
+            (crate::scheduler::run_round, 1),
+            (crate::upkeep::run_round, 1),
+            (crate::captures::run_round, 1),
         ];
+        let captures = Captures::new(config.clone());
+        let (troubles, stop) = (Troubles::default(), Stop::new());
+        let shared = Arc::new(Shared { config, holder, captures, troubles, upkeep: Upkeep::default(), stop });
         let threads = rounds
             .into_iter()
-            .map(|(name, round)| {
+            .flat_map(|(round, count)| std::iter::repeat_n(round, count))
+            .map(|round| {
                 let shared = Arc::clone(&shared);
-                std::thread::spawn(move || {
-                    while !shared.stop.is_requested() {
-                        round(&shared);
-                        std::thread::sleep(ROUND);
-                    }
-                    tracing::debug!(thread = name, "a worker thread ended");
-                })
+                std::thread::spawn(move || run_rounds(&shared, round))
             })
             .collect();
         Ok(Self { shared, threads })
     }
 
-    /// Stops: work in progress is left as it is and claimed again after the next start.
-    pub fn stop(&mut self) {
+    /// What is wrong at the moment and may need somebody's help, as sentences.
+    pub fn troubles(&self) -> Vec<String> {
+        self.shared.troubles.list()
+    }
+
+    /// A view of the troubles that outlives the borrow of the worker.
+    pub fn troubles_handle(&self) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || shared.troubles.list())
+    }
+
+    /// Asks all work to end.
+    pub fn request_stop(&self) {
         self.shared.stop.request();
+        self.shared.captures.request_stop();
+    }
+
+    /// Stops, and waits until `deadline` for what is going on: work in progress is left as it is
+    /// and claimed again after the next start. What does not end in time ends with the process.
+    pub fn stop(&mut self, deadline: Instant) {
+        self.request_stop();
         for thread in self.threads.drain(..) {
-            let _ = thread.join();
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
         }
+        self.shared.captures.wait_for_end(deadline);
     }
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.stop();
+        self.request_stop();
     }
+}
+
+/// Runs rounds until told to stop; between two of them waits for a change of the catalog. A round
+/// that panics is noted, and the next one runs.
+fn run_rounds(shared: &Arc<Shared>, round: Round) {
+    while !shared.stop.is_requested() {
+        let seen = shared.config.catalog.generation();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| round(shared)));
+        if let Err(panic) = outcome {
+            let text = panic_text(panic.as_ref());
+            tracing::error!(text, "a round of a worker panicked");
+            shared.troubles.set("worker", format!("a part of the worker panicked: {text}"));
+        }
+        if !shared.stop.is_requested() {
+            shared.config.catalog.wait_for_change(seen, ROUND);
+        }
+    }
+}
+
+/// What a panic says.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
 }

@@ -79,9 +79,9 @@ type Describe<'a> = &'a dyn Fn(&AccessEntry) -> Value;
 
 /// A page of an access list, with the uses up to now.
 pub(super) fn list(call: &Call<'_>, principal: Principal, describe: Describe<'_>) -> Result<Value> {
-    call.api.usage.record(&call.api.catalog)?;
+    call.api.usage.record(&call.catalog)?;
     let paged: Paged<AccessEntry> =
-        call.api.catalog.list_access_entries(principal, call.page()?)?;
+        call.catalog.list_access_entries(principal, call.page()?)?;
     list_body(call, &paged, describe)
 }
 
@@ -92,7 +92,7 @@ pub(super) fn delete_for_account(call: &Call<'_>, account: ServiceAccountId) -> 
     if call.caller.principal == principal && block.contains(&call.address) {
         return Err(ApiError::cannot_remove_caller(&name(block)));
     }
-    match call.api.catalog.delete_access_entry(principal, block) {
+    match call.catalog.delete_access_entry(principal, block) {
         Err(CatalogError::Missing(_)) => {
             Err(ApiError::access_entry_not_found(&name(block), &client_id_of(account)))
         }

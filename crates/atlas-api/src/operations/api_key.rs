@@ -84,6 +84,6 @@ pub(super) fn make(
 /// The key of the path.
 pub(super) fn find(call: &Call<'_>, org: &Org) -> Result<ApiKey> {
     let id = call.api_key_id()?;
-    let key = call.api.catalog.find_org_api_key(org.id, id)?;
+    let key = call.catalog.find_org_api_key(org.id, id)?;
     key.ok_or_else(|| ApiError::api_key_not_found(&id.to_string()))
 }

@@ -41,9 +41,9 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
         labels: parse_labels(&body)?.unwrap_or_default(),
         delete_after: body.delete_after_date(created_at)?,
     };
-    let wanted = call.api.catalog.count_database_users(project.id)? + 1;
+    let wanted = call.catalog.count_database_users(project.id)? + 1;
     limits::check(project, limits::USERS, wanted, ApiError::too_many_database_users)?;
-    match call.api.catalog.insert_database_user(&user, created_at) {
+    match call.catalog.insert_database_user(&user, created_at) {
         Err(CatalogError::AlreadyExists(name)) => Err(ApiError::user_already_exists(&name)),
         outcome => {
             outcome?;

@@ -1,7 +1,8 @@
 //! `POST …/flexClusters/{name}/backup/restoreJobs`: records that a restore is wanted.
 
+use tidemark_actions::restore_jobs::{Ask, Destination, find_complete};
 use tidemark_catalog::{InstanceView, Project};
-use tidemark_model::{Delivery, InstanceName, ProjectId, Role, SnapshotId};
+use tidemark_model::{InstanceName, ProjectId, Role, SnapshotId};
 
 use crate::answer::Answer;
 use crate::body::Body;
@@ -9,8 +10,7 @@ use crate::call::Call;
 use crate::error::{ApiError, Result};
 
 use super::flex_restore_job::{DOWNLOAD_LIFETIME, describe};
-use super::restore_job::{Wanted, check_complete, find_target, insert};
-use super::snapshot::load;
+use super::restore_job::{Refusals, create, find_destination};
 
 /// What the schema has, read-only attributes included: clients send them.
 const ATTRIBUTES: &[&str] = &[
@@ -37,18 +37,18 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let id: SnapshotId = parse(&body, "snapshotId")?;
     let name: InstanceName = parse(&body, "targetDeploymentItemName")?;
     let target_project: ProjectId = parse(&body, "targetProjectId")?;
-    let source = call.find_target(project, InstanceView::Flex)?;
-    let snapshot = load(call, &source.instance, id, ApiError::flex_snapshot_not_found)?;
-    check_complete(&snapshot, ApiError::snapshot_incomplete)?;
-    let role = Role::GroupBackupRecoveryOperator;
-    let (target, name) = find_target(call, project, (target_project, &name), role)?;
-    let wanted = Wanted {
-        delivery: Delivery::Automated { snapshot: snapshot.id, target: target.id },
-        snapshot,
-        target: name,
-        download_lifetime: DOWNLOAD_LIFETIME,
+    let source = call.find_backup_target(project, InstanceView::Flex)?;
+    let refusals = Refusals {
+        snapshot_not_found: ApiError::flex_snapshot_not_found,
+        incomplete: ApiError::snapshot_incomplete,
+        moment: "snapshotId",
     };
-    let job = insert(call, &source.instance, wanted)?;
+    find_complete(call.catalog, &source.instance, id)
+        .map_err(|error| refusals.of(&source.instance, error))?;
+    let to = Destination { project: target_project, name };
+    let to = find_destination(call, project, to, Role::GroupBackupRecoveryOperator)?;
+    let ask = Ask::Automated { snapshot: id, to };
+    let job = create(call, &source.instance, &ask, (DOWNLOAD_LIFETIME, &refusals))?;
     Ok(Answer::entity(describe(call, &source, &job)))
 }
 

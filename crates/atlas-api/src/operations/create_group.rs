@@ -43,14 +43,14 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     if !call.caller.may_in_org(org, Role::OrgGroupCreator) {
         return Err(ApiError::not_group_creator(&org.to_string()));
     }
-    if call.api.catalog.count_projects(org)? >= MOST_PROJECTS {
+    if call.catalog.count_projects(org)? >= MOST_PROJECTS {
         return Err(ApiError::too_many_groups(MOST_PROJECTS, &org.to_string()));
     }
     let created_at = call.api.clock.now();
     let tags = tags::parse(&body)?.unwrap_or_default();
     let mut project = Project { tags, ..Project::new(org, &name, created_at) };
     group::parse_alerts(&body, &mut project)?;
-    match call.api.catalog.insert_project(&project, call.caller) {
+    match call.catalog.insert_project(&project, call.caller) {
         Err(CatalogError::AlreadyExists(name)) => Err(ApiError::group_already_exists(&name)),
         outcome => {
             outcome?;

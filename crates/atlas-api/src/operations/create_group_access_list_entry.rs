@@ -21,11 +21,11 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
         }
         entries.push(entry);
     }
-    let present = call.api.catalog.list_network_entries(project.id, now, Page::EVERYTHING)?;
+    let present = call.catalog.list_network_entries(project.id, now, Page::EVERYTHING)?;
     let is_new =
         |entry: &&NetworkEntry| !present.items.iter().any(|other| other.source == entry.source);
     let wanted = present.total + entries.iter().filter(is_new).count() as u64;
     limits::check(project, limits::NETWORK_ENTRIES, wanted, ApiError::too_many_network_entries)?;
-    call.api.catalog.put_network_entries(project.id, &entries, now)?;
+    call.catalog.put_network_entries(project.id, &entries, now)?;
     Ok(Answer::list(list(call, project)?).with_status(StatusCode::CREATED))
 }

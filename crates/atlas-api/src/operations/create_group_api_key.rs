@@ -18,6 +18,6 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     roles.set_in_project(project.id, &granted);
     check_owner(call, project, (&Roles::default(), &roles))?;
     let (key, private_key) = make(call, project.org, &body, roles)?;
-    call.api.catalog.insert_api_key(&key)?;
+    call.catalog.insert_api_key(&key)?;
     Ok(Answer::entity(describe_new(call, &key, &private_key)))
 }

@@ -13,6 +13,6 @@ use super::service_account::find_to_control;
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let principal = Principal::ServiceAccount(find_to_control(call, project)?.id);
     let blocks = parse_entries(call)?;
-    call.api.catalog.insert_access_entries(principal, &blocks, call.api.clock.now())?;
+    call.catalog.insert_access_entries(principal, &blocks, call.api.clock.now())?;
     list(call, principal, &describe_for_account).map(Answer::list)
 }

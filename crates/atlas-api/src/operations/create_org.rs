@@ -68,6 +68,6 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
         return Err(ApiError::missing_one_of("apiKey", "serviceAccount"));
     }
     let new = NewOrg { org: &new, projects: &[], keys: &keys, accounts: &accounts };
-    call.api.catalog.insert_org(&new)?;
+    call.catalog.insert_org(&new)?;
     Ok(Answer::created(answer))
 }

@@ -16,6 +16,6 @@ pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     let roles = parse_org(&body, org.id)?.ok_or_else(ApiError::api_key_needs_roles)?;
     let roles = Roles { org: roles, projects: Vec::new() };
     let (key, private_key) = make(call, org.id, &body, roles)?;
-    call.api.catalog.insert_api_key(&key)?;
+    call.catalog.insert_api_key(&key)?;
     Ok(Answer::entity(describe_new(call, &key, &private_key)))
 }

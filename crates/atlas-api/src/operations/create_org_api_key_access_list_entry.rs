@@ -14,6 +14,6 @@ pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     let key = find_to_change(call, org)?;
     let principal = Principal::ApiKey(key.id);
     let blocks = parse_entries(call)?;
-    call.api.catalog.insert_access_entries(principal, &blocks, call.api.clock.now())?;
+    call.catalog.insert_access_entries(principal, &blocks, call.api.clock.now())?;
     Ok(Answer::list(list(call, principal, &|entry| describe(call, &key, entry))?))
 }

@@ -11,6 +11,6 @@ use super::service_account::{Place, describe_new, make};
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     let place = Place::Org;
     let (account, record, secret) = make(call, org, &call.body()?, place)?;
-    call.api.catalog.insert_service_account(&account, &record)?;
+    call.catalog.insert_service_account(&account, &record)?;
     Ok(Answer::created(describe_new(&account, place, (&record, &secret))))
 }

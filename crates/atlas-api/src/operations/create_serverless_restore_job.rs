@@ -1,21 +1,19 @@
 //! `POST …/backup/restoreJobs`: records that a restore is wanted.
 //!
 //! Everything that can be known now is checked now: the snapshot, the target and the rights on
-//! it, and whether the wanted moment can be restored.
+//! it, and whether the wanted moment can be restored. The rules are in `actions`.
 
-use tidemark_catalog::{Instance, OplogRange, Project, Snapshot, TargetName};
-use tidemark_model::{
-    Delivery, InstanceName, OplogTime, PointInTime, ProjectId, Role, SnapshotId, SnapshotState,
-};
+use tidemark_actions::restore_jobs::{Ask, Destination, find_complete};
+use tidemark_catalog::{Instance, Project};
+use tidemark_model::{InstanceName, OplogTime, PointInTime, ProjectId, Role, SnapshotId};
 
 use crate::answer::Answer;
 use crate::body::Body;
 use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
 
-use super::restore_job::{Wanted, check_complete, find_target, insert};
+use super::restore_job::{Refusals, create, find_destination};
 use super::serverless_restore_job::describe;
-use super::snapshot::load;
 
 const ATTRIBUTES: &[&str] = &[
     "cancelled",
@@ -53,52 +51,63 @@ pub(crate) fn run(call: &Call<'_>, source: &Target) -> Result<Answer> {
             }
         }
     }
-    let own_name = TargetName { project: project.id, name: instance.name.to_string() };
-    let (delivery, snapshot, target) = match delivery {
+    let (ask, refusals) = match delivery {
         "download" => {
-            let snapshot =
-                parse_snapshot(call, instance, &body)?.ok_or_else(|| body.missing("snapshotId"))?;
-            check_complete(&snapshot, ApiError::download_incomplete)?;
-            (Delivery::Download { snapshot: snapshot.id }, snapshot, own_name)
+            let refusals = refusals(ApiError::download_incomplete, "snapshotId");
+            let snapshot = required_snapshot(call, instance, &body, &refusals)?;
+            (Ask::Download { snapshot }, refusals)
         }
         "automated" => {
-            let snapshot =
-                parse_snapshot(call, instance, &body)?.ok_or_else(|| body.missing("snapshotId"))?;
-            check_complete(&snapshot, ApiError::snapshot_incomplete)?;
-            let (target, name) = parse_target(call, project, &body)?;
-            (Delivery::Automated { snapshot: snapshot.id, target: target.id }, snapshot, name)
+            let refusals = refusals(ApiError::snapshot_incomplete, "snapshotId");
+            let snapshot = required_snapshot(call, instance, &body, &refusals)?;
+            (Ask::Automated { snapshot, to: parse_target(call, project, &body)? }, refusals)
         }
         _ => {
             let moment = parse_moment(&body)?;
-            let base = find_base(call, instance, &body, moment)?;
-            let (target, name) = parse_target(call, project, &body)?;
-            (Delivery::PointInTime { moment, base: base.id, target: target.id }, base, name)
+            let attribute = match moment {
+                PointInTime::Second(_) => "pointInTimeUTCSeconds",
+                PointInTime::Entry(_) => "oplogTs",
+            };
+            let refusals = refusals(ApiError::snapshot_incomplete, attribute);
+            let base = parse_snapshot(call, instance, &body, &refusals)?;
+            check_moment(call, instance, (moment, base), &refusals)?;
+            let to = parse_target(call, project, &body)?;
+            (Ask::PointInTime { moment, base, to }, refusals)
         }
     };
-    let download_lifetime = call.api.config.download_lifetime;
-    let wanted = Wanted { delivery, snapshot, target, download_lifetime };
-    let job = insert(call, instance, wanted)?;
+    let job = create(call, instance, &ask, (call.api.config.download_lifetime, &refusals))?;
     Ok(Answer::entity(describe(call, instance, &job)))
+}
+
+fn refusals(incomplete: fn() -> ApiError, moment: &'static str) -> Refusals {
+    Refusals { snapshot_not_found: ApiError::snapshot_not_found, incomplete, moment }
 }
 
 fn parse_snapshot(
     call: &Call<'_>,
     instance: &Instance,
     body: &Body<'_>,
-) -> Result<Option<Snapshot>> {
+    refusals: &Refusals,
+) -> Result<Option<SnapshotId>> {
     let Some(text) = body.text("snapshotId")?.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
     let id: SnapshotId = text.parse().map_err(|_| body.invalid("snapshotId"))?;
-    load(call, instance, id, ApiError::snapshot_not_found).map(Some)
+    find_complete(call.catalog, instance, id).map_err(|error| refusals.of(instance, error))?;
+    Ok(Some(id))
+}
+
+fn required_snapshot(
+    call: &Call<'_>,
+    instance: &Instance,
+    body: &Body<'_>,
+    refusals: &Refusals,
+) -> Result<SnapshotId> {
+    parse_snapshot(call, instance, body, refusals)?.ok_or_else(|| body.missing("snapshotId"))
 }
 
 /// The target, if it exists and the caller owns its project.
-fn parse_target(
-    call: &Call<'_>,
-    source: &Project,
-    body: &Body<'_>,
-) -> Result<(Instance, TargetName)> {
+fn parse_target(call: &Call<'_>, source: &Project, body: &Body<'_>) -> Result<Destination> {
     let required = |attribute: &str| -> Result<&str> {
         let text = body.required_text(attribute)?;
         if text.is_empty() { Err(body.missing(attribute)) } else { Ok(text) }
@@ -107,7 +116,20 @@ fn parse_target(
     let group: ProjectId =
         required("targetGroupId")?.parse().map_err(|_| body.invalid("targetGroupId"))?;
     let name: InstanceName = name.parse().map_err(|_| body.invalid("targetClusterName"))?;
-    find_target(call, source, (group, &name), Role::GroupOwner)
+    find_destination(call, source, Destination { project: group, name }, Role::GroupOwner)
+}
+
+/// Refuses a moment that cannot be reached before the target is looked at, as the real service does.
+fn check_moment(
+    call: &Call<'_>,
+    instance: &Instance,
+    (moment, base): (PointInTime, Option<SnapshotId>),
+    refusals: &Refusals,
+) -> Result<()> {
+    let now = call.api.clock.now();
+    tidemark_actions::restore_jobs::plan(call.catalog, instance, (moment, base), now)
+        .map(drop)
+        .map_err(|error| refusals.of(instance, error))
 }
 
 /// The wanted moment: either a second or an oplog entry, not both.
@@ -127,46 +149,9 @@ fn parse_moment(body: &Body<'_>) -> Result<PointInTime> {
         (None, (Some(seconds), Some(increment))) => {
             Ok(PointInTime::Entry(OplogTime::new(seconds, increment)))
         }
-        (Some(_), _) => Err(ApiError::invalid_restore_time("pointInTimeUTCSeconds")),
+        (Some(_), _) => Err(ApiError::invalid_restore_time("pointInTimeUTCSeconds", (None, None))),
         (None, (Some(_), None)) => Err(body.missing("oplogInc")),
         (None, (None, Some(_))) => Err(body.missing("oplogTs")),
         (None, (None, None)) => Err(ApiError::missing_one_of("pointInTimeUTCSeconds", "oplogTs")),
-    }
-}
-
-/// The snapshot from which the moment is reached, if the captured oplog leads there.
-fn find_base(
-    call: &Call<'_>,
-    instance: &Instance,
-    body: &Body<'_>,
-    moment: PointInTime,
-) -> Result<Snapshot> {
-    let attribute = match moment {
-        PointInTime::Second(_) => "pointInTimeUTCSeconds",
-        PointInTime::Entry(_) => "oplogTs",
-    };
-    let outside = || ApiError::invalid_restore_time(attribute);
-    let through = moment.last_position();
-    let now = u32::try_from(call.api.clock.now().as_second()).unwrap_or(u32::MAX);
-    let ranges = call.api.catalog.list_oplog_ranges(instance.id)?;
-    let newest = ranges.last().copied();
-    let reaches = |range: &&OplogRange| {
-        // The newest range grows up to the present.
-        let is_growing = Some(**range) == newest;
-        range.first <= through && (through <= range.last || (is_growing && through.seconds <= now))
-    };
-    let range = ranges.iter().rev().find(reaches).ok_or_else(outside)?;
-    let base = call.api.catalog.find_base_snapshot(instance.id, (range.first, through))?;
-    match parse_snapshot(call, instance, body)? {
-        None => base.ok_or_else(outside),
-        Some(wanted) => match wanted.state {
-            SnapshotState::Completed { consistent_at: Some(at), .. }
-                if range.first <= at && at <= through =>
-            {
-                Ok(wanted)
-            }
-            SnapshotState::Completed { .. } => Err(outside()),
-            _ => Err(ApiError::snapshot_incomplete()),
-        },
     }
 }

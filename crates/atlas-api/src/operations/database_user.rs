@@ -89,7 +89,7 @@ fn describe_role(role: &DatabaseUserRole) -> Value {
 pub(super) fn find(call: &Call<'_>, project: &Project) -> Result<DatabaseUser> {
     let name = call.path_value("username");
     let key = (call.path_value("databaseName"), name);
-    let user = call.api.catalog.find_database_user(project.id, key, call.api.clock.now())?;
+    let user = call.catalog.find_database_user(project.id, key, call.api.clock.now())?;
     user.ok_or_else(|| ApiError::username_not_found(name))
 }
 

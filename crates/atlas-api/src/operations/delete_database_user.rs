@@ -10,6 +10,6 @@ use super::database_user::find;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let user = find(call, project)?;
-    call.api.catalog.delete_database_user(project.id, (&user.database, &user.username))?;
+    call.catalog.delete_database_user(project.id, (&user.database, &user.username))?;
     Ok(Answer::no_content())
 }

@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::error::{ApiError, Result};
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
-    match call.api.catalog.delete_project(project.id, call.api.clock.now()) {
+    match call.catalog.delete_project(project.id, call.api.clock.now()) {
         Err(CatalogError::InUse(_)) => Err(ApiError::group_has_clusters()),
         Err(CatalogError::Missing(_)) => Err(ApiError::group_not_found(project.id)),
         outcome => {

@@ -11,6 +11,6 @@ use super::network_entry::find;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let source = find(call, project)?.source;
-    call.api.catalog.delete_network_entry(project.id, &source, call.api.clock.now())?;
+    call.catalog.delete_network_entry(project.id, &source, call.api.clock.now())?;
     Ok(Answer::no_content())
 }

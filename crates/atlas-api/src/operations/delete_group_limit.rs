@@ -11,6 +11,6 @@ use super::limits::find;
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let mut changed = project.clone();
     changed.limits.remove(find(call)?.name);
-    call.api.catalog.update_project(&changed)?;
+    call.catalog.update_project(&changed)?;
     Ok(Answer::no_content())
 }

@@ -12,6 +12,6 @@ use super::service_account::{Place, find_in_project};
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let mut account = find_in_project(call, project)?;
     Place::Project(project.id).set_roles(&mut account, &[]);
-    call.api.catalog.update_service_account(&account)?;
+    call.catalog.update_service_account(&account)?;
     Ok(Answer::no_content())
 }

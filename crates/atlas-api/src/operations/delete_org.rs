@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::error::{ApiError, Result};
 
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
-    match call.api.catalog.delete_org(org.id, call.api.clock.now()) {
+    match call.catalog.delete_org(org.id, call.api.clock.now()) {
         Err(CatalogError::InUse(_)) => Err(ApiError::org_not_empty()),
         outcome => {
             outcome?;

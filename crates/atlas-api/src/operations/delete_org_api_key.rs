@@ -9,6 +9,6 @@ use crate::error::Result;
 use super::api_key::find;
 
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
-    call.api.catalog.delete_api_key(find(call, org)?.id)?;
+    call.catalog.delete_api_key(find(call, org)?.id)?;
     Ok(Answer::no_content())
 }

@@ -18,6 +18,6 @@ pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     if call.caller.principal == principal && block.contains(&call.address) {
         return Err(ApiError::cannot_remove_caller(&name(block)));
     }
-    call.api.catalog.delete_access_entry(principal, block)?;
+    call.catalog.delete_access_entry(principal, block)?;
     Ok(Answer::no_content())
 }

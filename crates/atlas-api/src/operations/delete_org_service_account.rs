@@ -9,6 +9,6 @@ use crate::error::Result;
 use super::service_account::find_in_org;
 
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
-    call.api.catalog.delete_service_account(find_in_org(call, org)?.id)?;
+    call.catalog.delete_service_account(find_in_org(call, org)?.id)?;
     Ok(Answer::no_content())
 }

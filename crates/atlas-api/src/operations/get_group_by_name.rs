@@ -10,7 +10,7 @@ use super::group::describe;
 
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let name = call.path_value("groupName");
-    let project = call.api.catalog.find_project_by_name(call.caller.org, name)?;
+    let project = call.catalog.find_project_by_name(call.caller.org, name)?;
     let project = project.ok_or_else(|| ApiError::group_name_not_found(name))?;
     call.check_project(&project, &[Role::GroupReadOnly])?;
     Ok(Answer::entity(describe(call, &project)))

@@ -12,7 +12,7 @@ use crate::error::Result;
 use super::instance::MOST_SHOWN;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
-    let instances = call.api.catalog.list_instances(project.id, InstanceView::Flex, MOST_SHOWN)?;
+    let instances = call.catalog.list_instances(project.id, InstanceView::Flex, MOST_SHOWN)?;
     // A host name is no address.
     let host = &call.api.config.advertised_host;
     let addresses: Vec<&str> = host.parse::<IpAddr>().iter().map(|_| host.as_str()).collect();

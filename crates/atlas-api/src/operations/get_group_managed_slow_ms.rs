@@ -23,6 +23,6 @@ pub(super) fn set(
 ) -> Result<Answer> {
     let mut changed = project.clone();
     changed.settings.insert(NAME.to_owned(), is_enabled.clone());
-    call.api.catalog.update_project(&changed)?;
+    call.catalog.update_project(&changed)?;
     Ok(Answer::no_content())
 }

@@ -11,6 +11,6 @@ use super::group::describe_item;
 
 pub(crate) fn run(call: &Call<'_>, _: &Org) -> Result<Answer> {
     let prefix = call.query_value("name").unwrap_or_default();
-    let paged = call.api.catalog.list_projects(call.caller, prefix, call.page()?)?;
+    let paged = call.catalog.list_projects(call.caller, prefix, call.page()?)?;
     list_body(call, &paged, |project| describe_item(call, project)).map(Answer::list)
 }

@@ -20,10 +20,10 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     });
     // A service account is no key.
     if let (Principal::ApiKey(id), Some(fields)) = (call.caller.principal, body.as_object_mut())
-        && let Some(key) = call.api.catalog.find_org_api_key(call.caller.org, id)?
+        && let Some(key) = call.catalog.find_org_api_key(call.caller.org, id)?
     {
         let entries =
-            call.api.catalog.list_access_entries(call.caller.principal, Page::EVERYTHING)?;
+            call.catalog.list_access_entries(call.caller.principal, Page::EVERYTHING)?;
         let entries: Vec<_> = entries
             .items
             .iter()

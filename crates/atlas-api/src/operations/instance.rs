@@ -1,8 +1,11 @@
 //! Instances, whichever API they are looked at through: making, changing, removing.
 
 use serde_json::{Value, json};
-use tidemark_catalog::{CatalogError, Instance, InstanceFamily, InstanceSettings, Page, Project};
-use tidemark_model::{InstanceId, InstanceName, InstanceNameError, InstanceState};
+use tidemark_actions::instances::{
+    self, Backups, ChangeInstanceError, CreateInstanceError, NewInstance,
+};
+use tidemark_catalog::{Instance, InstanceFamily, InstanceSettings, Page, Project};
+use tidemark_model::{InstanceName, InstanceNameError, InstanceState};
 
 use super::regions::is_region;
 use super::{limits, tags};
@@ -25,29 +28,24 @@ pub(super) fn create(
         project.instance_count + 1,
         ApiError::too_many_clusters,
     )?;
-    let created_at = call.api.clock.now();
-    let instance = Instance {
-        id: InstanceId::new(created_at),
+    let wanted = NewInstance {
         project: project.id,
         name,
         family,
-        state: InstanceState::Creating,
         settings,
-        created_at,
-        changed_at: created_at,
-        port: None,
+        ports: call.api.config.ports,
     };
-    match call.api.catalog.insert_instance(&instance) {
-        Err(CatalogError::AlreadyExists(name)) => {
-            Err(ApiError::duplicate_cluster_name(&name, project.id))
-        }
-        Err(CatalogError::Missing(_)) => Err(ApiError::group_not_found(project.id)),
-        outcome => {
-            outcome?;
-            crate::error::log_instance("an instance is wanted", instance.id);
-            Ok(instance)
-        }
-    }
+    let instance =
+        instances::create(call.catalog, wanted, call.api.clock.now()).map_err(|error| match error {
+            CreateInstanceError::NameTaken(name) => {
+                ApiError::duplicate_cluster_name(&name, project.id)
+            }
+            CreateInstanceError::NoProject => ApiError::group_not_found(project.id),
+            CreateInstanceError::NoPortLeft => ApiError::no_port_left(call.api.config.ports),
+            CreateInstanceError::Catalog(error) => error.into(),
+        })?;
+    crate::error::log_instance("an instance is wanted", instance.id);
+    Ok(instance)
 }
 
 /// Records what users change on an instance; nothing changed is nothing done.
@@ -56,62 +54,42 @@ pub(super) fn update(
     target: &Target,
     settings: InstanceSettings,
 ) -> Result<Instance> {
-    let instance = &target.instance;
-    if settings == instance.settings {
-        return Ok(instance.clone());
-    }
-    check_state(call, instance)?;
-    let catalog = &call.api.catalog;
-    let change = (InstanceState::Idle, InstanceState::Updating);
-    match catalog.change_instance_state(instance.id, change, call.api.clock.now()) {
-        Err(CatalogError::InUse(_)) => {
-            return Err(ApiError::not_updatable("The cluster is being changed already"));
-        }
-        outcome => outcome?,
-    }
-    catalog.set_instance_settings(instance.id, &settings)?;
-    Ok(Instance { settings, state: InstanceState::Updating, ..instance.clone() })
+    let now = call.api.clock.now();
+    let refuse = |error| refuse_change(target, error);
+    instances::update(call.catalog, &target.instance, settings, now).map_err(refuse)
 }
 
-fn check_state(call: &Call<'_>, instance: &Instance) -> Result<()> {
-    if call.api.catalog.is_restore_target(instance.id)? {
-        return Err(ApiError::restore_in_progress());
-    }
-    match instance.state {
-        InstanceState::Idle => Ok(()),
-        InstanceState::Creating => {
-            Err(ApiError::not_updatable("This cluster is being created, cannot update"))
+fn refuse_change(target: &Target, error: ChangeInstanceError) -> ApiError {
+    let name = target.instance.name.as_str();
+    match error {
+        ChangeInstanceError::RestoreInProgress => ApiError::restore_in_progress(),
+        ChangeInstanceError::Protected => ApiError::termination_protected(name, target.project.id),
+        ChangeInstanceError::State(InstanceState::Creating) => {
+            ApiError::not_updatable("This cluster is being created, cannot update")
         }
-        InstanceState::Updating => {
-            Err(ApiError::not_updatable("The cluster is being changed already"))
+        ChangeInstanceError::State(InstanceState::Deleting | InstanceState::Deleted) => {
+            ApiError::not_updatable("This cluster is currently being deleted, cannot update")
         }
-        InstanceState::Deleting | InstanceState::Deleted => {
-            Err(ApiError::not_updatable("This cluster is currently being deleted, cannot update"))
+        ChangeInstanceError::State(_) => {
+            ApiError::not_updatable("The cluster is being changed already")
         }
+        ChangeInstanceError::Catalog(error) => error.into(),
     }
 }
 
-/// Records that an instance is to be removed.
+/// Records that an instance is to be removed. Its backups stay for a while, unless the query says
+/// `retainBackups=false`, the parameter that the real service has for dedicated clusters.
 pub(super) fn delete(call: &Call<'_>, target: &Target) -> Result<()> {
-    let instance = &target.instance;
-    let name = instance.name.as_str();
-    if instance.state == InstanceState::Deleting {
-        return Err(ApiError::already_deleting(name));
-    }
-    if instance.settings.termination_protection {
-        return Err(ApiError::termination_protected(name, target.project.id));
-    }
-    if call.api.catalog.is_restore_target(instance.id)? {
-        return Err(ApiError::restore_in_progress());
-    }
-    let change = (instance.state, InstanceState::Deleting);
-    match call.api.catalog.change_instance_state(instance.id, change, call.api.clock.now()) {
-        Err(CatalogError::InUse(_)) => {
-            Err(ApiError::not_updatable("The cluster is being changed already"))
+    let retains = call.query_flag("retainBackups", true)?;
+    let backups = if retains { Backups::Retain } else { Backups::GiveUp };
+    let now = call.api.clock.now();
+    match instances::delete(call.catalog, &target.instance, backups, now) {
+        Err(ChangeInstanceError::State(InstanceState::Deleting)) => {
+            Err(ApiError::already_deleting(target.instance.name.as_str()))
         }
-        outcome => {
-            outcome?;
-            crate::error::log_instance("an instance is to be removed", instance.id);
+        Err(error) => Err(refuse_change(target, error)),
+        Ok(()) => {
+            crate::error::log_instance("an instance is to be removed", target.instance.id);
             Ok(())
         }
     }

@@ -14,6 +14,6 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let mut account = find_in_org(call, &org_of(call, project)?)?;
     let roles = parse_assignment(&call.body()?, place)?;
     place.set_roles(&mut account, &roles);
-    call.api.catalog.update_service_account(&account)?;
+    call.catalog.update_service_account(&account)?;
     describe(call, &account, place).map(Answer::entity)
 }

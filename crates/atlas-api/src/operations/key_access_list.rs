@@ -50,8 +50,8 @@ pub(super) fn describe(call: &Call<'_>, key: &ApiKey, entry: &AccessEntry) -> Va
 
 /// One entry of a key's access list.
 pub(super) fn find_entry(call: &Call<'_>, key: &ApiKey, block: IpNet) -> Result<AccessEntry> {
-    call.api.usage.record(&call.api.catalog)?;
-    let entry = call.api.catalog.find_access_entry(Principal::ApiKey(key.id), block)?;
+    call.api.usage.record(&call.catalog)?;
+    let entry = call.catalog.find_access_entry(Principal::ApiKey(key.id), block)?;
     entry.ok_or_else(|| {
         ApiError::access_entry_not_found(&super::access_list::name(block), &key.id.to_string())
     })

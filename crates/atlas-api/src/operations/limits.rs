@@ -49,10 +49,10 @@ pub(super) fn find(call: &Call<'_>) -> Result<&'static Limit> {
 pub(super) fn describe(call: &Call<'_>, project: &Project, limit: &Limit) -> Result<Value> {
     let usage = match limit.name {
         CLUSTERS => project.instance_count,
-        USERS => call.api.catalog.count_database_users(project.id)?,
+        USERS => call.catalog.count_database_users(project.id)?,
         NETWORK_ENTRIES => {
             let nothing = Page { number: 1, size: 0 };
-            call.api.catalog.list_network_entries(project.id, call.api.clock.now(), nothing)?.total
+            call.catalog.list_network_entries(project.id, call.api.clock.now(), nothing)?.total
         }
         _ => 0,
     };

@@ -11,7 +11,7 @@ use crate::links::list_of;
 use super::instance::{MOST_SHOWN, describe_details};
 
 pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
-    let catalog = &call.api.catalog;
+    let catalog = &call.catalog;
     let org = catalog.find_org(call.caller.org)?.ok_or_else(ApiError::unexpected)?;
     let paged = catalog.list_projects(call.caller, "", call.page()?)?;
     let described = paged.try_map(|project| describe(call, &org, project))?;
@@ -19,7 +19,7 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
 }
 
 fn describe(call: &Call<'_>, org: &Org, project: &Project) -> Result<Value> {
-    let instances = call.api.catalog.list_instances(project.id, InstanceView::Flex, MOST_SHOWN)?;
+    let instances = call.catalog.list_instances(project.id, InstanceView::Flex, MOST_SHOWN)?;
     Ok(json!({
         "clusters": instances.items.iter().map(describe_details).collect::<Vec<_>>(),
         "groupId": project.id.to_string(),

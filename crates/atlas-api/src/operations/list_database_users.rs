@@ -10,6 +10,6 @@ use crate::links::list_body;
 use super::database_user::describe;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
-    let paged = call.api.catalog.list_database_users(project.id, call.page()?)?;
+    let paged = call.catalog.list_database_users(project.id, call.page()?)?;
     list_body(call, &paged, |user| describe(call, user)).map(Answer::list)
 }

@@ -10,6 +10,6 @@ use crate::links::list_body;
 use super::flex_cluster::describe;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
-    let paged = call.api.catalog.list_instances(project.id, InstanceView::Flex, call.page()?)?;
+    let paged = call.catalog.list_instances(project.id, InstanceView::Flex, call.page()?)?;
     list_body(call, &paged, |instance| describe(call, instance)).map(Answer::list)
 }

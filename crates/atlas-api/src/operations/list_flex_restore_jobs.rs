@@ -8,6 +8,6 @@ use crate::links::list_body;
 use super::flex_restore_job::describe;
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
-    let paged = call.api.catalog.list_restore_jobs(target.instance.id, call.page()?)?;
+    let paged = call.catalog.list_restore_jobs(target.instance.id, call.page()?)?;
     list_body(call, &paged, |job| describe(call, target, job)).map(Answer::list)
 }

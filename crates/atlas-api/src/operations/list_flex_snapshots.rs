@@ -11,6 +11,6 @@ use super::flex_snapshot::describe;
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     let page = call.page()?;
-    let paged = call.api.catalog.list_snapshots(target.instance.id, Order::OldestFirst, page)?;
+    let paged = call.catalog.list_snapshots(target.instance.id, Order::OldestFirst, page)?;
     list_body(call, &paged, describe).map(Answer::list)
 }

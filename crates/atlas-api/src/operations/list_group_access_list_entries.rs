@@ -17,6 +17,6 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
 /// A page of the list.
 pub(super) fn list(call: &Call<'_>, project: &Project) -> Result<Value> {
     let now = call.api.clock.now();
-    let paged = call.api.catalog.list_network_entries(project.id, now, call.page()?)?;
+    let paged = call.catalog.list_network_entries(project.id, now, call.page()?)?;
     list_body(call, &paged, |entry| describe(call, project.id, entry))
 }

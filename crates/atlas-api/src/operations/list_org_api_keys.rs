@@ -10,6 +10,6 @@ use crate::links::list_body;
 use super::api_key::describe;
 
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
-    let paged = call.api.catalog.list_api_keys(org.id, None, call.page()?)?;
+    let paged = call.catalog.list_api_keys(org.id, None, call.page()?)?;
     list_body(call, &paged, |key| describe(call, key)).map(Answer::list)
 }

@@ -10,7 +10,7 @@ use crate::links::list_of;
 use super::service_account::{Place, describe};
 
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
-    let paged = call.api.catalog.list_service_accounts(org.id, None, call.page()?)?;
+    let paged = call.catalog.list_service_accounts(org.id, None, call.page()?)?;
     let place = Place::Org;
     let described = paged.try_map(|account| describe(call, account, place))?;
     list_of(call, described).map(Answer::list)

@@ -11,9 +11,9 @@ use super::serverless_instance::describe;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let view = InstanceView::Serverless;
-    let paged = call.api.catalog.list_instances(project.id, view, call.page()?)?;
+    let paged = call.catalog.list_instances(project.id, view, call.page()?)?;
     let ids: Vec<_> = paged.items.iter().map(|instance| instance.id).collect();
-    let newest = call.api.catalog.newest_snapshot_times(&ids)?;
+    let newest = call.catalog.newest_snapshot_times(&ids)?;
     let described = paged.items.iter().zip(newest);
     let items = described.map(|(instance, newest)| describe(call, instance, newest)).collect();
     list_of(call, Paged { items, total: paged.total }).map(Answer::list)

@@ -11,6 +11,6 @@ use super::serverless_snapshot::describe;
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     let page = call.page()?;
-    let paged = call.api.catalog.list_snapshots(target.instance.id, Order::NewestFirst, page)?;
+    let paged = call.catalog.list_snapshots(target.instance.id, Order::NewestFirst, page)?;
     list_body(call, &paged, |snapshot| describe(call, &target.instance, snapshot)).map(Answer::list)
 }

@@ -90,7 +90,7 @@ pub(super) fn find(call: &Call<'_>, project: &Project) -> Result<NetworkEntry> {
         None => NetworkSource::SecurityGroup(text.to_owned()),
     };
     let now = call.api.clock.now();
-    let entries = call.api.catalog.list_network_entries(project.id, now, Page::EVERYTHING)?.items;
+    let entries = call.catalog.list_network_entries(project.id, now, Page::EVERYTHING)?.items;
     entries
         .into_iter()
         .find(|entry| entry.source == source)

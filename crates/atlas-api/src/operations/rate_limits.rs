@@ -64,14 +64,14 @@ pub(super) fn scope_of_query(call: &Call<'_>) -> Result<Option<Scope>> {
 fn check_group(call: &Call<'_>, text: &str) -> Result<Scope> {
     let id: ProjectId = text.parse().map_err(|_| ApiError::invalid_query_parameter("groupId"))?;
     let project =
-        call.api.catalog.find_project(id)?.ok_or_else(|| ApiError::group_not_found(id))?;
+        call.catalog.find_project(id)?.ok_or_else(|| ApiError::group_not_found(id))?;
     call.check_project(&project, &[Role::GroupReadOnly])?;
     Ok(Scope::Group)
 }
 
 fn check_org(call: &Call<'_>, text: &str) -> Result<Scope> {
     let id: OrgId = text.parse().map_err(|_| ApiError::invalid_query_parameter("orgId"))?;
-    if call.api.catalog.find_org(id)?.is_none() {
+    if call.catalog.find_org(id)?.is_none() {
         return Err(ApiError::org_not_found(text));
     }
     if !call.caller.may_in_org(id, Role::OrgReadOnly) {
@@ -84,7 +84,7 @@ fn check_user(call: &Call<'_>, text: &str) -> Result<Scope> {
     let is_caller = match call.caller.principal {
         Principal::ServiceAccount(id) => text == client_id_of(id),
         Principal::ApiKey(id) => {
-            let key = call.api.catalog.find_org_api_key(call.caller.org, id)?;
+            let key = call.catalog.find_org_api_key(call.caller.org, id)?;
             text == id.to_string() || key.is_some_and(|key| key.public_key == text)
         }
     };

@@ -18,6 +18,6 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     }
     key.roles.set_in_project(project.id, &[]);
     check_owner(call, project, (&before, &key.roles))?;
-    call.api.catalog.update_api_key(&key)?;
+    call.catalog.update_api_key(&key)?;
     Ok(Answer::no_content())
 }

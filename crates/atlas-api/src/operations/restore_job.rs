@@ -1,93 +1,92 @@
 //! Restore jobs, whichever API they are looked at through: asking for, finding, cancelling.
 
 use jiff::{SignedDuration, Timestamp};
-use tidemark_catalog::{
-    CatalogError, Instance, NewRestoreJob, Project, RestoreJob, Snapshot, TargetName,
-};
-use tidemark_model::{
-    Delivery, InstanceName, InstanceState, ProjectId, RestoreJobId, Role, SnapshotState,
-};
+use tidemark_actions::restore_jobs::{self, Ask, CreateRestoreJobError, Destination};
+use tidemark_catalog::{CatalogError, Instance, Project, RestoreJob};
+use tidemark_model::{PlanError, Role};
 
 use super::snapshot::NotFound;
 use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
+use crate::ticket;
 
-/// What is restored.
-pub(super) struct Wanted {
-    pub(super) delivery: Delivery,
-    pub(super) snapshot: Snapshot,
-    pub(super) target: TargetName,
-    /// How long the link of a download works.
-    pub(super) download_lifetime: SignedDuration,
+/// How an API says that a restore job is not created.
+pub(super) struct Refusals {
+    pub(super) snapshot_not_found: NotFound,
+    pub(super) incomplete: fn() -> ApiError,
+    /// The attribute that names the moment.
+    pub(super) moment: &'static str,
+}
+
+impl Refusals {
+    pub(super) fn of(&self, source: &Instance, error: CreateRestoreJobError) -> ApiError {
+        match error {
+            CreateRestoreJobError::SnapshotNotFound(id) => {
+                (self.snapshot_not_found)(&id.to_string(), source.name.as_str())
+            }
+            CreateRestoreJobError::SnapshotIncomplete => (self.incomplete)(),
+            CreateRestoreJobError::TargetNotFound(to) => {
+                ApiError::cluster_not_found(to.name.as_str(), to.project)
+            }
+            CreateRestoreJobError::TargetUnavailable(_) => ApiError::target_unavailable(),
+            CreateRestoreJobError::Plan(PlanError::Outside { before, after, .. }) => {
+                ApiError::invalid_restore_time(self.moment, (before, after))
+            }
+            CreateRestoreJobError::Plan(PlanError::WrongBase { .. }) => {
+                ApiError::invalid_restore_time(self.moment, (None, None))
+            }
+            CreateRestoreJobError::Catalog(error) => error.into(),
+        }
+    }
 }
 
 /// Records that a restore job is wanted.
-pub(super) fn insert(call: &Call<'_>, source: &Instance, wanted: Wanted) -> Result<RestoreJob> {
-    let created_at = call.api.clock.now();
-    let job = NewRestoreJob {
-        id: RestoreJobId::new(created_at),
-        instance: source.id,
-        delivery: wanted.delivery,
-        snapshot_at: snapshot_instant(&wanted.snapshot),
-        target: wanted.target,
-        created_at,
-        download_lifetime: wanted.download_lifetime,
-    };
-    call.api.catalog.insert_restore_job(&job)?;
-    Ok(call.api.catalog.load_restore_job(job.id)?)
-}
-
-/// The moment that a snapshot shows.
-fn snapshot_instant(snapshot: &Snapshot) -> Timestamp {
-    match &snapshot.state {
-        SnapshotState::Completed { consistent_at: Some(at), .. } => {
-            Timestamp::from_second(i64::from(at.seconds)).unwrap_or(snapshot.created_at)
-        }
-        _ => snapshot.created_at,
-    }
-}
-
-/// Refuses a snapshot that is not complete.
-pub(super) fn check_complete(snapshot: &Snapshot, error: fn() -> ApiError) -> Result<()> {
-    if matches!(snapshot.state, SnapshotState::Completed { .. }) { Ok(()) } else { Err(error()) }
+pub(super) fn create(
+    call: &Call<'_>,
+    source: &Instance,
+    ask: &Ask,
+    (download_lifetime, refusals): (SignedDuration, &Refusals),
+) -> Result<RestoreJob> {
+    let when = (call.api.clock.now(), download_lifetime);
+    restore_jobs::create(call.catalog, source, ask, when)
+        .map_err(|error| refusals.of(source, error))
 }
 
 /// The instance that a restore shall write to, if the caller has the role in its project.
-pub(super) fn find_target(
+pub(super) fn find_destination(
     call: &Call<'_>,
     source: &Project,
-    (project, name): (ProjectId, &InstanceName),
+    to: Destination,
     role: Role,
-) -> Result<(Instance, TargetName)> {
-    let project = if project == source.id {
-        source.clone()
-    } else {
-        let found = call.api.catalog.find_project(project)?;
-        let found = found.ok_or_else(|| ApiError::group_not_found(project))?;
+) -> Result<Destination> {
+    if to.project != source.id {
+        let found = call.catalog.find_project(to.project)?;
+        let found = found.ok_or_else(|| ApiError::group_not_found(to.project))?;
         if !call.caller.may_in_project(found.org, found.id, role) {
             return Err(ApiError::cannot_restore_to_target());
         }
-        found
-    };
-    let target = call.api.catalog.find_instance(project.id, name.as_str())?;
-    let target = target.ok_or_else(|| ApiError::cluster_not_found(name.as_str(), project.id))?;
-    if !matches!(target.state, InstanceState::Idle | InstanceState::Updating) {
-        return Err(ApiError::target_unavailable());
     }
-    Ok((target, TargetName { project: project.id, name: name.to_string() }))
+    match restore_jobs::find_target(call.catalog, &to) {
+        Ok(_) => Ok(to),
+        Err(CreateRestoreJobError::TargetNotFound(to)) => {
+            Err(ApiError::cluster_not_found(to.name.as_str(), to.project))
+        }
+        Err(CreateRestoreJobError::Catalog(error)) => Err(error.into()),
+        Err(_) => Err(ApiError::target_unavailable()),
+    }
 }
 
 /// The restore job of the path.
 pub(super) fn find(call: &Call<'_>, target: &Target, not_found: NotFound) -> Result<RestoreJob> {
     let id = call.restore_job_id()?;
-    let job = call.api.catalog.find_restore_job(target.instance.id, id)?;
+    let job = call.catalog.find_restore_job(target.instance.id, id)?;
     job.ok_or_else(|| not_found(&id.to_string(), target.instance.name.as_str()))
 }
 
 /// Asks to stop the restore job of the path.
 pub(super) fn cancel(call: &Call<'_>, target: &Target, not_found: NotFound) -> Result<()> {
     let job = find(call, target, not_found)?;
-    match call.api.catalog.request_cancel(job.id, call.api.clock.now()) {
+    match restore_jobs::cancel(call.catalog, job.id, call.api.clock.now()) {
         Err(CatalogError::Transition(error)) => Err(ApiError::not_cancellable(error.state)),
         outcome => Ok(outcome?),
     }
@@ -98,5 +97,6 @@ pub(super) fn download_link(call: &Call<'_>, job: &RestoreJob, now: Timestamp) -
     let download = job.download.as_ref()?;
     let is_over = download.expires_at.is_some_and(|end| end <= now)
         || (job.state.is_final() && download.expires_at.is_none());
-    (!is_over).then(|| format!("{}/download/{}/{}", call.base_url, download.token, download.file))
+    let token = ticket::token_of(&call.api.signer, job.id);
+    (!is_over).then(|| format!("{}/download/{token}/{}", call.download_url, download.file))
 }

@@ -16,7 +16,7 @@ use crate::links::{link, part_link};
 
 /// As one that was found is shown.
 pub(super) fn describe_one(call: &Call<'_>, instance: &Instance) -> Result<Value> {
-    let newest = call.api.catalog.newest_snapshot_times(&[instance.id])?;
+    let newest = call.catalog.newest_snapshot_times(&[instance.id])?;
     Ok(describe(call, instance, newest.into_iter().flatten().next()))
 }
 

@@ -53,7 +53,7 @@ impl Place {
 
 /// An account with its secrets masked.
 pub(super) fn describe(call: &Call<'_>, account: &ServiceAccount, place: Place) -> Result<Value> {
-    let secrets = call.api.catalog.list_account_secrets(account.id)?;
+    let secrets = call.catalog.list_account_secrets(account.id)?;
     Ok(show(account, place, secrets.iter().map(describe_secret).collect()))
 }
 
@@ -104,7 +104,7 @@ pub(super) fn describe_new_secret(record: &NewSecret, secret: &Secret) -> Value 
 /// The account of the path, if the organization has it.
 pub(super) fn find_in_org(call: &Call<'_>, org: &Org) -> Result<ServiceAccount> {
     let id = call.account_id()?;
-    let account = call.api.catalog.find_service_account(id)?;
+    let account = call.catalog.find_service_account(id)?;
     account
         .filter(|account| account.org == org.id)
         .ok_or_else(|| ApiError::service_account_not_found(&client_id_of(id)))
@@ -113,7 +113,7 @@ pub(super) fn find_in_org(call: &Call<'_>, org: &Org) -> Result<ServiceAccount> 
 /// The account of the path, if it has a role in the project.
 pub(super) fn find_in_project(call: &Call<'_>, project: &Project) -> Result<ServiceAccount> {
     let id = call.account_id()?;
-    let account = call.api.catalog.find_service_account(id)?;
+    let account = call.catalog.find_service_account(id)?;
     account
         .filter(|account| account.roles.in_project(project.id).next().is_some())
         .ok_or_else(|| ApiError::service_account_not_found(&client_id_of(id)))
@@ -266,7 +266,7 @@ pub(super) fn add_secret(
     checks.finish()?;
     let secret = new_account_secret();
     let record = secret_record(&secret, call.api.clock.now(), SignedDuration::from_hours(hours));
-    match call.api.catalog.insert_account_secret(account, &record, MOST_SECRETS) {
+    match call.catalog.insert_account_secret(account, &record, MOST_SECRETS) {
         Err(tidemark_catalog::CatalogError::InUse(_)) => {
             Err(ApiError::too_many_secrets(MOST_SECRETS))
         }
@@ -280,7 +280,7 @@ pub(super) fn add_secret(
 /// Removes the secret of the path from an account.
 pub(super) fn remove_secret(call: &Call<'_>, account: ServiceAccountId) -> Result<()> {
     let id = call.secret_id()?;
-    match call.api.catalog.delete_account_secret(account, id) {
+    match call.catalog.delete_account_secret(account, id) {
         Err(tidemark_catalog::CatalogError::Missing(_)) => {
             Err(ApiError::secret_not_found(&id.to_string()))
         }
@@ -290,6 +290,6 @@ pub(super) fn remove_secret(call: &Call<'_>, account: ServiceAccountId) -> Resul
 
 /// The organization of a project.
 pub(super) fn org_of(call: &Call<'_>, project: &Project) -> Result<Org> {
-    let org = call.api.catalog.find_org(project.org)?;
+    let org = call.catalog.find_org(project.org)?;
     org.ok_or_else(|| ApiError::org_not_found(&project.org.to_string()))
 }

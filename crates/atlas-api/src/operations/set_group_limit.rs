@@ -21,6 +21,6 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     }
     let mut changed = project.clone();
     changed.limits.insert(limit.name.to_owned(), value);
-    call.api.catalog.update_project(&changed)?;
+    call.catalog.update_project(&changed)?;
     describe(call, &changed, limit).map(Answer::entity)
 }

@@ -12,6 +12,6 @@ pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     }
     let auto_indexing = call.query_flag("enable", true)?;
     let settings = InstanceSettings { auto_indexing, ..target.instance.settings.clone() };
-    call.api.catalog.set_instance_settings(target.instance.id, &settings)?;
+    call.catalog.set_instance_settings(target.instance.id, &settings)?;
     Ok(Answer::empty())
 }

@@ -1,8 +1,9 @@
 //! Snapshots, whichever API they are looked at through: taking, finding, removing.
 
 use jiff::SignedDuration;
-use tidemark_catalog::{CatalogError, Instance, NewSnapshot, Order, Page, Snapshot};
-use tidemark_model::{InstanceState, SnapshotId, SnapshotKind};
+use tidemark_actions::snapshots::{self, DeleteSnapshotError, TakeSnapshotError};
+use tidemark_catalog::{Instance, Snapshot};
+use tidemark_model::SnapshotId;
 
 use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
@@ -26,7 +27,7 @@ pub(super) fn load(
     id: SnapshotId,
     not_found: NotFound,
 ) -> Result<Snapshot> {
-    let snapshot = call.api.catalog.find_snapshot(instance.id, id)?;
+    let snapshot = call.catalog.find_snapshot(instance.id, id)?;
     snapshot.ok_or_else(|| not_found(&id.to_string(), instance.name.as_str()))
 }
 
@@ -43,29 +44,19 @@ pub(super) fn take(call: &Call<'_>, target: &Target) -> Result<Snapshot> {
         }
         Some(_) => return Err(ApiError::retention_invalid()),
     };
-    if !matches!(instance.state, InstanceState::Idle | InstanceState::Updating) {
-        return Err(ApiError::not_updatable("The cluster is not available"));
-    }
-    let newest = Page { number: 1, size: 1 };
-    let newest = call.api.catalog.list_snapshots(instance.id, Order::NewestFirst, newest)?;
-    let is_waiting =
-        |snapshot: &Snapshot| snapshot.kind == SnapshotKind::OnDemand && !snapshot.state.is_final();
-    if newest.items.iter().any(is_waiting) {
-        return Err(ApiError::unfinished_snapshot());
-    }
     let now = call.api.clock.now();
-    let snapshot = NewSnapshot::new(instance.id, SnapshotKind::OnDemand, now, retention);
-    call.api.catalog.insert_snapshot(&snapshot)?;
-    load(call, instance, snapshot.id, ApiError::snapshot_not_found)
+    snapshots::take(call.catalog, instance, retention, now).map_err(|error| match error {
+        TakeSnapshotError::Unavailable(_) => ApiError::not_updatable("The cluster is not available"),
+        TakeSnapshotError::Unfinished => ApiError::unfinished_snapshot(),
+        TakeSnapshotError::Catalog(error) => error.into(),
+    })
 }
 
 /// Removes the snapshot of the path.
 pub(super) fn delete(call: &Call<'_>, target: &Target, not_found: NotFound) -> Result<()> {
     let snapshot = find(call, target, not_found)?;
-    match call.api.catalog.delete_snapshot(target.instance.id, snapshot.id) {
-        Err(CatalogError::InUse(_)) => {
-            Err(ApiError::snapshot_in_progress(&snapshot.id.to_string()))
-        }
-        outcome => Ok(outcome?),
-    }
+    snapshots::delete(call.catalog, &target.instance, snapshot.id).map_err(|error| match error {
+        DeleteSnapshotError::InUse => ApiError::snapshot_in_progress(&snapshot.id.to_string()),
+        DeleteSnapshotError::Catalog(error) => error.into(),
+    })
 }

@@ -11,7 +11,7 @@ use crate::error::{ApiError, Result};
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let body = call.body()?;
     let name = body.required_text("name")?;
-    match call.api.catalog.find_instance(project.id, name)? {
+    match call.catalog.find_instance(project.id, name)? {
         Some(_) => Err(ApiError::tenant_update_unsupported()),
         None => Err(ApiError::cluster_not_found(name, project.id)),
     }

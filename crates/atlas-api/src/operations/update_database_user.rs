@@ -31,6 +31,6 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     if body.has("deleteAfterDate") {
         user.delete_after = body.delete_after_date(call.api.clock.now())?;
     }
-    call.api.catalog.update_database_user(&user)?;
+    call.catalog.update_database_user(&user)?;
     Ok(Answer::entity(describe(call, &user)))
 }

@@ -16,7 +16,7 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     parse_alerts(&body, &mut changed)?;
     changed.name = parse_name(&body)?.unwrap_or(changed.name);
     changed.tags = tags::parse(&body)?.unwrap_or(changed.tags);
-    match call.api.catalog.update_project(&changed) {
+    match call.catalog.update_project(&changed) {
         Err(CatalogError::AlreadyExists(name)) => Err(ApiError::group_already_exists(&name)),
         outcome => {
             outcome?;

@@ -19,13 +19,13 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
         key.roles.set_in_project(project.id, &roles);
     }
     check_owner(call, project, (&before, &key.roles))?;
-    call.api.catalog.update_api_key(&key)?;
+    call.catalog.update_api_key(&key)?;
     Ok(Answer::entity(describe(call, &key)))
 }
 
 /// The key of the path, if it belongs to the organization of the project.
 pub(super) fn find(call: &Call<'_>, project: &Project) -> Result<ApiKey> {
     let id = call.api_key_id()?;
-    let key = call.api.catalog.find_org_api_key(project.org, id)?;
+    let key = call.catalog.find_org_api_key(project.org, id)?;
     key.ok_or_else(|| ApiError::api_key_not_found(&id.to_string()))
 }

@@ -12,6 +12,6 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let place = Place::Project(project.id);
     let mut account = find_in_project(call, project)?;
     change(&mut account, &call.body()?, place)?;
-    call.api.catalog.update_service_account(&account)?;
+    call.catalog.update_service_account(&account)?;
     describe(call, &account, place).map(Answer::entity)
 }

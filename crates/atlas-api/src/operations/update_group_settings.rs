@@ -11,6 +11,6 @@ use super::group_settings::{change, describe};
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let changed =
         Project { settings: change(&project.settings, &call.body()?)?, ..project.clone() };
-    call.api.catalog.update_project(&changed)?;
+    call.catalog.update_project(&changed)?;
     Ok(Answer::entity(describe(&changed)))
 }

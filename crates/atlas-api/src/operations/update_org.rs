@@ -16,6 +16,6 @@ pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     if let Some(skips) = body.flag(SKIP_ALERTS)? {
         changed.settings.insert(SKIP_ALERTS.to_owned(), skips.into());
     }
-    call.api.catalog.update_org(&changed)?;
+    call.catalog.update_org(&changed)?;
     Ok(Answer::entity(describe(call, &changed)))
 }

@@ -15,6 +15,6 @@ pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     body.allow(&["desc", "roles"])?;
     key.description = parse_description(&body)?.unwrap_or(key.description);
     key.roles.org = parse_org(&body, org.id)?.unwrap_or(key.roles.org);
-    call.api.catalog.update_api_key(&key)?;
+    call.catalog.update_api_key(&key)?;
     Ok(Answer::entity(describe(call, &key)))
 }

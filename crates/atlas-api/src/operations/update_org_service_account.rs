@@ -12,6 +12,6 @@ pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     let place = Place::Org;
     let mut account = find_in_org(call, org)?;
     change(&mut account, &call.body()?, place)?;
-    call.api.catalog.update_service_account(&account)?;
+    call.catalog.update_service_account(&account)?;
     describe(call, &account, place).map(Answer::entity)
 }

@@ -10,6 +10,6 @@ use super::org_settings::{change, describe};
 
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     let changed = Org { settings: change(&org.settings, &call.body()?)?, ..org.clone() };
-    call.api.catalog.update_org(&changed)?;
+    call.catalog.update_org(&changed)?;
     Ok(Answer::entity(describe(&changed)))
 }

@@ -1,0 +1,139 @@
+//! Instances: made, changed, removed.
+
+use jiff::Timestamp;
+use tidemark_catalog::{Catalog, CatalogError, Instance, InstanceFamily, InstanceSettings};
+use tidemark_model::{InstanceId, InstanceName, InstanceState, ProjectId};
+
+/// An instance that is wanted.
+#[derive(Debug, Clone)]
+pub struct NewInstance {
+    /// Its project.
+    pub project: ProjectId,
+    /// Its name.
+    pub name: InstanceName,
+    /// Through which API it is made.
+    pub family: InstanceFamily,
+    /// What users set.
+    pub settings: InstanceSettings,
+    /// How many databases this server has ports for.
+    pub ports: usize,
+}
+
+/// Why an instance is not made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateInstanceError {
+    /// An instance of the project has the name.
+    #[error("the name {0} is taken")]
+    NameTaken(String),
+    /// There is no such project.
+    #[error("the project does not exist")]
+    NoProject,
+    /// Every port is in use.
+    #[error("all ports for instances are in use")]
+    NoPortLeft,
+    /// The records could not be read or written.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// Why an instance is not changed or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeInstanceError {
+    /// A restore writes to it, or waits to.
+    #[error("it is being restored")]
+    RestoreInProgress,
+    /// It is in a state that does not allow it.
+    #[error("it is {}", .0.as_str())]
+    State(InstanceState),
+    /// It is protected.
+    #[error("it is protected against removal")]
+    Protected,
+    /// The records could not be read or written.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// Records that an instance is wanted.
+pub fn create(
+    catalog: &Catalog,
+    wanted: NewInstance,
+    now: Timestamp,
+) -> Result<Instance, CreateInstanceError> {
+    // One that waits for its port counts too.
+    if catalog.list_all_instances()?.len() >= wanted.ports {
+        return Err(CreateInstanceError::NoPortLeft);
+    }
+    let instance = Instance {
+        id: InstanceId::new(now),
+        project: wanted.project,
+        name: wanted.name,
+        family: wanted.family,
+        state: InstanceState::Creating,
+        settings: wanted.settings,
+        created_at: now,
+        changed_at: now,
+        port: None,
+    };
+    match catalog.insert_instance(&instance) {
+        Ok(()) => Ok(instance),
+        Err(CatalogError::AlreadyExists(name)) => Err(CreateInstanceError::NameTaken(name)),
+        Err(CatalogError::Missing(_)) => Err(CreateInstanceError::NoProject),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Records what users change on an instance; nothing changed is nothing done.
+pub fn update(
+    catalog: &Catalog,
+    instance: &Instance,
+    settings: InstanceSettings,
+    now: Timestamp,
+) -> Result<Instance, ChangeInstanceError> {
+    let present = catalog.load_instance(instance.id)?;
+    if settings == present.settings {
+        return Ok(present);
+    }
+    if catalog.is_restore_target(present.id)? {
+        return Err(ChangeInstanceError::RestoreInProgress);
+    }
+    if present.state != InstanceState::Idle {
+        return Err(ChangeInstanceError::State(present.state));
+    }
+    let change = (InstanceState::Idle, InstanceState::Updating);
+    catalog.change_instance_state(present.id, change, now)?;
+    catalog.set_instance_settings(present.id, &settings)?;
+    Ok(Instance { settings, state: InstanceState::Updating, changed_at: now, ..present })
+}
+
+/// What becomes of the backups of an instance that is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backups {
+    /// They are kept for a while.
+    Retain,
+    /// They end with it.
+    GiveUp,
+}
+
+/// Records that an instance is to be removed.
+pub fn delete(
+    catalog: &Catalog,
+    instance: &Instance,
+    backups: Backups,
+    now: Timestamp,
+) -> Result<(), ChangeInstanceError> {
+    let present = catalog.load_instance(instance.id)?;
+    if matches!(present.state, InstanceState::Deleting | InstanceState::Deleted) {
+        return Err(ChangeInstanceError::State(present.state));
+    }
+    if present.settings.termination_protection {
+        return Err(ChangeInstanceError::Protected);
+    }
+    if catalog.is_restore_target(present.id)? {
+        return Err(ChangeInstanceError::RestoreInProgress);
+    }
+    catalog.change_instance_state(present.id, (present.state, InstanceState::Deleting), now)?;
+    if backups == Backups::GiveUp {
+        catalog.give_backups_up(present.id)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! What may be asked for, and every transition of an instance, a snapshot and a restore job.
+//!
+//! HTTP, command line and scheduler are thin callers of these functions. Each is meant for a
+//! transaction of the catalog: `change` opens one, and records who did it in the same commit, so
+//! that what a rule looked at stays true until it is written.
+
+mod audit;
+pub mod instances;
+pub mod restore_jobs;
+pub mod snapshots;
+#[cfg(test)]
+mod tests;
+
+pub use audit::{Change, change};

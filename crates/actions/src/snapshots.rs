@@ -1,0 +1,64 @@
+//! Snapshots: taken on demand, removed.
+
+use jiff::{SignedDuration, Timestamp};
+use tidemark_catalog::{Catalog, CatalogError, Instance, NewSnapshot, Snapshot};
+use tidemark_model::{InstanceState, SnapshotId, SnapshotKind};
+
+/// Why no snapshot is taken.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeSnapshotError {
+    /// The instance is not available.
+    #[error("the instance is {}", .0.as_str())]
+    Unavailable(InstanceState),
+    /// One that was asked for is waiting or being taken.
+    #[error("an earlier snapshot is not finished")]
+    Unfinished,
+    /// The records could not be read or written.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// Why a snapshot is not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteSnapshotError {
+    /// It is being taken or restored.
+    #[error("the snapshot is in use")]
+    InUse,
+    /// The records could not be read or written.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// Records that a snapshot is wanted now.
+pub fn take(
+    catalog: &Catalog,
+    instance: &Instance,
+    retention: SignedDuration,
+    now: Timestamp,
+) -> Result<Snapshot, TakeSnapshotError> {
+    if !matches!(instance.state, InstanceState::Idle | InstanceState::Updating) {
+        return Err(TakeSnapshotError::Unavailable(instance.state));
+    }
+    let newest = catalog.newest_snapshots(instance.id, 1)?;
+    let is_waiting =
+        |snapshot: &Snapshot| snapshot.kind == SnapshotKind::OnDemand && !snapshot.state.is_final();
+    if newest.iter().any(is_waiting) {
+        return Err(TakeSnapshotError::Unfinished);
+    }
+    let snapshot = NewSnapshot::new(instance.id, SnapshotKind::OnDemand, now, retention);
+    catalog.insert_snapshot(&snapshot)?;
+    let found = catalog.find_snapshot(instance.id, snapshot.id)?;
+    found.ok_or_else(|| CatalogError::Missing(format!("snapshot {}", snapshot.id)).into())
+}
+
+/// Removes a snapshot.
+pub fn delete(
+    catalog: &Catalog,
+    instance: &Instance,
+    id: SnapshotId,
+) -> Result<(), DeleteSnapshotError> {
+    match catalog.delete_snapshot(instance.id, id) {
+        Err(CatalogError::InUse(_)) => Err(DeleteSnapshotError::InUse),
+        outcome => Ok(outcome?),
+    }
+}

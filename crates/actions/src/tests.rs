@@ -1,0 +1,187 @@
+//! The rules, on a catalog in memory.
+
+use jiff::{SignedDuration, Timestamp};
+use tidemark_catalog::{Catalog, CatalogError, Instance, LeaseHolder};
+use tidemark_model::{
+    Clock, InstanceState, OplogSpan, OplogTime, PlanError, PointInTime, ProjectId, SnapshotId,
+    SnapshotState,
+};
+use tidemark_testkit::{idle_instance, tenant};
+
+use crate::instances::{self, Backups, ChangeInstanceError, CreateInstanceError, NewInstance};
+use crate::restore_jobs::{self, Ask, CreateRestoreJobError, Destination};
+use crate::snapshots::{self, DeleteSnapshotError, TakeSnapshotError};
+use crate::{Change, change};
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+struct World {
+    catalog: Catalog,
+    project: ProjectId,
+    instance: Instance,
+    now: Timestamp,
+}
+
+fn world() -> World {
+    let now = Timestamp::from_second(1_700_000_000).unwrap();
+    let catalog = Catalog::in_memory().unwrap();
+    let tenant = tenant(&catalog, &Clock::fixed(now), String::new(), (&[], &[]));
+    let instance = catalog.load_instance(tenant.instance).unwrap();
+    World { catalog, project: tenant.project, instance, now }
+}
+
+impl World {
+    fn position(&self, second: i64) -> OplogTime {
+        OplogTime::new(u32::try_from(self.now.as_second() + second).unwrap(), 1)
+    }
+
+    /// A complete snapshot that shows a moment.
+    fn snapshot(&self, second: i64) -> SnapshotId {
+        let taken = snapshots::take(&self.catalog, &self.instance, HOUR, self.now).unwrap();
+        let holder = LeaseHolder { worker: "w".into(), duration: HOUR };
+        let (claim, _) = self.catalog.claim_snapshot(&holder, self.now).unwrap().unwrap();
+        let state = SnapshotState::Completed {
+            finished_at: self.now,
+            consistent_at: Some(self.position(second)),
+            size_bytes: 1,
+        };
+        self.catalog.record_snapshot(&claim, &state, None).unwrap();
+        taken.id
+    }
+
+    fn here(&self) -> Destination {
+        Destination { project: self.project, name: self.instance.name.clone() }
+    }
+
+    fn ask(&self, ask: &Ask) -> Result<(), CreateRestoreJobError> {
+        restore_jobs::create(&self.catalog, &self.instance, ask, (self.now, HOUR)).map(drop)
+    }
+}
+
+#[test]
+fn a_restore_needs_a_complete_snapshot_and_a_target_that_is_up() {
+    let w = world();
+    let whole = w.snapshot(0);
+    let open = snapshots::take(&w.catalog, &w.instance, HOUR, w.now).unwrap().id;
+    w.ask(&Ask::Download { snapshot: whole }).unwrap();
+    let incomplete = w.ask(&Ask::Download { snapshot: open });
+    assert!(matches!(incomplete, Err(CreateRestoreJobError::SnapshotIncomplete)));
+    let unknown = SnapshotId::new(w.now);
+    let missing = w.ask(&Ask::Automated { snapshot: unknown, to: w.here() });
+    assert!(matches!(missing, Err(CreateRestoreJobError::SnapshotNotFound(id)) if id == unknown));
+    let nowhere = Destination { project: w.project, name: "nowhere".parse().unwrap() };
+    let missing = w.ask(&Ask::Automated { snapshot: whole, to: nowhere });
+    assert!(matches!(missing, Err(CreateRestoreJobError::TargetNotFound(_))));
+    let change = (InstanceState::Idle, InstanceState::Deleting);
+    w.catalog.change_instance_state(w.instance.id, change, w.now).unwrap();
+    let going = w.ask(&Ask::Automated { snapshot: whole, to: w.here() });
+    assert!(matches!(going, Err(CreateRestoreJobError::TargetUnavailable(_))));
+}
+
+#[test]
+fn a_snapshot_that_is_deleted_before_the_job_is_written_is_not_found() {
+    let w = world();
+    let snapshot = w.snapshot(0);
+    snapshots::delete(&w.catalog, &w.instance, snapshot).unwrap();
+    let gone = w.ask(&Ask::Download { snapshot });
+    assert!(matches!(gone, Err(CreateRestoreJobError::SnapshotNotFound(_))));
+    assert_eq!(w.catalog.is_restore_target(w.instance.id).unwrap(), false);
+}
+
+#[test]
+fn a_moment_outside_is_refused_with_the_nearest_ones() {
+    let w = world();
+    w.snapshot(-100);
+    let span = OplogSpan { first: w.position(-200), last: w.position(-50) };
+    w.catalog.extend_oplog_range(w.instance.id, span).unwrap();
+    let at = |second| Ask::PointInTime {
+        moment: PointInTime::Entry(w.position(second)),
+        base: None,
+        to: w.here(),
+    };
+    w.ask(&at(-100)).unwrap();
+    // It runs, so what it did up to now will be captured.
+    w.ask(&at(-1)).unwrap();
+    let early = w.ask(&at(-150)).unwrap_err();
+    let nearest = PlanError::Outside {
+        wanted: w.position(-150),
+        before: None,
+        after: Some(w.position(-100)),
+    };
+    assert!(matches!(early, CreateRestoreJobError::Plan(error) if error == nearest), "{early}");
+    assert!(w.ask(&at(60)).is_err());
+    let listed = restore_jobs::list_restorable(&w.catalog, &w.instance, w.now).unwrap();
+    let end = OplogTime::end_of_second(w.position(0).seconds);
+    assert_eq!(listed, [OplogSpan { first: w.position(-100), last: end }]);
+}
+
+#[test]
+fn names_ports_and_states_are_obeyed() {
+    let w = world();
+    let new = |name: &str, ports| NewInstance {
+        project: w.project,
+        name: name.parse().unwrap(),
+        family: w.instance.family,
+        settings: w.instance.settings.clone(),
+        ports,
+    };
+    let taken = instances::create(&w.catalog, new("one", 9), w.now);
+    assert!(matches!(taken, Err(CreateInstanceError::NameTaken(_))));
+    let full = instances::create(&w.catalog, new("two", 1), w.now);
+    assert!(matches!(full, Err(CreateInstanceError::NoPortLeft)));
+    instances::create(&w.catalog, new("two", 2), w.now).unwrap();
+    let mut settings = w.instance.settings.clone();
+    settings.termination_protection = true;
+    instances::update(&w.catalog, &w.instance, settings.clone(), w.now).unwrap();
+    let again = instances::update(&w.catalog, &w.instance, w.instance.settings.clone(), w.now);
+    assert!(matches!(again, Err(ChangeInstanceError::State(InstanceState::Updating))));
+    let kept = instances::delete(&w.catalog, &w.instance, Backups::Retain, w.now);
+    assert!(matches!(kept, Err(ChangeInstanceError::Protected)));
+}
+
+#[test]
+fn an_instance_that_is_being_restored_is_neither_changed_nor_removed() {
+    let w = world();
+    let snapshot = w.snapshot(0);
+    w.ask(&Ask::Automated { snapshot, to: w.here() }).unwrap();
+    let kept = instances::delete(&w.catalog, &w.instance, Backups::GiveUp, w.now);
+    assert!(matches!(kept, Err(ChangeInstanceError::RestoreInProgress)));
+    let in_use = snapshots::delete(&w.catalog, &w.instance, snapshot);
+    assert!(matches!(in_use, Err(DeleteSnapshotError::InUse)));
+}
+
+#[test]
+fn one_snapshot_on_demand_is_taken_at_a_time() {
+    let w = world();
+    snapshots::take(&w.catalog, &w.instance, HOUR, w.now).unwrap();
+    let second = snapshots::take(&w.catalog, &w.instance, HOUR, w.now);
+    assert!(matches!(second, Err(TakeSnapshotError::Unfinished)));
+    let gone = idle_instance(w.project, "gone", w.now);
+    let gone = Instance { state: InstanceState::Deleted, ..gone };
+    let unavailable = snapshots::take(&w.catalog, &gone, HOUR, w.now);
+    assert!(matches!(unavailable, Err(TakeSnapshotError::Unavailable(_))));
+}
+
+#[test]
+fn a_change_is_recorded_with_who_made_it_or_not_made() {
+    let w = world();
+    let by = Change {
+        at: w.now,
+        actor: "key",
+        address: Some("127.0.0.1"),
+        action: "takeSnapshot",
+        subject: "/one",
+    };
+    change(&w.catalog, by, |catalog| {
+        snapshots::take(catalog, &w.instance, HOUR, w.now).map(drop)
+    })
+    .unwrap();
+    let failed = change(&w.catalog, by, |catalog| {
+        catalog.give_backups_up(w.instance.id)?;
+        Err::<(), _>(CatalogError::InUse("x".into()))
+    });
+    assert!(failed.is_err());
+    let audit = w.catalog.list_audit(10).unwrap();
+    assert_eq!(audit.len(), 1);
+    assert_eq!((audit[0].actor.as_str(), audit[0].action.as_str()), ("key", "takeSnapshot"));
+}

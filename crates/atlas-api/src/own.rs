@@ -1,0 +1,200 @@
+//! `/api/tidemark/v1`: what the real service has no word for.
+//!
+//! What can be restored, why a job failed and how far one is, and what is left of deleted instances.
+//! Whoever may read a project may read these.
+
+use axum::body::Body;
+use axum::http::{Method, Response, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tidemark_actions::restore_jobs::list_restorable;
+use tidemark_catalog::{Instance, Order, Page, Project, RestoreJob, Snapshot};
+use tidemark_model::{
+    Caller, InstanceId, OplogSpan, OplogTime, RestoreJobId, RestoreState, Role, SnapshotId,
+    SnapshotState, format_instant,
+};
+
+use crate::api::Api;
+use crate::error::{ApiError, Result};
+use crate::request::{Incoming, PLAIN, build, failure, wrong_method};
+
+/// Where it is.
+pub(crate) const ROOT: &str = "/api/tidemark/v1/groups/";
+/// Items of a list at most; the newest come first.
+const MOST_SHOWN: u64 = 500;
+
+/// Answers a known caller.
+pub(crate) fn respond(
+    api: &Api,
+    incoming: &Incoming,
+    caller: &Caller,
+    path: &str,
+) -> Response<Body> {
+    if incoming.method != Method::GET {
+        return wrong_method(&["GET", "HEAD", "OPTIONS"]);
+    }
+    match find(api, incoming, caller, path) {
+        Ok(body) => build(StatusCode::OK, "application/json", Some(body.to_string())),
+        Err(error) => failure(&error, PLAIN),
+    }
+}
+
+fn find(api: &Api, incoming: &Incoming, caller: &Caller, path: &str) -> Result<Value> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let (group, rest) =
+        parts.split_first().ok_or_else(|| ApiError::unknown_route(incoming.uri.path()))?;
+    let project = find_project(api, caller, group)?;
+    match rest {
+        ["retired"] => list_retired(api, &project),
+        ["retired", instance, rest @ ..] => {
+            let instance = find_retired(api, &project, instance)?;
+            describe_backups(api, incoming, &instance, rest)
+        }
+        ["instances", name, rest @ ..] => {
+            let found = api.catalog.find_instance(project.id, name)?;
+            let instance = found.ok_or_else(|| ApiError::cluster_not_found(name, project.id))?;
+            describe_backups(api, incoming, &instance, rest)
+        }
+        _ => Err(ApiError::unknown_route(incoming.uri.path())),
+    }
+}
+
+fn find_project(api: &Api, caller: &Caller, text: &str) -> Result<Project> {
+    let id = text.parse().map_err(|_| ApiError::invalid_group_id(text))?;
+    let project = api.catalog.find_project(id)?.ok_or_else(|| ApiError::group_not_found(id))?;
+    if !caller.sees_project(project.org, project.id) {
+        return Err(ApiError::not_in_group());
+    }
+    if !caller.may_in_project(project.org, project.id, Role::GroupReadOnly) {
+        return Err(ApiError::not_authorized());
+    }
+    Ok(project)
+}
+
+fn find_retired(api: &Api, project: &Project, text: &str) -> Result<Instance> {
+    let retired = api.catalog.list_retired_instances(project.id)?;
+    let id: Option<InstanceId> = text.parse().ok();
+    let found = retired.into_iter().map(|(instance, _)| instance);
+    found
+        .into_iter()
+        .find(|instance| Some(instance.id) == id)
+        .ok_or_else(|| ApiError::cluster_not_found(text, project.id))
+}
+
+fn list_retired(api: &Api, project: &Project) -> Result<Value> {
+    let retired = api.catalog.list_retired_instances(project.id)?;
+    let describe = |(instance, until): &(Instance, Timestamp)| {
+        json!({
+            "deletedAt": format_instant(instance.changed_at),
+            "id": instance.id.to_string(),
+            "name": instance.name.as_str(),
+            "retainedUntil": format_instant(*until),
+        })
+    };
+    Ok(json!({ "results": retired.iter().map(describe).collect::<Vec<_>>() }))
+}
+
+fn describe_backups(
+    api: &Api,
+    incoming: &Incoming,
+    instance: &Instance,
+    rest: &[&str],
+) -> Result<Value> {
+    let name = instance.name.as_str();
+    let page = Page { number: 1, size: MOST_SHOWN };
+    match rest {
+        ["restorable"] => {
+            let spans = list_restorable(&api.catalog, instance, api.clock.now())?;
+            Ok(json!({ "results": spans.iter().map(describe_span).collect::<Vec<_>>() }))
+        }
+        ["snapshots"] => {
+            let found = api.catalog.list_snapshots(instance.id, Order::NewestFirst, page)?;
+            let items: Vec<_> = found.items.iter().map(describe_snapshot).collect();
+            Ok(json!({ "results": items, "totalCount": found.total }))
+        }
+        ["snapshots", id] => {
+            let parsed: SnapshotId = id.parse().map_err(|_| ApiError::invalid_snapshot_id(id))?;
+            let found = api.catalog.find_snapshot(instance.id, parsed)?;
+            let found = found.ok_or_else(|| ApiError::snapshot_not_found(id, name))?;
+            Ok(describe_snapshot(&found))
+        }
+        ["restoreJobs"] => {
+            let found = api.catalog.list_restore_jobs(instance.id, page)?;
+            let items: Vec<_> = found.items.iter().map(describe_job).collect();
+            Ok(json!({ "results": items, "totalCount": found.total }))
+        }
+        ["restoreJobs", id] => {
+            let parsed: RestoreJobId = id.parse().map_err(|_| ApiError::invalid_job_id(id))?;
+            let found = api.catalog.find_restore_job(instance.id, parsed)?;
+            let found = found.ok_or_else(|| ApiError::restore_job_not_found(id, name))?;
+            Ok(describe_job(&found))
+        }
+        _ => Err(ApiError::unknown_route(incoming.uri.path())),
+    }
+}
+
+fn describe_position(at: OplogTime) -> Value {
+    let instant = Timestamp::from_second(i64::from(at.seconds)).unwrap_or(Timestamp::UNIX_EPOCH);
+    // The last position of a second has no entry of its own.
+    match at.increment {
+        u32::MAX => json!({ "date": format_instant(instant), "oplogTs": at.seconds }),
+        increment => json!({
+            "date": format_instant(instant), "oplogInc": increment, "oplogTs": at.seconds,
+        }),
+    }
+}
+
+fn describe_span(span: &OplogSpan) -> Value {
+    json!({ "from": describe_position(span.first), "through": describe_position(span.last) })
+}
+
+fn describe_snapshot(snapshot: &Snapshot) -> Value {
+    let mut body = json!({
+        "createdAt": format_instant(snapshot.created_at),
+        "expiresAt": format_instant(snapshot.expires_at),
+        "id": snapshot.id.to_string(),
+        "kind": snapshot.kind.as_str(),
+        "state": snapshot.state.as_str(),
+    });
+    match &snapshot.state {
+        SnapshotState::Completed { consistent_at: Some(at), size_bytes, .. } => {
+            put(&mut body, "shows", describe_position(*at));
+            put(&mut body, "sizeBytes", (*size_bytes).into());
+        }
+        SnapshotState::Failed { reason, .. } => put(&mut body, "reason", reason.as_str().into()),
+        _ => {}
+    }
+    if let Some(at) = snapshot.state.finished_at() {
+        put(&mut body, "finishedAt", format_instant(at).into());
+    }
+    body
+}
+
+fn describe_job(job: &RestoreJob) -> Value {
+    let mut body = json!({
+        "bytesDone": job.done.bytes,
+        "createdAt": format_instant(job.created_at),
+        "deliveryType": job.delivery.as_str(),
+        "documentsDone": job.done.documents,
+        "id": job.id.to_string(),
+        "snapshotId": job.delivery.snapshot().to_string(),
+        "state": job.state.as_str(),
+        "targetClusterName": job.target.name.as_str(),
+        "targetGroupId": job.target.project.to_string(),
+    });
+    match &job.state {
+        RestoreState::Running { step } => put(&mut body, "step", step.as_str().into()),
+        RestoreState::Failed { reason, .. } => put(&mut body, "reason", reason.as_str().into()),
+        _ => {}
+    }
+    if let Some(at) = job.state.finished_at() {
+        put(&mut body, "finishedAt", format_instant(at).into());
+    }
+    body
+}
+
+fn put(body: &mut Value, name: &str, value: Value) {
+    if let Some(body) = body.as_object_mut() {
+        body.insert(name.to_owned(), value);
+    }
+}

@@ -1,0 +1,70 @@
+//! What the scheduler needs to know of all instances, in one question.
+
+use jiff::Timestamp;
+use tidemark_model::{InstanceId, OplogTime};
+
+use crate::catalog::Catalog;
+use crate::error::CatalogError;
+use crate::row::{Decoder, decode_all};
+
+/// The snapshots of an instance, as far as the next one depends on them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// The instance, which is idle.
+    pub instance: InstanceId,
+    /// When its newest snapshot was asked for.
+    pub newest: Option<Timestamp>,
+    /// When its newest snapshot failed, if it did.
+    pub failed_at: Option<Timestamp>,
+    /// How many snapshots failed since the last one that is complete.
+    pub failures: u32,
+    /// Whether one is waiting or being taken.
+    pub is_open: bool,
+    /// The newest moment that a complete snapshot shows.
+    pub newest_moment: Option<OplogTime>,
+    /// Where the newest captured span of its oplog begins.
+    pub span_begins: Option<OplogTime>,
+    /// When it was restored last.
+    pub restored_at: Option<Timestamp>,
+}
+
+const SELECT: &str = "SELECT i.id AS id, n.created_at AS newest,
+     CASE WHEN n.state = 'failed' THEN n.finished_at END AS failed_at,
+     (SELECT count(*) FROM snapshots f WHERE f.instance_id = i.id AND f.state = 'failed' AND f.number IS NOT NULL
+      AND f.number > coalesce((SELECT max(c.number) FROM snapshots c
+          WHERE c.instance_id = i.id AND c.state = 'completed'), 0)) AS failures,
+     EXISTS (SELECT 1 FROM snapshots o WHERE o.instance_id = i.id
+         AND o.state IN ('queued', 'inProgress')) AS is_open,
+     (SELECT max(consistent_seconds * 4294967296 + consistent_increment) FROM snapshots c
+      WHERE c.instance_id = i.id AND c.state = 'completed') AS newest_moment,
+     (SELECT max(first) FROM oplog_ranges r WHERE r.instance_id = i.id) AS span_begins,
+     (SELECT max(finished_at) FROM restore_jobs j
+      WHERE j.target_id = i.id AND j.state = 'completed') AS restored_at
+     FROM instances i
+     LEFT JOIN snapshots n ON n.instance_id = i.id AND n.number = i.snapshot_count
+     WHERE i.state = 'IDLE'";
+
+impl Catalog {
+    /// Every idle instance with what its next snapshot depends on.
+    pub fn list_schedules(&self) -> Result<Vec<Schedule>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(SELECT)?;
+        decode_all(statement.query([])?, |row| {
+            let row = Decoder::new("instances", row);
+            let position = |column: &str| -> Result<Option<OplogTime>, CatalogError> {
+                let number: Option<i64> = row.get(column)?;
+                Ok(number.map(|number| OplogTime::from_u64(number.cast_unsigned())))
+            };
+            Ok(Schedule {
+                instance: row.parse("id")?,
+                newest: row.optional_instant("newest")?,
+                failed_at: row.optional_instant("failed_at")?,
+                failures: row.get("failures")?,
+                is_open: row.get("is_open")?,
+                newest_moment: position("newest_moment")?,
+                span_begins: position("span_begins")?,
+                restored_at: row.optional_instant("restored_at")?,
+            })
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! Reading a stage back: does it hold what it must?
+
+use bson::Document;
+use tidemark_vault::DocumentSet;
+use tidemark_wire::encode_document;
+
+use super::{MARKER_DATABASE, Restore};
+use crate::client::Connection;
+use crate::deployment::{list_indexes, probe};
+use crate::error::MoverError;
+use crate::parts::{Part, READERS, in_parallel, parts_of, whole};
+use crate::replay::Staged;
+use crate::snapshot::is_same_index;
+
+impl Restore<'_> {
+    /// Reads the staging collections back and compares them with what they must hold.
+    pub fn compare(&self) -> Result<(), MoverError> {
+        let staged: Vec<(&String, &Staged)> = self.stage.collections.iter().collect();
+        let mut connection = Connection::open(&self.endpoint)?;
+        let has_parts = probe(&mut connection)?.record_ranges;
+        let mut parts = Vec::new();
+        for (number, (_, staged)) in staged.iter().enumerate() {
+            if has_parts {
+                let name = (staged.database.as_str(), staged.name.as_str());
+                parts.extend(parts_of(&mut connection, name, number)?);
+            } else {
+                parts.push(whole(number));
+            }
+        }
+        let read = in_parallel((&self.endpoint, READERS), &parts, |connection, part| match staged
+            .get(part.collection)
+        {
+            Some((_, staged)) => self.content_of(connection, staged, part),
+            None => Ok(DocumentSet::default()),
+        })?;
+        let mut found = vec![DocumentSet::default(); staged.len()];
+        for (part, content) in parts.iter().zip(read) {
+            if let Some(found) = found.get_mut(part.collection) {
+                found.merge(&content);
+            }
+        }
+        for ((namespace, staged), found) in staged.into_iter().zip(found) {
+            self.stop.check()?;
+            compare_collection(&mut connection, (namespace, staged), &found)?;
+        }
+        self.seal_plan(&mut connection)
+    }
+
+    /// Reads a part of a staging collection.
+    fn content_of(
+        &self,
+        connection: &mut Connection,
+        staged: &Staged,
+        part: &Part,
+    ) -> Result<DocumentSet, MoverError> {
+        let mut content = DocumentSet::default();
+        let mut command =
+            bson::doc! { "find": &staged.name, "batchSize": 1_000, "hint": { "$natural": 1 } };
+        part.restrict(&mut command);
+        connection.for_each(&staged.database, command, |document| {
+            self.stop.check()?;
+            content.add(document.as_bytes());
+            Ok(())
+        })?;
+        Ok(content)
+    }
+
+    /// Writes into the marker which staging collection becomes what, so that any worker can do
+    /// the swap.
+    fn seal_plan(&self, connection: &mut Connection) -> Result<(), MoverError> {
+        let mut documents = encode_document(&bson::doc! { "_id": "", "sealed": true });
+        for (namespace, staged) in &self.stage.collections {
+            documents.extend(encode_document(
+                &bson::doc! { "_id": namespace, "database": &staged.database, "name": &staged.name },
+            ));
+        }
+        let name = self.attempt.marker();
+        connection.command(
+            MARKER_DATABASE,
+            bson::doc! { "delete": &name, "deletes": [{ "q": {}, "limit": 0 }] },
+        )?;
+        let command = bson::doc! { "insert": name, "writeConcern": { "w": "majority", "j": true } };
+        connection.write_run(MARKER_DATABASE, command, ("documents", &documents))
+    }
+}
+
+/// Whether a staging collection holds the documents and has the indexes that it must.
+fn compare_collection(
+    connection: &mut Connection,
+    (namespace, staged): (&str, &Staged),
+    found: &DocumentSet,
+) -> Result<(), MoverError> {
+    let describe = |set: &DocumentSet| {
+        let DocumentSet { documents, bytes, hash: [hash, ..] } = set;
+        format!("{documents} documents, {bytes} bytes, hash {hash:016x}")
+    };
+    if *found != staged.content {
+        return Err(MoverError::Mismatch {
+            namespace: namespace.to_owned(),
+            found: describe(found),
+            expected: describe(&staged.content),
+        });
+    }
+    let indexes = list_indexes(connection, &staged.database, &staged.name)?;
+    let is_missing = |wanted: &&Document| !indexes.iter().any(|index| is_same_index(index, wanted));
+    match staged.indexes.iter().find(is_missing) {
+        Some(index) => Err(MoverError::Mismatch {
+            namespace: namespace.to_owned(),
+            found: format!("{} indexes", indexes.len()),
+            expected: format!("the index {index}"),
+        }),
+        None => Ok(()),
+    }
+}

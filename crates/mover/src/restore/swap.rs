@@ -1,0 +1,194 @@
+//! The swap: staging collections take the place of the target's.
+//!
+//! Together with the swap, in the same commit where a deployment can do that, a record says that it
+//! happened. Neither a plan that is gone nor a record that is gone means that it did.
+
+use std::collections::BTreeMap;
+
+use bson::Document;
+
+use super::{Attempt, MARKER, MARKER_DATABASE, prefix_of_job};
+use crate::client::{Connection, Endpoint};
+use crate::deployment::{STAGE_PREFIX, list_collections, probe};
+use crate::error::MoverError;
+
+/// The collection with a record of each swap whose job is not over.
+const RECORDS: &str = "tidemark.stage.swapped";
+
+/// Puts what an attempt staged in the place of the target's collections, and drops what the
+/// restored state does not have. Done again after a crash, it finishes what was begun.
+///
+/// Any attempt whose plan is there or whose swap is on record will do: a worker that takes the job
+/// up in its swap has another number than the one that staged.
+pub fn swap_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
+    let mut connection = Connection::open(endpoint)?;
+    if has_record(&mut connection, job)? {
+        return Ok(());
+    }
+    let (attempt, plan) = load_plan(&mut connection, job)?;
+    let targets = list_collections(&mut connection)?;
+    let exists = |namespace: &str| targets.iter().any(|target| target.namespace() == namespace);
+    let mut operations = Vec::new();
+    for (namespace, (database, name)) in &plan {
+        let from = format!("{database}.{name}");
+        operations.push(command_entry(
+            database,
+            bson::doc! { "renameCollection": from, "to": namespace, "stayTemp": false, "dropTarget": exists(namespace) },
+        ));
+    }
+    for target in targets.iter().filter(|target| !plan.contains_key(&target.namespace())) {
+        operations.push(command_entry(&target.database, bson::doc! { "drop": &target.name }));
+    }
+    let record = bson::doc! { "_id": job, "attempt": attempt.number };
+    let record = bson::doc! { "op": "i", "ns": format!("{MARKER_DATABASE}.{RECORDS}"), "o": record };
+    let drop_marker = command_entry(MARKER_DATABASE, bson::doc! { "drop": attempt.marker() });
+    if probe(&mut connection)?.atomic_renames {
+        operations.extend([record, drop_marker]);
+        connection.command("admin", bson::doc! { "applyOps": operations })?;
+        return Ok(());
+    }
+    for operation in operations.into_iter().chain([record, drop_marker]) {
+        connection.command("admin", bson::doc! { "applyOps": [operation] })?;
+    }
+    Ok(())
+}
+
+/// Makes the collection of records, unless it is there.
+pub(super) fn prepare_records(connection: &mut Connection) -> Result<(), MoverError> {
+    const NAMESPACE_EXISTS: i32 = 48;
+    match connection.command(MARKER_DATABASE, bson::doc! { "create": RECORDS }) {
+        Err(error) if error.code() == Some(NAMESPACE_EXISTS) => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}
+
+/// Whether the swap of a job is on record.
+fn has_record(connection: &mut Connection, job: &str) -> Result<bool, MoverError> {
+    let mut found = false;
+    let command = bson::doc! { "find": RECORDS, "filter": { "_id": job } };
+    connection.for_each(MARKER_DATABASE, command, |_| {
+        found = true;
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Removes the record of a job that is over, and the collection of records with the last one.
+pub fn forget_swap(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
+    const NAMESPACE_NOT_FOUND: i32 = 26;
+    let mut connection = Connection::open(endpoint)?;
+    let mut others = 0;
+    connection.for_each(MARKER_DATABASE, bson::doc! { "find": RECORDS }, |record| {
+        others += usize::from(record.get_str("_id").is_ok_and(|other| other != job));
+        Ok(())
+    })?;
+    let command = if others == 0 {
+        bson::doc! { "drop": RECORDS }
+    } else {
+        let deletes = vec![bson::doc! { "q": { "_id": job }, "limit": 1 }];
+        bson::doc! { "delete": RECORDS, "deletes": deletes }
+    };
+    match connection.command(MARKER_DATABASE, command) {
+        Err(error) if error.code() == Some(NAMESPACE_NOT_FOUND) => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}
+
+type SwapPlan = BTreeMap<String, (String, String)>;
+
+/// Which staging collection, by database and name, becomes what, and which attempt staged it.
+fn load_plan(connection: &mut Connection, job: &str) -> Result<(Attempt, SwapPlan), MoverError> {
+    let prefix = prefix_of_job(job);
+    let marked = stages_in(connection, MARKER_DATABASE)?;
+    let numbers = marked.iter().filter_map(|name| {
+        name.strip_prefix(&prefix)?.strip_suffix(MARKER)?.strip_suffix('.')?.parse().ok()
+    });
+    let numbers: Vec<i64> = numbers.collect();
+    for number in numbers {
+        let attempt = Attempt { job: job.to_owned(), number };
+        let mut plan = SwapPlan::new();
+        let mut is_sealed = false;
+        connection.for_each(MARKER_DATABASE, bson::doc! { "find": attempt.marker() }, |row| {
+            is_sealed |= row.get_bool("sealed").unwrap_or(false);
+            if let (Ok(id), Ok(database), Ok(name)) =
+                (row.get_str("_id"), row.get_str("database"), row.get_str("name"))
+            {
+                plan.insert(id.to_owned(), (database.to_owned(), name.to_owned()));
+            }
+            Ok(())
+        })?;
+        if is_sealed {
+            return Ok((attempt, plan));
+        }
+    }
+    Err(MoverError::StageLost)
+}
+
+fn command_entry(database: &str, command: Document) -> Document {
+    bson::doc! { "op": "c", "ns": format!("{database}.$cmd"), "o": command }
+}
+
+/// The names of a database's collections that restores staged.
+fn stages_in(connection: &mut Connection, database: &str) -> Result<Vec<String>, MoverError> {
+    let mut names = Vec::new();
+    let command = bson::doc! { "listCollections": 1, "nameOnly": true };
+    connection.for_each(database, command, |collection| {
+        let name = collection.get_str("name").unwrap_or_default();
+        if name.starts_with(STAGE_PREFIX) {
+            names.push(name.to_owned());
+        }
+        Ok(())
+    })?;
+    Ok(names)
+}
+
+/// Everything that restores staged on a deployment, by database and name.
+fn all_stages(connection: &mut Connection) -> Result<Vec<(String, String)>, MoverError> {
+    let reply = connection.command("admin", bson::doc! { "listDatabases": 1, "nameOnly": true })?;
+    let databases = reply.get_array("databases").map_err(|_| MoverError::Protocol {
+        address: "the deployment".to_owned(),
+        reason: "listDatabases answers no databases".to_owned(),
+    })?;
+    let mut stages = Vec::new();
+    for database in databases {
+        let Some(database) = database.as_document().and_then(|d| d.get_str("name").ok()) else {
+            continue;
+        };
+        if database != "local" {
+            let names = stages_in(connection, database)?;
+            stages.extend(names.into_iter().map(|name| (database.to_owned(), name)));
+        }
+    }
+    Ok(stages)
+}
+
+/// The jobs that have something staged on a deployment, or a swap on record.
+pub fn list_stages(endpoint: &Endpoint) -> Result<Vec<String>, MoverError> {
+    let mut connection = Connection::open(endpoint)?;
+    let stages = all_stages(&mut connection)?;
+    let job_of = |name: &str| {
+        let (job, _) = name.strip_prefix(STAGE_PREFIX)?.split_once('-')?;
+        Some(job.to_owned())
+    };
+    let mut jobs: Vec<String> = stages.iter().filter_map(|(_, name)| job_of(name)).collect();
+    connection.for_each(MARKER_DATABASE, bson::doc! { "find": RECORDS }, |record| {
+        jobs.extend(record.get_str("_id").ok().map(str::to_owned));
+        Ok(())
+    })?;
+    jobs.sort();
+    jobs.dedup();
+    Ok(jobs)
+}
+
+/// Removes the staging collections of all attempts at a job, wherever they are; markers go last.
+pub fn discard_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
+    let mut connection = Connection::open(endpoint)?;
+    let prefix = prefix_of_job(job);
+    let mut leftovers = all_stages(&mut connection)?;
+    leftovers.retain(|(_, name)| name.starts_with(&prefix));
+    leftovers.sort_by_key(|(_, name)| name.ends_with(MARKER));
+    for (database, name) in leftovers {
+        connection.command(&database, bson::doc! { "drop": name })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! The oplog segments of instances.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use tidemark_model::{OplogSpan, OplogTime};
+
+use crate::sealed::{self, Kind};
+use crate::segment::OplogSegment;
+use crate::vault::{OPLOG, Vault, VaultError};
+
+/// Segments are merged up to about this size.
+const MERGED_BYTES: usize = 16 * 1024 * 1024;
+
+fn object_name(instance: &str, name: OplogSpan) -> String {
+    format!("{OPLOG}/{instance}/{name}")
+}
+
+impl Vault {
+    /// Stores a segment of an instance's oplog. Storing the same one again is fine.
+    pub fn put_segment(&self, instance: &str, segment: &OplogSegment) -> Result<(), VaultError> {
+        let name = object_name(instance, segment.name);
+        let encoded = segment.encode().map_err(self.file_error(&name))?;
+        let sealed = sealed::seal(&self.key, (Kind::Segment, &name), &encoded);
+        match self.put(&name, &sealed) {
+            Err(VaultError::Exists { .. }) => {
+                let present = self.load_segment(instance, segment.name)?;
+                if present.entries != segment.entries {
+                    return Err(VaultError::Exists { name });
+                }
+            }
+            outcome => outcome?,
+        }
+        self.change_names(instance, |names| {
+            names.insert(segment.name);
+        });
+        Ok(())
+    }
+
+    /// Changes what is remembered of an instance's segments, if it is remembered.
+    fn change_names(&self, instance: &str, change: impl FnOnce(&mut BTreeSet<OplogSpan>)) {
+        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(names) = segments.get_mut(instance) {
+            change(names);
+        }
+    }
+
+    /// The segments of an instance's oplog, in order. The vault's writer lists them once.
+    pub fn segments(&self, instance: &str) -> Result<Vec<OplogSpan>, VaultError> {
+        let known = {
+            let segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+            segments.get(instance).map(|names| names.iter().copied().collect())
+        };
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let folder = format!("{OPLOG}/{instance}");
+        let names = self.storage.list(&folder).map_err(self.file_error(&folder))?;
+        let found: BTreeSet<OplogSpan> =
+            names.iter().filter_map(|name| OplogSpan::parse(name)).collect();
+        let list = found.iter().copied().collect();
+        if self.is_writer() {
+            let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+            // What was stored while the folder was listed is in it or comes again.
+            segments.entry(instance.to_owned()).or_default().extend(found);
+        }
+        Ok(list)
+    }
+
+    /// Loads a segment, and proves that it is what its header says.
+    pub fn load_segment(
+        &self,
+        instance: &str,
+        name: OplogSpan,
+    ) -> Result<OplogSegment, VaultError> {
+        let object = object_name(instance, name);
+        let bytes = self.load_object((Kind::Segment, &object), "oplog segment")?;
+        OplogSegment::decode(&bytes)
+            .filter(|segment| segment.name == name && segment.is_whole())
+            .ok_or_else(|| self.damaged(&object, "it is not a whole segment"))
+    }
+
+    /// Removes a segment. Removing it twice is fine.
+    pub fn remove_segment(&self, instance: &str, name: OplogSpan) -> Result<(), VaultError> {
+        let object = object_name(instance, name);
+        self.storage.remove(&object).map_err(self.file_error(&object))?;
+        self.change_names(instance, |names| {
+            names.remove(&name);
+        });
+        Ok(())
+    }
+
+    /// The instances that have oplog segments.
+    pub fn captured_instances(&self) -> Result<Vec<String>, VaultError> {
+        self.storage.list(OPLOG).map_err(self.file_error(OPLOG))
+    }
+
+    /// Merges the small segments of an instance that follow each other and end before `before`
+    /// into larger ones, one of them at a call; answers whether there was anything to merge.
+    ///
+    /// The merged one is stored before those that it replaces are removed. A crash between leaves
+    /// both, and the next call removes what is left.
+    pub fn merge_segments(
+        &self,
+        instance: &str,
+        before: OplogTime,
+    ) -> Result<bool, VaultError> {
+        let names = self.segments(instance)?;
+        if let Some(covered) = names.iter().find(|name| is_covered(**name, &names)) {
+            self.remove_segment(instance, *covered)?;
+            return Ok(true);
+        }
+        let names: Vec<_> = names.into_iter().filter(|name| name.last < before).collect();
+        for start in 0..names.len() {
+            let run: Vec<OplogSpan> = run_from(names.get(start..).unwrap_or_default());
+            if run.len() < 2 {
+                continue;
+            }
+            let Some((merged, parts)) = self.merge(instance, &run)? else { continue };
+            self.put_segment(instance, &merged)?;
+            for part in parts {
+                self.remove_segment(instance, part)?;
+            }
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// What the first ones of a run are together; nothing if two are too large already.
+    fn merge(
+        &self,
+        instance: &str,
+        run: &[OplogSpan],
+    ) -> Result<Option<(OplogSegment, Vec<OplogSpan>)>, VaultError> {
+        let mut parts = Vec::new();
+        let mut merged: Option<OplogSegment> = None;
+        for name in run {
+            let next = self.load_segment(instance, *name)?;
+            let Some(before) = &mut merged else {
+                merged = Some(next);
+                parts.push(*name);
+                continue;
+            };
+            // The first entry is the last one of the segment before.
+            let shared = next.entries().next().and_then(Result::ok).map_or(0, |e| e.as_bytes().len());
+            let (first, rest) = next.entries.split_at_checked(shared).unwrap_or_default();
+            if before.entries.len() + rest.len() > MERGED_BYTES || !before.entries.ends_with(first) {
+                break;
+            }
+            before.entries.extend_from_slice(rest);
+            before.count += next.count - 1;
+            before.name.last = next.name.last;
+            let known: BTreeSet<String> =
+                before.namespaces.drain(..).chain(next.namespaces).collect();
+            before.namespaces = known.into_iter().collect();
+            parts.push(*name);
+        }
+        Ok(merged.filter(|_| parts.len() > 1).map(|merged| (merged, parts)))
+    }
+}
+
+/// Whether another segment has all of this one: it was merged, and its removal was interrupted.
+fn is_covered(name: OplogSpan, names: &[OplogSpan]) -> bool {
+    name.first < name.last
+        && names.iter().any(|other| {
+            *other != name && other.first <= name.first && name.last <= other.last
+        })
+}
+
+/// The segments from the first one on that follow each other without a gap.
+fn run_from(names: &[OplogSpan]) -> Vec<OplogSpan> {
+    let mut run: Vec<OplogSpan> = Vec::new();
+    for name in names {
+        // One position alone is where a range begins; it stays as it is.
+        if name.first == name.last || run.last().is_some_and(|last| last.last != name.first) {
+            break;
+        }
+        run.push(*name);
+    }
+    run
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::VaultKey;
+
+    fn entry(second: u32) -> Vec<u8> {
+        let ts = bson::Timestamp { time: second, increment: 1 };
+        bson::doc! { "ts": ts, "op": "n", "ns": "", "text": "x".repeat(second as usize) }.to_vec().unwrap()
+    }
+
+    fn segment(first: u32, last: u32) -> OplogSegment {
+        OplogSegment {
+            name: OplogSpan { first: OplogTime::new(first, 1), last: OplogTime::new(last, 1) },
+            count: u64::from(last - first + 1),
+            namespaces: vec![format!("d.c{first}")],
+            entries: (first..=last).flat_map(entry).collect(),
+        }
+    }
+
+    #[test]
+    fn segments_are_merged_but_never_over_a_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = Vault::open(folder.path(), VaultKey::from_bytes([1; 32])).unwrap();
+        for (first, last) in [(1, 1), (1, 3), (3, 4), (4, 9), (20, 20), (20, 22), (22, 25), (25, 30)] {
+            vault.put_segment("i", &segment(first, last)).unwrap();
+        }
+        let end = OplogTime::new(30, 1);
+        while vault.merge_segments("i", end).unwrap() {}
+        let names = |vault: &Vault| -> Vec<(u32, u32)> {
+            let names = vault.segments("i").unwrap().into_iter();
+            names.map(|name| (name.first.seconds, name.last.seconds)).collect()
+        };
+        assert_eq!(names(&vault), [(1, 1), (1, 9), (20, 20), (20, 25), (25, 30)]);
+        let merged = vault.load_segment("i", segment(1, 9).name).unwrap();
+        assert_eq!((merged.count, &merged.entries), (9, &segment(1, 9).entries));
+        assert_eq!(merged.namespaces, ["d.c1", "d.c3", "d.c4"]);
+        // A crash left parts behind that were merged.
+        vault.put_segment("i", &segment(3, 4)).unwrap();
+        while vault.merge_segments("i", end).unwrap() {}
+        assert_eq!(names(&vault).len(), 5);
+        drop(vault);
+        let vault = Vault::open(folder.path(), VaultKey::from_bytes([1; 32])).unwrap();
+        assert_eq!(names(&vault), [(1, 1), (1, 9), (20, 20), (20, 25), (25, 30)]);
+    }
+
+    #[test]
+    fn a_segment_of_another_instance_does_not_load() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = Vault::open(folder.path(), VaultKey::from_bytes([1; 32])).unwrap();
+        vault.put_segment("one", &segment(1, 3)).unwrap();
+        vault.put_segment("two", &segment(1, 3)).unwrap();
+        let path = |instance: &str| {
+            folder.path().join(object_name(instance, segment(1, 3).name))
+        };
+        std::fs::copy(path("one"), path("two")).unwrap();
+        assert!(vault.load_segment("two", segment(1, 3).name).is_err());
+        let damages = vault.verify().unwrap().damages;
+        assert_eq!(damages.len(), 1, "{damages:?}");
+        assert!(vault.load_segment("one", segment(1, 3).name).is_ok());
+    }
+
+    #[test]
+    fn a_segment_that_is_not_what_its_header_says_does_not_load() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = Vault::open(folder.path(), VaultKey::from_bytes([1; 32])).unwrap();
+        let broken = |change: fn(&mut OplogSegment)| {
+            let mut segment = segment(1, 3);
+            change(&mut segment);
+            vault.put_segment("i", &segment).unwrap();
+            let loaded = vault.load_segment("i", segment.name);
+            vault.remove_segment("i", segment.name).unwrap();
+            loaded.is_err()
+        };
+        assert!(broken(|segment| segment.count = 2));
+        assert!(broken(|segment| segment.name.last = OplogTime::new(4, 1)));
+        assert!(broken(|segment| segment.entries.extend([9, 0, 0, 0, 0])));
+        assert!(broken(|segment| segment.entries.truncate(segment.entries.len() - 1)));
+        assert!(!broken(|_| ()));
+    }
+}

@@ -1,0 +1,140 @@
+//! Writing one snapshot, from many threads.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::chunker::RawChunk;
+use crate::digest::ChunkId;
+use crate::list::ListItem;
+use crate::manifest::Manifest;
+use crate::pack::{self, PackWriter, compress};
+use crate::vault::{PackState, Vault, VaultError};
+
+/// Writes the chunks of one snapshot, and its manifest at the end.
+///
+/// Dropping it without `finish` leaves packs that no manifest names; `prune` removes them.
+pub struct SnapshotWriter {
+    vault: Arc<Vault>,
+    /// Packs that are not full and that no thread has at the moment. A thread takes one, writes
+    /// to it without holding anything, and puts it back.
+    packs: Mutex<Vec<PackWriter>>,
+    /// Chunks that are being written or are in packs that are not finished; only this snapshot may
+    /// rely on them.
+    pending: Mutex<HashSet<ChunkId>>,
+    /// Packs that this snapshot refers to, each looked at once.
+    trusted: Mutex<HashMap<u32, bool>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SnapshotWriter {
+    pub(crate) fn new(vault: Arc<Vault>) -> Self {
+        Self {
+            vault,
+            packs: Mutex::default(),
+            pending: Mutex::default(),
+            trusted: Mutex::default(),
+        }
+    }
+
+    /// Stores a chunk unless the vault has it; returns its name.
+    ///
+    /// What an older pack holds is relied on only if the pack's file is what it was when it was
+    /// written or last read as a whole; otherwise it is read as a whole first.
+    pub fn put_chunk(&self, chunk: &RawChunk) -> Result<ChunkId, VaultError> {
+        let id = self.vault.name_chunk(&chunk.bytes);
+        if self.is_stored(id)? || !lock(&self.pending).insert(id) {
+            return Ok(id);
+        }
+        let file = self.vault.file_error(pack::FOLDER);
+        let compressed = compress(&chunk.bytes).map_err(&file)?;
+        let idle = lock(&self.packs).pop();
+        let mut writer = match idle {
+            Some(writer) => writer,
+            None => PackWriter::create(&self.vault.key, self.vault.storage.as_ref())
+                .map_err(&file)?,
+        };
+        writer.append(id, chunk.bytes.len(), compressed).map_err(&file)?;
+        if writer.is_full() {
+            self.finish_pack(writer)?;
+        } else {
+            lock(&self.packs).push(writer);
+        }
+        Ok(id)
+    }
+
+    /// Whether a pack that can be relied on has the chunk.
+    fn is_stored(&self, id: ChunkId) -> Result<bool, VaultError> {
+        for place in self.vault.places(id) {
+            let known = lock(&self.trusted).get(&place.pack).copied();
+            let is_trusted = match known {
+                Some(is_trusted) => is_trusted,
+                None => {
+                    let is_trusted = self.vault.trust(place.pack)?;
+                    lock(&self.trusted).insert(place.pack, is_trusted);
+                    is_trusted
+                }
+            };
+            // Looking at the pack may have shown that the chunk is not whole there.
+            if is_trusted && self.vault.places(id).contains(&place) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn finish_pack(&self, writer: PackWriter) -> Result<(), VaultError> {
+        let finished = writer.finish().map_err(self.vault.file_error(pack::FOLDER))?;
+        let chunks = finished.chunks.clone();
+        self.vault.register(finished);
+        let mut pending = lock(&self.pending);
+        for chunk in chunks {
+            pending.remove(&chunk);
+        }
+        Ok(())
+    }
+
+    /// Makes all chunks durable, proves that the vault has every chunk that is named, then writes
+    /// the manifest: now the snapshot exists.
+    pub fn finish(self, manifest: &Manifest) -> Result<(), VaultError> {
+        for writer in std::mem::take(&mut *lock(&self.packs)) {
+            self.finish_pack(writer)?;
+        }
+        let vault = &self.vault;
+        let is_there = |id: ChunkId| {
+            if vault.places(id).is_empty() { Err(VaultError::MissingChunk(id)) } else { Ok(()) }
+        };
+        for item in manifest.items() {
+            if let ListItem::Part(part) = item {
+                is_there(part.id)?;
+            }
+            vault.load_item(item)?.iter().try_for_each(|chunk| is_there(chunk.id))?;
+        }
+        vault.store_manifest(manifest)?;
+        // If this fails the packs are read as a whole before they are relied on again.
+        let _ = vault.store_checks();
+        Ok(())
+    }
+}
+
+impl Drop for SnapshotWriter {
+    fn drop(&mut self) {
+        self.vault.state().writers -= 1;
+    }
+}
+
+impl Vault {
+    /// Whether a pack can be relied on: its file is what it was when it was written or last read
+    /// as a whole. If not, it is read as a whole now; what of it is whole stays in the index.
+    fn trust(&self, number: u32) -> Result<bool, VaultError> {
+        let found = self.state().pack(number).map(|pack| (pack.id, pack.state.clone()));
+        let Some((id, PackState::Whole { stamp })) = found else { return Ok(false) };
+        let present = self.storage.stamp(&id.object()).ok();
+        if stamp.is_some() && stamp == present {
+            return Ok(true);
+        }
+        Ok(self.check_pack(number, None)?.is_some())
+    }
+}

@@ -1,0 +1,49 @@
+//! What snapshots and restore jobs have in common: a claim, a heartbeat, an outcome that must be
+//! recorded.
+
+use std::time::Duration;
+
+use tidemark_catalog::CatalogError;
+
+use crate::worker::{Shared, panic_text};
+
+/// A job that fails for a passing reason is tried again this often.
+pub(crate) const ATTEMPTS: i64 = 3;
+/// The wait before the second try; the next ones wait twice as long each.
+const FIRST_WAIT_SECONDS: i64 = 2;
+/// Between two tries to record an outcome.
+const RECORD_WAIT: Duration = Duration::from_secs(1);
+
+/// Seconds until a job is tried again after so many attempts.
+pub(crate) fn wait_after(attempt: i64) -> i64 {
+    FIRST_WAIT_SECONDS << (attempt - 1).clamp(0, 6)
+}
+
+/// Does work; a panic is answered as its text.
+pub(crate) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .map_err(|panic| panic_text(panic.as_ref()))
+}
+
+/// Records how a job ended, again and again until it is recorded, the lease is lost or the server
+/// stops: a disk that is full for a while must not leave the job without an end.
+pub(crate) fn record_until_done(
+    shared: &Shared,
+    what: &str,
+    record: impl Fn() -> Result<(), CatalogError>,
+) -> Result<(), CatalogError> {
+    loop {
+        let outcome = record();
+        shared.troubles.note(what, &outcome);
+        match outcome {
+            Err(CatalogError::Database(error)) if !shared.stop.is_requested() => {
+                tracing::warn!(%error, what, "an outcome could not be recorded, it is tried again");
+                std::thread::sleep(RECORD_WAIT);
+            }
+            outcome => {
+                shared.troubles.clear(what);
+                return outcome;
+            }
+        }
+    }
+}
