@@ -9,8 +9,8 @@ use tidemark_catalog::{
 };
 use tidemark_model::{
     Base, Delivery, InstanceName, InstanceState, Material, OplogSpan, OplogTime, PlanError,
-    PointInTime, ProjectId, Reach, RestoreJobId, RestorePlan, SnapshotId, SnapshotState, plan_restore,
-    restorable,
+    PointInTime, ProjectId, Reach, RestoreJobId, RestorePlan, SnapshotId, SnapshotState,
+    plan_restore, restorable,
 };
 
 /// Where a restore writes to: an instance by its project and name.
@@ -147,11 +147,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn load(
-        catalog: &Catalog,
-        instance: &Instance,
-        now: Timestamp,
-    ) -> Result<Self, CatalogError> {
+    fn load(catalog: &Catalog, instance: &Instance, now: Timestamp) -> Result<Self, CatalogError> {
         let runs = matches!(instance.state, InstanceState::Idle | InstanceState::Updating);
         let present = u32::try_from(now.as_second()).unwrap_or(u32::MAX);
         Ok(Self {

@@ -85,7 +85,7 @@ fn a_snapshot_that_is_deleted_before_the_job_is_written_is_not_found() {
     snapshots::delete(&w.catalog, &w.instance, snapshot).unwrap();
     let gone = w.ask(&Ask::Download { snapshot });
     assert!(matches!(gone, Err(CreateRestoreJobError::SnapshotNotFound(_))));
-    assert_eq!(w.catalog.is_restore_target(w.instance.id).unwrap(), false);
+    assert!(!w.catalog.is_restore_target(w.instance.id).unwrap());
 }
 
 #[test]
@@ -172,10 +172,8 @@ fn a_change_is_recorded_with_who_made_it_or_not_made() {
         action: "takeSnapshot",
         subject: "/one",
     };
-    change(&w.catalog, by, |catalog| {
-        snapshots::take(catalog, &w.instance, HOUR, w.now).map(drop)
-    })
-    .unwrap();
+    change(&w.catalog, by, |catalog| snapshots::take(catalog, &w.instance, HOUR, w.now).map(drop))
+        .unwrap();
     let failed = change(&w.catalog, by, |catalog| {
         catalog.give_backups_up(w.instance.id)?;
         Err::<(), _>(CatalogError::InUse("x".into()))

@@ -363,8 +363,7 @@ impl ApiError {
                 say(after)
             ),
         };
-        let detail =
-            format!("Please provide a valid UTC time or an operation time (ts).{nearest}");
+        let detail = format!("Please provide a valid UTC time or an operation time (ts).{nearest}");
         error(BAD, "INVALID_PIT_RESTORE_TIME", detail, &[attribute])
     }
 

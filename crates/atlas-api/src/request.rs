@@ -2,18 +2,18 @@
 //! about, count, run, render.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use axum::http::header::{
     ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, SERVER,
     WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use axum::serve::IncomingStream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
 use tidemark_actions::{Change, change};
@@ -261,9 +261,8 @@ impl Asked<'_> {
         {
             return Err(ApiError::version_gone(&version.date.to_string(), path));
         }
-        let work = |catalog: &Catalog| {
-            self.carry_out_with(catalog, (operation, path_values), limit)
-        };
+        let work =
+            |catalog: &Catalog| self.carry_out_with(catalog, (operation, path_values), limit);
         if operation.verb == Verb::Get {
             return work(&api.catalog);
         }

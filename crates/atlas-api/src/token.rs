@@ -56,7 +56,8 @@ impl Signer {
     /// The secret part of the link to what has this id.
     pub(crate) fn ticket(&self, id: &str) -> String {
         let signature = hmac::sign(&self.tickets, id.as_bytes());
-        signature.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+        let bytes = signature.as_ref().iter().take(16);
+        bytes.fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 
     /// A token for a service account, as a JSON web token with HMAC-SHA-256.

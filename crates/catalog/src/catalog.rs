@@ -159,9 +159,8 @@ impl Catalog {
         }
         let mut access = self.lock();
         let borrowed = Borrowed::take(&mut access.connection);
-        let batch = |sql: &str| {
-            borrowed.catalog.lock().execute_batch(sql).map_err(CatalogError::Database)
-        };
+        let batch =
+            |sql: &str| borrowed.catalog.lock().execute_batch(sql).map_err(CatalogError::Database);
         batch("BEGIN IMMEDIATE")?;
         // What ends early is rolled back when it is given back.
         let value = work(&borrowed.catalog)?;
@@ -179,15 +178,14 @@ impl Catalog {
     pub(crate) fn read(&self) -> Result<Reading<'_>, CatalogError> {
         let Some(readers) = &self.readers else { return Ok(Reading::Writer(self.lock())) };
         let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match idle {
-            Some(connection) => connection,
-            None => {
-                let connection = Connection::open(&readers.path)?;
-                connection.busy_timeout(BUSY_PATIENCE)?;
-                connection.pragma_update(None, "query_only", true)?;
-                connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
-                connection
-            }
+        let connection = if let Some(connection) = idle {
+            connection
+        } else {
+            let connection = Connection::open(&readers.path)?;
+            connection.busy_timeout(BUSY_PATIENCE)?;
+            connection.pragma_update(None, "query_only", true)?;
+            connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+            connection
         };
         Ok(Reading::Reader { connection: Some(connection), readers })
     }

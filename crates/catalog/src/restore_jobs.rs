@@ -162,11 +162,9 @@ fn decode_download(row: &Decoder<'_>) -> Result<Option<Download>, CatalogError> 
     let lifetime: Option<i64> = row.get("download_lifetime")?;
     match (file, lifetime, row.optional_instant("expires_at")?) {
         (None, None, None) => Ok(None),
-        (Some(file), Some(lifetime), expires_at) => Ok(Some(Download {
-            file,
-            lifetime: SignedDuration::from_secs(lifetime),
-            expires_at,
-        })),
+        (Some(file), Some(lifetime), expires_at) => {
+            Ok(Some(Download { file, lifetime: SignedDuration::from_secs(lifetime), expires_at }))
+        }
         _ => Err(row.corrupt("a download has some of its columns only")),
     }
 }

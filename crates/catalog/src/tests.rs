@@ -3,15 +3,15 @@
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use tidemark_model::{
-    ApiKeyId, Caller, DatabaseUserId, Delivery, InstanceId, InstanceState, OplogSpan, OplogTime, OrgId,
-    PointInTime, Principal, ProjectId, RestoreEvent, RestoreJobId, RestoreState, RestoreStep, Role,
-    Roles, SecretId, ServiceAccountId, SnapshotId, SnapshotKind, SnapshotState,
+    ApiKeyId, Caller, DatabaseUserId, Delivery, InstanceId, InstanceState, OplogSpan, OplogTime,
+    OrgId, PointInTime, Principal, ProjectId, RestoreEvent, RestoreJobId, RestoreState,
+    RestoreStep, Role, Roles, SecretId, ServiceAccountId, SnapshotId, SnapshotKind, SnapshotState,
 };
 
 use crate::{
-    AccessUse, ApiKey, AuditEntry, Catalog, CatalogError, DatabaseUser, Done, Instance, InstanceFamily,
-    InstanceSettings, InstanceView, LeaseHolder, NetworkEntry, NetworkSource, NewOrg,
-    NewRestoreJob, NewSecret, NewSnapshot, Order, Org, Page, PasswordRecord, Project,
+    AccessUse, ApiKey, AuditEntry, Catalog, CatalogError, DatabaseUser, Done, Instance,
+    InstanceFamily, InstanceSettings, InstanceView, LeaseHolder, NetworkEntry, NetworkSource,
+    NewOrg, NewRestoreJob, NewSecret, NewSnapshot, Order, Org, Page, PasswordRecord, Project,
     ServiceAccount, TargetName,
 };
 

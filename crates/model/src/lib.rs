@@ -23,7 +23,8 @@ pub use ids::{
 pub use instance::{InstanceName, InstanceNameError, InstanceState};
 pub use oplog_time::OplogTime;
 pub use plan::{
-    Base, Material, OplogGap, OplogSpan, PlanError, Reach, RestorePlan, chain, plan_restore, restorable,
+    Base, Material, OplogGap, OplogSpan, PlanError, Reach, RestorePlan, chain, plan_restore,
+    restorable,
 };
 pub use policy::BackupPolicy;
 pub use restore_job::{

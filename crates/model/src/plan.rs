@@ -99,7 +99,9 @@ pub enum PlanError {
         after: Option<OplogTime>,
     },
     /// The snapshot that was named is not on the way to the moment.
-    #[error("the snapshot {snapshot} does not lead to {wanted}: it must show a moment before it, with the oplog between captured")]
+    #[error(
+        "the snapshot {snapshot} does not lead to {wanted}: it must show a moment before it, with the oplog between captured"
+    )]
     WrongBase {
         /// The snapshot.
         snapshot: SnapshotId,
@@ -168,17 +170,14 @@ pub fn plan_restore(
     let is_within = |window: &&Window| window.restorable.contains(wanted);
     let captured = windows.iter().rev().find(is_within).ok_or_else(outside)?.captured;
     let leads_there = |at: OplogTime| captured.first <= at && at <= wanted;
-    let (snapshot, from) = match base {
-        Some(named) => {
-            let found = material.bases.iter().find(|base| base.snapshot == named);
-            let at = found.and_then(|found| found.at).filter(|at| leads_there(*at));
-            (named, at.ok_or(PlanError::WrongBase { snapshot: named, wanted })?)
-        }
-        None => {
-            let usable = material.bases.iter().filter_map(|base| Some((base.snapshot, base.at?)));
-            let newest = usable.filter(|(_, at)| leads_there(*at)).max_by_key(|(_, at)| *at);
-            newest.ok_or_else(outside)?
-        }
+    let (snapshot, from) = if let Some(named) = base {
+        let found = material.bases.iter().find(|base| base.snapshot == named);
+        let at = found.and_then(|found| found.at).filter(|at| leads_there(*at));
+        (named, at.ok_or(PlanError::WrongBase { snapshot: named, wanted })?)
+    } else {
+        let usable = material.bases.iter().filter_map(|base| Some((base.snapshot, base.at?)));
+        let newest = usable.filter(|(_, at)| leads_there(*at)).max_by_key(|(_, at)| *at);
+        newest.ok_or_else(outside)?
     };
     let reaches = wanted.min(captured.last).max(from);
     Ok(RestorePlan { base: snapshot, from, through: wanted, reaches })
@@ -241,14 +240,24 @@ mod tests {
         let material = Material { spans: &spans, reach: Reach::Captured, bases: &bases };
         let plan = |second| plan_restore(PointInTime::Entry(at(second)), None, &material);
         assert_eq!(plan(25).unwrap().base, bases[1].snapshot);
-        assert_eq!(plan(20).unwrap(), RestorePlan { base: bases[1].snapshot, from: at(20), through: at(20), reaches: at(20) });
+        assert_eq!(
+            plan(20).unwrap(),
+            RestorePlan { base: bases[1].snapshot, from: at(20), through: at(20), reaches: at(20) }
+        );
         assert_eq!(plan(19).unwrap().base, bases[0].snapshot);
         assert_eq!(plan(55).unwrap().base, bases[2].snapshot);
         // Before the first snapshot, in the gap, before the first one of the second span, later.
-        for (second, before, after) in
-            [(7, None, Some(10)), (35, Some(30), Some(50)), (45, Some(30), Some(50)), (61, Some(60), None)]
-        {
-            let error = PlanError::Outside { wanted: at(second), before: before.map(at), after: after.map(at) };
+        for (second, before, after) in [
+            (7, None, Some(10)),
+            (35, Some(30), Some(50)),
+            (45, Some(30), Some(50)),
+            (61, Some(60), None),
+        ] {
+            let error = PlanError::Outside {
+                wanted: at(second),
+                before: before.map(at),
+                after: after.map(at),
+            };
             assert_eq!(plan(second), Err(error));
         }
         assert_eq!(restorable(&material), [span(10, 30), span(50, 60)]);
@@ -258,7 +267,9 @@ mod tests {
     fn a_named_snapshot_must_lead_there() {
         let (bases, spans) = ([base(10), base(20), base(50)], [span(5, 30), span(40, 60)]);
         let material = Material { spans: &spans, reach: Reach::Captured, bases: &bases };
-        let plan = |second, base: &Base| plan_restore(PointInTime::Entry(at(second)), Some(base.snapshot), &material);
+        let plan = |second, base: &Base| {
+            plan_restore(PointInTime::Entry(at(second)), Some(base.snapshot), &material)
+        };
         assert_eq!(plan(25, &bases[0]).unwrap().from, at(10));
         for (second, base) in [(25, &bases[2]), (55, &bases[1]), (15, &bases[1])] {
             assert!(matches!(plan(second, base), Err(PlanError::WrongBase { .. })));
@@ -280,7 +291,16 @@ mod tests {
 
     #[test]
     fn a_chain_has_no_gap_and_takes_the_largest_segments() {
-        let segments = [span(1, 1), span(1, 4), span(1, 9), span(4, 6), span(6, 9), span(9, 12), span(20, 20), span(20, 22)];
+        let segments = [
+            span(1, 1),
+            span(1, 4),
+            span(1, 9),
+            span(4, 6),
+            span(6, 9),
+            span(9, 12),
+            span(20, 20),
+            span(20, 22),
+        ];
         assert_eq!(chain(&segments, at(3), at(11)).unwrap(), [span(1, 9), span(9, 12)]);
         assert_eq!(chain(&segments, at(9), at(9)).unwrap(), []);
         assert_eq!(chain(&segments, at(9), at(10)).unwrap(), [span(9, 12)]);

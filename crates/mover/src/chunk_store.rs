@@ -124,9 +124,8 @@ fn store_all(writer: &SnapshotWriter, waiting: &Mutex<Receiver<Job>>) {
         let outcome = catch_unwind(AssertUnwindSafe(|| store(writer, &chunk)));
         let mut state = lock(&stored.state);
         // A full part of the list is stored while this one list is held.
-        let outcome = outcome.map(|stored| {
-            stored.and_then(|reference| state.take(writer, (position, reference)))
-        });
+        let outcome = outcome
+            .map(|stored| stored.and_then(|reference| state.take(writer, (position, reference))));
         match outcome {
             Err(panic) => drop(state.panic.get_or_insert(panic)),
             Ok(Err(error)) => drop(state.error.get_or_insert(error)),
@@ -179,12 +178,11 @@ const LARGEST_BOUND_BYTES: usize = 1_024;
 
 /// The `_id` of the first and of the last document; null for one that is large.
 fn bounds(documents: &[u8]) -> (Bson, Bson) {
-    let id =
-        |document: &RawDocument| -> Option<Bson> {
-            let id: Bson = document.get("_id").ok()??.try_into().ok()?;
-            let bytes = tidemark_wire::encode_document(&bson::doc! { "": &id });
-            (bytes.len() <= LARGEST_BOUND_BYTES).then_some(id)
-        };
+    let id = |document: &RawDocument| -> Option<Bson> {
+        let id: Bson = document.get("_id").ok()??.try_into().ok()?;
+        let bytes = tidemark_wire::encode_document(&bson::doc! { "": &id });
+        (bytes.len() <= LARGEST_BOUND_BYTES).then_some(id)
+    };
     let mut run = tidemark_wire::DocumentRun::new(documents).flatten();
     let first = run.next();
     let last = run.last().or(first);

@@ -341,8 +341,18 @@ fn for_each_operation(
 
 /// Commands in an oplog that are replayed, or that need no replay.
 const KNOWN_COMMANDS: &[&str] = &[
-    "create", "drop", "dropDatabase", "renameCollection", "createIndexes", "commitIndexBuild",
-    "dropIndexes", "deleteIndexes", "collMod", "applyOps", "startIndexBuild", "abortIndexBuild",
+    "create",
+    "drop",
+    "dropDatabase",
+    "renameCollection",
+    "createIndexes",
+    "commitIndexBuild",
+    "dropIndexes",
+    "deleteIndexes",
+    "collMod",
+    "applyOps",
+    "startIndexBuild",
+    "abortIndexBuild",
     "dbCheck",
 ];
 
@@ -375,7 +385,9 @@ fn check_parsed(entry: &OplogEntry) -> Result<(), MoverError> {
                     for_each_operation(entry, command, |operation| check_parsed(&operation))
                 }
                 "renameCollection" => check_rename(command),
-                "create" if command.contains_key("timeseries") || command.contains_key("viewOn") => {
+                "create"
+                    if command.contains_key("timeseries") || command.contains_key("viewOn") =>
+                {
                     Err(refuse("it creates a view or a time series".to_owned()))
                 }
                 _ => Ok(()),

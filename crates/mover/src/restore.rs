@@ -24,7 +24,7 @@ use crate::replay::{Replayer, Stage, check_entry};
 use crate::stop::{Progress, Stop};
 
 pub use self::entries::Replay;
-pub use self::swap::{discard_stage, list_stages, forget_swap, swap_stage};
+pub use self::swap::{discard_stage, forget_swap, list_stages, swap_stage};
 
 /// Parts of collections that are loaded at the same time.
 const LOADERS: usize = 3;
@@ -234,7 +234,8 @@ impl<'a> Restore<'a> {
         let replayed = outcome?;
         if replayed != verified.visited {
             let end = |visited: Visited| {
-                let last = visited.last.map_or_else(|| "the snapshot".to_owned(), |at| at.to_string());
+                let last =
+                    visited.last.map_or_else(|| "the snapshot".to_owned(), |at| at.to_string());
                 format!("{last}, after {} entries", visited.count)
             };
             return Err(MoverError::Replay {

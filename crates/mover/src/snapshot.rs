@@ -78,7 +78,9 @@ pub fn take_snapshot(
         None
     };
     let (mode, collections, oplog) = match read {
-        Some((at, collections)) => (SnapshotMode::Snapshot { at }, collections, ChunkList::default()),
+        Some((at, collections)) => {
+            (SnapshotMode::Snapshot { at }, collections, ChunkList::default())
+        }
         None => reader.read_with_oplog(&mut connection, &abilities)?,
     };
     let manifest = Manifest {

@@ -228,7 +228,12 @@ fn captured() -> (Instance, TempDir, Arc<Vault>, Manifest, OplogTime) {
     (source, folder, vault, manifest, through)
 }
 
-fn verify(vault: &Arc<Vault>, source: &Instance, manifest: &Manifest, through: OplogTime) -> Result<(), MoverError> {
+fn verify(
+    vault: &Arc<Vault>,
+    source: &Instance,
+    manifest: &Manifest,
+    through: OplogTime,
+) -> Result<(), MoverError> {
     let (stop, progress) = (Stop::new(), Progress::default());
     let replay = Some(replay_through(manifest, (through, through)));
     let source_ = RestoreSource { manifest: manifest.clone(), replay };
@@ -264,8 +269,14 @@ fn an_entry_that_cannot_be_replayed_fails_the_restore_before_anything_is_staged(
         (doc! { "op": "c", "ns": "d.$cmd", "o": { "importCollection": "x" } }, "importCollection"),
         (doc! { "op": "u", "o2": { "_id": 1 }, "o": { "$set": { "a": 1 } } }, "5.0"),
         (doc! { "op": "i", "o": { "no": "id" } }, "which document"),
-        (doc! { "op": "c", "ns": "d.$cmd", "o": { "applyOps": [{ "op": "c", "ns": "d.$cmd", "o": { "nonsense": 1 } }] } }, "nonsense"),
-        (doc! { "op": "c", "ns": "d.$cmd", "o": { "applyOps": [], "partialTxn": true } }, "transactions"),
+        (
+            doc! { "op": "c", "ns": "d.$cmd", "o": { "applyOps": [{ "op": "c", "ns": "d.$cmd", "o": { "nonsense": 1 } }] } },
+            "nonsense",
+        ),
+        (
+            doc! { "op": "c", "ns": "d.$cmd", "o": { "applyOps": [], "partialTxn": true } },
+            "transactions",
+        ),
     ] {
         let mut segment = whole.clone();
         let entries: Vec<Document> =

@@ -13,7 +13,7 @@ use tidemark_atlas_api::{Api, ApiConfig, DevMode, Ends, RateLimits, Sunset};
 use tidemark_catalog::Catalog;
 use tidemark_model::{BackupPolicy, Clock};
 use tidemark_vault::{Vault, VaultKey};
-use tidemark_worker::{Worker, WorkerConfig};
+use tidemark_worker::{Severity, Trouble, Worker, WorkerConfig};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -86,30 +86,35 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     let api_config = api_config(config, dev);
     let api = Arc::new(Api::new(Arc::clone(&catalog), clock.clone(), api_config)?);
     let downloads = Downloads { api: Arc::clone(&api), clock, folder: downloads };
-    let health = Health {
-        hosting: Arc::clone(&hosting),
-        troubles: worker.troubles_handle(),
-        vault: for_metrics,
-    };
+    let health =
+        Health { hosting: Arc::clone(&hosting), troubles: worker.troubles(), vault: for_metrics };
     let router = router(api, downloads, health);
     tracing::info!(%base_url, "the API listens");
     let grace = Duration::from_secs(config.server.shutdown_seconds);
     let (told, is_told) = std::sync::mpsc::channel::<Instant>();
     let served = runtime.block_on(serve(listener, router, (grace, told)));
 
-    tracing::info!("the server stops");
-    // One deadline for all: what does not end in time ends with the process, and is taken up again.
     let deadline = is_told.try_recv().unwrap_or_else(|_| Instant::now()) + grace;
+    stop((&mut worker, &hosting, &rounds), deadline);
+    runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()).min(SHORT));
+    Ok(served?)
+}
+
+/// Stops everything with one deadline: what does not end in time ends with the process, and is
+/// taken up again after the next start.
+fn stop(
+    (worker, hosting, rounds): (&mut Worker, &Arc<Hosting>, &std::thread::JoinHandle<()>),
+    deadline: Instant,
+) {
+    tracing::info!("the server stops");
     worker.request_stop();
     hosting.request_stop();
-    let stopping = Arc::clone(&hosting);
+    let stopping = Arc::clone(hosting);
     let stopped = std::thread::spawn(move || stopping.stop_all());
     worker.stop(deadline);
     while !(stopped.is_finished() && rounds.is_finished()) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
     }
-    runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()).min(SHORT));
-    Ok(served?)
 }
 
 /// What is left of the API's tasks after the deadline.
@@ -178,7 +183,7 @@ fn api_config(config: &Config, dev: Option<Dev>) -> ApiConfig {
 #[derive(Clone)]
 struct Health {
     hosting: Arc<Hosting>,
-    troubles: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    troubles: Arc<dyn Fn() -> Vec<Trouble> + Send + Sync>,
     vault: Arc<Vault>,
 }
 
@@ -195,9 +200,10 @@ fn router(api: Arc<Api>, downloads: Downloads, health: Health) -> Router {
 }
 
 impl Health {
-    /// What is wrong at the moment, as sentences.
-    fn complaints(&self) -> Vec<String> {
-        let mut complaints = self.hosting.complaints();
+    /// What is wrong at the moment. An instance that is not served is a failure.
+    fn complaints(&self) -> Vec<Trouble> {
+        let failing = |text| Trouble { severity: Severity::Failing, text };
+        let mut complaints: Vec<_> = self.hosting.complaints().into_iter().map(failing).collect();
         complaints.extend((self.troubles)());
         complaints
     }
@@ -224,10 +230,13 @@ async fn ready(State(health): State<Health>) -> (StatusCode, String) {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     }
     let complaints = health.complaints();
-    if complaints.is_empty() {
-        return (StatusCode::OK, "ok\n".to_owned());
+    let text = complaints.iter().fold(String::new(), |text, c| text + &c.text + "\n");
+    if complaints.iter().any(|complaint| complaint.severity == Severity::Failing) {
+        return (StatusCode::SERVICE_UNAVAILABLE, text);
     }
-    (StatusCode::SERVICE_UNAVAILABLE, complaints.join("\n") + "\n")
+    // What is damaged does not make the rest unusable.
+    let verdict = if complaints.is_empty() { "ok\n" } else { "ok, but:\n" };
+    (StatusCode::OK, format!("{verdict}{text}"))
 }
 
 /// Serves until SIGTERM or SIGINT; then what is running has `patience` to finish.

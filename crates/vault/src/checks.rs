@@ -81,7 +81,8 @@ fn decode(mut bytes: &[u8]) -> Option<Checks> {
             Err(_) => None,
         };
         let bad = check.get_array("bad").ok()?.iter();
-        let bad = bad.map(|ordinal| u32::try_from(ordinal.as_i64()?).ok()).collect::<Option<_>>()?;
+        let bad =
+            bad.map(|ordinal| u32::try_from(ordinal.as_i64()?).ok()).collect::<Option<_>>()?;
         let checked_at = check.get_i64("at").ok()?;
         checks.insert(PackId(id), Check { stamp, checked_at, bad });
     }
@@ -207,12 +208,10 @@ impl Vault {
                 packs.filter(|(_, pack)| pack.state != PackState::Removed)
             };
             let share = i64::try_from(kept().count()).unwrap_or(i64::MAX) / DAYS + 1;
-            let today =
-                kept().filter(|(_, pack)| pack.checked_at > at - SECONDS_OF_A_DAY).count();
+            let today = kept().filter(|(_, pack)| pack.checked_at > at - SECONDS_OF_A_DAY).count();
             let left = share - i64::try_from(today).unwrap_or(i64::MAX);
-            let is_urgent = |pack: &crate::vault::Pack| {
-                pack.checked_at == 0 && !pack.bad.is_empty()
-            };
+            let is_urgent =
+                |pack: &crate::vault::Pack| pack.checked_at == 0 && !pack.bad.is_empty();
             let mut due: Vec<_> = kept()
                 .filter(|(_, pack)| pack.checked_at <= at - SECONDS_OF_A_DAY)
                 .map(|(number, pack)| (!is_urgent(pack), pack.checked_at, number))

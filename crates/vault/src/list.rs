@@ -43,6 +43,10 @@ pub struct PartRef {
 }
 
 /// An item of a list.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a manifest names at most 2,048 chunks of a list itself"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub enum ListItem {
     /// A chunk.
@@ -175,7 +179,10 @@ impl Vault {
                 let chunks = parse_part(&bytes).filter(|c| c.len() == part.chunks as usize);
                 chunks.ok_or_else(|| VaultError::Damaged {
                     path: self.root().to_owned(),
-                    reason: format!("chunk {} is not the list of chunks that it should be", part.id),
+                    reason: format!(
+                        "chunk {} is not the list of chunks that it should be",
+                        part.id
+                    ),
                 })
             }
         }

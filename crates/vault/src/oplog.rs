@@ -100,11 +100,7 @@ impl Vault {
     ///
     /// The merged one is stored before those that it replaces are removed. A crash between leaves
     /// both, and the next call removes what is left.
-    pub fn merge_segments(
-        &self,
-        instance: &str,
-        before: OplogTime,
-    ) -> Result<bool, VaultError> {
+    pub fn merge_segments(&self, instance: &str, before: OplogTime) -> Result<bool, VaultError> {
         let names = self.segments(instance)?;
         if let Some(covered) = names.iter().find(|name| is_covered(**name, &names)) {
             self.remove_segment(instance, *covered)?;
@@ -142,9 +138,11 @@ impl Vault {
                 continue;
             };
             // The first entry is the last one of the segment before.
-            let shared = next.entries().next().and_then(Result::ok).map_or(0, |e| e.as_bytes().len());
+            let shared =
+                next.entries().next().and_then(Result::ok).map_or(0, |e| e.as_bytes().len());
             let (first, rest) = next.entries.split_at_checked(shared).unwrap_or_default();
-            if before.entries.len() + rest.len() > MERGED_BYTES || !before.entries.ends_with(first) {
+            if before.entries.len() + rest.len() > MERGED_BYTES || !before.entries.ends_with(first)
+            {
                 break;
             }
             before.entries.extend_from_slice(rest);
@@ -162,9 +160,9 @@ impl Vault {
 /// Whether another segment has all of this one: it was merged, and its removal was interrupted.
 fn is_covered(name: OplogSpan, names: &[OplogSpan]) -> bool {
     name.first < name.last
-        && names.iter().any(|other| {
-            *other != name && other.first <= name.first && name.last <= other.last
-        })
+        && names
+            .iter()
+            .any(|other| *other != name && other.first <= name.first && name.last <= other.last)
 }
 
 /// The segments from the first one on that follow each other without a gap.
@@ -187,7 +185,9 @@ mod tests {
 
     fn entry(second: u32) -> Vec<u8> {
         let ts = bson::Timestamp { time: second, increment: 1 };
-        bson::doc! { "ts": ts, "op": "n", "ns": "", "text": "x".repeat(second as usize) }.to_vec().unwrap()
+        bson::doc! { "ts": ts, "op": "n", "ns": "", "text": "x".repeat(second as usize) }
+            .to_vec()
+            .unwrap()
     }
 
     fn segment(first: u32, last: u32) -> OplogSegment {
@@ -203,7 +203,9 @@ mod tests {
     fn segments_are_merged_but_never_over_a_gap() {
         let folder = tempfile::tempdir().unwrap();
         let vault = Vault::open(folder.path(), VaultKey::from_bytes([1; 32])).unwrap();
-        for (first, last) in [(1, 1), (1, 3), (3, 4), (4, 9), (20, 20), (20, 22), (22, 25), (25, 30)] {
+        for (first, last) in
+            [(1, 1), (1, 3), (3, 4), (4, 9), (20, 20), (20, 22), (22, 25), (25, 30)]
+        {
             vault.put_segment("i", &segment(first, last)).unwrap();
         }
         let end = OplogTime::new(30, 1);
@@ -231,9 +233,7 @@ mod tests {
         let vault = Vault::open(folder.path(), VaultKey::from_bytes([1; 32])).unwrap();
         vault.put_segment("one", &segment(1, 3)).unwrap();
         vault.put_segment("two", &segment(1, 3)).unwrap();
-        let path = |instance: &str| {
-            folder.path().join(object_name(instance, segment(1, 3).name))
-        };
+        let path = |instance: &str| folder.path().join(object_name(instance, segment(1, 3).name));
         std::fs::copy(path("one"), path("two")).unwrap();
         assert!(vault.load_segment("two", segment(1, 3).name).is_err());
         let damages = vault.verify().unwrap().damages;

@@ -94,19 +94,19 @@ impl FolderStorage {
     pub(crate) fn new(root: &Path) -> Self {
         Self { root: root.to_owned() }
     }
+}
 
-    /// Makes a folder, for its owner only, with all that lead to it; every new name is durable.
-    fn make_folder(&self, folder: &Path) -> Result<()> {
-        if folder.is_dir() {
-            return Ok(());
-        }
-        if let Some(parent) = folder.parent() {
-            self.make_folder(parent)?;
-        }
-        match DirBuilder::new().mode(0o700).create(folder) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            _ => sync_parent(folder),
-        }
+/// Makes a folder, for its owner only, with all that lead to it; every new name is durable.
+fn make_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        make_folder(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => sync_parent(folder),
     }
 }
 
@@ -160,11 +160,11 @@ impl Storage for FolderStorage {
     fn create(&self, name: &str) -> Result<Box<dyn NewObject>> {
         let path = self.root.join(name);
         if let Some(folder) = path.parent() {
-            self.make_folder(folder)?;
+            make_folder(folder)?;
         }
         let mut temporary = path.clone().into_os_string();
-        let mark: String = random_bytes::<4>().iter().map(|byte| format!("{byte:02x}")).collect();
-        temporary.push(format!(".{mark}{UNFINISHED}"));
+        let mark = u32::from_le_bytes(random_bytes());
+        temporary.push(format!(".{mark:08x}{UNFINISHED}"));
         let temporary = PathBuf::from(temporary);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         Ok(Box::new(NewFile { file, temporary, path, is_finished: false }))
@@ -284,7 +284,10 @@ mod tests {
         let mode = |path: &str| {
             std::fs::metadata(folder.path().join(path)).unwrap().permissions().mode() & 0o777
         };
-        assert_eq!((mode("vault"), mode("vault/a/b"), mode("vault/a/b/one")), (0o700, 0o700, 0o600));
+        assert_eq!(
+            (mode("vault"), mode("vault/a/b"), mode("vault/a/b/one")),
+            (0o700, 0o700, 0o600)
+        );
         storage.remove("a/b/one").unwrap();
         storage.remove("a/b/one").unwrap();
     }

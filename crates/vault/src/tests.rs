@@ -5,19 +5,15 @@ use std::time::Duration;
 use bson::Bson;
 
 use crate::{
-    ChunkList, ChunkRef, DocumentSet, Manifest, Vault, VaultError,
-    Chunker, CollectionManifest, ListWriter, PruneReport, SnapshotMode, SnapshotOwner, VaultKey,
+    ChunkList, ChunkRef, Chunker, CollectionManifest, DocumentSet, ListWriter, Manifest,
+    PruneReport, SnapshotMode, SnapshotOwner, Vault, VaultError, VaultKey,
 };
 
 fn document(n: u32) -> Vec<u8> {
     bson::doc! { "_id": i64::from(n), "text": n.to_string().repeat(20) }.to_vec().unwrap()
 }
 
-fn snapshot(
-    vault: &std::sync::Arc<Vault>,
-    id: &str,
-    numbers: std::ops::Range<u32>,
-) -> Manifest {
+fn snapshot(vault: &std::sync::Arc<Vault>, id: &str, numbers: std::ops::Range<u32>) -> Manifest {
     let writer = vault.writer();
     let (mut chunker, mut content, mut list) =
         (Chunker::new(), DocumentSet::default(), ListWriter::default());
@@ -99,9 +95,8 @@ fn a_flipped_byte_anywhere_is_found_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let manifest = snapshot(&Vault::open(folder.path(), key()).unwrap(), "one", 0..300);
     let mut files = vec![folder.path().join("snapshots/one")];
-    files.extend(
-        std::fs::read_dir(folder.path().join("packs")).unwrap().map(|f| f.unwrap().path()),
-    );
+    files
+        .extend(std::fs::read_dir(folder.path().join("packs")).unwrap().map(|f| f.unwrap().path()));
     for file in files {
         let whole = std::fs::read(&file).unwrap();
         for position in (0..whole.len()).step_by(7).chain([whole.len() - 1]) {
@@ -128,10 +123,7 @@ fn a_reader_does_not_disturb_the_writer() {
     let writer = vault.writer();
     let chunk = crate::RawChunk { bytes: document(1), documents: 1 };
     writer.put_chunk(&chunk).unwrap();
-    assert_eq!(
-        Vault::open_to_read(folder.path(), key()).unwrap().verify().unwrap().damages,
-        []
-    );
+    assert_eq!(Vault::open_to_read(folder.path(), key()).unwrap().verify().unwrap().damages, []);
     drop(writer);
     snapshot(&vault, "one", 0..300);
     let report = reader.verify().unwrap();
@@ -156,7 +148,10 @@ fn pruning_removes_what_no_snapshot_needs_and_nothing_else() {
 }
 
 /// Changes bytes in the middle of every pack, where chunks are; answers the packs' files.
-fn overwrite(folder: &std::path::Path, change: impl Fn(&mut Vec<u8>)) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+fn overwrite(
+    folder: &std::path::Path,
+    change: impl Fn(&mut Vec<u8>),
+) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let packs = std::fs::read_dir(folder.join("packs")).unwrap();
     let mut whole = Vec::new();
     for pack in packs {
@@ -278,7 +273,8 @@ fn a_manifest_is_written_once() {
     assert!(matches!(writer.finish(&other), Err(VaultError::Exists { .. })));
     assert_eq!(vault.load_manifest("one").unwrap(), first);
     // A manifest under another's name is not that one's.
-    std::fs::copy(folder.path().join("snapshots/one"), folder.path().join("snapshots/two")).unwrap();
+    std::fs::copy(folder.path().join("snapshots/one"), folder.path().join("snapshots/two"))
+        .unwrap();
     assert!(matches!(vault.load_manifest("two"), Err(VaultError::Damaged { .. })));
 }
 
@@ -328,7 +324,7 @@ fn a_long_list_is_cut_into_parts_that_snapshots_share() {
         let writer = vault.writer();
         let mut list = ListWriter::default();
         for n in 0..20_000_u32 {
-            let seed = [n, if n == changed { 1 } else { 0 }];
+            let seed = [n, u32::from(n == changed)];
             let id = vault.name_chunk(&seed.map(u32::to_le_bytes).concat());
             let (first_id, last_id) = (Bson::Int64(i64::from(n)), Bson::Null);
             let chunk = ChunkRef { id, documents: 1, bytes: 9, first_id, last_id };

@@ -263,15 +263,15 @@ impl Vault {
         let mut state = State::default();
         for id in self.list_packs()? {
             let found = checks.of(id);
-            let (state_of_pack, chunks) = match PackReader::open(&self.key, self.storage.as_ref(), id)
-            {
-                Ok(reader) => {
-                    let chunks: Vec<ChunkId> =
-                        reader.entries().iter().map(|entry| entry.id).collect();
-                    (PackState::Whole { stamp: found.stamp }, chunks)
-                }
-                Err(error) => (PackState::Unreadable(error.to_string()), Vec::new()),
-            };
+            let (state_of_pack, chunks) =
+                match PackReader::open(&self.key, self.storage.as_ref(), id) {
+                    Ok(reader) => {
+                        let chunks: Vec<ChunkId> =
+                            reader.entries().iter().map(|entry| entry.id).collect();
+                        (PackState::Whole { stamp: found.stamp }, chunks)
+                    }
+                    Err(error) => (PackState::Unreadable(error.to_string()), Vec::new()),
+                };
             let pack = Pack {
                 id,
                 state: state_of_pack,
@@ -291,8 +291,7 @@ impl Vault {
 
     /// The packs that are there.
     pub(crate) fn list_packs(&self) -> Result<Vec<PackId>, VaultError> {
-        let names =
-            self.storage.list(pack::FOLDER).map_err(self.file_error(pack::FOLDER))?;
+        let names = self.storage.list(pack::FOLDER).map_err(self.file_error(pack::FOLDER))?;
         Ok(names.iter().filter_map(|name| PackId::parse(name)).collect())
     }
 
@@ -537,10 +536,9 @@ fn check_key(
         Err(_) if holds_objects(storage).map_err(file)? => {
             Err(VaultError::NoConfiguration { path })
         }
-        Err(_) if !may_create => Err(VaultError::Missing {
-            kind: "configuration in",
-            name: root.display().to_string(),
-        }),
+        Err(_) if !may_create => {
+            Err(VaultError::Missing { kind: "configuration in", name: root.display().to_string() })
+        }
         Err(_) => {
             let sealed = sealed::seal(key, place, CONFIGURATION);
             storage::write(storage, CONFIGURATION_NAME, &sealed, Put::New).map(drop).map_err(file)

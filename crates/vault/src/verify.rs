@@ -74,9 +74,11 @@ impl Vault {
             let object = self.root().join(pack.id.object()).display().to_string();
             match &pack.state {
                 // It was removed since it was listed.
-                PackState::Unreadable(_) if self.storage.stamp(&pack.id.object()).is_err_and(
-                    |error| error.kind() == std::io::ErrorKind::NotFound,
-                ) => {}
+                PackState::Unreadable(_)
+                    if self
+                        .storage
+                        .stamp(&pack.id.object())
+                        .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) => {}
                 PackState::Unreadable(reason) => report.note(object, reason),
                 PackState::Whole { .. } => {
                     for ordinal in &pack.bad {
@@ -125,9 +127,8 @@ impl Vault {
                 }
             };
             report.segments += 1;
-            let follows = before.take().filter(|(last, _)| {
-                *last == name.first && name.first < name.last
-            });
+            let follows =
+                before.take().filter(|(last, _)| *last == name.first && name.first < name.last);
             if follows.is_some_and(|(_, entry)| !segment.entries.starts_with(&entry)) {
                 let reason = "it does not begin with the last entry of the segment before it";
                 report.note(format!("oplog segment {instance}/{name}"), reason);
@@ -189,9 +190,7 @@ impl Vault {
             }
             Ok(content)
         };
-        let read_some = || {
-            read_some().inspect_err(|_| is_over.store(true, Ordering::Relaxed))
-        };
+        let read_some = || read_some().inspect_err(|_| is_over.store(true, Ordering::Relaxed));
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let outcomes: Vec<_> = std::thread::scope(|scope| {
             let threads = cores.min(list.items.len().max(1));

@@ -53,8 +53,9 @@ impl SnapshotWriter {
         let idle = lock(&self.packs).pop();
         let mut writer = match idle {
             Some(writer) => writer,
-            None => PackWriter::create(&self.vault.key, self.vault.storage.as_ref())
-                .map_err(&file)?,
+            None => {
+                PackWriter::create(&self.vault.key, self.vault.storage.as_ref()).map_err(&file)?
+            }
         };
         writer.append(id, chunk.bytes.len(), compressed).map_err(&file)?;
         if writer.is_full() {
@@ -69,13 +70,12 @@ impl SnapshotWriter {
     fn is_stored(&self, id: ChunkId) -> Result<bool, VaultError> {
         for place in self.vault.places(id) {
             let known = lock(&self.trusted).get(&place.pack).copied();
-            let is_trusted = match known {
-                Some(is_trusted) => is_trusted,
-                None => {
-                    let is_trusted = self.vault.trust(place.pack)?;
-                    lock(&self.trusted).insert(place.pack, is_trusted);
-                    is_trusted
-                }
+            let is_trusted = if let Some(is_trusted) = known {
+                is_trusted
+            } else {
+                let is_trusted = self.vault.trust(place.pack)?;
+                lock(&self.trusted).insert(place.pack, is_trusted);
+                is_trusted
             };
             // Looking at the pack may have shown that the chunk is not whole there.
             if is_trusted && self.vault.places(id).contains(&place) {

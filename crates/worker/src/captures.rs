@@ -20,9 +20,9 @@ use crate::worker::{Shared, WorkerConfig};
 /// How often each oplog is read.
 const INTERVAL: Duration = Duration::from_secs(2);
 /// The longest wait after a failure.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How long others wait for a round.
-const ROUND_PATIENCE: Duration = Duration::from_secs(60);
+const ROUND_PATIENCE: Duration = Duration::from_mins(1);
 /// How long a deployment may take for an answer.
 const PATIENCE: Patience =
     Patience { connecting: Duration::from_secs(5), answer: Duration::from_secs(30) };
@@ -156,7 +156,7 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         Ok(instances) => instances,
         Err(error) => {
             tracing::error!(%error, "the instances to capture could not be listed");
-            return shared.troubles.set("captures", format!("oplogs are not captured: {error}"));
+            return shared.troubles.fail("captures", format!("oplogs are not captured: {error}"));
         }
     };
     shared.troubles.clear("captures");
@@ -194,7 +194,11 @@ fn follow(shared: &Shared, instance: InstanceId, slot: &Slot) {
     let mut follower = Follower { shared, instance, capture: None, tidied_at: None, gaps: 0 };
     let mut failures = 0;
     loop {
-        let wait = if failures == 0 { INTERVAL } else { LONGEST_WAIT.min(INTERVAL * (1 << failures.min(5))) };
+        let wait = if failures == 0 {
+            INTERVAL
+        } else {
+            LONGEST_WAIT.min(INTERVAL * (1 << failures.min(5)))
+        };
         let until = Instant::now() + wait;
         let mut state = slot.lock();
         while !state.is_over && state.wanted == state.done && Instant::now() < until {
@@ -221,8 +225,9 @@ fn follow(shared: &Shared, instance: InstanceId, slot: &Slot) {
                 failures += 1;
                 tracing::warn!(reason, %instance, failures, "an oplog could not be captured");
                 if failures > 2 {
-                    let text = format!("the oplog of instance {instance} is not captured: {reason}");
-                    shared.troubles.set(trouble(instance), text);
+                    let text =
+                        format!("the oplog of instance {instance} is not captured: {reason}");
+                    shared.troubles.warn(trouble(instance), text);
                 }
             }
         }

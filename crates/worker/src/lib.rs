@@ -15,4 +15,5 @@ mod upkeep;
 mod worker;
 
 pub use captures::Captures;
+pub use troubles::{Severity, Trouble};
 pub use worker::{Deployments, Worker, WorkerConfig};

@@ -76,7 +76,7 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
                 tracing::error!(%error, "no restore job could be claimed");
                 return shared
                     .troubles
-                    .set("restores", format!("no restore job can be done: {error}"));
+                    .fail("restores", format!("no restore job can be done: {error}"));
             }
         }
     }

@@ -34,7 +34,7 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
     let aside: Vec<String> =
         aside.into_iter().map(|(table, id, reason)| format!("{id} of {table}: {reason}")).collect();
     let text = format!("rows of the catalog were set aside: {}", aside.join("; "));
-    shared.troubles.set("rows", text);
+    shared.troubles.warn("rows", text);
 }
 
 fn schedule(shared: &Shared) -> Result<(), CatalogError> {
@@ -66,7 +66,8 @@ fn is_snapshot_due(schedule: &Schedule, policy: &BackupPolicy, now: Timestamp) -
     if schedule.is_open {
         return false;
     }
-    let after = |from: Timestamp, wait: SignedDuration| now >= from.saturating_add(wait).unwrap_or(from);
+    let after =
+        |from: Timestamp, wait: SignedDuration| now >= from.saturating_add(wait).unwrap_or(from);
     if let Some(failed_at) = schedule.failed_at {
         let doubled = FIRST_RETRY.saturating_mul(1 << schedule.failures.saturating_sub(1).min(10));
         return after(failed_at, doubled.min(policy.snapshot_interval));
@@ -89,7 +90,9 @@ fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
                 catalog.record_purged_snapshot(id)?;
                 shared.upkeep.want_pruning();
             }
-            Err(error) => tracing::error!(%error, snapshot = %id, "a manifest could not be removed"),
+            Err(error) => {
+                tracing::error!(%error, snapshot = %id, "a manifest could not be removed");
+            }
         }
     }
     Ok(())

@@ -26,7 +26,9 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
             Ok(None) => return shared.troubles.clear("snapshots"),
             Err(error) => {
                 tracing::error!(%error, "no snapshot could be claimed");
-                return shared.troubles.set("snapshots", format!("no snapshot can be taken: {error}"));
+                return shared
+                    .troubles
+                    .fail("snapshots", format!("no snapshot can be taken: {error}"));
             }
         }
     }

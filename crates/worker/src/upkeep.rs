@@ -77,7 +77,7 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         parts.push(format!("{} chunks are damaged", health.bad_chunks));
     }
     let text = format!("the vault is damaged; run `tidemark vault verify`: {}", parts.join("; "));
-    shared.troubles.set("vault", text);
+    shared.troubles.warn("vault", text);
 }
 
 fn report(shared: &Shared, what: &str, outcome: &Result<(), VaultError>) {
@@ -115,7 +115,10 @@ fn prune(shared: &Shared) -> Result<(), VaultError> {
             tracing::info!(packs, "unused packs were removed");
         }
         PruneReport::Stopped(snapshots) => {
-            tracing::warn!(snapshots, "nothing is pruned: snapshots name chunks that the vault lacks");
+            tracing::warn!(
+                snapshots,
+                "nothing is pruned: snapshots name chunks that the vault lacks"
+            );
         }
         PruneReport::Removed(_) | PruneReport::Busy => {}
     }

@@ -12,7 +12,7 @@ use tidemark_mover::{Endpoint, Stop};
 use tidemark_vault::Vault;
 
 use crate::captures::Captures;
-use crate::troubles::Troubles;
+use crate::troubles::{Trouble, Troubles};
 use crate::upkeep::Upkeep;
 
 /// The longest sleep of a thread that waits for work: leases and schedules end without a change.
@@ -82,7 +82,14 @@ impl Worker {
         ];
         let captures = Captures::new(config.clone());
         let (troubles, stop) = (Troubles::default(), Stop::new());
-        let shared = Arc::new(Shared { config, holder, captures, troubles, upkeep: Upkeep::default(), stop });
+        let shared = Arc::new(Shared {
+            config,
+            holder,
+            captures,
+            troubles,
+            upkeep: Upkeep::default(),
+            stop,
+        });
         let threads = rounds
             .into_iter()
             .flat_map(|(round, count)| std::iter::repeat_n(round, count))
@@ -94,13 +101,8 @@ impl Worker {
         Ok(Self { shared, threads })
     }
 
-    /// What is wrong at the moment and may need somebody's help, as sentences.
-    pub fn troubles(&self) -> Vec<String> {
-        self.shared.troubles.list()
-    }
-
-    /// A view of the troubles that outlives the borrow of the worker.
-    pub fn troubles_handle(&self) -> Arc<dyn Fn() -> Vec<String> + Send + Sync> {
+    /// Asks what is wrong at the moment; outlives the borrow of the worker.
+    pub fn troubles(&self) -> Arc<dyn Fn() -> Vec<Trouble> + Send + Sync> {
         let shared = Arc::clone(&self.shared);
         Arc::new(move || shared.troubles.list())
     }
@@ -142,7 +144,7 @@ fn run_rounds(shared: &Arc<Shared>, round: Round) {
         if let Err(panic) = outcome {
             let text = panic_text(panic.as_ref());
             tracing::error!(text, "a round of a worker panicked");
-            shared.troubles.set("worker", format!("a part of the worker panicked: {text}"));
+            shared.troubles.warn("worker", format!("a part of the worker panicked: {text}"));
         }
         if !shared.stop.is_requested() {
             shared.config.catalog.wait_for_change(seen, ROUND);

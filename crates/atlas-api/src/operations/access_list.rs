@@ -79,9 +79,8 @@ type Describe<'a> = &'a dyn Fn(&AccessEntry) -> Value;
 
 /// A page of an access list, with the uses up to now.
 pub(super) fn list(call: &Call<'_>, principal: Principal, describe: Describe<'_>) -> Result<Value> {
-    call.api.usage.record(&call.catalog)?;
-    let paged: Paged<AccessEntry> =
-        call.catalog.list_access_entries(principal, call.page()?)?;
+    call.api.usage.record(call.catalog)?;
+    let paged: Paged<AccessEntry> = call.catalog.list_access_entries(principal, call.page()?)?;
     list_body(call, &paged, describe)
 }
 

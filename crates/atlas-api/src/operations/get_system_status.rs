@@ -22,8 +22,7 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     if let (Principal::ApiKey(id), Some(fields)) = (call.caller.principal, body.as_object_mut())
         && let Some(key) = call.catalog.find_org_api_key(call.caller.org, id)?
     {
-        let entries =
-            call.catalog.list_access_entries(call.caller.principal, Page::EVERYTHING)?;
+        let entries = call.catalog.list_access_entries(call.caller.principal, Page::EVERYTHING)?;
         let entries: Vec<_> = entries
             .items
             .iter()

@@ -28,22 +28,18 @@ pub(super) fn create(
         project.instance_count + 1,
         ApiError::too_many_clusters,
     )?;
-    let wanted = NewInstance {
-        project: project.id,
-        name,
-        family,
-        settings,
-        ports: call.api.config.ports,
-    };
-    let instance =
-        instances::create(call.catalog, wanted, call.api.clock.now()).map_err(|error| match error {
+    let wanted =
+        NewInstance { project: project.id, name, family, settings, ports: call.api.config.ports };
+    let instance = instances::create(call.catalog, wanted, call.api.clock.now()).map_err(
+        |error| match error {
             CreateInstanceError::NameTaken(name) => {
                 ApiError::duplicate_cluster_name(&name, project.id)
             }
             CreateInstanceError::NoProject => ApiError::group_not_found(project.id),
             CreateInstanceError::NoPortLeft => ApiError::no_port_left(call.api.config.ports),
             CreateInstanceError::Catalog(error) => error.into(),
-        })?;
+        },
+    )?;
     crate::error::log_instance("an instance is wanted", instance.id);
     Ok(instance)
 }

@@ -50,7 +50,7 @@ pub(super) fn describe(call: &Call<'_>, key: &ApiKey, entry: &AccessEntry) -> Va
 
 /// One entry of a key's access list.
 pub(super) fn find_entry(call: &Call<'_>, key: &ApiKey, block: IpNet) -> Result<AccessEntry> {
-    call.api.usage.record(&call.catalog)?;
+    call.api.usage.record(call.catalog)?;
     let entry = call.catalog.find_access_entry(Principal::ApiKey(key.id), block)?;
     entry.ok_or_else(|| {
         ApiError::access_entry_not_found(&super::access_list::name(block), &key.id.to_string())

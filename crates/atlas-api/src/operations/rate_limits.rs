@@ -63,8 +63,7 @@ pub(super) fn scope_of_query(call: &Call<'_>) -> Result<Option<Scope>> {
 
 fn check_group(call: &Call<'_>, text: &str) -> Result<Scope> {
     let id: ProjectId = text.parse().map_err(|_| ApiError::invalid_query_parameter("groupId"))?;
-    let project =
-        call.catalog.find_project(id)?.ok_or_else(|| ApiError::group_not_found(id))?;
+    let project = call.catalog.find_project(id)?.ok_or_else(|| ApiError::group_not_found(id))?;
     call.check_project(&project, &[Role::GroupReadOnly])?;
     Ok(Scope::Group)
 }

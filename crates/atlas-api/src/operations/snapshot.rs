@@ -46,7 +46,9 @@ pub(super) fn take(call: &Call<'_>, target: &Target) -> Result<Snapshot> {
     };
     let now = call.api.clock.now();
     snapshots::take(call.catalog, instance, retention, now).map_err(|error| match error {
-        TakeSnapshotError::Unavailable(_) => ApiError::not_updatable("The cluster is not available"),
+        TakeSnapshotError::Unavailable(_) => {
+            ApiError::not_updatable("The cluster is not available")
+        }
         TakeSnapshotError::Unfinished => ApiError::unfinished_snapshot(),
         TakeSnapshotError::Catalog(error) => error.into(),
     })

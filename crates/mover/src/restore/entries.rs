@@ -100,7 +100,8 @@ impl Entries<'_> {
             self.stop.check()?;
             let segment = self.vault.load_segment(&replay.instance, name)?;
             if before.as_ref().is_some_and(|entry| !segment.entries.starts_with(entry)) {
-                let what = format!("on from {}: the entries there are of another oplog", name.first);
+                let what =
+                    format!("on from {}: the entries there are of another oplog", name.first);
                 return Err(MoverError::OplogGap { what });
             }
             for entry in segment.entries() {

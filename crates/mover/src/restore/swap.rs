@@ -40,7 +40,8 @@ pub fn swap_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
         operations.push(command_entry(&target.database, bson::doc! { "drop": &target.name }));
     }
     let record = bson::doc! { "_id": job, "attempt": attempt.number };
-    let record = bson::doc! { "op": "i", "ns": format!("{MARKER_DATABASE}.{RECORDS}"), "o": record };
+    let record =
+        bson::doc! { "op": "i", "ns": format!("{MARKER_DATABASE}.{RECORDS}"), "o": record };
     let drop_marker = command_entry(MARKER_DATABASE, bson::doc! { "drop": attempt.marker() });
     if probe(&mut connection)?.atomic_renames {
         operations.extend([record, drop_marker]);
