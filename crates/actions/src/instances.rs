@@ -1,8 +1,12 @@
 //! Instances: made, changed, removed.
 
-use jiff::Timestamp;
-use tidemark_catalog::{Catalog, CatalogError, Instance, InstanceFamily, InstanceSettings};
-use tidemark_model::{InstanceId, InstanceName, InstanceState, ProjectId};
+use jiff::{SignedDuration, Timestamp};
+use tidemark_catalog::{
+    Catalog, CatalogError, Instance, InstanceFamily, InstanceSettings, RestoreJob,
+};
+use tidemark_model::{InstanceId, InstanceName, InstanceState, PointInTime, ProjectId};
+
+use crate::restore_jobs::{self, Ask, CreateRestoreJobError, Destination};
 
 /// An instance that is wanted.
 #[derive(Debug, Clone)]
@@ -73,6 +77,7 @@ pub fn create(
         created_at: now,
         changed_at: now,
         port: None,
+        trouble: None,
     };
     match catalog.insert_instance(&instance) {
         Ok(()) => Ok(instance),
@@ -103,6 +108,46 @@ pub fn update(
     catalog.change_instance_state(present.id, change, now)?;
     catalog.set_instance_settings(present.id, &settings)?;
     Ok(Instance { settings, state: InstanceState::Updating, changed_at: now, ..present })
+}
+
+/// Lets an instance that has lost its data begin anew, and asks for the newest state that its
+/// backups hold: the newest moment, or else the newest snapshot. Answers the restore job, or
+/// nothing if there is nothing to restore.
+pub fn rehost(
+    catalog: &Catalog,
+    instance: &Instance,
+    now: Timestamp,
+) -> Result<Option<RestoreJob>, RehostError> {
+    let moments = restore_jobs::list_restorable(catalog, instance, now)?;
+    let bases = catalog.list_bases(instance.id)?;
+    match catalog.begin_instance_anew(instance.id, now) {
+        Err(CatalogError::InUse(_)) => return Err(RehostError::NotLost),
+        outcome => outcome?,
+    }
+    let to = Destination { project: instance.project, name: instance.name.clone() };
+    let ask = match (moments.last(), bases.last()) {
+        (Some(span), _) => {
+            Ask::PointInTime { moment: PointInTime::Entry(span.last), base: None, to }
+        }
+        (None, Some(base)) => Ask::Automated { snapshot: base.snapshot, to },
+        (None, None) => return Ok(None),
+    };
+    let when = (now, SignedDuration::ZERO);
+    Ok(Some(restore_jobs::create(catalog, instance, &ask, when)?))
+}
+
+/// Why an instance does not begin anew.
+#[derive(Debug, thiserror::Error)]
+pub enum RehostError {
+    /// Its data is where it should be.
+    #[error("the instance has not lost its data")]
+    NotLost,
+    /// Its backups cannot be restored.
+    #[error(transparent)]
+    Restore(#[from] CreateRestoreJobError),
+    /// The records could not be read or written.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
 }
 
 /// What becomes of the backups of an instance that is removed.

@@ -114,12 +114,13 @@ impl Api {
         } else {
             let token = self.signer.check_token(text, now).ok_or_else(|| self.challenge(false))?;
             let generation = self.catalog.generation();
-            let account = self.catalog.find_token_account(&token.id, token.account)?;
-            let account = account.ok_or_else(|| self.challenge(false))?;
+            let asked = (token.account, token.secret);
+            let found = self.catalog.find_token_account(&token.id, asked, now)?;
+            let (account, secret_ends_at) = found.ok_or_else(|| self.challenge(false))?;
             let identity = self.identity(
                 Principal::ServiceAccount(account.id),
                 (account.org, account.roles),
-                (String::new(), Some(token.expires_at)),
+                (String::new(), Some(token.expires_at.min(secret_ends_at))),
             )?;
             self.remember(text, generation, identity)
         };

@@ -94,7 +94,7 @@ pub fn account_of(client_id: &str) -> Option<ServiceAccountId> {
 /// The hash under which a secret of a service account is kept: SHA-256 in hex.
 ///
 /// These secrets are 256 random bits, so a slow hash would add nothing.
-pub(crate) fn hash_secret(secret: &str) -> String {
+pub fn hash_secret(secret: &str) -> String {
     let hash = digest::digest(&digest::SHA256, secret.as_bytes());
     hash.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

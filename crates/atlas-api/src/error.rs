@@ -16,6 +16,9 @@ pub(crate) struct ApiError {
     pub(crate) violations: Vec<Violation>,
     /// When to try again, in seconds.
     pub(crate) retry_after: Option<u64>,
+    /// What the recorded text does not say: what to do. Sent as a header, so that bodies stay as
+    /// the real service writes them.
+    pub(crate) hint: Option<String>,
 }
 
 /// What is wrong with one attribute of a body.
@@ -43,6 +46,7 @@ fn error(
         parameters,
         violations: Vec::new(),
         retry_after: None,
+        hint: None,
     }
 }
 
@@ -54,7 +58,14 @@ const FORBIDDEN: StatusCode = StatusCode::FORBIDDEN;
 /// Seconds after which a server that is busy may be asked again.
 const BUSY_SECONDS: u64 = 5;
 
+/// The shortest password of a database user, in characters.
+pub(crate) const SHORTEST_PASSWORD: usize = 8;
+
 impl ApiError {
+    pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
     pub(crate) fn body(&self) -> Value {
         let mut body = json!({
             "detail": self.detail,
@@ -97,7 +108,8 @@ impl ApiError {
 
     pub(crate) fn invalid_version() -> Self {
         let detail = "Invalid accept header or version date.";
-        error(StatusCode::NOT_ACCEPTABLE, "INVALID_VERSION_DATE", detail, &[])
+        let hint = "send a header as `Accept: application/vnd.atlas.2024-08-05+json`";
+        error(StatusCode::NOT_ACCEPTABLE, "INVALID_VERSION_DATE", detail, &[]).with_hint(hint)
     }
 
     pub(crate) fn version_gone(version: &str, path: &str) -> Self {
@@ -365,6 +377,11 @@ impl ApiError {
         };
         let detail = format!("Please provide a valid UTC time or an operation time (ts).{nearest}");
         error(BAD, "INVALID_PIT_RESTORE_TIME", detail, &[attribute])
+    }
+
+    pub(crate) fn last_org_owner() -> Self {
+        let detail = "This is the last credential of an owner of the organization; give ORG_OWNER to another API key or service account first.";
+        error(CONFLICT, "CANNOT_REMOVE_LAST_ORG_OWNER", detail, &[])
     }
 
     pub(crate) fn no_port_left(ports: usize) -> Self {
@@ -747,7 +764,9 @@ impl ApiError {
     }
 
     pub(crate) fn weak_password() -> Self {
+        let hint = format!("a password has at least {SHORTEST_PASSWORD} characters");
         error(BAD, "WEAK_PASSWORD", "The specified password is not strong enough.", &[])
+            .with_hint(hint)
     }
 }
 

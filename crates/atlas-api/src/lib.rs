@@ -34,7 +34,8 @@ mod version;
 
 pub use api::{Api, ApiConfig, DevMode, ResetError, Sunset};
 pub use credentials::{
-    KeyPair, account_of, client_id_of, mask_private_key, new_account_secret, secret_record,
+    KeyPair, account_of, client_id_of, hash_secret, mask_private_key, new_account_secret,
+    secret_record,
 };
 pub use digest_auth::{REALM, ha1};
 pub use rate_limit::RateLimits;

@@ -127,6 +127,7 @@ mod limits;
 mod network_entry;
 mod org;
 mod org_settings;
+mod principals;
 mod rate_limits;
 mod regions;
 mod restore_job;

@@ -7,8 +7,10 @@ use axum::body::Body;
 use axum::http::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tidemark_actions::instances::{self, RehostError};
 use tidemark_actions::restore_jobs::list_restorable;
-use tidemark_catalog::{Instance, Order, Page, Project, RestoreJob, Snapshot};
+use tidemark_actions::{Change, change};
+use tidemark_catalog::{Instance, InstanceTrouble, Order, Page, Project, RestoreJob, Snapshot};
 use tidemark_model::{
     Caller, InstanceId, OplogSpan, OplogTime, RestoreJobId, RestoreState, Role, SnapshotId,
     SnapshotState, format_instant,
@@ -30,10 +32,14 @@ pub(crate) fn respond(
     caller: &Caller,
     path: &str,
 ) -> Response<Body> {
-    if incoming.method != Method::GET {
-        return wrong_method(&["GET", "HEAD", "OPTIONS"]);
-    }
-    match find(api, incoming, caller, path) {
+    let is_rehost = path.ends_with("/rehost");
+    let outcome = match (&incoming.method, is_rehost) {
+        (&Method::GET, false) => find(api, incoming, caller, path),
+        (&Method::POST, true) => rehost(api, incoming, caller, path),
+        (_, true) => return wrong_method(&["POST", "OPTIONS"]),
+        (_, false) => return wrong_method(&["GET", "HEAD", "OPTIONS"]),
+    };
+    match outcome {
         Ok(body) => build(StatusCode::OK, "application/json", Some(body.to_string())),
         Err(error) => failure(&error, PLAIN),
     }
@@ -71,6 +77,41 @@ fn find_project(api: &Api, caller: &Caller, text: &str) -> Result<Project> {
     Ok(project)
 }
 
+/// Lets an instance that has lost its data begin anew with what its backups hold.
+fn rehost(api: &Api, incoming: &Incoming, caller: &Caller, path: &str) -> Result<Value> {
+    let parts: Vec<&str> = path.split('/').collect();
+    let [group, "instances", name, "rehost"] = parts[..] else {
+        return Err(ApiError::unknown_route(incoming.uri.path()));
+    };
+    let project = find_project(api, caller, group)?;
+    if !caller.may_in_project(project.org, project.id, Role::GroupOwner) {
+        return Err(ApiError::not_authorized());
+    }
+    let (actor, address) = (caller.principal.id(), incoming.address.to_string());
+    let by = Change {
+        at: api.clock.now(),
+        actor: &actor,
+        address: Some(&address),
+        action: "rehostInstance",
+        subject: incoming.uri.path(),
+    };
+    change(&api.catalog, by, |catalog| {
+        let found = catalog.find_instance(project.id, name)?;
+        let instance = found.ok_or_else(|| ApiError::cluster_not_found(name, project.id))?;
+        let job = instances::rehost(catalog, &instance, by.at).map_err(|error| match error {
+            RehostError::NotLost => {
+                ApiError::not_updatable("The data of the cluster is where it should be")
+            }
+            RehostError::Restore(error) => {
+                tracing::warn!(%error, "an instance could not begin anew");
+                ApiError::target_unavailable()
+            }
+            RehostError::Catalog(error) => error.into(),
+        })?;
+        Ok(json!({ "restoreJobId": job.map(|job| job.id.to_string()) }))
+    })
+}
+
 fn find_retired(api: &Api, project: &Project, text: &str) -> Result<Instance> {
     let retired = api.catalog.list_retired_instances(project.id)?;
     let id: Option<InstanceId> = text.parse().ok();
@@ -103,6 +144,7 @@ fn describe_backups(
     let name = instance.name.as_str();
     let page = Page { number: 1, size: MOST_SHOWN };
     match rest {
+        [] => Ok(describe_instance(instance)),
         ["restorable"] => {
             let spans = list_restorable(&api.catalog, instance, api.clock.now())?;
             Ok(json!({ "results": spans.iter().map(describe_span).collect::<Vec<_>>() }))
@@ -131,6 +173,20 @@ fn describe_backups(
         }
         _ => Err(ApiError::unknown_route(incoming.uri.path())),
     }
+}
+
+fn describe_instance(instance: &Instance) -> Value {
+    let mut body = json!({
+        "id": instance.id.to_string(),
+        "name": instance.name.as_str(),
+        "state": instance.state.as_str(),
+    });
+    match &instance.trouble {
+        Some(InstanceTrouble::DataLost) => put(&mut body, "reason", "its data is gone".into()),
+        Some(InstanceTrouble::NotStarted(text)) => put(&mut body, "reason", text.as_str().into()),
+        None => {}
+    }
+    body
 }
 
 fn describe_position(at: OplogTime) -> Value {

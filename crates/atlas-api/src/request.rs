@@ -7,19 +7,16 @@ use std::sync::atomic::Ordering;
 
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
-use axum::extract::connect_info::Connected;
 use axum::http::header::{
     ACCEPT, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, SERVER,
     WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use axum::serve::IncomingStream;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
 use tidemark_actions::{Change, change};
 use tidemark_catalog::{Catalog, Org, Project};
 use tidemark_model::Caller;
-use tokio::net::TcpListener;
 
 use crate::answer::Answer;
 use crate::api::{Api, Sunset};
@@ -59,19 +56,13 @@ pub(crate) struct Incoming {
     pub(crate) local_address: Option<SocketAddr>,
 }
 
-/// The two ends of a connection.
+/// The two ends of a connection; requests carry it as `ConnectInfo`.
 #[derive(Debug, Clone, Copy)]
 pub struct Ends {
     /// The client's.
     pub peer: SocketAddr,
     /// The server's.
     pub local: Option<SocketAddr>,
-}
-
-impl Connected<IncomingStream<'_, TcpListener>> for Ends {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Self { peer: *stream.remote_addr(), local: stream.io().local_addr().ok() }
-    }
 }
 
 /// How an answer is to be written.
@@ -470,12 +461,17 @@ pub(crate) fn failure(error: &ApiError, style: Style) -> Response<Body> {
     if error.status != StatusCode::UNAUTHORIZED {
         insert(&mut response, X_ERROR_CODE, error.code);
     }
+    if let Some(hint) = &error.hint {
+        insert(&mut response, HINT, hint);
+    }
     if let Some(seconds) = error.retry_after {
         insert(&mut response, RETRY_AFTER, &seconds.to_string());
     }
     response
 }
 
+/// What to do, where a recorded text does not say it.
+const HINT: HeaderName = HeaderName::from_static("x-tidemark-hint");
 const X_ERROR_CODE: HeaderName = HeaderName::from_static("x-error-code");
 const RATE_LIMIT_LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 const RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");

@@ -26,7 +26,11 @@ fn describe(error: &serde_json::Error) -> ApiError {
     let name = text
         .strip_prefix(REPEATED)
         .and_then(|rest| rest.rsplit_once(" at line ").map(|(name, _)| name));
-    name.map_or_else(ApiError::malformed_json, ApiError::duplicate_json_key)
+    let malformed = || {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        ApiError::malformed_json().with_hint(format!("the body is no JSON at {place}"))
+    };
+    name.map_or_else(malformed, ApiError::duplicate_json_key)
 }
 
 struct Strict(Value);
@@ -106,7 +110,7 @@ mod tests {
         }
         assert_eq!(parse(br#"{"a":{"a":1}}"#).unwrap(), json!({ "a": { "a": 1 } }));
         for bad in [&b"{"[..], b"", b"{\"a\":\"\xff\"}", b"{} {}", b"nul"] {
-            assert_eq!(parse(bad).unwrap_err(), ApiError::malformed_json());
+            assert_eq!(parse(bad).unwrap_err().code, ApiError::malformed_json().code);
         }
     }
 

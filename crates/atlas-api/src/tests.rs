@@ -22,7 +22,8 @@ struct World {
     api: Arc<Api>,
     clock: Clock,
     token: String,
-    account: tidemark_model::ServiceAccountId,
+    /// The service account, and its secret.
+    account: (tidemark_model::ServiceAccountId, tidemark_model::SecretId),
     org: OrgId,
     project: ProjectId,
 }
@@ -61,8 +62,9 @@ fn world_with(
     };
     configure(&mut config);
     let api = Arc::new(Api::new(catalog, clock.clone(), config).unwrap());
-    let token = api.signer.issue_token(tenant.account, clock.now());
-    World { api, clock, token, account: tenant.account, org: tenant.org, project: tenant.project }
+    let account = (tenant.account, tenant.secret);
+    let token = api.signer.issue_token(account, clock.now());
+    World { api, clock, token, account, org: tenant.org, project: tenant.project }
 }
 
 impl World {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use ring::hmac;
 use serde_json::{Value, json};
-use tidemark_model::{Secret, ServiceAccountId, random_bytes};
+use tidemark_model::{Secret, SecretId, ServiceAccountId, random_bytes};
 
 use crate::credentials::{account_of, client_id_of};
 
@@ -20,6 +20,8 @@ const AUDIENCE: &str = "api://admin";
 pub(crate) struct Token {
     pub(crate) id: String,
     pub(crate) account: ServiceAccountId,
+    /// The secret with which it was got; it ends with that.
+    pub(crate) secret: SecretId,
     pub(crate) expires_at: Timestamp,
 }
 
@@ -61,7 +63,11 @@ impl Signer {
     }
 
     /// A token for a service account, as a JSON web token with HMAC-SHA-256.
-    pub(crate) fn issue_token(&self, account: ServiceAccountId, now: Timestamp) -> String {
+    pub(crate) fn issue_token(
+        &self,
+        (account, secret): (ServiceAccountId, SecretId),
+        now: Timestamp,
+    ) -> String {
         let header = URL_SAFE_NO_PAD.encode(json!({ "alg": "HS256", "typ": "JWT" }).to_string());
         let claims = json!({
             "iss": "tidemark",
@@ -70,6 +76,7 @@ impl Signer {
             "iat": now.as_second(),
             "exp": now.as_second() + TOKEN_LIFETIME_SECONDS,
             "jti": Secret::random::<16>().expose(),
+            "sid": secret.to_string(),
         });
         let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
         let signature = hmac::sign(&self.tokens, signed.as_bytes());
@@ -88,6 +95,7 @@ impl Signer {
         (is_ours && expires_at > now).then_some(Token {
             id: claims.get("jti")?.as_str()?.to_owned(),
             account: account_of(claims.get("sub")?.as_str()?)?,
+            secret: claims.get("sid")?.as_str()?.parse().ok()?,
             expires_at,
         })
     }
@@ -150,7 +158,7 @@ mod tests {
     fn tokens_end_and_cannot_be_forged() {
         let signer = Signer::new(&Secret::new("key"));
         let account = ServiceAccountId::from_bytes([5; 12]);
-        let token = signer.issue_token(account, at(1_000));
+        let token = signer.issue_token((account, SecretId::new(at(1_000))), at(1_000));
         assert_eq!(signer.check_token(&token, at(1_001)).unwrap().account, account);
         assert_eq!(signer.check_token(&token, at(1_000 + TOKEN_LIFETIME_SECONDS)), None);
         assert_eq!(Signer::new(&Secret::new("other")).check_token(&token, at(1_001)), None);

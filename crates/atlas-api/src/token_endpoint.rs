@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
-use tidemark_model::ServiceAccountId;
+use tidemark_model::{SecretId, ServiceAccountId};
 
 use crate::api::Api;
 use crate::credentials::{account_of, hash_secret};
@@ -25,13 +25,13 @@ pub(crate) fn issue(api: &Api, incoming: &Incoming) -> Response<Body> {
     if let Some(response) = limit(api, incoming) {
         return response;
     }
-    let account = match authenticate(api, incoming) {
-        Ok(account) => account,
+    let who = match authenticate(api, incoming) {
+        Ok(who) => who,
         Err(response) => return response,
     };
     match form_value(&incoming.body, "grant_type").as_deref() {
         Some("client_credentials") => {
-            let token = api.signer.issue_token(account, api.clock.now());
+            let token = api.signer.issue_token(who, api.clock.now());
             let answer = json!({
                 "access_token": token,
                 "expires_in": TOKEN_LIFETIME_SECONDS,
@@ -73,7 +73,7 @@ fn limit(api: &Api, incoming: &Incoming) -> Option<Response<Body>> {
 /// Revokes a token; one that is unknown or over is revoked already.
 pub(crate) fn revoke(api: &Api, incoming: &Incoming) -> Response<Body> {
     let account = match authenticate(api, incoming) {
-        Ok(account) => account,
+        Ok((account, _)) => account,
         Err(response) => return response,
     };
     let Some(token) = form_value(&incoming.body, "token") else {
@@ -101,8 +101,12 @@ fn server_error(error: &tidemark_catalog::CatalogError) -> Response<Body> {
     refuse(StatusCode::INTERNAL_SERVER_ERROR, "server_error", "Unexpected error.")
 }
 
+/// The account that asks, and the secret with which it does.
 #[expect(clippy::result_large_err, reason = "the error is the answer itself")]
-fn authenticate(api: &Api, incoming: &Incoming) -> Result<ServiceAccountId, Response<Body>> {
+fn authenticate(
+    api: &Api,
+    incoming: &Incoming,
+) -> Result<(ServiceAccountId, SecretId), Response<Body>> {
     if incoming.method != Method::POST {
         return Err(wrong_method(&["POST", "OPTIONS"]));
     }
@@ -113,11 +117,11 @@ fn authenticate(api: &Api, incoming: &Incoming) -> Result<ServiceAccountId, Resp
         .ok_or_else(invalid)?;
     let account = account_of(&client_id).ok_or_else(invalid)?;
     match api.catalog.use_account_secret(account, &hash_secret(&secret), api.clock.now()) {
-        Ok(true) => {
+        Ok(Some(secret)) => {
             api.throttle.note_success(incoming.address, &client_id, Instant::now());
-            Ok(account)
+            Ok((account, secret))
         }
-        Ok(false) => Err(invalid()),
+        Ok(None) => Err(invalid()),
         Err(error) => Err(server_error(&error)),
     }
 }

@@ -109,7 +109,20 @@ pub struct Instance {
     pub changed_at: Timestamp,
     /// The TCP port of its database.
     pub port: Option<u16>,
+    /// Why it is not served, if it should be.
+    pub trouble: Option<InstanceTrouble>,
 }
+
+/// Why an instance is not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstanceTrouble {
+    /// The folder with its data is gone.
+    DataLost,
+    /// Its database cannot be started.
+    NotStarted(String),
+}
+
+const DATA_LOST: &str = "data lost";
 
 pub(crate) fn decode(row: &Row<'_>) -> Result<Instance, CatalogError> {
     let row = Decoder::new("instances", row);
@@ -127,6 +140,10 @@ pub(crate) fn decode(row: &Row<'_>) -> Result<Instance, CatalogError> {
         created_at: row.instant("created_at")?,
         changed_at: row.instant("changed_at")?,
         port: row.get("port")?,
+        trouble: row.get::<Option<String>>("trouble")?.map(|text| match text.as_str() {
+            DATA_LOST => InstanceTrouble::DataLost,
+            _ => InstanceTrouble::NotStarted(text),
+        }),
     })
 }
 
@@ -347,6 +364,39 @@ impl Catalog {
         )?;
         one_row(changed, || CatalogError::InUse(format!("instance {id} is not DELETING")))?;
         Ok(transaction.commit()?)
+    }
+
+    /// Records why an instance is not served, and that it is being repaired; or that it is served
+    /// again.
+    pub fn set_instance_trouble(
+        &self,
+        id: InstanceId,
+        trouble: Option<&InstanceTrouble>,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let text = trouble.map(|trouble| match trouble {
+            InstanceTrouble::DataLost => DATA_LOST,
+            InstanceTrouble::NotStarted(text) => text.as_str(),
+        });
+        let (to, from) = match trouble {
+            Some(_) => ("REPAIRING", "('IDLE', 'UPDATING', 'REPAIRING')"),
+            None => ("IDLE", "('REPAIRING')"),
+        };
+        let sql = format!(
+            "UPDATE instances SET trouble = ?2, state = ?3, changed_at = ?4 WHERE id = ?1 AND state IN {from}"
+        );
+        let changed = self.lock().execute(&sql, (id.to_string(), text, to, at.as_second()))?;
+        one_row(changed, || CatalogError::InUse(format!("instance {id} is in another state")))
+    }
+
+    /// Lets an instance whose data is gone begin anew, empty and with another port.
+    pub fn begin_instance_anew(&self, id: InstanceId, at: Timestamp) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "UPDATE instances SET port = NULL, trouble = NULL, state = 'UPDATING', changed_at = ?3
+             WHERE id = ?1 AND state = 'REPAIRING' AND trouble = ?2",
+            (id.to_string(), DATA_LOST, at.as_second()),
+        )?;
+        one_row(changed, || CatalogError::InUse(format!("instance {id} has not lost its data")))
     }
 
     /// Records the port of an instance.

@@ -34,7 +34,9 @@ pub use audit::AuditEntry;
 pub use catalog::{Catalog, Page, Paged};
 pub use database_users::{DatabaseUser, DatabaseUserRole, Label, PasswordRecord};
 pub use error::CatalogError;
-pub use instances::{Instance, InstanceFamily, InstanceSettings, InstanceView, Tag};
+pub use instances::{
+    Instance, InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, Tag,
+};
 pub use lease::{Claim, Done, LeaseHolder};
 pub use network_entries::{NetworkEntry, NetworkSource};
 pub use orgs::{NewOrg, Org};

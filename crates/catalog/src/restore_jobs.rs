@@ -324,7 +324,7 @@ impl Catalog {
         let mut statement = connection.prepare_cached(
             "SELECT r.id FROM restore_jobs r LEFT JOIN instances i ON i.id = r.target_id
              WHERE r.state IN ('queued', 'running') AND r.lease_until <= ?1 AND r.quarantined IS NULL
-             AND (r.target_id IS NULL OR (i.state <> 'CREATING' AND i.port IS NOT NULL))
+             AND (r.target_id IS NULL OR (i.state NOT IN ('CREATING', 'REPAIRING') AND i.port IS NOT NULL))
              AND NOT EXISTS (
                  SELECT 1 FROM restore_jobs o WHERE o.target_id = r.target_id AND o.id <> r.id
                  AND o.state = 'running')

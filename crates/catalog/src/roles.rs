@@ -1,9 +1,10 @@
 //! How the roles of a principal are kept: a JSON list of pairs, project or null, and role.
 
+use jiff::Timestamp;
 use rusqlite::Connection;
-use tidemark_model::{Principal, ProjectId, Role, Roles};
+use tidemark_model::{OrgId, Principal, ProjectId, Role, Roles};
 
-use crate::catalog::one_row;
+use crate::catalog::{Catalog, one_row};
 use crate::error::CatalogError;
 use crate::row::{Decoder, to_json};
 
@@ -37,6 +38,23 @@ pub(crate) fn decode(row: &Decoder<'_>) -> Result<Roles, CatalogError> {
 /// The condition that a principal has a role in the project of the second parameter.
 pub(crate) const IN_PROJECT: &str =
     "EXISTS (SELECT 1 FROM json_each(roles) WHERE json_extract(value, '$[0]') = ?2)";
+
+impl Catalog {
+    /// Whether somebody can act as an owner of an organization: an API key, or a service account
+    /// with a secret that works.
+    pub fn has_owner(&self, org: OrgId, now: Timestamp) -> Result<bool, CatalogError> {
+        const OWNS: &str = "EXISTS (SELECT 1 FROM json_each(roles)
+             WHERE json_extract(value, '$[0]') IS NULL AND json_extract(value, '$[1]') = 'ORG_OWNER')";
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT EXISTS (SELECT 1 FROM api_keys WHERE org_id = ?1 AND {OWNS})
+             OR EXISTS (SELECT 1 FROM service_accounts a WHERE org_id = ?1 AND {OWNS}
+                 AND EXISTS (SELECT 1 FROM service_account_secrets s
+                     WHERE s.account_id = a.id AND s.expires_at > ?2))"
+        ))?;
+        Ok(statement.query_row((org.to_string(), now.as_second()), |row| row.get(0))?)
+    }
+}
 
 /// Gives a principal one more role.
 pub(crate) fn grant(

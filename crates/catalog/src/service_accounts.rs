@@ -235,19 +235,36 @@ impl Catalog {
         one_row(changed, || CatalogError::Missing(format!("secret {secret}")))
     }
 
-    /// Whether a service account has a secret with this hash that has not ended; notes the use.
+    /// The secret of a service account with this hash, if it has not ended; notes the use.
     pub fn use_account_secret(
         &self,
         account: ServiceAccountId,
         hash: &str,
         now: Timestamp,
-    ) -> Result<bool, CatalogError> {
-        let used = self.lock().execute(
+    ) -> Result<Option<SecretId>, CatalogError> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
             "UPDATE service_account_secrets SET last_used_at = ?3
-             WHERE account_id = ?1 AND hash = ?2 AND expires_at > ?3",
-            (account.to_string(), hash, now.as_second()),
+             WHERE account_id = ?1 AND hash = ?2 AND expires_at > ?3 RETURNING id",
         )?;
-        Ok(used > 0)
+        let mut rows = statement.query((account.to_string(), hash, now.as_second()))?;
+        let row = rows.next()?;
+        row.map(|row| Decoder::new("service_account_secrets", row).parse("id")).transpose()
+    }
+
+    /// Whether a service account has a secret with this hash that has not ended; notes nothing.
+    pub fn has_account_secret(
+        &self,
+        account: ServiceAccountId,
+        hash: &str,
+        now: Timestamp,
+    ) -> Result<bool, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT 1 FROM service_account_secrets
+             WHERE account_id = ?1 AND hash = ?2 AND expires_at > ?3",
+        )?;
+        Ok(statement.exists((account.to_string(), hash, now.as_second()))?)
     }
 
     /// Revokes a token until it would expire anyway.
@@ -267,20 +284,27 @@ impl Catalog {
         Ok(())
     }
 
-    /// The account of a token, unless the token was revoked or the account is gone.
+    /// The account of a token and when the secret ends with which it was got; nothing if the token
+    /// was revoked, or if account or secret are gone.
     pub fn find_token_account(
         &self,
         token: &str,
-        account: ServiceAccountId,
-    ) -> Result<Option<ServiceAccount>, CatalogError> {
-        let is_revoked = self
-            .lock()
-            .prepare_cached("SELECT 1 FROM revoked_tokens WHERE id = ?1")?
-            .query_row([token], |_| Ok(()))
+        (account, secret): (ServiceAccountId, SecretId),
+        now: Timestamp,
+    ) -> Result<Option<(ServiceAccount, Timestamp)>, CatalogError> {
+        let ends_at: Option<i64> = self
+            .read()?
+            .prepare_cached(
+                "SELECT expires_at FROM service_account_secrets
+                 WHERE id = ?2 AND account_id = ?3 AND expires_at > ?4
+                 AND NOT EXISTS (SELECT 1 FROM revoked_tokens WHERE id = ?1)",
+            )?
+            .query_row((token, secret.to_string(), account.to_string(), now.as_second()), |row| {
+                row.get(0)
+            })
             .optional()?;
-        match is_revoked {
-            Some(()) => Ok(None),
-            None => self.find_service_account(account),
-        }
+        let Some(ends_at) = ends_at else { return Ok(None) };
+        let found = self.find_service_account(account)?;
+        Ok(found.map(|found| (found, Timestamp::from_second(ends_at).unwrap_or(now))))
     }
 }

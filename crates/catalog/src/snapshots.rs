@@ -249,7 +249,7 @@ impl Catalog {
         let mut statement = connection.prepare_cached(
             "SELECT s.id FROM snapshots s JOIN instances i ON i.id = s.instance_id
              WHERE s.state IN ('queued', 'inProgress') AND s.lease_until <= ?1 AND s.is_deleted = 0
-             AND s.quarantined IS NULL AND i.state <> 'CREATING' AND i.port IS NOT NULL
+             AND s.quarantined IS NULL AND i.state NOT IN ('CREATING', 'REPAIRING') AND i.port IS NOT NULL
              AND NOT EXISTS (
                  SELECT 1 FROM restore_jobs r
                  WHERE r.target_id = s.instance_id AND r.state = 'running')

@@ -111,6 +111,7 @@ fn insert_instance(
         created_at: at(1_000),
         changed_at: at(1_000),
         port: Some(1),
+        trouble: None,
     };
     catalog.insert_instance(&instance).unwrap();
     assert_eq!(catalog.find_instance(project, name).unwrap(), Some(instance.clone()));
@@ -383,8 +384,9 @@ fn a_project_takes_the_roles_in_it_along() {
 #[test]
 fn secrets_of_an_account_are_several_expire_and_are_rotated() {
     let f = fixture();
-    let uses =
-        |hash: &str, second| f.catalog.use_account_secret(f.account, hash, at(second)).unwrap();
+    let uses = |hash: &str, second| {
+        f.catalog.use_account_secret(f.account, hash, at(second)).unwrap().is_some()
+    };
     let second = secret("h2", 2_000, 3_000);
     f.catalog.insert_account_secret(f.account, &second, 2).unwrap();
     let third = secret("h3", 2_001, 9_000);
@@ -399,10 +401,14 @@ fn secrets_of_an_account_are_several_expire_and_are_rotated() {
     let listed = f.catalog.list_account_secrets(f.account).unwrap();
     assert_eq!(listed.iter().map(|s| s.last_used_at).collect::<Vec<_>>(), [Some(at(2_500)); 2]);
     f.catalog.revoke_token("t", at(9_000), at(3_000)).unwrap();
-    assert!(f.catalog.find_token_account("t", f.account).unwrap().is_none());
-    assert!(f.catalog.find_token_account("u", f.account).unwrap().is_some());
-    f.catalog.delete_service_account(f.account).unwrap();
-    assert!(f.catalog.find_token_account("u", f.account).unwrap().is_none());
+    let find = |token: &str, secret, second| {
+        f.catalog.find_token_account(token, (f.account, secret), at(second)).unwrap()
+    };
+    assert!(find("t", second.id, 2_900).is_none(), "it is revoked");
+    assert_eq!(find("u", second.id, 2_900).map(|(_, ends_at)| ends_at), Some(at(3_000)));
+    assert!(find("u", second.id, 3_000).is_none(), "its secret has ended");
+    f.catalog.delete_account_secret(f.account, second.id).unwrap();
+    assert!(find("u", second.id, 2_900).is_none(), "its secret is gone");
 }
 
 #[test]

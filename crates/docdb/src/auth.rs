@@ -177,6 +177,11 @@ impl Login {
         self.grants().iter().any(|grant| grant.allows(privilege, resource))
     }
 
+    /// Whether it is the server itself.
+    pub(crate) fn is_server(&self) -> bool {
+        self.grants().iter().any(|grant| grant.role == "__system")
+    }
+
     /// Whether the user may see the names of all databases.
     pub(crate) fn lists_databases(&self) -> bool {
         self.grants().iter().any(Grant::lists_databases)

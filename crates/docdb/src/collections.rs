@@ -21,7 +21,15 @@ pub(crate) struct Namespace {
     pub(crate) collection: String,
 }
 
+/// What the names of collections begin with that a restore stages.
+pub(crate) const STAGE_PREFIX: &str = "tidemark.stage.";
+
 impl Namespace {
+    /// Whether it belongs to a restore that is going on; only the server itself sees those.
+    pub(crate) fn is_staged(&self) -> bool {
+        self.collection.starts_with(STAGE_PREFIX)
+    }
+
     /// A namespace whose names are allowed.
     pub(crate) fn new(database: &str, collection: &str) -> Result<Self> {
         let invalid = |text: String| Err(CommandError::new(Code::InvalidNamespace, text));
@@ -238,9 +246,15 @@ impl Catalog {
         found.take_while(move |collection| collection.namespace.database == database)
     }
 
-    /// Whether a database holds a collection.
-    pub(crate) fn has_database(&self, database: &str) -> bool {
-        self.in_database(database).next().is_some()
+    /// The collections of a database that a user may know of; the server itself sees what restores
+    /// stage, too.
+    pub(crate) fn visible_in<'a>(
+        &'a self,
+        database: &'a str,
+        sees_staged: bool,
+    ) -> impl Iterator<Item = &'a Arc<Collection>> {
+        let is_visible = move |c: &&Arc<Collection>| sees_staged || !c.namespace.is_staged();
+        self.in_database(database).filter(is_visible)
     }
 
     /// The names of all databases that hold a collection, in order.

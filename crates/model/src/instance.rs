@@ -63,6 +63,8 @@ pub enum InstanceState {
     Idle,
     /// A change was accepted and is being carried out.
     Updating,
+    /// It should be ready, but its database cannot be started, or its data is gone.
+    Repairing,
     /// To be removed.
     Deleting,
     /// Gone; the row stays so that its snapshots and jobs keep an owner.
@@ -71,8 +73,14 @@ pub enum InstanceState {
 
 impl InstanceState {
     /// Every state.
-    pub const ALL: [Self; 5] =
-        [Self::Creating, Self::Idle, Self::Updating, Self::Deleting, Self::Deleted];
+    pub const ALL: [Self; 6] = [
+        Self::Creating,
+        Self::Idle,
+        Self::Updating,
+        Self::Repairing,
+        Self::Deleting,
+        Self::Deleted,
+    ];
 
     /// The word that the API and the catalog use.
     pub fn as_str(self) -> &'static str {
@@ -80,6 +88,7 @@ impl InstanceState {
             Self::Creating => "CREATING",
             Self::Idle => "IDLE",
             Self::Updating => "UPDATING",
+            Self::Repairing => "REPAIRING",
             Self::Deleting => "DELETING",
             Self::Deleted => "DELETED",
         }

@@ -343,3 +343,45 @@ fn a_swap_without_its_plan_fails_and_leaves_the_target_as_it_was() {
     assert_eq!(list_stages(&source.endpoint()).unwrap(), ["job"]);
     swap_stage(&source.endpoint(), "job").unwrap();
 }
+
+/// The names of all collections that somebody sees, by database, and the objects of `d`.
+fn visible(connection: &mut Connection) -> (Vec<String>, i64) {
+    let mut names = Vec::new();
+    let reply = connection.command("admin", doc! { "listDatabases": 1, "nameOnly": true }).unwrap();
+    for database in reply.get_array("databases").unwrap() {
+        let database = database.as_document().unwrap().get_str("name").unwrap().to_owned();
+        names.push(database.clone());
+        connection
+            .for_each(&database, doc! { "listCollections": 1 }, |collection| {
+                names.push(format!("{database}.{}", collection.get_str("name").unwrap()));
+                Ok(())
+            })
+            .unwrap();
+    }
+    let statistics = connection.command("d", doc! { "dbStats": 1 }).unwrap();
+    (names, statistics.get_i64("objects").unwrap())
+}
+
+#[test]
+fn what_a_restore_stages_is_seen_and_dropped_by_nobody_else() {
+    let (source, _folder, vault, manifest, _) = captured();
+    let mut user = source.connect_as_administrator();
+    let before = visible(&mut user);
+    let (stop, progress) = (Stop::new(), Progress::default());
+    let attempt = Attempt { job: "job".into(), number: 1 };
+    let from = RestoreSource { manifest, replay: None };
+    let mut restore = Restore::new(&vault, source.endpoint(), (attempt, from), &stop, &progress);
+    let verified = restore.verify().unwrap();
+    restore.stage(&verified).unwrap();
+    assert_eq!(visible(&mut user), before);
+    assert_ne!(visible(&mut source.connect()), before);
+    for database in ["d", "tidemark"] {
+        user.command(database, doc! { "dropDatabase": 1 }).unwrap();
+    }
+    restore.replay(&verified).unwrap();
+    restore.build_indexes().unwrap();
+    restore.compare().unwrap();
+    swap_stage(&source.endpoint(), "job").unwrap();
+    let after = visible(&mut user);
+    assert_eq!(after.0, before.0);
+}

@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 use tidemark_catalog::{
     ApiKey, Catalog, Instance as Record, InstanceFamily, InstanceSettings, NewOrg, NewSecret, Org,
@@ -26,12 +26,13 @@ use tidemark_wire::ScramCredential;
 
 const PASSWORD: &str = "password";
 
-/// Everybody is an administrator.
+/// `root` is an administrator; everybody else is the server itself.
 struct Root;
 
 impl UserDirectory for Root {
-    fn find_user(&self, _: &str) -> Option<User> {
-        let role = Grant { role: "root".into(), database: "admin".into(), collection: None };
+    fn find_user(&self, name: &str) -> Option<User> {
+        let role = if name == "root" { "root" } else { "__system" };
+        let role = Grant { role: role.into(), database: "admin".into(), collection: None };
         let credential = ScramCredential::derive(PASSWORD, vec![1; 28], 4096);
         Some(User { credential, grants: vec![role] })
     }
@@ -72,9 +73,14 @@ impl Instance {
     pub fn endpoint(&self) -> Endpoint {
         Endpoint {
             address: self.server.address().to_string(),
-            user: "root".into(),
+            user: "server".into(),
             password: Secret::new(PASSWORD),
         }
+    }
+
+    /// A connection of an administrator.
+    pub fn connect_as_administrator(&self) -> Connection {
+        Connection::open(&Endpoint { user: "root".into(), ..self.endpoint() }).unwrap()
     }
 
     /// A connection to it.
@@ -111,6 +117,8 @@ pub struct Tenant {
     pub instance: InstanceId,
     /// The service account; the API key, `public`, has its roles.
     pub account: ServiceAccountId,
+    /// Its secret, which works for a year.
+    pub secret: SecretId,
 }
 
 /// Sets a catalog up; `ha1` is the API key's, and the roles are those in organization and project.
@@ -155,8 +163,9 @@ pub fn tenant(
         hash: "h".into(),
         masked: "mdb_sa_sk_...".into(),
         created_at: now,
-        expires_at: now,
+        expires_at: now.saturating_add(SignedDuration::from_hours(24 * 365)).unwrap(),
     };
+    let secret_id = secret.id;
     let account_id = account.id;
     catalog
         .insert_org(&NewOrg {
@@ -168,7 +177,13 @@ pub fn tenant(
         .unwrap();
     let instance = idle_instance(project.id, "one", now);
     catalog.insert_instance(&instance).unwrap();
-    Tenant { org: org.id, project: project.id, instance: instance.id, account: account_id }
+    Tenant {
+        org: org.id,
+        project: project.id,
+        instance: instance.id,
+        account: account_id,
+        secret: secret_id,
+    }
 }
 
 /// The record of a serverless instance that is up.
@@ -190,5 +205,6 @@ pub fn idle_instance(project: ProjectId, name: &str, created_at: Timestamp) -> R
         created_at,
         changed_at: created_at,
         port: Some(27_100),
+        trouble: None,
     }
 }

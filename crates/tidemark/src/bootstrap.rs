@@ -4,13 +4,17 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use tidemark_atlas_api::{account_of, ha1, hash_secret};
 use tidemark_catalog::{Catalog, CatalogError};
 use tidemark_model::Clock;
 
 use crate::seed::{Planted, Seed, SeedError};
 
 const FILE: &str = "bootstrap.json";
+/// The catalog's file in the data folder.
+pub(crate) const CATALOG: &str = "catalog.sqlite";
 
 /// What a client needs; the only place where these secrets stand in clear.
 #[derive(Serialize, Deserialize)]
@@ -59,6 +63,42 @@ pub(crate) fn load(data_dir: &Path) -> Result<Bootstrap, BootstrapError> {
     let text = std::fs::read_to_string(&path)
         .map_err(|source| BootstrapError::File { path: path.clone(), source })?;
     serde_json::from_str(&text).map_err(|source| BootstrapError::Malformed { path, source })
+}
+
+/// Which credentials of a file of first credentials work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Working {
+    pub(crate) key: bool,
+    pub(crate) account: bool,
+}
+
+impl Bootstrap {
+    /// Asks the catalog which of the credentials work.
+    pub(crate) fn check(&self, catalog: &Catalog, now: Timestamp) -> Result<Working, CatalogError> {
+        let expected = ha1(&self.public_key, &self.private_key);
+        let key = catalog.find_api_key(&self.public_key)?;
+        let hash = hash_secret(&self.client_secret);
+        let account = match account_of(&self.client_id) {
+            Some(account) => catalog.has_account_secret(account, &hash, now)?,
+            None => false,
+        };
+        Ok(Working { key: key.is_some_and(|key| key.ha1 == expected), account })
+    }
+}
+
+/// Puts a new key into the file of first credentials, if the one in it does not work any more.
+pub(crate) fn replace_dead_key(
+    catalog: &Catalog,
+    data_dir: &Path,
+    (public_key, private_key): (&str, &str),
+) -> Result<(), BootstrapError> {
+    // Whoever removed the file has put the secrets elsewhere.
+    let Ok(bootstrap) = load(data_dir) else { return Ok(()) };
+    if bootstrap.check(catalog, Clock::system().now())?.key {
+        return Ok(());
+    }
+    let (public_key, private_key) = (public_key.to_owned(), private_key.to_owned());
+    write(data_dir, &Bootstrap { public_key, private_key, ..bootstrap })
 }
 
 /// Sets an empty server up; later only keeps the address in the file true.

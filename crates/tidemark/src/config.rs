@@ -1,6 +1,6 @@
 //! The configuration: a TOML file, then the environment, then flags.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -116,6 +116,10 @@ pub(crate) enum ConfigError {
     Syntax { path: PathBuf, reason: String },
     #[error("the configuration is wrong: {0}")]
     Invalid(String),
+    #[error(
+        "name the folder where everything is kept: --data-dir DIR, TIDEMARK_DATA_DIR, or data_dir in the file"
+    )]
+    NoDataDir,
     #[error(
         "the variable {0} names no key of the configuration; `tidemark serve --help` lists them"
     )]
@@ -284,7 +288,11 @@ impl Config {
             }
             let path = rest.to_ascii_lowercase().replace("__", ".");
             if !KEYS.iter().any(|key| key.path == path) {
-                return Err(ConfigError::UnknownVariable(name));
+                // Without a section it is somebody else's variable.
+                if rest.contains("__") {
+                    return Err(ConfigError::UnknownVariable(name));
+                }
+                continue;
             }
             set(&mut table, &path, &value);
         }
@@ -292,6 +300,12 @@ impl Config {
             if let Some(value) = flag(key.flag) {
                 set(&mut table, key.path, &value);
             }
+        }
+        if !table.contains_key("data_dir") {
+            return Err(ConfigError::NoDataDir);
+        }
+        for key in KEYS {
+            read_as_people_write(&mut table, key.path)?;
         }
         let config = Self::deserialize(Value::Table(table))
             // Its display names the key, in a line of its own.
@@ -331,8 +345,63 @@ fn read_file(path: &Path) -> Result<Table, ConfigError> {
         .map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
     text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),
-        reason: error.message().to_owned(),
+        reason: match error.span() {
+            Some(span) => format!("line {}: {}", line_of(&text, span.start), error.message()),
+            None => error.message().to_owned(),
+        },
     })
+}
+
+/// The number of the line in which a byte is.
+fn line_of(text: &str, byte: usize) -> usize {
+    text.bytes().take(byte).filter(|byte| *byte == b'\n').count() + 1
+}
+
+/// Units of time as people write them, in seconds.
+const UNITS: &[(&str, u64)] = &[("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800)];
+
+/// Makes of a text what its key takes: of `6h` the number of minutes, of `localhost:8080` an
+/// address. Other values stay as they are.
+fn read_as_people_write(table: &mut Table, path: &str) -> Result<(), ConfigError> {
+    let Some((section, key)) = path.split_once('.') else { return Ok(()) };
+    let found = table.get_mut(section).and_then(|section| section.as_table_mut());
+    let Some(value) = found.and_then(|section| section.get_mut(key)) else { return Ok(()) };
+    let Value::String(text) = &*value else { return Ok(()) };
+    let unit = match key.rsplit('_').next() {
+        Some("seconds") => 1,
+        Some("minutes") => 60,
+        Some("hours") => 3_600,
+        _ if path == "server.listen" => {
+            *value = Value::String(resolve(text)?.to_string());
+            return Ok(());
+        }
+        _ => return Ok(()),
+    };
+    let invalid = || {
+        let unit = key.rsplit('_').next().unwrap_or_default();
+        ConfigError::Invalid(format!(
+            "{path} is {text:?}; write whole {unit} or a duration of whole {unit}, as 90m, 6h or 7d"
+        ))
+    };
+    let (digits, suffix) =
+        text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = UNITS.iter().find(|(name, _)| *name == suffix.trim()).ok_or_else(invalid)?.1;
+    let seconds = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(factor));
+    let seconds = seconds.filter(|seconds| seconds % unit == 0).ok_or_else(invalid)?;
+    *value = Value::Integer(i64::try_from(seconds / unit).map_err(|_| invalid())?);
+    Ok(())
+}
+
+/// The address of a text, whose host may be a name.
+fn resolve(text: &str) -> Result<SocketAddr, ConfigError> {
+    let invalid = |cause: String| {
+        ConfigError::Invalid(format!(
+            "{cause}: write an address and a port, as 127.0.0.1:8080 or localhost:8080, in `server.listen`"
+        ))
+    };
+    let mut found =
+        text.to_socket_addrs().map_err(|error| invalid(format!("{text:?}: {error}")))?;
+    found.next().ok_or_else(|| invalid(format!("{text:?} names no address")))
 }
 
 /// Sets a key; a text that is a number or a flag in TOML becomes one.
@@ -392,6 +461,34 @@ mod tests {
         assert!(load("data_dir = \"/a\"\nnonsense = 1", &[], &[]).is_err());
         assert!(load("data_dir = \"/a\"\n[server]\nnonsense = 1", &[], &[]).is_err());
         assert!(load("data_dir = \"/a\"", &[("TIDEMARK_SERVER__NONSENSE", "1")], &[]).is_err());
+    }
+
+    #[test]
+    fn durations_and_addresses_are_read_as_people_write_them() {
+        let config = load(
+            "data_dir = \"d\"\n[backup]\nsnapshot_interval_minutes = \"6h\"",
+            &[("TIDEMARK_BACKUP__OPLOG_RETENTION_HOURS", "3d")],
+            &[("listen", "localhost:8080")],
+        )
+        .unwrap();
+        assert_eq!(config.backup.snapshot_interval_minutes, 360);
+        assert_eq!(config.backup.oplog_retention_hours, 72);
+        assert!(config.server.listen.ip().is_loopback());
+        for bad in ["6x", "h", "90s", "", "-1h"] {
+            let flags = [("data-dir", "d"), ("backup-snapshot-interval-minutes", bad)];
+            let error = load("", &[], &flags).unwrap_err().to_string();
+            assert!(error.contains("90m, 6h or 7d"), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_to_do() {
+        let none = load("", &[], &[]).unwrap_err().to_string();
+        assert!(none.contains("--data-dir DIR"), "{none}");
+        let syntax = load("data_dir = \"d\"\nx = = 1", &[], &[]).unwrap_err().to_string();
+        assert!(syntax.contains("line 2"), "{syntax}");
+        let other = [("TIDEMARK_BENCH_FOLDER", "x"), ("TIDEMARK_DATA_DIR", "/e")];
+        assert_eq!(load("", &other, &[]).unwrap().data_dir, PathBuf::from("/e"));
     }
 
     #[test]

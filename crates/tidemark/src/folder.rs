@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 /// Why the data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
-    #[error("the data folder {path} cannot be used: {source}")]
+    #[error(
+        "the data folder {path} cannot be used: {source}; choose one with --data-dir that this user may write to"
+    )]
     Unusable { path: PathBuf, source: std::io::Error },
     #[error(
         "another tidemark process uses the data folder {path}; stop it or choose another --data-dir"
@@ -37,6 +39,12 @@ pub(crate) fn lock(folder: &Path) -> Result<FolderLock, FolderError> {
         Err(TryLockError::WouldBlock) => Err(FolderError::InUse { path: folder.to_owned() }),
         Err(TryLockError::Error(source)) => Err(unusable(source)),
     }
+}
+
+/// Whether a process uses a data folder.
+pub(crate) fn is_locked(folder: &Path) -> bool {
+    let Ok(file) = File::open(folder.join("lock")) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 #[cfg(test)]

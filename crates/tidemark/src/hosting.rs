@@ -12,9 +12,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use tidemark_catalog::{Catalog, CatalogError, Instance};
+use tidemark_catalog::{Catalog, CatalogError, Instance, InstanceTrouble};
 use tidemark_docdb::{Server, ServerConfig, ServerError};
-use tidemark_model::{Clock, InstanceId, InstanceState};
+use tidemark_model::{Clock, InstanceId, InstanceName, InstanceState, ProjectId};
 use tidemark_mover::Endpoint;
 use tidemark_worker::Deployments;
 
@@ -41,6 +41,10 @@ enum HostingError {
         "all ports from instances.first_port to instances.last_port are taken; widen the range"
     )]
     NoPort,
+    #[error(
+        "its data in {path} is gone; copy it back, or begin anew from its snapshots with POST /api/tidemark/v1/groups/{project}/instances/{name}/rehost"
+    )]
+    DataLost { path: PathBuf, project: ProjectId, name: InstanceName },
     #[error("the folder {path} cannot be changed: {source}")]
     Folder { path: PathBuf, source: std::io::Error },
 }
@@ -52,6 +56,8 @@ struct Failing {
     again_at: Instant,
 }
 
+/// The file that every database has in its folder.
+const DATA_FILE: &str = "data.mdb";
 /// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A port that somebody else has for so many tries is given up for another one.
@@ -175,14 +181,26 @@ impl Hosting {
             }
             match self.reconcile(instance) {
                 Ok(()) => drop(self.lock_failing().remove(&instance.id)),
-                Err(error) => self.note_failure(instance.id, &error),
+                Err(error) => self.note_failure(instance, &error),
             }
         }
         self.is_ready.store(true, Ordering::SeqCst);
     }
 
     /// Notes that an instance could not be brought to its state; the next try comes later each time.
-    fn note_failure(&self, id: InstanceId, error: &HostingError) {
+    fn note_failure(&self, instance: &Instance, error: &HostingError) {
+        let id = instance.id;
+        let trouble = match error {
+            HostingError::DataLost { .. } => InstanceTrouble::DataLost,
+            error => InstanceTrouble::NotStarted(error.to_string()),
+        };
+        let should_serve = matches!(instance.state, InstanceState::Idle | InstanceState::Updating);
+        if should_serve
+            && let Err(error) =
+                self.catalog.set_instance_trouble(id, Some(&trouble), self.clock.now())
+        {
+            tracing::error!(%error, instance = %id, "that an instance is not served was not recorded");
+        }
         let mut failing = self.lock_failing();
         let times = failing.get(&id).map_or(0, |failing| failing.times) + 1;
         let wait = LONGEST_WAIT.min(ROUND * (1 << times.min(9)));
@@ -226,6 +244,10 @@ impl Hosting {
                     change(InstanceState::Idle)?;
                 }
             }
+            InstanceState::Repairing => {
+                self.ensure_running(instance)?;
+                self.catalog.set_instance_trouble(instance.id, None, now)?;
+            }
             InstanceState::Deleting => {
                 let server = self.lock().remove(&instance.id);
                 // Its clients may take a while; the others go on.
@@ -243,6 +265,12 @@ impl Hosting {
     fn ensure_running(&self, instance: &Instance) -> Result<(), HostingError> {
         if self.lock().contains_key(&instance.id) {
             return Ok(());
+        }
+        let folder = self.folder_of(instance.id);
+        // What has a port had data. An empty database must not pass for it.
+        if instance.port.is_some() && !folder.join(DATA_FILE).exists() {
+            let (project, name) = (instance.project, instance.name.clone());
+            return Err(HostingError::DataLost { path: folder, project, name });
         }
         let tries = self.lock_failing().get(&instance.id).map_or(0, |failing| failing.times);
         let server = match instance.port {

@@ -9,6 +9,8 @@ mod downloads;
 mod environment;
 mod folder;
 mod hosting;
+mod keys;
+mod listening;
 mod seed;
 mod serve;
 mod users;
@@ -32,14 +34,24 @@ fn main() -> ExitCode {
     let outcome = match matches.subcommand() {
         Some(("serve", matches)) => run_serve(matches),
         Some(("env", matches)) => environment::run(matches),
+        Some(("keys", matches)) => match matches.subcommand() {
+            Some(("create", matches)) => keys::create(matches),
+            _ => Ok(ExitCode::FAILURE),
+        },
         Some(("vault", matches)) => run_vault(matches),
         _ => Ok(ExitCode::FAILURE),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("tidemark: {error}");
+        let mut said = error.to_string();
+        eprintln!("tidemark: {said}");
         let mut source = error.source();
         while let Some(cause) = source {
-            eprintln!("  because: {cause}");
+            let text = cause.to_string();
+            // Some messages end with their cause.
+            if !said.contains(&text) {
+                eprintln!("  because: {text}");
+                said.push_str(&text);
+            }
             source = cause.source();
         }
         ExitCode::FAILURE
@@ -83,6 +95,35 @@ fn command() -> Command {
                         .required(true)
                         .value_parser(["curl", "atlas", "terraform", "sdk"])
                         .help("The client"),
+                ),
+        )
+        .subcommand(
+            Command::new("keys")
+                .about("Look after API keys, on the machine itself")
+                .subcommand_required(true)
+                .subcommand(
+                    Command::new("create")
+                        .about("Make an API key and print it")
+                        .arg(
+                            Arg::new("data-dir")
+                                .long("data-dir")
+                                .required(true)
+                                .value_name("DIR")
+                                .help("The server's data folder"),
+                        )
+                        .arg(
+                            Arg::new("role")
+                                .long("role")
+                                .required(true)
+                                .value_name("ROLE")
+                                .help("Its role in the organization, as ORG_OWNER"),
+                        )
+                        .arg(
+                            Arg::new("org")
+                                .long("org")
+                                .value_name("ID")
+                                .help("The organization [the first one]"),
+                        ),
                 ),
         )
         .subcommand(

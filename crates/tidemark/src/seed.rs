@@ -347,6 +347,7 @@ fn grow_instance(
         created_at: now,
         changed_at: now,
         port: None,
+        trouble: None,
     })
 }
 

@@ -9,20 +9,19 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{any, get};
 use jiff::SignedDuration;
-use tidemark_atlas_api::{Api, ApiConfig, DevMode, Ends, RateLimits, Sunset};
+use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, Sunset};
 use tidemark_catalog::Catalog;
 use tidemark_model::{BackupPolicy, Clock};
 use tidemark_vault::{Vault, VaultKey};
 use tidemark_worker::{Severity, Trouble, Worker, WorkerConfig};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, RateLimitSetting, SunsetSetting};
 use crate::dev::Dev;
 use crate::downloads::{self, Downloads};
 use crate::hosting::Hosting;
 use crate::seed::Seed;
-use crate::{bootstrap, folder, users};
+use crate::{bootstrap, folder, listening, users};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -50,7 +49,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     // The vault first: where it is refused nothing else is made.
     let (folder, key_file) = (config.vault_folder(), config.vault_key_file());
     let vault = Vault::open(&folder, VaultKey::load_or_create(&key_file, &folder)?)?;
-    let catalog = Arc::new(Catalog::open(&config.data_dir.join("catalog.sqlite"))?);
+    let catalog = Arc::new(Catalog::open(&config.data_dir.join(bootstrap::CATALOG))?);
     let seed = load_seed(config)?;
     bootstrap::run(&catalog, &clock, (&config.data_dir, &base_url), &seed)?;
     let downloads = config.data_dir.join("downloads");
@@ -91,13 +90,12 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     let router = router(api, downloads, health);
     tracing::info!(%base_url, "the API listens");
     let grace = Duration::from_secs(config.server.shutdown_seconds);
-    let (told, is_told) = std::sync::mpsc::channel::<Instant>();
-    let served = runtime.block_on(serve(listener, router, (grace, told)));
+    let told_at = runtime.block_on(listening::serve(listener, router, grace))?;
 
-    let deadline = is_told.try_recv().unwrap_or_else(|_| Instant::now()) + grace;
+    let deadline = told_at + grace;
     stop((&mut worker, &hosting, &rounds), deadline);
     runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()).min(SHORT));
-    Ok(served?)
+    Ok(())
 }
 
 /// Stops everything with one deadline: what does not end in time ends with the process, and is
@@ -237,33 +235,4 @@ async fn ready(State(health): State<Health>) -> (StatusCode, String) {
     // What is damaged does not make the rest unusable.
     let verdict = if complaints.is_empty() { "ok\n" } else { "ok, but:\n" };
     (StatusCode::OK, format!("{verdict}{text}"))
-}
-
-/// Serves until SIGTERM or SIGINT; then what is running has `patience` to finish.
-async fn serve(
-    listener: TcpListener,
-    router: Router,
-    (patience, told_at): (Duration, std::sync::mpsc::Sender<Instant>),
-) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let (told, is_told) = tokio::sync::oneshot::channel::<()>();
-    let until_told = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        let _ = told_at.send(Instant::now());
-        let _ = told.send(());
-    };
-    let serving = axum::serve(listener, router.into_make_service_with_connect_info::<Ends>())
-        .with_graceful_shutdown(until_told);
-    let out_of_patience = async move {
-        let _ = is_told.await;
-        tokio::time::sleep(patience).await;
-    };
-    tokio::select! {
-        served = serving => served,
-        () = out_of_patience => Ok(()),
-    }
 }

@@ -7,7 +7,8 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 
-use super::roles_in_bodies::{check_owner, parse_group};
+use super::principals::update_key;
+use super::roles_in_bodies::parse_group;
 use super::update_group_api_key_roles::find;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
@@ -23,7 +24,6 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     }
     roles.dedup();
     key.roles.set_in_project(project.id, &roles);
-    check_owner(call, project, (&before, &key.roles))?;
-    call.catalog.update_api_key(&key)?;
+    update_key(call, &before, &key)?;
     Ok(Answer::no_content())
 }

@@ -8,7 +8,8 @@ use crate::call::Call;
 use crate::error::{ApiError, Result};
 
 use super::api_key::{describe_new, make};
-use super::roles_in_bodies::{check_owner, parse_group};
+use super::principals::insert_key;
+use super::roles_in_bodies::parse_group;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let body = call.body()?;
@@ -16,8 +17,7 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let granted = parse_group(&body, project.id)?.ok_or_else(ApiError::api_key_needs_roles)?;
     let mut roles = Roles { org: vec![Role::OrgMember], projects: Vec::new() };
     roles.set_in_project(project.id, &granted);
-    check_owner(call, project, (&Roles::default(), &roles))?;
     let (key, private_key) = make(call, project.org, &body, roles)?;
-    call.catalog.insert_api_key(&key)?;
+    insert_key(call, &key)?;
     Ok(Answer::entity(describe_new(call, &key, &private_key)))
 }

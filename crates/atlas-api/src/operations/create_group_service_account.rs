@@ -6,11 +6,12 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
 
+use super::principals::insert_account;
 use super::service_account::{Place, describe_new, make, org_of};
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let place = Place::Project(project.id);
     let (account, record, secret) = make(call, &org_of(call, project)?, &call.body()?, place)?;
-    call.catalog.insert_service_account(&account, &record)?;
+    insert_account(call, &account, &record)?;
     Ok(Answer::created(describe_new(&account, place, (&record, &secret))))
 }

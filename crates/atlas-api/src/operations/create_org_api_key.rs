@@ -8,6 +8,7 @@ use crate::call::Call;
 use crate::error::{ApiError, Result};
 
 use super::api_key::{describe_new, make};
+use super::principals::insert_key;
 use super::roles_in_bodies::parse_org;
 
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
@@ -16,6 +17,6 @@ pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     let roles = parse_org(&body, org.id)?.ok_or_else(ApiError::api_key_needs_roles)?;
     let roles = Roles { org: roles, projects: Vec::new() };
     let (key, private_key) = make(call, org.id, &body, roles)?;
-    call.catalog.insert_api_key(&key)?;
+    insert_key(call, &key)?;
     Ok(Answer::entity(describe_new(call, &key, &private_key)))
 }

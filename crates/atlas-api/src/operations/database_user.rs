@@ -6,7 +6,7 @@ use tidemark_model::format_instant;
 
 use crate::body::Body;
 use crate::call::Call;
-use crate::error::{ApiError, Result};
+use crate::error::{ApiError, Result, SHORTEST_PASSWORD};
 use crate::links::{ENCODED, link};
 
 const ATTRIBUTES: &[&str] = &[
@@ -40,7 +40,6 @@ const ADMIN_ROLES: &[&str] = &[
 const DATABASE_ROLES: &[&str] = &["dbAdmin", "read", "readWrite"];
 /// Roles that can be limited to one collection.
 const COLLECTION_ROLES: &[&str] = &["read", "readWrite"];
-const SHORTEST_PASSWORD: usize = 8;
 /// The longest description, and the longest key and value of a label, in characters.
 const LONGEST_DESCRIPTION: usize = 100;
 const LONGEST_LABEL: usize = 255;

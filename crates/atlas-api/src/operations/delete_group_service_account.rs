@@ -7,11 +7,13 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
 
+use super::principals::update_account;
 use super::service_account::{Place, find_in_project};
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let mut account = find_in_project(call, project)?;
+    let before = account.roles.clone();
     Place::Project(project.id).set_roles(&mut account, &[]);
-    call.catalog.update_service_account(&account)?;
+    update_account(call, &before, &account)?;
     Ok(Answer::no_content())
 }

@@ -9,6 +9,6 @@ use crate::error::Result;
 use super::service_account::{find_to_control, remove_secret};
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
-    remove_secret(call, find_to_control(call, project)?.id)?;
+    remove_secret(call, &find_to_control(call, project)?)?;
     Ok(Answer::no_content())
 }

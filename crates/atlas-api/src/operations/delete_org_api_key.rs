@@ -7,8 +7,9 @@ use crate::call::Call;
 use crate::error::Result;
 
 use super::api_key::find;
+use super::principals::delete_key;
 
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
-    call.catalog.delete_api_key(find(call, org)?.id)?;
+    delete_key(call, org.id, find(call, org)?.id)?;
     Ok(Answer::no_content())
 }

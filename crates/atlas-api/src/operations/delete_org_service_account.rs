@@ -6,9 +6,10 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
 
+use super::principals::delete_account;
 use super::service_account::find_in_org;
 
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
-    call.catalog.delete_service_account(find_in_org(call, org)?.id)?;
+    delete_account(call, &find_in_org(call, org)?)?;
     Ok(Answer::no_content())
 }

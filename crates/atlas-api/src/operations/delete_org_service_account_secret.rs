@@ -9,6 +9,6 @@ use crate::error::Result;
 use super::service_account::{find_in_org, remove_secret};
 
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
-    remove_secret(call, find_in_org(call, org)?.id)?;
+    remove_secret(call, &find_in_org(call, org)?)?;
     Ok(Answer::no_content())
 }

@@ -66,6 +66,9 @@ fn refuse_change(target: &Target, error: ChangeInstanceError) -> ApiError {
         ChangeInstanceError::State(InstanceState::Deleting | InstanceState::Deleted) => {
             ApiError::not_updatable("This cluster is currently being deleted, cannot update")
         }
+        ChangeInstanceError::State(InstanceState::Repairing) => {
+            ApiError::not_updatable("This cluster is being repaired, cannot update")
+        }
         ChangeInstanceError::State(_) => {
             ApiError::not_updatable("The cluster is being changed already")
         }
@@ -130,7 +133,9 @@ pub(super) fn parse_changes(body: &Body<'_>, old: &InstanceSettings) -> Result<I
 
 /// How to connect, once the instance is up.
 pub(super) fn connection_string(call: &Call<'_>, instance: &Instance) -> Option<String> {
-    let port = instance.port.filter(|_| instance.state != InstanceState::Creating)?;
+    // At the port of one that is not served somebody else may listen.
+    let is_served = !matches!(instance.state, InstanceState::Creating | InstanceState::Repairing);
+    let port = instance.port.filter(|_| is_served)?;
     let host = &call.api.config.advertised_host;
     // A direct connection works whatever name the client knows the server by.
     Some(format!("mongodb://{host}:{port}/?authSource=admin&directConnection=true"))

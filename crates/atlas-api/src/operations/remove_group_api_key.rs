@@ -7,7 +7,7 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
 
-use super::roles_in_bodies::check_owner;
+use super::principals::update_key;
 use super::update_group_api_key_roles::find;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
@@ -17,7 +17,6 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
         return Err(ApiError::api_key_not_found(&key.id.to_string()));
     }
     key.roles.set_in_project(project.id, &[]);
-    check_owner(call, project, (&before, &key.roles))?;
-    call.catalog.update_api_key(&key)?;
+    update_key(call, &before, &key)?;
     Ok(Answer::no_content())
 }

@@ -1,10 +1,8 @@
 //! Roles in bodies.
 
-use tidemark_catalog::Project;
-use tidemark_model::{OrgId, ProjectId, Role, Roles};
+use tidemark_model::{OrgId, ProjectId, Role};
 
 use crate::body::Body;
-use crate::call::Call;
 use crate::error::{ApiError, Result, Violation};
 
 /// The roles of an API key in its organization; `None` if the body has none.
@@ -23,22 +21,6 @@ pub(super) fn parse_group(body: &Body<'_>, project: ProjectId) -> Result<Option<
             .then_some(role)
             .ok_or_else(|| ApiError::role_invalid_for_group(name, &project.to_string()))
     })
-}
-
-/// Only an owner of a project makes owners of it, or takes that from them.
-pub(super) fn check_owner(
-    call: &Call<'_>,
-    project: &Project,
-    (before, after): (&Roles, &Roles),
-) -> Result<()> {
-    let is_owner =
-        |roles: &Roles| roles.in_project(project.id).any(|role| role == Role::GroupOwner);
-    let may = call.caller.may_in_project(project.org, project.id, Role::GroupOwner);
-    if may || is_owner(before) == is_owner(after) {
-        Ok(())
-    } else {
-        Err(ApiError::not_authorized())
-    }
 }
 
 fn parse(body: &Body<'_>, check: impl Fn(Role, &str) -> Result<Role>) -> Result<Option<Vec<Role>>> {

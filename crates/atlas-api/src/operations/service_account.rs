@@ -8,6 +8,7 @@ use tidemark_catalog::{AccountSecret, NewSecret, Org, Project, ServiceAccount};
 use tidemark_model::{ProjectId, Role, Secret, ServiceAccountId, format_instant};
 
 use super::org_settings::{SHORTEST_SECRET_HOURS, longest_secret_hours};
+use super::principals::delete_secret;
 use super::roles_in_bodies::parse_together;
 use crate::body::Body;
 use crate::call::Call;
@@ -278,14 +279,8 @@ pub(super) fn add_secret(
 }
 
 /// Removes the secret of the path from an account.
-pub(super) fn remove_secret(call: &Call<'_>, account: ServiceAccountId) -> Result<()> {
-    let id = call.secret_id()?;
-    match call.catalog.delete_account_secret(account, id) {
-        Err(tidemark_catalog::CatalogError::Missing(_)) => {
-            Err(ApiError::secret_not_found(&id.to_string()))
-        }
-        outcome => Ok(outcome?),
-    }
+pub(super) fn remove_secret(call: &Call<'_>, account: &ServiceAccount) -> Result<()> {
+    delete_secret(call, (account.org, account.id), call.secret_id()?)
 }
 
 /// The organization of a project.

@@ -7,7 +7,8 @@ use crate::call::Call;
 use crate::error::{ApiError, Result};
 
 use super::api_key::{describe, parse_description};
-use super::roles_in_bodies::{check_owner, parse_group};
+use super::principals::update_key;
+use super::roles_in_bodies::parse_group;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let mut key = find(call, project)?;
@@ -18,8 +19,7 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     if let Some(roles) = parse_group(&body, project.id)? {
         key.roles.set_in_project(project.id, &roles);
     }
-    check_owner(call, project, (&before, &key.roles))?;
-    call.catalog.update_api_key(&key)?;
+    update_key(call, &before, &key)?;
     Ok(Answer::entity(describe(call, &key)))
 }
 

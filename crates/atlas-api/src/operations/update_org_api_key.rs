@@ -7,14 +7,16 @@ use crate::call::Call;
 use crate::error::Result;
 
 use super::api_key::{describe, find, parse_description};
+use super::principals::update_key;
 use super::roles_in_bodies::parse_org;
 
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     let mut key = find(call, org)?;
+    let before = key.roles.clone();
     let body = call.body()?;
     body.allow(&["desc", "roles"])?;
     key.description = parse_description(&body)?.unwrap_or(key.description);
     key.roles.org = parse_org(&body, org.id)?.unwrap_or(key.roles.org);
-    call.catalog.update_api_key(&key)?;
+    update_key(call, &before, &key)?;
     Ok(Answer::entity(describe(call, &key)))
 }

@@ -6,12 +6,14 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
 
+use super::principals::update_account;
 use super::service_account::{Place, change, describe, find_in_org};
 
 pub(crate) fn run(call: &Call<'_>, org: &Org) -> Result<Answer> {
     let place = Place::Org;
     let mut account = find_in_org(call, org)?;
+    let before = account.roles.clone();
     change(&mut account, &call.body()?, place)?;
-    call.catalog.update_service_account(&account)?;
+    update_account(call, &before, &account)?;
     describe(call, &account, place).map(Answer::entity)
 }

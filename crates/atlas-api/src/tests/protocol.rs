@@ -7,7 +7,8 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tidemark_model::Role;
+use tidemark_catalog::NewSecret;
+use tidemark_model::{Role, SecretId};
 
 use super::{World, world, world_with};
 use crate::digest_auth::ha1;
@@ -133,8 +134,16 @@ async fn a_version_that_was_switched_off_is_gone_if_that_is_enforced() {
     assert_eq!(early.status, StatusCode::OK, "in 2023 it is not off yet");
     // To 2026, which needs a new token.
     world.clock.advance(70_000_000);
-    let later =
-        World { token: world.api.signer.issue_token(world.account, world.clock.now()), ..world };
+    let secret = NewSecret {
+        id: SecretId::new(world.clock.now()),
+        hash: "later".into(),
+        masked: "mdb_sa_sk_...".into(),
+        created_at: world.clock.now(),
+        expires_at: world.clock.now().saturating_add(jiff::SignedDuration::from_hours(1)).unwrap(),
+    };
+    world.api.catalog.insert_account_secret(world.account.0, &secret, 5).unwrap();
+    let account = (world.account.0, secret.id);
+    let later = World { token: world.api.signer.issue_token(account, world.clock.now()), ..world };
     let gone = later.get("/groups/{group}/serverless").await;
     assert_eq!((gone.status, gone.code().as_str()), (StatusCode::GONE, "VERSION_GONE"));
     assert!(gone.header("sunset").is_some());
@@ -286,7 +295,7 @@ async fn an_access_list_holds_for_a_key_and_for_an_account() {
     let from = async |address: &str| {
         world.send("GET /api/atlas/v2/groups", &[("x-forwarded-for", address)], "").await
     };
-    let account = format!("mdb_sa_id_{}", world.account);
+    let account = format!("mdb_sa_id_{}", world.account.0);
     let path = format!("POST /api/atlas/v2/orgs/{{org}}/serviceAccounts/{account}/accessList");
     let blocks = json!([{ "cidrBlock": "192.0.2.0/24" }, { "ipAddress": "127.0.0.1" }]).to_string();
     assert_eq!(world.send(&path, &[], blocks).await.status, StatusCode::OK);
@@ -429,7 +438,7 @@ async fn tokens_are_revoked_and_end_with_their_account() {
     let world = owner();
     assert_eq!(world.get("/groups").await.status, StatusCode::OK);
     let path =
-        format!("DELETE /api/atlas/v2/orgs/{{org}}/serviceAccounts/mdb_sa_id_{}", world.account);
+        format!("DELETE /api/atlas/v2/orgs/{{org}}/serviceAccounts/mdb_sa_id_{}", world.account.0);
     assert_eq!(world.send(&path, &[], "").await.status, StatusCode::NO_CONTENT);
     assert_eq!(world.get("/groups").await.status, StatusCode::UNAUTHORIZED);
 }

@@ -24,6 +24,9 @@ ALTER TABLE instances ADD COLUMN retained_until INTEGER;
 ALTER TABLE instances ADD COLUMN keeps_backups INTEGER NOT NULL DEFAULT 1;
 CREATE INDEX retired_instances ON instances (project_id, name) WHERE state = 'DELETED' AND retained_until IS NOT NULL;
 
+-- Why an instance is not served: `data lost`, or a text.
+ALTER TABLE instances ADD COLUMN trouble TEXT;
+
 -- Who changed what.
 CREATE TABLE audit (
     number INTEGER PRIMARY KEY,

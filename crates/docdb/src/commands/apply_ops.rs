@@ -209,7 +209,7 @@ fn apply_command(
             transaction.rename(&from, &to, drops)
         }
         "dropDatabase" => {
-            transaction.drop_database(entry.database());
+            transaction.drop_database(entry.database(), false);
             Ok(())
         }
         "createIndexes" => {

@@ -6,7 +6,7 @@ use bson::{Bson, Document};
 use super::write::writable_namespace;
 use super::{Context, Reply};
 use crate::auth::{Privilege, Resource};
-use crate::collections::Staging;
+use crate::collections::{STAGE_PREFIX, Staging};
 use crate::error::{Code, CommandError, Result};
 use crate::filter::parse_filter;
 use crate::request::Request;
@@ -14,8 +14,6 @@ use crate::request::Request;
 /// Not a MongoDB option: the collection is loaded by a restore. It is not in the oplog, and its
 /// indexes are built from sorted runs when it is asked for the first of them.
 const STAGING: &str = "tidemarkStaging";
-/// How names of staged collections begin; the capture of an oplog ends a range where one is renamed.
-const STAGE_PREFIX: &str = "tidemark.stage.";
 
 /// Options that are kept and obeyed.
 const VALIDATION: &[&str] = &["validator", "validationLevel", "validationAction"];

@@ -30,10 +30,12 @@ pub(super) fn database(context: &mut Context<'_>, request: &Request<'_>) -> Resu
         return Err(CommandError::new(Code::IllegalOperation, text));
     }
     let mut transaction = context.shared.engine.begin()?;
-    if !transaction.catalog().has_database(request.database) {
+    // What a restore stages belongs to the restore, not to the users of the database.
+    let drops_staged = context.login.is_server();
+    if transaction.catalog().visible_in(request.database, drops_staged).next().is_none() {
         return Ok(Reply::ok());
     }
-    transaction.drop_database(request.database);
+    transaction.drop_database(request.database, drops_staged);
     let at = transaction.commit()?;
     context.shared.engine.wait_durable(at)?;
     Ok(bson::doc! { "dropped": request.database }.into())

@@ -23,8 +23,12 @@ pub(super) fn databases(context: &mut Context<'_>, request: &Request<'_>) -> Res
     let engine = &context.shared.engine;
     let view = engine.view()?;
     let filter = parse(request)?;
+    let sees_staged = context.login.is_server();
     let mut names = view.catalog.databases();
-    names.extend(INTERNAL_DATABASES.iter().filter(|name| !view.catalog.has_database(name)));
+    names.retain(|name| view.catalog.visible_in(name, sees_staged).next().is_some());
+    let missing: Vec<&str> =
+        INTERNAL_DATABASES.iter().copied().filter(|name| !names.contains(name)).collect();
+    names.extend(missing);
     names.sort_unstable();
     // Without the right to list them all a user sees those that it may do something in.
     if request.flag("authorizedDatabases") || !context.login.lists_databases() {
@@ -34,7 +38,7 @@ pub(super) fn databases(context: &mut Context<'_>, request: &Request<'_>) -> Res
     let mut total = 0;
     for name in names {
         let mut bytes = 0;
-        for collection in view.catalog.in_database(name) {
+        for collection in view.catalog.visible_in(name, sees_staged) {
             bytes += view.statistics(collection.id)?.bytes;
         }
         let document = if request.flag("nameOnly") {
@@ -68,7 +72,7 @@ pub(super) fn collections(context: &mut Context<'_>, request: &Request<'_>) -> R
     let view = context.shared.engine.view()?;
     let filter = parse(request)?;
     let mut documents = Vec::new();
-    for collection in view.catalog.in_database(request.database) {
+    for collection in view.catalog.visible_in(request.database, login.is_server()) {
         let name = Some(collection.namespace.collection.as_str());
         let resource = Resource { database: request.database, collection: name };
         if sees_all || login.may(Privilege::Read, resource) {

@@ -134,7 +134,7 @@ pub(super) fn database(context: &mut Context<'_>, request: &Request<'_>) -> Resu
     let (mut collections, mut indexes) = (0i64, 0i64);
     let mut total = Statistics::default();
     let mut index_size = 0i64;
-    for collection in view.catalog.in_database(request.database) {
+    for collection in view.catalog.visible_in(request.database, context.login.is_server()) {
         let statistics = view.statistics(collection.id)?;
         collections += 1;
         index_size += index_bytes(statistics, collection.indexes.len());

@@ -153,7 +153,13 @@ fn run(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Result<com
     crate::depth::check_message(message.body())?;
     let request = Request::parse(message)?;
     let command = commands::find(request.name).ok_or_else(|| {
-        CommandError::new(Code::CommandNotFound, format!("no such command: '{}'", request.name))
+        CommandError::new(
+            Code::CommandNotFound,
+            format!(
+                "no such command: '{}'; it is not offered by the embedded engine",
+                request.name
+            ),
+        )
     })?;
     if is_query && !command.is_handshake() {
         let text = format!(

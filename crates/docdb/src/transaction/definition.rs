@@ -75,8 +75,9 @@ impl Transaction<'_> {
     }
 
     /// Drops every collection of a database.
-    pub(crate) fn drop_database(&mut self, database: &str) {
-        let collections: Vec<_> = self.catalog.in_database(database).cloned().collect();
+    pub(crate) fn drop_database(&mut self, database: &str, drops_staged: bool) {
+        let collections: Vec<_> =
+            self.catalog.visible_in(database, drops_staged).cloned().collect();
         if collections.is_empty() {
             return;
         }

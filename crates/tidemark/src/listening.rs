@@ -1,0 +1,77 @@
+//! The API's connections: accepted, served with deadlines, ended at a signal.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tidemark_atlas_api::Ends;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long a client may take for the head of a request, the wait for its first byte included.
+const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+/// The wait after a connection could not be accepted: usually all file handles are in use.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until SIGTERM or SIGINT; then nothing listens any more, and what is running has `patience`
+/// to finish. Answers when the signal came.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    patience: Duration,
+) -> std::io::Result<Instant> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (end, is_ending) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let serving = serve_connection(stream, peer, router.clone(), is_ending.clone());
+                    drop(connections.spawn(serving));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    let told_at = Instant::now();
+    drop(listener);
+    let _ = end.send(true);
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(patience, all_ended).await;
+    Ok(told_at)
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    mut is_ending: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let ends = Ends { peer, local: stream.local_addr().ok() };
+    let service = TowerToHyperService::new(router.layer(Extension(ConnectInfo(ends))));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    loop {
+        tokio::select! {
+            // A client that is gone or speaks something else is its own affair.
+            _ = connection.as_mut() => return,
+            _ = is_ending.changed() => connection.as_mut().graceful_shutdown(),
+        }
+    }
+}
