@@ -86,7 +86,8 @@ class World:
         self.process = None
         self.token = None
 
-    def start(self, crash_at=None):
+    def start(self, crash_at=None, ready=True):
+        """Starts the server and waits until it is ready, or only until it answers."""
         listen = f"127.0.0.1:{self.server_port}"
         command = [BINARY, "serve", "--data-dir", self.data, "--listen", listen, *self.arguments]
         for name, value in self.settings.items():
@@ -97,7 +98,8 @@ class World:
         self.log = open(self.folder / "server.log", "ab")
         self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log, env=environment)
         # One that shall crash may do so before it says that it is ready.
-        until(lambda: self.has_crashed(crash_at) or self.is_ready(), "the server to be ready")
+        answers = self.is_ready if ready else self.is_alive
+        until(lambda: self.has_crashed(crash_at) or answers(), "the server to be ready")
         self.bootstrap = json.loads((self.data / "bootstrap.json").read_text())
         self.group = self.bootstrap["groupId"]
         return self
@@ -106,9 +108,15 @@ class World:
         return crash_at and self.process.poll() == -signal.SIGABRT
 
     def is_ready(self):
+        return self.answers("/readyz")
+
+    def is_alive(self):
+        return self.answers("/livez")
+
+    def answers(self, path):
         assert self.process.poll() is None, f"the server ended: {self.log_text()}"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.server_port}/readyz", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.server_port}{path}", timeout=2) as answer:
                 return answer.status == 200
         except OSError:
             return False

@@ -185,6 +185,30 @@ pub(crate) fn insert(connection: &Connection, instance: &Instance) -> Result<(),
     Ok(())
 }
 
+/// The record of an instance that is deleted already and whose backups are kept.
+pub(crate) fn insert_retired(
+    connection: &Connection,
+    instance: &Instance,
+    kept_until: Timestamp,
+) -> Result<(), CatalogError> {
+    let changed = connection.execute(
+        "INSERT INTO instances (id, project_id, name, family, state, settings, created_at, changed_at,
+             retained_until)
+         VALUES (?1, ?2, ?3, ?4, 'DELETED', ?5, ?6, ?7, ?8)",
+        (
+            instance.id.to_string(),
+            instance.project.to_string(),
+            instance.name.as_str(),
+            instance.family.as_str(),
+            to_json(&instance.settings),
+            instance.created_at.as_second(),
+            instance.changed_at.as_second(),
+            kept_until.as_second(),
+        ),
+    )?;
+    one_row(changed, || CatalogError::Missing(format!("instance {}", instance.id)))
+}
+
 impl Catalog {
     /// Records a wanted instance; its name must be free in its project.
     pub fn insert_instance(&self, instance: &Instance) -> Result<(), CatalogError> {

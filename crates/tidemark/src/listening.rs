@@ -14,17 +14,24 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// How long a client may take for the head of a request, the wait for its first byte included.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 /// The wait after a connection could not be accepted: usually all file handles are in use.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until SIGTERM or SIGINT; then nothing listens any more, and what is running has `patience`
+/// How long clients may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// For the head of a request, the wait for its first byte included.
+    pub(crate) head: Duration,
+    /// For what is running when the server stops.
+    pub(crate) end: Duration,
+}
+
+/// Serves until SIGTERM or SIGINT; then nothing listens any more, and what is running has its time
 /// to finish. Answers when the signal came.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
-    patience: Duration,
+    patience: Patience,
 ) -> std::io::Result<Instant> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -37,7 +44,8 @@ pub(crate) async fn serve(
             _ = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let serving = serve_connection(stream, peer, router.clone(), is_ending.clone());
+                    let client = Client { stream, peer, head_patience: patience.head };
+                    let serving = serve_connection(client, router.clone(), is_ending.clone());
                     drop(connections.spawn(serving));
                 }
                 Err(error) => {
@@ -51,21 +59,23 @@ pub(crate) async fn serve(
     drop(listener);
     let _ = end.send(true);
     let all_ended = async { while connections.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(patience, all_ended).await;
+    let _ = tokio::time::timeout(patience.end, all_ended).await;
     Ok(told_at)
 }
 
-async fn serve_connection(
+struct Client {
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
-    mut is_ending: watch::Receiver<bool>,
-) {
+    head_patience: Duration,
+}
+
+async fn serve_connection(client: Client, router: Router, mut is_ending: watch::Receiver<bool>) {
+    let Client { stream, peer, head_patience } = client;
     let _ = stream.set_nodelay(true);
     let ends = Ends { peer, local: stream.local_addr().ok() };
     let service = TowerToHyperService::new(router.layer(Extension(ConnectInfo(ends))));
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE);
+    builder.timer(TokioTimer::new()).header_read_timeout(head_patience);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
     loop {
         tokio::select! {

@@ -133,6 +133,11 @@ fn command() -> Command {
                 .subcommand(with_keys(
                     Command::new("verify")
                         .about("Read everything back and name what is damaged")
+                        .arg(config.clone()),
+                ))
+                .subcommand(with_keys(
+                    Command::new("rebuild")
+                        .about("Make the catalog's records of backups anew from the vault alone")
                         .arg(config),
                 )),
         )
@@ -156,6 +161,7 @@ fn run_serve(matches: &ArgMatches) -> Outcome {
 fn run_vault(matches: &ArgMatches) -> Outcome {
     match matches.subcommand() {
         Some(("verify", matches)) => vault_command::verify(&load_config(matches)?),
+        Some(("rebuild", matches)) => vault_command::rebuild(&load_config(matches)?),
         _ => Ok(ExitCode::FAILURE),
     }
 }

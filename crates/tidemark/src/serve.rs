@@ -90,7 +90,9 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     let router = router(api, downloads, health);
     tracing::info!(%base_url, "the API listens");
     let grace = Duration::from_secs(config.server.shutdown_seconds);
-    let told_at = runtime.block_on(listening::serve(listener, router, grace))?;
+    let head = Duration::from_secs(config.server.deadline_seconds);
+    let patience = listening::Patience { head, end: grace };
+    let told_at = runtime.block_on(listening::serve(listener, router, patience))?;
 
     let deadline = told_at + grace;
     stop((&mut worker, &hosting, &rounds), deadline);

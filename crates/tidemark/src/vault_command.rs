@@ -1,10 +1,21 @@
-//! `tidemark vault verify`: reads everything back and names what is damaged.
+//! `tidemark vault verify`: reads everything back and names what is damaged. `tidemark vault
+//! rebuild`: makes the catalog's records of backups anew from the vault alone.
 
 use std::process::ExitCode;
 
-use tidemark_vault::{Vault, VaultKey};
+use jiff::{SignedDuration, Timestamp};
+use tidemark_catalog::{
+    Catalog, FoundSnapshot, Instance, InstanceFamily, InstanceSettings, NewSnapshot, Page,
+};
+use tidemark_model::{
+    ApiKeyId, Caller, Clock, InstanceId, InstanceState, OplogSpan, Principal, ProjectId, Role,
+    Roles, SnapshotKind, SnapshotState, parse_instant,
+};
+use tidemark_vault::{Manifest, Vault, VaultError, VaultKey};
 
 use crate::config::Config;
+use crate::seed::Seed;
+use crate::{bootstrap, folder};
 
 /// Verifies the vault; the exit code tells whether all is well.
 pub(crate) fn verify(config: &Config) -> crate::Outcome {
@@ -33,4 +44,143 @@ pub(crate) fn verify(config: &Config) -> crate::Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+/// How long oplogs without a snapshot, and instances without a catalog, are kept after a rebuild.
+const KEPT: SignedDuration = SignedDuration::from_hours(35 * 24);
+
+/// Makes the records of all snapshots and captured oplogs that the vault holds and the catalog does
+/// not know. Instances that it does not know come back as deleted ones whose backups are kept, in
+/// the first project. Records that are there stay as they are.
+pub(crate) fn rebuild(config: &Config) -> crate::Outcome {
+    let _lock = folder::lock(&config.data_dir)?;
+    let (folder, key) = (config.vault_folder(), VaultKey::load(&config.vault_key_file())?);
+    let vault = match Vault::open(&folder, key.clone()) {
+        Err(VaultError::NoConfiguration { .. }) => Vault::open_without_configuration(&folder, key)?,
+        outcome => outcome?,
+    };
+    let clock = Clock::system();
+    let catalog = Catalog::open(&config.data_dir.join(bootstrap::CATALOG))?;
+    let base_url = format!("http://{}", config.server.listen);
+    bootstrap::run(&catalog, &clock, (&config.data_dir, &base_url), &Seed::default())?;
+    let rebuild = Rebuild {
+        catalog: &catalog,
+        vault: &vault,
+        now: clock.now(),
+        project: first_project(&catalog)?,
+    };
+    let (mut snapshots, mut unreadable) = (0_usize, 0_usize);
+    for id in vault.snapshots()? {
+        match vault.load_manifest(&id) {
+            Ok(manifest) => snapshots += usize::from(rebuild.add_snapshot(&manifest)?),
+            Err(error) => {
+                unreadable += 1;
+                println!("not taken over: snapshot {id}: {error}");
+            }
+        }
+    }
+    let mut spans = 0;
+    for instance in vault.captured_instances()? {
+        spans += rebuild.add_spans(&instance)?;
+    }
+    println!("the catalog has {snapshots} more snapshots, and {spans} spans of captured oplogs");
+    Ok(if unreadable == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn first_project(catalog: &Catalog) -> Result<ProjectId, Failure> {
+    let org = catalog.find_first_org()?.ok_or("the catalog has no organization")?;
+    let owner = Caller {
+        principal: Principal::ApiKey(ApiKeyId::new(org.created_at)),
+        org: org.id,
+        roles: Roles { org: vec![Role::OrgOwner], projects: Vec::new() },
+    };
+    let projects = catalog.list_projects(&owner, "", Page::EVERYTHING)?;
+    Ok(projects.items.first().ok_or("the catalog has no project")?.id)
+}
+
+struct Rebuild<'a> {
+    catalog: &'a Catalog,
+    vault: &'a Vault,
+    now: Timestamp,
+    project: ProjectId,
+}
+
+impl Rebuild<'_> {
+    fn add_snapshot(&self, manifest: &Manifest) -> Result<bool, Failure> {
+        let owner = &manifest.owner;
+        let instance: InstanceId = owner.instance.parse()?;
+        self.add_instance(instance, &owner.instance_name)?;
+        let instant =
+            |text: &str| parse_instant(text).ok_or("a manifest holds an unusable instant");
+        let created_at = instant(&owner.created_at)?;
+        let kind = SnapshotKind::parse(&owner.kind).ok_or("a manifest holds an unusable kind")?;
+        let wanted = NewSnapshot {
+            id: manifest.snapshot.parse()?,
+            instance,
+            kind,
+            created_at,
+            expires_at: instant(&owner.expires_at)?,
+        };
+        let state = SnapshotState::Completed {
+            finished_at: instant(&manifest.taken_at)?,
+            consistent_at: manifest.mode.consistent_at(),
+            size_bytes: manifest.size_bytes(),
+        };
+        let server_version = manifest.server_version.clone();
+        Ok(self.catalog.insert_found_snapshot(&FoundSnapshot { wanted, state, server_version })?)
+    }
+
+    fn add_instance(&self, id: InstanceId, name: &str) -> Result<(), Failure> {
+        let instance = Instance {
+            id,
+            project: self.project,
+            name: name.parse()?,
+            family: InstanceFamily::Serverless,
+            state: InstanceState::Deleted,
+            settings: InstanceSettings {
+                backing_provider: "AWS".to_owned(),
+                region: "US_EAST_1".to_owned(),
+                termination_protection: false,
+                continuous_backup: true,
+                tags: Vec::new(),
+                auto_indexing: true,
+            },
+            created_at: self.now,
+            changed_at: self.now,
+            port: None,
+            trouble: None,
+        };
+        let until = self.now.saturating_add(KEPT).unwrap_or(self.now);
+        if self.catalog.insert_found_instance(&instance, until)? {
+            println!("instance {id}, {name}, comes back as a deleted one");
+        }
+        Ok(())
+    }
+
+    /// Records the spans that an instance's segments make up; answers how many there are.
+    fn add_spans(&self, instance: &str) -> Result<usize, Failure> {
+        let mut spans: Vec<OplogSpan> = Vec::new();
+        for segment in self.vault.segments(instance)? {
+            match spans.last_mut() {
+                // A segment of one position begins a span; so does one that nothing leads to.
+                Some(last) if segment.first < segment.last && segment.first <= last.last => {
+                    last.last = last.last.max(segment.last);
+                }
+                _ => spans.push(segment),
+            }
+        }
+        let Ok(id) = instance.parse() else { return Ok(0) };
+        if self.catalog.load_instance(id).is_err() {
+            println!(
+                "not taken over: the oplog of instance {instance}, of which there is no snapshot"
+            );
+            return Ok(0);
+        }
+        for span in &spans {
+            self.catalog.insert_found_span(id, *span)?;
+        }
+        Ok(spans.len())
+    }
 }

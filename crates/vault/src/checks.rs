@@ -13,7 +13,7 @@ use crate::list::binary;
 use crate::pack::{PackId, PackReader};
 use crate::sealed::{self, Kind};
 use crate::storage::{self, Put, Stamp};
-use crate::vault::{PackState, State, Vault, VaultError};
+use crate::vault::{Pack, PackState, State, Vault, VaultError};
 
 const NAME: &str = "checks";
 const SECONDS_OF_A_DAY: i64 = 86_400;
@@ -197,9 +197,8 @@ impl Vault {
         Ok(found)
     }
 
-    /// Reads some packs as a whole: those that were found bad or unreadable or never read first,
-    /// then the ones that were read longest ago; a day's share a day, so that all are read within
-    /// a month. Answers how many were read.
+    /// Reads some packs as a whole: those that cannot be read or have bad chunks, and then the ones
+    /// that were read longest ago; a day's share a day, so that all are read within a month. Answers how many were read.
     pub fn check_some(&self, at: i64) -> Result<usize, VaultError> {
         let due = {
             let state = self.state();
@@ -210,10 +209,13 @@ impl Vault {
             let share = i64::try_from(kept().count()).unwrap_or(i64::MAX) / DAYS + 1;
             let today = kept().filter(|(_, pack)| pack.checked_at > at - SECONDS_OF_A_DAY).count();
             let left = share - i64::try_from(today).unwrap_or(i64::MAX);
-            let is_urgent =
-                |pack: &crate::vault::Pack| pack.checked_at == 0 && !pack.bad.is_empty();
+            // What could not be read may be readable again; what was found bad is looked at whole.
+            let is_urgent = |pack: &Pack| match &pack.state {
+                PackState::Unreadable(_) => true,
+                _ => pack.checked_at == 0 && !pack.bad.is_empty(),
+            };
             let mut due: Vec<_> = kept()
-                .filter(|(_, pack)| pack.checked_at <= at - SECONDS_OF_A_DAY)
+                .filter(|(_, pack)| is_urgent(pack) || pack.checked_at <= at - SECONDS_OF_A_DAY)
                 .map(|(number, pack)| (!is_urgent(pack), pack.checked_at, number))
                 .collect();
             due.sort_unstable();

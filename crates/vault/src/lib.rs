@@ -10,6 +10,8 @@
 mod checks;
 mod chunker;
 mod digest;
+#[cfg(test)]
+mod faults;
 mod index;
 mod key;
 mod list;

@@ -13,27 +13,32 @@ fn document(n: u32) -> Vec<u8> {
     bson::doc! { "_id": i64::from(n), "text": n.to_string().repeat(20) }.to_vec().unwrap()
 }
 
-fn snapshot(vault: &std::sync::Arc<Vault>, id: &str, numbers: std::ops::Range<u32>) -> Manifest {
+/// Takes a snapshot of some numbers.
+pub(crate) fn snapshot(
+    vault: &std::sync::Arc<Vault>,
+    id: &str,
+    numbers: std::ops::Range<u32>,
+) -> Result<Manifest, VaultError> {
     let writer = vault.writer();
     let (mut chunker, mut content, mut list) =
         (Chunker::new(), DocumentSet::default(), ListWriter::default());
-    let mut put = |chunk: &crate::RawChunk| {
-        let id = writer.put_chunk(chunk).unwrap();
+    let mut put = |chunk: &crate::RawChunk| -> Result<(), VaultError> {
+        let id = writer.put_chunk(chunk)?;
         let bytes = u32::try_from(chunk.bytes.len()).unwrap();
         let (first_id, last_id) = (Bson::Null, Bson::Null);
         let chunk = ChunkRef { id, documents: chunk.documents, bytes, first_id, last_id };
-        list.push(&writer, chunk).unwrap();
+        list.push(&writer, chunk)
     };
     for n in numbers {
         let document = document(n);
         content.add(&document);
-        chunker.push(&document).iter().for_each(&mut put);
+        chunker.push(&document).iter().try_for_each(&mut put)?;
     }
-    chunker.finish().iter().for_each(&mut put);
-    let chunks = list.finish(&writer).unwrap();
+    chunker.finish().iter().try_for_each(&mut put)?;
+    let chunks = list.finish(&writer)?;
     let manifest = manifest(id, content, chunks);
-    writer.finish(&manifest).unwrap();
-    manifest
+    writer.finish(&manifest)?;
+    Ok(manifest)
 }
 
 fn manifest(id: &str, content: DocumentSet, chunks: ChunkList) -> Manifest {
@@ -63,14 +68,14 @@ fn manifest(id: &str, content: DocumentSet, chunks: ChunkList) -> Manifest {
     }
 }
 
-fn key() -> VaultKey {
+pub(crate) fn key() -> VaultKey {
     VaultKey::from_bytes([9; 32])
 }
 
 #[test]
 fn a_vault_is_read_again_with_its_key_only() {
     let folder = tempfile::tempdir().unwrap();
-    let manifest = snapshot(&Vault::open(folder.path(), key()).unwrap(), "one", 0..5_000);
+    let manifest = snapshot(&Vault::open(folder.path(), key()).unwrap(), "one", 0..5_000).unwrap();
     let vault = Vault::open(folder.path(), key()).unwrap();
     assert_eq!(vault.load_manifest("one").unwrap(), manifest);
     vault.check_snapshot(&manifest, |_| true).unwrap();
@@ -84,16 +89,16 @@ fn a_vault_is_read_again_with_its_key_only() {
 fn unchanged_data_is_stored_once() {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), key()).unwrap();
-    snapshot(&vault, "one", 0..5_000);
+    snapshot(&vault, "one", 0..5_000).unwrap();
     let packs = vault.list_packs().unwrap();
-    snapshot(&vault, "two", 0..5_000);
+    snapshot(&vault, "two", 0..5_000).unwrap();
     assert_eq!(vault.list_packs().unwrap(), packs);
 }
 
 #[test]
 fn a_flipped_byte_anywhere_is_found_and_named() {
     let folder = tempfile::tempdir().unwrap();
-    let manifest = snapshot(&Vault::open(folder.path(), key()).unwrap(), "one", 0..300);
+    let manifest = snapshot(&Vault::open(folder.path(), key()).unwrap(), "one", 0..300).unwrap();
     let mut files = vec![folder.path().join("snapshots/one")];
     files
         .extend(std::fs::read_dir(folder.path().join("packs")).unwrap().map(|f| f.unwrap().path()));
@@ -125,7 +130,7 @@ fn a_reader_does_not_disturb_the_writer() {
     writer.put_chunk(&chunk).unwrap();
     assert_eq!(Vault::open_to_read(folder.path(), key()).unwrap().verify().unwrap().damages, []);
     drop(writer);
-    snapshot(&vault, "one", 0..300);
+    snapshot(&vault, "one", 0..300).unwrap();
     let report = reader.verify().unwrap();
     assert_eq!((report.snapshots, report.damages), (1, vec![]));
     assert!(Vault::open_to_read(&folder.path().join("nothing"), key()).is_err());
@@ -135,8 +140,8 @@ fn a_reader_does_not_disturb_the_writer() {
 fn pruning_removes_what_no_snapshot_needs_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), key()).unwrap();
-    snapshot(&vault, "one", 0..1_000);
-    let kept = snapshot(&vault, "two", 5_000..6_000);
+    snapshot(&vault, "one", 0..1_000).unwrap();
+    let kept = snapshot(&vault, "two", 5_000..6_000).unwrap();
     vault.remove_manifest("one").unwrap();
     assert_eq!(vault.prune(Duration::from_hours(1)).unwrap(), PruneReport::Removed(0));
     let writer = vault.writer();
@@ -148,7 +153,7 @@ fn pruning_removes_what_no_snapshot_needs_and_nothing_else() {
 }
 
 /// Changes bytes in the middle of every pack, where chunks are; answers the packs' files.
-fn overwrite(
+pub(crate) fn overwrite(
     folder: &std::path::Path,
     change: impl Fn(&mut Vec<u8>),
 ) -> Vec<(std::path::PathBuf, Vec<u8>)> {
@@ -172,7 +177,7 @@ fn is_restorable(vault: &Vault, id: &str) -> bool {
 fn a_pack_whose_table_cannot_be_read_is_kept_and_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), key()).unwrap();
-    snapshot(&vault, "one", 0..1_000);
+    snapshot(&vault, "one", 0..1_000).unwrap();
     drop(vault);
     let whole = overwrite(folder.path(), |bytes| {
         let end = bytes.len() - 20;
@@ -190,7 +195,7 @@ fn a_pack_whose_table_cannot_be_read_is_kept_and_comes_back() {
     for (path, bytes) in whole {
         std::fs::write(path, bytes).unwrap();
     }
-    snapshot(&vault, "two", 0..1_000);
+    snapshot(&vault, "two", 0..1_000).unwrap();
     vault.check_some(1_000_000_000).unwrap();
     assert!(vault.health().is_well(), "{:?}", vault.health());
     assert!(is_restorable(&vault, "two"));
@@ -200,12 +205,12 @@ fn a_pack_whose_table_cannot_be_read_is_kept_and_comes_back() {
 fn what_was_overwritten_is_stored_anew_by_the_next_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), key()).unwrap();
-    snapshot(&vault, "one", 0..5_000);
+    snapshot(&vault, "one", 0..5_000).unwrap();
     overwrite(folder.path(), |bytes| {
         let middle = bytes.len() / 2;
         bytes[middle..middle + 8].fill(0);
     });
-    snapshot(&vault, "two", 0..5_000);
+    snapshot(&vault, "two", 0..5_000).unwrap();
     assert!(is_restorable(&vault, "two"));
     // The older one has the same content, and so it is whole again too.
     assert!(is_restorable(&vault, "one"));
@@ -222,7 +227,7 @@ fn what_was_overwritten_is_stored_anew_by_the_next_snapshot() {
 fn a_chunk_that_failed_once_is_never_referred_to_again() {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), key()).unwrap();
-    snapshot(&vault, "one", 0..5_000);
+    snapshot(&vault, "one", 0..5_000).unwrap();
     // As a disk loses bits: nothing but the content shows it.
     let stamps: Vec<_> = vault.state().packs.iter().map(|pack| pack.state.clone()).collect();
     overwrite(folder.path(), |bytes| {
@@ -243,7 +248,7 @@ fn a_chunk_that_failed_once_is_never_referred_to_again() {
     assert_eq!(vault.health().bad_chunks, 1, "it is remembered");
     assert!(matches!(vault.prune(Duration::ZERO).unwrap(), PruneReport::Stopped(1)));
     assert_eq!(vault.health().lost, [("one".to_owned(), 1)]);
-    snapshot(&vault, "two", 0..5_000);
+    snapshot(&vault, "two", 0..5_000).unwrap();
     assert!(is_restorable(&vault, "two") && is_restorable(&vault, "one"));
 }
 
@@ -251,7 +256,7 @@ fn a_chunk_that_failed_once_is_never_referred_to_again() {
 fn checks_in_the_background_find_what_nobody_reads() {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), key()).unwrap();
-    snapshot(&vault, "one", 0..5_000);
+    snapshot(&vault, "one", 0..5_000).unwrap();
     let day = |n: i64| 1_800_000_000 + n * 86_400;
     assert_eq!(vault.check_some(day(0)).unwrap(), 1);
     assert_eq!(vault.check_some(day(0) + 60).unwrap(), 0, "its share of the day is read");
@@ -267,7 +272,7 @@ fn checks_in_the_background_find_what_nobody_reads() {
 fn a_manifest_is_written_once() {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), key()).unwrap();
-    let first = snapshot(&vault, "one", 0..300);
+    let first = snapshot(&vault, "one", 0..300).unwrap();
     let writer = vault.writer();
     let other = manifest("one", DocumentSet::default(), ChunkList::default());
     assert!(matches!(writer.finish(&other), Err(VaultError::Exists { .. })));
@@ -284,7 +289,7 @@ fn a_vault_has_one_writer_and_its_files_are_private() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("vault");
     let vault = Vault::open(&root, key()).unwrap();
-    snapshot(&vault, "one", 0..300);
+    snapshot(&vault, "one", 0..300).unwrap();
     assert!(matches!(Vault::open(&root, key()), Err(VaultError::InUse { .. })));
     let pack = std::fs::read_dir(root.join("packs")).unwrap().next().unwrap().unwrap().path();
     for (path, wanted) in [
@@ -306,7 +311,7 @@ fn a_vault_has_one_writer_and_its_files_are_private() {
 fn a_pipe_in_the_vault_hangs_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), key()).unwrap();
-    snapshot(&vault, "one", 0..300);
+    snapshot(&vault, "one", 0..300).unwrap();
     drop(vault);
     for name in ["packs/00000000000000000000000000000000", "snapshots/aaaaaaaaaaaaaaaaaaaaaaaa"] {
         let path = folder.path().join(name);

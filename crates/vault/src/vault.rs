@@ -206,6 +206,25 @@ impl Vault {
         Ok(Arc::new(vault))
     }
 
+    /// Opens a vault whose configuration is lost, and writes it again, if the key opens what the
+    /// vault holds.
+    pub fn open_without_configuration(root: &Path, key: VaultKey) -> Result<Arc<Self>, VaultError> {
+        let lock = lock_folder(root)?;
+        let storage: Box<dyn Storage> = Box::new(FolderStorage::new(root));
+        let vault = Self::load(root, (key, Some(lock)), storage)?;
+        // Each pack has a key of its own that is made of the vault's.
+        let opens_one = {
+            let state = vault.state();
+            state.packs.iter().any(|pack| matches!(pack.state, PackState::Whole { .. }))
+        };
+        if !opens_one {
+            return Err(VaultError::WrongKey { path: root.to_owned() });
+        }
+        let place = (Kind::Configuration, CONFIGURATION_NAME);
+        vault.put(CONFIGURATION_NAME, &sealed::seal(&vault.key, place, CONFIGURATION))?;
+        Ok(Arc::new(vault))
+    }
+
     /// Opens a vault to read it only; another process may be writing meanwhile.
     pub fn open_to_read(root: &Path, key: VaultKey) -> Result<Arc<Self>, VaultError> {
         let storage = FolderStorage::new(root);
