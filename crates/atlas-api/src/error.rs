@@ -13,12 +13,12 @@ pub(crate) struct ApiError {
     pub(crate) detail: String,
     pub(crate) parameters: Vec<Value>,
     /// What is wrong with which attribute, where that is said one by one.
-    pub(crate) violations: Vec<Violation>,
+    pub(crate) violations: Box<[Violation]>,
     /// When to try again, in seconds.
     pub(crate) retry_after: Option<u64>,
     /// What the recorded text does not say: what to do. Sent as a header, so that bodies stay as
     /// the real service writes them.
-    pub(crate) hint: Option<String>,
+    pub(crate) hint: Option<Box<str>>,
 }
 
 /// What is wrong with one attribute of a body.
@@ -44,7 +44,7 @@ fn error(
         code,
         detail: detail.into(),
         parameters,
-        violations: Vec::new(),
+        violations: Box::default(),
         retry_after: None,
         hint: None,
     }
@@ -63,7 +63,7 @@ pub(crate) const SHORTEST_PASSWORD: usize = 8;
 
 impl ApiError {
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self { hint: Some(hint.into().into_boxed_str()), ..self }
     }
 
     pub(crate) fn body(&self) -> Value {
@@ -90,7 +90,7 @@ impl ApiError {
     /// The errors of a body that were found together.
     pub(crate) fn validation(violations: Vec<Violation>) -> Self {
         let detail = "The request content produced validation errors.";
-        Self { violations, ..error(BAD, "BAD_REQUEST", detail, &[]) }
+        Self { violations: violations.into_boxed_slice(), ..error(BAD, "BAD_REQUEST", detail, &[]) }
     }
 
     pub(crate) fn unexpected() -> Self {
@@ -225,7 +225,7 @@ impl ApiError {
             field: key.to_owned(),
             description: "The attribute is given more than once.".to_owned(),
         };
-        Self { violations: vec![violation], ..Self::malformed_json() }
+        Self { violations: Box::new([violation]), ..Self::malformed_json() }
     }
 
     pub(crate) fn malformed_json() -> Self {

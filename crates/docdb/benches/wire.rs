@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use bson::raw::RawDocument;
 use bson::{Bson, doc};
+use tidemark_deployment::{Connection, Endpoint, LinkError};
 use tidemark_model::Secret;
-use tidemark_mover::{Connection, Endpoint};
 use tidemark_store::{Batch, Store, Tree};
 use tidemark_testkit::Instance;
 use tidemark_wire::{
@@ -248,7 +248,7 @@ impl Data {
         connection.for_each("d", command, |document| {
             documents += 1;
             bytes += document.as_bytes().len() as u64;
-            Ok(())
+            Ok::<_, LinkError>(())
         })?;
         if (documents, bytes) == (self.documents, self.bytes) {
             return Ok(());

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bson::{Bson, Document, doc};
 use proptest::prelude::*;
-use tidemark_mover::Connection;
+use tidemark_deployment::{Connection, LinkError};
 use tidemark_testkit::Instance;
 
 /// One thing that a client does; collections are `a` and `b` in the database `d`.
@@ -143,7 +143,7 @@ fn documents(connection: &mut Connection, name: &str) -> BTreeMap<i32, Vec<u8>> 
     connection
         .for_each("d", doc! { "find": name }, |document| {
             found.insert(document.get_i32("_id").unwrap(), document.as_bytes().to_vec());
-            Ok(())
+            Ok::<_, LinkError>(())
         })
         .unwrap();
     found
@@ -153,7 +153,7 @@ fn indexes(connection: &mut Connection, name: &str) -> Vec<String> {
     let mut found = Vec::new();
     let listed = connection.for_each("d", doc! { "listIndexes": name }, |index| {
         found.push(index.get_str("name").unwrap().to_owned());
-        Ok(())
+        Ok::<_, LinkError>(())
     });
     found.sort();
     listed.map(|_| found).unwrap_or_default()
@@ -163,7 +163,7 @@ fn replay(from: &mut Connection, to: &mut Connection) {
     let mut entries = Vec::new();
     from.for_each("local", doc! { "find": "oplog.rs" }, |entry| {
         entries.push(Document::try_from(entry).unwrap());
-        Ok(())
+        Ok::<_, LinkError>(())
     })
     .unwrap();
     for entry in entries {

@@ -11,10 +11,10 @@ use tidemark_model::{OplogSpan, OplogTime};
 use tidemark_vault::{OplogSegment, Vault};
 use tidemark_wire::DocumentRun;
 
-use crate::client::Connection;
-use crate::deployment::{STAGE_PREFIX, newest_entry};
 use crate::error::MoverError;
 use crate::stop::Stop;
+use tidemark_deployment::Connection;
+use tidemark_deployment::{STAGE_PREFIX, newest_entry};
 
 /// A segment is stored when it has this size; a round that reads more stores several.
 const SEGMENT_BYTES: usize = 16 * 1024 * 1024;

@@ -1,42 +1,14 @@
 //! Why something could not be moved.
 
+use tidemark_deployment::LinkError;
 use tidemark_vault::VaultError;
 
 /// Why a snapshot, a restore or a capture ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum MoverError {
-    /// The deployment cannot be reached, or the connection broke.
-    #[error(
-        "the connection to {address} failed while {doing}: {source}; the job can be tried again"
-    )]
-    Connection {
-        /// The deployment.
-        address: String,
-        /// What was being done.
-        doing: String,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The deployment answered something that is not the protocol.
-    #[error("{address} does not speak the MongoDB protocol as expected: {reason}")]
-    Protocol {
-        /// The deployment.
-        address: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The deployment refused a command.
-    #[error("{address} refused {command}: {message} (code {code})")]
-    Command {
-        /// The deployment.
-        address: String,
-        /// The command's name.
-        command: String,
-        /// MongoDB's error code.
-        code: i32,
-        /// What the deployment says.
-        message: String,
-    },
+    /// A deployment did not do what it was asked.
+    #[error(transparent)]
+    Link(#[from] LinkError),
     /// The vault cannot give or take something.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -99,13 +71,13 @@ pub enum MoverError {
 impl MoverError {
     /// Whether the same work may succeed later without anybody's help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Connection { .. })
+        matches!(self, Self::Link(error) if error.is_transient())
     }
 
     /// MongoDB's code, if the deployment refused a command.
     pub(crate) fn code(&self) -> Option<i32> {
         match self {
-            Self::Command { code, .. } => Some(*code),
+            Self::Link(error) => error.code(),
             _ => None,
         }
     }

@@ -6,8 +6,6 @@
 mod archive;
 mod capture;
 mod chunk_store;
-mod client;
-mod deployment;
 mod error;
 mod parts;
 mod replay;
@@ -17,8 +15,6 @@ mod stop;
 
 pub use archive::{ArchiveSummary, write_archive};
 pub use capture::{Capture, CaptureOutcome};
-pub use client::{Connection, Endpoint, Patience};
-pub use deployment::{Abilities, CollectionListing, STAGE_PREFIX, list_collections, probe};
 pub use error::MoverError;
 pub use restore::{
     Attempt, Replay, Restore, RestoreSource, Verified, discard_stage, forget_swap, list_stages,

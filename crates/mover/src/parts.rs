@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bson::{Bson, Document};
 
-use crate::client::{Connection, Endpoint};
 use crate::error::MoverError;
+use tidemark_deployment::{Connection, Endpoint};
 
 /// Parts that are read at the same time; each holds a few answers of the server in memory.
 pub(crate) const READERS: usize = 4;
@@ -92,15 +92,15 @@ pub(crate) fn in_parallel<P: Sync, T: Send>(
     let next = AtomicUsize::new(0);
     let work_on_some = || -> Result<Vec<(usize, T)>, MoverError> {
         // When one fails, the others begin nothing more.
-        let stop = |_: &MoverError| next.store(parts.len(), Ordering::Relaxed);
-        let mut connection = Connection::open(endpoint).inspect_err(stop)?;
+        let stop = || next.store(parts.len(), Ordering::Relaxed);
+        let mut connection = Connection::open(endpoint).inspect_err(|_| stop())?;
         let mut done = Vec::new();
         loop {
             let position = next.fetch_add(1, Ordering::Relaxed);
             let Some(part) = parts.get(position) else {
                 return Ok(done);
             };
-            done.push((position, work(&mut connection, part).inspect_err(stop)?));
+            done.push((position, work(&mut connection, part).inspect_err(|_| stop())?));
         }
     };
     let outcomes: Vec<_> = std::thread::scope(|scope| {

@@ -14,10 +14,10 @@ use tidemark_model::OplogTime;
 use tidemark_vault::DocumentSet;
 use tidemark_wire::{OplogEntry, OplogOperation, apply_diff, encode_document};
 
-use crate::client::Connection;
-use crate::deployment::STAGE_PREFIX;
 use crate::error::MoverError;
 use crate::stop::Stop;
+use tidemark_deployment::Connection;
+use tidemark_deployment::STAGE_PREFIX;
 
 /// Entries that are applied together.
 const WINDOW_ENTRIES: usize = 2_000;
@@ -76,7 +76,7 @@ impl Stage {
         };
         let index = bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" };
         let command = bson::doc! { "createIndexes": &staged.name, "indexes": [index] };
-        connection.command(&staged.database, command).map(drop)
+        Ok(connection.command(&staged.database, command).map(drop)?)
     }
 
     /// Creates the staging collection for a namespace.
@@ -109,7 +109,8 @@ impl Stage {
     ) -> Result<(), MoverError> {
         match self.collections.remove(namespace) {
             Some(staged) => {
-                connection.command(&staged.database, bson::doc! { "drop": staged.name }).map(drop)
+                let command = bson::doc! { "drop": staged.name };
+                Ok(connection.command(&staged.database, command).map(drop)?)
             }
             None => Ok(()),
         }
@@ -498,7 +499,7 @@ fn load(
         if let Some(id) = id {
             found.insert(key_of(&id), document.as_bytes().to_vec());
         }
-        Ok(())
+        Ok::<_, MoverError>(())
     })?;
     Ok(found)
 }
@@ -559,5 +560,5 @@ fn send(
         command.insert("bypassDocumentValidation", true);
         command.insert("bypassEmptyTsReplacement", true);
     }
-    connection.write_run(&staged.database, command, (&format!("{kind}s"), statements))
+    Ok(connection.write_run(&staged.database, command, (&format!("{kind}s"), statements))?)
 }

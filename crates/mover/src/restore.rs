@@ -16,12 +16,12 @@ use bson::Bson;
 use tidemark_vault::{ChunkRef, CollectionManifest, ListItem, Manifest, Vault};
 
 use self::entries::{Entries, Visited};
-use crate::client::{Connection, Endpoint, Sent};
-use crate::deployment::{STAGE_PREFIX, probe};
 use crate::error::MoverError;
 use crate::parts::in_parallel;
 use crate::replay::{Replayer, Stage, check_entry};
 use crate::stop::{Progress, Stop};
+use tidemark_deployment::{Connection, Endpoint, Sent};
+use tidemark_deployment::{STAGE_PREFIX, probe};
 
 pub use self::entries::Replay;
 pub use self::swap::{discard_stage, forget_swap, list_stages, swap_stage};
@@ -199,7 +199,7 @@ impl<'a> Restore<'a> {
             in_flight = Some(connection.begin_write(&staged.database, command.clone(), run)?);
             self.progress.add(u64::from(documents), batch.len() as u64);
         }
-        in_flight.map_or(Ok(()), |sent| connection.finish_write(&sent))
+        Ok(in_flight.map_or(Ok(()), |sent| connection.finish_write(&sent))?)
     }
 
     /// Reads chunks until they fill an insert.

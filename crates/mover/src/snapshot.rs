@@ -17,13 +17,13 @@ use tidemark_vault::{
 };
 
 use crate::chunk_store::{ChunkSequence, ChunkStore};
-use crate::client::{Connection, Endpoint};
-use crate::deployment::{
-    Abilities, CollectionListing, list_collections, newest_entry, open_snapshot, probe,
-};
 use crate::error::MoverError;
 use crate::parts::{Part, READERS, in_parallel, parts_of, whole};
 use crate::stop::{Progress, Stop};
+use tidemark_deployment::{
+    Abilities, CollectionListing, list_collections, newest_entry, open_snapshot, probe,
+};
+use tidemark_deployment::{Connection, Endpoint};
 
 /// Documents in the first answer of a cursor; later answers are as large as the server makes them.
 const FIRST_BATCH: i32 = 1_000;

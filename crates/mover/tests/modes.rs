@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bson::{Document, doc};
 use tempfile::TempDir;
+use tidemark_deployment::Connection;
 use tidemark_model::{OplogTime, RestorePlan, SnapshotId};
 use tidemark_mover::{
-    Attempt, Capture, CaptureOutcome, Connection, MoverError, Progress, Replay, Restore,
-    RestoreSource, SnapshotRequest, Stop, WantedMode, discard_stage, list_stages, swap_stage,
-    take_snapshot,
+    Attempt, Capture, CaptureOutcome, MoverError, Progress, Replay, Restore, RestoreSource,
+    SnapshotRequest, Stop, WantedMode, discard_stage, list_stages, swap_stage, take_snapshot,
 };
 use tidemark_testkit::{Instance, vault};
 use tidemark_vault::{Manifest, SnapshotMode, SnapshotOwner, Vault};
@@ -64,7 +64,7 @@ fn content(connection: &mut Connection) -> BTreeMap<String, Vec<u8>> {
             .for_each("d", doc! { "find": name }, |document| {
                 let id = document.get("_id").unwrap();
                 found.insert(format!("{name}/{id:?}"), document.as_bytes().to_vec());
-                Ok(())
+                Ok::<_, MoverError>(())
             })
             .unwrap();
     }
@@ -82,7 +82,7 @@ fn state_at(source: &Instance, through: OplogTime) -> BTreeMap<String, Vec<u8>> 
         .connect()
         .for_each("local", command, |entry| {
             entries.push(Document::try_from(entry).unwrap());
-            Ok(())
+            Ok::<_, MoverError>(())
         })
         .unwrap();
     for entry in entries {
@@ -354,7 +354,7 @@ fn visible(connection: &mut Connection) -> (Vec<String>, i64) {
         connection
             .for_each(&database, doc! { "listCollections": 1 }, |collection| {
                 names.push(format!("{database}.{}", collection.get_str("name").unwrap()));
-                Ok(())
+                Ok::<_, MoverError>(())
             })
             .unwrap();
     }

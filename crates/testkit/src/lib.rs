@@ -15,12 +15,12 @@ use tidemark_catalog::{
     ApiKey, Catalog, Instance as Record, InstanceFamily, InstanceSettings, NewOrg, NewSecret, Org,
     Project, ServiceAccount,
 };
+use tidemark_deployment::{Connection, Endpoint};
 use tidemark_docdb::{Grant, Server, ServerConfig, User, UserDirectory};
 use tidemark_model::{
     ApiKeyId, Clock, InstanceId, InstanceState, OrgId, ProjectId, Role, Roles, Secret, SecretId,
     ServiceAccountId,
 };
-use tidemark_mover::{Connection, Endpoint};
 use tidemark_vault::{Vault, VaultKey};
 use tidemark_wire::ScramCredential;
 

@@ -18,7 +18,7 @@ use crate::folder;
 /// How long a server that was just started may take to have its data folder.
 const STARTING: Duration = Duration::from_secs(10);
 /// How long a server that has its data folder may take until it answers.
-const ANSWERING: Duration = Duration::from_secs(60);
+const ANSWERING: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Prints `export` lines for a shell.

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use tidemark_catalog::{Catalog, CatalogError, Instance, InstanceTrouble};
+use tidemark_deployment::Endpoint;
 use tidemark_docdb::{Server, ServerConfig, ServerError};
 use tidemark_model::{Clock, InstanceId, InstanceName, InstanceState, ProjectId};
-use tidemark_mover::Endpoint;
 use tidemark_worker::Deployments;
 
 use crate::config::InstancesSection;
@@ -287,6 +287,11 @@ impl Hosting {
         };
         tracing::info!(instance = %instance.id, address = %server.address(), "an instance runs");
         self.lock().insert(instance.id, server);
+        if self.is_stopping.load(Ordering::SeqCst) {
+            // Nothing listens any more; whoever stops may have been faster.
+            let server = self.lock().remove(&instance.id);
+            drop(server);
+        }
         Ok(())
     }
 

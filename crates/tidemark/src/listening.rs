@@ -27,11 +27,12 @@ pub(crate) struct Patience {
 }
 
 /// Serves until SIGTERM or SIGINT; then nothing listens any more, and what is running has its time
-/// to finish. Answers when the signal came.
+/// to finish. `when_told` is called at the signal, which must not take long; answers when it came.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     patience: Patience,
+    when_told: impl FnOnce(),
 ) -> std::io::Result<Instant> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -57,6 +58,7 @@ pub(crate) async fn serve(
     }
     let told_at = Instant::now();
     drop(listener);
+    when_told();
     let _ = end.send(true);
     let all_ended = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(patience.end, all_ended).await;

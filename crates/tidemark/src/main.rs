@@ -59,88 +59,78 @@ fn main() -> ExitCode {
 }
 
 fn command() -> Command {
-    let with_keys = |command: Command| {
-        KEYS.iter().fold(command, |command, key| {
-            command.arg(Arg::new(key.flag).long(key.flag).value_name("VALUE").help(key.help))
-        })
-    };
-    let config =
-        Arg::new("config").long("config").value_name("FILE").help("A TOML file with the same keys");
+    let dev = Arg::new("dev")
+        .long("dev")
+        .action(ArgAction::SetTrue)
+        .help("Let organization owners move the clock and reset the server");
     Command::new("tidemark")
         .about("Backup and restore for MongoDB behind the Atlas Administration API")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(with_keys(
-            Command::new("serve").about("Run the server").arg(config.clone()).arg(
-                Arg::new("dev")
-                    .long("dev")
-                    .action(ArgAction::SetTrue)
-                    .help("Let organization owners move the clock and reset the server"),
-            ),
-        ))
-        .subcommand(
-            Command::new("env")
-                .about("Print the environment lines that a client needs")
-                .arg(
-                    Arg::new("data-dir")
-                        .long("data-dir")
-                        .required(true)
-                        .value_name("DIR")
-                        .help("The server's data folder"),
-                )
-                .arg(
-                    Arg::new("client")
-                        .long("client")
-                        .required(true)
-                        .value_parser(["curl", "atlas", "terraform", "sdk"])
-                        .help("The client"),
-                ),
-        )
-        .subcommand(
-            Command::new("keys")
-                .about("Look after API keys, on the machine itself")
-                .subcommand_required(true)
-                .subcommand(
-                    Command::new("create")
-                        .about("Make an API key and print it")
-                        .arg(
-                            Arg::new("data-dir")
-                                .long("data-dir")
-                                .required(true)
-                                .value_name("DIR")
-                                .help("The server's data folder"),
-                        )
-                        .arg(
-                            Arg::new("role")
-                                .long("role")
-                                .required(true)
-                                .value_name("ROLE")
-                                .help("Its role in the organization, as ORG_OWNER"),
-                        )
-                        .arg(
-                            Arg::new("org")
-                                .long("org")
-                                .value_name("ID")
-                                .help("The organization [the first one]"),
-                        ),
-                ),
-        )
-        .subcommand(
-            Command::new("vault")
-                .about("Look after the vault")
-                .subcommand_required(true)
-                .subcommand(with_keys(
-                    Command::new("verify")
-                        .about("Read everything back and name what is damaged")
-                        .arg(config.clone()),
-                ))
-                .subcommand(with_keys(
-                    Command::new("rebuild")
-                        .about("Make the catalog's records of backups anew from the vault alone")
-                        .arg(config),
-                )),
-        )
+        .subcommand(with_keys(Command::new("serve").about("Run the server").arg(dev)))
+        .subcommand(env_command())
+        .subcommand(keys_command())
+        .subcommand(vault_commands())
+}
+
+/// A command with every key of the configuration.
+fn with_keys(command: Command) -> Command {
+    let config =
+        Arg::new("config").long("config").value_name("FILE").help("A TOML file with the same keys");
+    KEYS.iter().fold(command.arg(config), |command, key| {
+        command.arg(Arg::new(key.flag).long(key.flag).value_name("VALUE").help(key.help))
+    })
+}
+
+/// The folder of a server, for commands that need nothing else of its configuration.
+fn data_dir() -> Arg {
+    Arg::new("data-dir")
+        .long("data-dir")
+        .required(true)
+        .value_name("DIR")
+        .help("The server's data folder")
+}
+
+fn env_command() -> Command {
+    let client = Arg::new("client")
+        .long("client")
+        .required(true)
+        .value_parser(["curl", "atlas", "terraform", "sdk"])
+        .help("The client");
+    Command::new("env")
+        .about("Print the environment lines that a client needs")
+        .arg(data_dir())
+        .arg(client)
+}
+
+fn keys_command() -> Command {
+    let role = Arg::new("role")
+        .long("role")
+        .required(true)
+        .value_name("ROLE")
+        .help("Its role in the organization, as ORG_OWNER");
+    let org = Arg::new("org").long("org").value_name("ID").help("The organization [the first one]");
+    let create = Command::new("create")
+        .about("Make an API key and print it")
+        .arg(data_dir())
+        .arg(role)
+        .arg(org);
+    Command::new("keys")
+        .about("Look after API keys, on the machine itself")
+        .subcommand_required(true)
+        .subcommand(create)
+}
+
+fn vault_commands() -> Command {
+    let verify = Command::new("verify").about("Read everything back and name what is damaged");
+    let rebuild = Command::new("rebuild")
+        .about("Make the catalog's records of backups anew from the vault alone");
+    Command::new("vault")
+        .about("Look after the vault")
+        .subcommand_required(true)
+        .subcommand(with_keys(verify))
+        .subcommand(with_keys(rebuild))
 }
 
 fn load_config(matches: &ArgMatches) -> Result<Config, config::ConfigError> {

@@ -1,7 +1,9 @@
 //! `tidemark serve`: everything wired together, started and stopped in order.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -44,76 +46,112 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     })?;
     let address = listener.local_addr()?;
     let base_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
-
-    let clock = Clock::system();
-    // The vault first: where it is refused nothing else is made.
-    let (folder, key_file) = (config.vault_folder(), config.vault_key_file());
-    let vault = Vault::open(&folder, VaultKey::load_or_create(&key_file, &folder)?)?;
-    let catalog = Arc::new(Catalog::open(&config.data_dir.join(bootstrap::CATALOG))?);
-    let seed = load_seed(config)?;
-    bootstrap::run(&catalog, &clock, (&config.data_dir, &base_url), &seed)?;
-    let downloads = config.data_dir.join("downloads");
-    std::fs::create_dir_all(&downloads)?;
+    let parts = Parts::open(config, &base_url)?;
 
     let hosting = Hosting::new(
-        Arc::clone(&catalog),
-        clock.clone(),
+        Arc::clone(&parts.catalog),
+        parts.clock.clone(),
         config.instances.clone(),
         (config.data_dir.join("instances"), policy(config).retention_after_delete),
     );
     hosting.run_round();
     let rounds = hosting.start();
-    let mut worker = Worker::start(WorkerConfig {
-        catalog: Arc::clone(&catalog),
-        vault: Arc::clone(&vault),
-        clock: clock.clone(),
-        deployments: Arc::clone(&hosting) as Arc<dyn tidemark_worker::Deployments>,
-        policy: policy(config),
-        downloads: downloads.clone(),
-        parallel_snapshots: config.backup.parallel_snapshots,
-        parallel_restores: config.backup.parallel_restores,
-    })?;
-    let for_metrics = Arc::clone(&vault);
-    let dev = (mode == Mode::Development).then(|| Dev {
-        catalog: Arc::clone(&catalog),
-        clock: clock.clone(),
-        vault,
-        data_dir: config.data_dir.clone(),
-        base_url: base_url.clone(),
-        seed,
-    });
-    let api_config = api_config(config, dev);
-    let api = Arc::new(Api::new(Arc::clone(&catalog), clock.clone(), api_config)?);
-    let downloads = Downloads { api: Arc::clone(&api), clock, folder: downloads };
-    let health =
-        Health { hosting: Arc::clone(&hosting), troubles: worker.troubles(), vault: for_metrics };
-    let router = router(api, downloads, health);
+    let mut worker = Worker::start(parts.worker_config(config, &hosting))?;
+    let health = Health {
+        hosting: Arc::clone(&hosting),
+        troubles: worker.troubles(),
+        vault: Arc::clone(&parts.vault),
+    };
+    let router = parts.router((config, mode), &base_url, health)?;
     tracing::info!(%base_url, "the API listens");
+
     let grace = Duration::from_secs(config.server.shutdown_seconds);
     let head = Duration::from_secs(config.server.deadline_seconds);
     let patience = listening::Patience { head, end: grace };
-    let told_at = runtime.block_on(listening::serve(listener, router, patience))?;
-
+    let mut databases = None;
+    let begin_to_stop = || {
+        tracing::info!("the server stops");
+        worker.request_stop();
+        hosting.request_stop();
+        let stopping = Arc::clone(&hosting);
+        // While the API's requests finish nothing listens any more.
+        databases = Some(std::thread::spawn(move || stopping.stop_all()));
+    };
+    let serving = listening::serve(listener, router, patience, begin_to_stop);
+    let told_at = runtime.block_on(serving)?;
+    // One deadline for all: what does not end in time ends with the process, and is taken up again.
     let deadline = told_at + grace;
-    stop((&mut worker, &hosting, &rounds), deadline);
+    worker.stop(deadline);
+    wait_for(databases.iter().chain([&rounds]), deadline);
     runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()).min(SHORT));
     Ok(())
 }
 
-/// Stops everything with one deadline: what does not end in time ends with the process, and is
-/// taken up again after the next start.
-fn stop(
-    (worker, hosting, rounds): (&mut Worker, &Arc<Hosting>, &std::thread::JoinHandle<()>),
-    deadline: Instant,
-) {
-    tracing::info!("the server stops");
-    worker.request_stop();
-    hosting.request_stop();
-    let stopping = Arc::clone(hosting);
-    let stopped = std::thread::spawn(move || stopping.stop_all());
-    worker.stop(deadline);
-    while !(stopped.is_finished() && rounds.is_finished()) && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
+/// What is open for as long as the server runs.
+struct Parts {
+    catalog: Arc<Catalog>,
+    vault: Arc<Vault>,
+    clock: Clock,
+    seed: Seed,
+    downloads: PathBuf,
+}
+
+impl Parts {
+    fn open(config: &Config, base_url: &str) -> Result<Self, Failure> {
+        let clock = Clock::system();
+        // The vault first: where it is refused nothing else is made.
+        let (folder, key_file) = (config.vault_folder(), config.vault_key_file());
+        let vault = Vault::open(&folder, VaultKey::load_or_create(&key_file, &folder)?)?;
+        let catalog = Arc::new(Catalog::open(&config.data_dir.join(bootstrap::CATALOG))?);
+        let seed = load_seed(config)?;
+        bootstrap::run(&catalog, &clock, (&config.data_dir, base_url), &seed)?;
+        let downloads = config.data_dir.join("downloads");
+        std::fs::create_dir_all(&downloads)?;
+        Ok(Self { catalog, vault, clock, seed, downloads })
+    }
+
+    fn worker_config(&self, config: &Config, hosting: &Arc<Hosting>) -> WorkerConfig {
+        WorkerConfig {
+            catalog: Arc::clone(&self.catalog),
+            vault: Arc::clone(&self.vault),
+            clock: self.clock.clone(),
+            deployments: Arc::clone(hosting) as Arc<dyn tidemark_worker::Deployments>,
+            policy: policy(config),
+            downloads: self.downloads.clone(),
+            parallel_snapshots: config.backup.parallel_snapshots,
+            parallel_restores: config.backup.parallel_restores,
+        }
+    }
+
+    /// Everything that the API answers.
+    fn router(
+        self,
+        (config, mode): (&Config, Mode),
+        base_url: &str,
+        health: Health,
+    ) -> Result<Router, Failure> {
+        let dev = (mode == Mode::Development).then(|| Dev {
+            catalog: Arc::clone(&self.catalog),
+            clock: self.clock.clone(),
+            vault: self.vault,
+            data_dir: config.data_dir.clone(),
+            base_url: base_url.to_owned(),
+            seed: self.seed,
+        });
+        let api = Api::new(self.catalog, self.clock.clone(), api_config(config, dev))?;
+        let api = Arc::new(api);
+        let downloads =
+            Downloads { api: Arc::clone(&api), clock: self.clock, folder: self.downloads };
+        Ok(router(api, downloads, health))
+    }
+}
+
+/// Waits for threads, at most until `deadline`.
+fn wait_for<'a>(threads: impl Iterator<Item = &'a JoinHandle<()>>, deadline: Instant) {
+    for thread in threads {
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 

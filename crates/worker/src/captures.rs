@@ -9,10 +9,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidemark_catalog::{Catalog, Instance};
+use tidemark_deployment::{Connection, Endpoint, LinkError, Patience};
 use tidemark_model::{InstanceId, InstanceState, OplogSpan, OplogTime};
 use tidemark_mover::{
-    Capture, CaptureOutcome, Connection, Endpoint, MoverError, Patience, Stop, discard_stage,
-    forget_swap, list_stages,
+    Capture, CaptureOutcome, MoverError, Stop, discard_stage, forget_swap, list_stages,
 };
 
 use crate::worker::{Shared, WorkerConfig};
@@ -130,11 +130,11 @@ impl Captures {
 }
 
 fn unreachable(instance: InstanceId, reason: &str) -> MoverError {
-    MoverError::Connection {
+    MoverError::Link(LinkError::Connection {
         address: format!("instance {instance}"),
         doing: "looking for its database".to_owned(),
         source: std::io::Error::other(reason.to_owned()),
-    }
+    })
 }
 
 fn record(

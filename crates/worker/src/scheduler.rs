@@ -218,8 +218,9 @@ fn remove_old_downloads(shared: &Shared) -> Result<(), CatalogError> {
 #[cfg(test)]
 mod tests {
     use tidemark_catalog::{Instance, LeaseHolder};
+    use tidemark_deployment::Endpoint;
     use tidemark_model::{Clock, InstanceId};
-    use tidemark_mover::{Endpoint, Stop};
+    use tidemark_mover::Stop;
     use tidemark_vault::{Vault, VaultKey};
 
     use super::*;

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use tidemark_catalog::{Catalog, CatalogError, Instance, LeaseHolder};
+use tidemark_deployment::Endpoint;
 use tidemark_model::{BackupPolicy, Clock, Secret};
-use tidemark_mover::{Endpoint, Stop};
+use tidemark_mover::Stop;
 use tidemark_vault::Vault;
 
 use crate::captures::Captures;

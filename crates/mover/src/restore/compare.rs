@@ -5,12 +5,12 @@ use tidemark_vault::DocumentSet;
 use tidemark_wire::encode_document;
 
 use super::{MARKER_DATABASE, Restore};
-use crate::client::Connection;
-use crate::deployment::{list_indexes, probe};
 use crate::error::MoverError;
 use crate::parts::{Part, READERS, in_parallel, parts_of, whole};
 use crate::replay::Staged;
 use crate::snapshot::is_same_index;
+use tidemark_deployment::Connection;
+use tidemark_deployment::{list_indexes, probe};
 
 impl Restore<'_> {
     /// Reads the staging collections back and compares them with what they must hold.
@@ -60,7 +60,7 @@ impl Restore<'_> {
         connection.for_each(&staged.database, command, |document| {
             self.stop.check()?;
             content.add(document.as_bytes());
-            Ok(())
+            Ok::<_, MoverError>(())
         })?;
         Ok(content)
     }
@@ -80,7 +80,7 @@ impl Restore<'_> {
             bson::doc! { "delete": &name, "deletes": [{ "q": {}, "limit": 0 }] },
         )?;
         let command = bson::doc! { "insert": name, "writeConcern": { "w": "majority", "j": true } };
-        connection.write_run(MARKER_DATABASE, command, ("documents", &documents))
+        Ok(connection.write_run(MARKER_DATABASE, command, ("documents", &documents))?)
     }
 }
 

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use bson::Document;
 
 use super::{Attempt, MARKER, MARKER_DATABASE, prefix_of_job};
-use crate::client::{Connection, Endpoint};
-use crate::deployment::{STAGE_PREFIX, list_collections, probe};
 use crate::error::MoverError;
+use tidemark_deployment::{Connection, Endpoint, LinkError};
+use tidemark_deployment::{STAGE_PREFIX, list_collections, probe};
 
 /// The collection with a record of each swap whose job is not over.
 const RECORDS: &str = "tidemark.stage.swapped";
@@ -59,7 +59,7 @@ pub(super) fn prepare_records(connection: &mut Connection) -> Result<(), MoverEr
     const NAMESPACE_EXISTS: i32 = 48;
     match connection.command(MARKER_DATABASE, bson::doc! { "create": RECORDS }) {
         Err(error) if error.code() == Some(NAMESPACE_EXISTS) => Ok(()),
-        outcome => outcome.map(drop),
+        outcome => Ok(outcome.map(drop)?),
     }
 }
 
@@ -69,7 +69,7 @@ fn has_record(connection: &mut Connection, job: &str) -> Result<bool, MoverError
     let command = bson::doc! { "find": RECORDS, "filter": { "_id": job } };
     connection.for_each(MARKER_DATABASE, command, |_| {
         found = true;
-        Ok(())
+        Ok::<_, MoverError>(())
     })?;
     Ok(found)
 }
@@ -81,7 +81,7 @@ pub fn forget_swap(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     let mut others = 0;
     connection.for_each(MARKER_DATABASE, bson::doc! { "find": RECORDS }, |record| {
         others += usize::from(record.get_str("_id").is_ok_and(|other| other != job));
-        Ok(())
+        Ok::<_, MoverError>(())
     })?;
     let command = if others == 0 {
         bson::doc! { "drop": RECORDS }
@@ -91,7 +91,7 @@ pub fn forget_swap(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     };
     match connection.command(MARKER_DATABASE, command) {
         Err(error) if error.code() == Some(NAMESPACE_NOT_FOUND) => Ok(()),
-        outcome => outcome.map(drop),
+        outcome => Ok(outcome.map(drop)?),
     }
 }
 
@@ -116,7 +116,7 @@ fn load_plan(connection: &mut Connection, job: &str) -> Result<(Attempt, SwapPla
             {
                 plan.insert(id.to_owned(), (database.to_owned(), name.to_owned()));
             }
-            Ok(())
+            Ok::<_, MoverError>(())
         })?;
         if is_sealed {
             return Ok((attempt, plan));
@@ -138,7 +138,7 @@ fn stages_in(connection: &mut Connection, database: &str) -> Result<Vec<String>,
         if name.starts_with(STAGE_PREFIX) {
             names.push(name.to_owned());
         }
-        Ok(())
+        Ok::<_, MoverError>(())
     })?;
     Ok(names)
 }
@@ -146,7 +146,7 @@ fn stages_in(connection: &mut Connection, database: &str) -> Result<Vec<String>,
 /// Everything that restores staged on a deployment, by database and name.
 fn all_stages(connection: &mut Connection) -> Result<Vec<(String, String)>, MoverError> {
     let reply = connection.command("admin", bson::doc! { "listDatabases": 1, "nameOnly": true })?;
-    let databases = reply.get_array("databases").map_err(|_| MoverError::Protocol {
+    let databases = reply.get_array("databases").map_err(|_| LinkError::Protocol {
         address: "the deployment".to_owned(),
         reason: "listDatabases answers no databases".to_owned(),
     })?;
@@ -174,7 +174,7 @@ pub fn list_stages(endpoint: &Endpoint) -> Result<Vec<String>, MoverError> {
     let mut jobs: Vec<String> = stages.iter().filter_map(|(_, name)| job_of(name)).collect();
     connection.for_each(MARKER_DATABASE, bson::doc! { "find": RECORDS }, |record| {
         jobs.extend(record.get_str("_id").ok().map(str::to_owned));
-        Ok(())
+        Ok::<_, MoverError>(())
     })?;
     jobs.sort();
     jobs.dedup();

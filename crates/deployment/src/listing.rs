@@ -3,8 +3,8 @@
 use bson::{Binary, Bson, Document};
 use tidemark_model::OplogTime;
 
-use crate::client::Connection;
-use crate::error::MoverError;
+use crate::connection::Connection;
+use crate::error::LinkError;
 
 /// Collections of a restore in progress begin with this; they belong to no snapshot.
 pub const STAGE_PREFIX: &str = "tidemark.stage.";
@@ -28,7 +28,7 @@ pub struct Abilities {
 }
 
 /// Tries out what a deployment can do.
-pub fn probe(connection: &mut Connection) -> Result<Abilities, MoverError> {
+pub fn probe(connection: &mut Connection) -> Result<Abilities, LinkError> {
     let build = connection.command("admin", bson::doc! { "buildInfo": 1 })?;
     let hello = connection.command("admin", bson::doc! { "hello": 1 })?;
     let extensions = hello.get_document("tidemark").ok();
@@ -44,7 +44,7 @@ pub fn probe(connection: &mut Connection) -> Result<Abilities, MoverError> {
 }
 
 /// The position of the newest majority-committed oplog entry.
-pub(crate) fn newest_entry(connection: &mut Connection) -> Result<Option<OplogTime>, MoverError> {
+pub fn newest_entry(connection: &mut Connection) -> Result<Option<OplogTime>, LinkError> {
     let command = bson::doc! {
         "find": "oplog.rs",
         "sort": { "$natural": -1 },
@@ -55,20 +55,20 @@ pub(crate) fn newest_entry(connection: &mut Connection) -> Result<Option<OplogTi
     let mut newest = None;
     connection.for_each("local", command, |entry| {
         newest = entry.get_timestamp("ts").ok().map(|ts| OplogTime::new(ts.time, ts.increment));
-        Ok(())
+        Ok::<_, LinkError>(())
     })?;
     Ok(newest)
 }
 
 /// Begins a snapshot read; the moment stays readable for a while.
-pub(crate) fn open_snapshot(connection: &mut Connection) -> Result<Option<OplogTime>, MoverError> {
+pub fn open_snapshot(connection: &mut Connection) -> Result<Option<OplogTime>, LinkError> {
     let command = bson::doc! {
         "find": "tidemark.probe",
         "limit": 1,
         "singleBatch": true,
         "readConcern": { "level": "snapshot" },
     };
-    let at = connection.for_each("tidemark", command, |_| Ok(()))?;
+    let at = connection.for_each("tidemark", command, |_| Ok::<_, LinkError>(()))?;
     Ok(at.map(|ts| OplogTime::new(ts.time, ts.increment)))
 }
 
@@ -100,7 +100,7 @@ impl CollectionListing {
 const INTERNAL_DATABASES: &[&str] = &["admin", "config", "local"];
 
 /// Lists the users' collections with their options and indexes.
-pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionListing>, MoverError> {
+pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionListing>, LinkError> {
     let reply = connection.command("admin", bson::doc! { "listDatabases": 1, "nameOnly": true })?;
     let databases: Vec<String> = reply
         .get_array("databases")
@@ -114,7 +114,7 @@ pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionLis
         let mut found = Vec::new();
         connection.for_each(&database, bson::doc! { "listCollections": 1 }, |collection| {
             found.push(Document::try_from(collection).unwrap_or_default());
-            Ok(())
+            Ok::<_, LinkError>(())
         })?;
         for collection in found {
             let listing = read_listing(&database, &collection);
@@ -148,16 +148,16 @@ fn read_listing(database: &str, collection: &Document) -> CollectionListing {
 }
 
 /// Lists the indexes of a collection; none if it does not exist any more.
-pub(crate) fn list_indexes(
+pub fn list_indexes(
     connection: &mut Connection,
     database: &str,
     collection: &str,
-) -> Result<Vec<Document>, MoverError> {
+) -> Result<Vec<Document>, LinkError> {
     const NAMESPACE_NOT_FOUND: i32 = 26;
     let mut indexes = Vec::new();
     let listed = connection.for_each(database, bson::doc! { "listIndexes": collection }, |index| {
         indexes.push(Document::try_from(index).unwrap_or_default());
-        Ok(())
+        Ok::<_, LinkError>(())
     });
     match listed {
         Err(error) if error.code() == Some(NAMESPACE_NOT_FOUND) => Ok(Vec::new()),

@@ -12,7 +12,7 @@ use bson::{Bson, Document};
 use tidemark_model::Secret;
 use tidemark_wire::{HEADER_BYTES, OpMsg, ScramClient, encode_msg, parse_header, parse_msg};
 
-use crate::error::MoverError;
+use crate::error::LinkError;
 
 /// How long a deployment may take before a connection to it is given up.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +42,7 @@ pub struct Endpoint {
 }
 
 /// A command whose answer was not read yet.
-pub(crate) struct Sent {
+pub struct Sent {
     command: String,
     database: String,
 }
@@ -67,13 +67,13 @@ fn connect(address: &str, patience: Duration) -> std::io::Result<TcpStream> {
 
 impl Connection {
     /// Connects and logs in.
-    pub fn open(endpoint: &Endpoint) -> Result<Self, MoverError> {
+    pub fn open(endpoint: &Endpoint) -> Result<Self, LinkError> {
         Self::open_patiently(endpoint, Patience::default())
     }
 
     /// Connects and logs in, with so much patience.
-    pub fn open_patiently(endpoint: &Endpoint, patience: Patience) -> Result<Self, MoverError> {
-        let failed = |source| MoverError::Connection {
+    pub fn open_patiently(endpoint: &Endpoint, patience: Patience) -> Result<Self, LinkError> {
+        let failed = |source| LinkError::Connection {
             address: endpoint.address.clone(),
             doing: "connecting".to_owned(),
             source,
@@ -88,11 +88,11 @@ impl Connection {
         Ok(connection)
     }
 
-    fn protocol(&self, reason: impl Into<String>) -> MoverError {
-        MoverError::Protocol { address: self.address.clone(), reason: reason.into() }
+    fn protocol(&self, reason: impl Into<String>) -> LinkError {
+        LinkError::Protocol { address: self.address.clone(), reason: reason.into() }
     }
 
-    fn log_in(&mut self, endpoint: &Endpoint) -> Result<(), MoverError> {
+    fn log_in(&mut self, endpoint: &Endpoint) -> Result<(), LinkError> {
         let nonce = Secret::random::<18>();
         let (client, first) = ScramClient::start(&endpoint.user, nonce.expose());
         let payload =
@@ -119,7 +119,7 @@ impl Connection {
     }
 
     /// Runs a command and answers its reply; an error reply is an error.
-    pub fn command(&mut self, database: &str, command: Document) -> Result<Document, MoverError> {
+    pub fn command(&mut self, database: &str, command: Document) -> Result<Document, LinkError> {
         let message = self.send(database, command, None)?;
         Document::try_from(message.body()).map_err(|error| self.protocol(error.to_string()))
     }
@@ -130,7 +130,7 @@ impl Connection {
         database: &str,
         command: Document,
         documents: Option<(&str, &[u8])>,
-    ) -> Result<OpMsg, MoverError> {
+    ) -> Result<OpMsg, LinkError> {
         let sent = self.write(database, command, documents)?;
         self.read(&sent)
     }
@@ -141,7 +141,7 @@ impl Connection {
         database: &str,
         mut command: Document,
         documents: Option<(&str, &[u8])>,
-    ) -> Result<Sent, MoverError> {
+    ) -> Result<Sent, LinkError> {
         let sent = Sent {
             command: command.keys().next().cloned().unwrap_or_default(),
             database: database.to_owned(),
@@ -155,14 +155,14 @@ impl Connection {
     }
 
     /// Reads the answer to what was sent.
-    fn read(&mut self, sent: &Sent) -> Result<OpMsg, MoverError> {
+    fn read(&mut self, sent: &Sent) -> Result<OpMsg, LinkError> {
         let message = self.receive().map_err(|source| self.broken(sent, source))?;
         self.check(&sent.command, message.body())?;
         Ok(message)
     }
 
-    fn broken(&self, sent: &Sent, source: std::io::Error) -> MoverError {
-        MoverError::Connection {
+    fn broken(&self, sent: &Sent, source: std::io::Error) -> LinkError {
+        LinkError::Connection {
             address: self.address.clone(),
             doing: format!("running {} on {}", sent.command, sent.database),
             source,
@@ -181,7 +181,7 @@ impl Connection {
         parse_msg(header, body).map_err(std::io::Error::other)
     }
 
-    fn check(&self, command: &str, reply: &RawDocument) -> Result<(), MoverError> {
+    fn check(&self, command: &str, reply: &RawDocument) -> Result<(), LinkError> {
         let is_ok = match reply.get("ok") {
             Ok(Some(bson::RawBsonRef::Double(ok))) => ok > 0.5,
             Ok(Some(bson::RawBsonRef::Int32(ok))) => ok == 1,
@@ -195,7 +195,7 @@ impl Connection {
             Some(reply)
         };
         let Some(error) = error else { return Ok(()) };
-        Err(MoverError::Command {
+        Err(LinkError::Command {
             address: self.address.clone(),
             command: command.to_owned(),
             code: error.get_i32("code").unwrap_or(0),
@@ -209,22 +209,22 @@ impl Connection {
         database: &str,
         command: Document,
         run: (&str, &[u8]),
-    ) -> Result<(), MoverError> {
+    ) -> Result<(), LinkError> {
         self.send(database, command, Some(run)).map(drop)
     }
 
     /// Sends a writing command without waiting; `finish_write` says how it went.
-    pub(crate) fn begin_write(
+    pub fn begin_write(
         &mut self,
         database: &str,
         command: Document,
         run: (&str, &[u8]),
-    ) -> Result<Sent, MoverError> {
+    ) -> Result<Sent, LinkError> {
         self.write(database, command, Some(run))
     }
 
     /// Waits for a write that was begun.
-    pub(crate) fn finish_write(&mut self, sent: &Sent) -> Result<(), MoverError> {
+    pub fn finish_write(&mut self, sent: &Sent) -> Result<(), LinkError> {
         self.read(sent).map(drop)
     }
 
@@ -233,12 +233,12 @@ impl Connection {
     /// Answers the time of a snapshot read, if it was one. The next batch is asked for before one
     /// is visited, so that both sides work at the same time. The visitor's error ends the reading
     /// and closes the cursor.
-    pub fn for_each(
+    pub fn for_each<E: From<LinkError>>(
         &mut self,
         database: &str,
         command: Document,
-        mut visit: impl FnMut(&RawDocument) -> Result<(), MoverError>,
-    ) -> Result<Option<bson::Timestamp>, MoverError> {
+        mut visit: impl FnMut(&RawDocument) -> Result<(), E>,
+    ) -> Result<Option<bson::Timestamp>, E> {
         let mut message = self.send(database, command, None)?;
         let mut field = "firstBatch";
         let mut at = None;
@@ -257,7 +257,7 @@ impl Connection {
             let batch = self
                 .cursor(&message)?
                 .get_array(field)
-                .map_err(|error| self.protocol(error.to_string()));
+                .map_err(|error| E::from(self.protocol(error.to_string())));
             let visited = batch.and_then(|batch| self.visit_batch(batch, &mut visit));
             let next = more.map(|sent| self.read(&sent)).transpose();
             if let Err(error) = visited {
@@ -272,20 +272,21 @@ impl Connection {
         }
     }
 
-    fn cursor<'m>(&self, message: &'m OpMsg) -> Result<&'m RawDocument, MoverError> {
+    fn cursor<'m>(&self, message: &'m OpMsg) -> Result<&'m RawDocument, LinkError> {
         message.body().get_document("cursor").map_err(|error| self.protocol(error.to_string()))
     }
 
-    fn visit_batch(
+    fn visit_batch<E: From<LinkError>>(
         &self,
         batch: &RawArray,
-        visit: &mut impl FnMut(&RawDocument) -> Result<(), MoverError>,
-    ) -> Result<(), MoverError> {
+        visit: &mut impl FnMut(&RawDocument) -> Result<(), E>,
+    ) -> Result<(), E> {
         for element in batch {
-            match element {
-                Ok(bson::RawBsonRef::Document(document)) => visit(document)?,
-                _ => return Err(self.protocol("a batch holds something that is not a document")),
-            }
+            let Ok(bson::RawBsonRef::Document(document)) = element else {
+                let reason = "a batch holds something that is not a document";
+                return Err(self.protocol(reason).into());
+            };
+            visit(document)?;
         }
         Ok(())
     }
