@@ -17,8 +17,8 @@ pub use archive::{ArchiveSummary, write_archive};
 pub use capture::{Capture, CaptureOutcome};
 pub use error::MoverError;
 pub use restore::{
-    Attempt, Replay, Restore, RestoreSource, Verified, discard_stage, forget_swap, list_stages,
-    swap_stage,
+    Attempt, Look, Replay, Restore, RestoreSource, Verified, discard_attempt, discard_stage,
+    forget_swap, list_stages, swap_stage, was_swapped,
 };
 pub use snapshot::{SnapshotRequest, WantedMode, take_snapshot};
 pub use stop::{Progress, Stop};

@@ -24,7 +24,9 @@ use tidemark_deployment::{Connection, Endpoint, Sent};
 use tidemark_deployment::{STAGE_PREFIX, probe};
 
 pub use self::entries::Replay;
-pub use self::swap::{discard_stage, forget_swap, list_stages, swap_stage};
+pub use self::swap::{
+    Look, discard_attempt, discard_stage, forget_swap, list_stages, swap_stage, was_swapped,
+};
 
 /// Parts of collections that are loaded at the same time.
 const LOADERS: usize = 3;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tidemark_deployment::Connection;
 use tidemark_model::{OplogTime, RestorePlan, SnapshotId};
 use tidemark_mover::{
-    Attempt, Capture, CaptureOutcome, MoverError, Progress, Replay, Restore, RestoreSource,
+    Attempt, Capture, CaptureOutcome, Look, MoverError, Progress, Replay, Restore, RestoreSource,
     SnapshotRequest, Stop, WantedMode, discard_stage, list_stages, swap_stage, take_snapshot,
 };
 use tidemark_testkit::{Instance, vault};
@@ -293,7 +293,7 @@ fn an_entry_that_cannot_be_replayed_fails_the_restore_before_anything_is_staged(
         let error = verify(&vault, &source, &manifest, through).unwrap_err();
         assert!(error.to_string().contains(reason), "{error}");
     }
-    assert!(list_stages(&source.endpoint()).unwrap().is_empty());
+    assert!(list_stages(&source.endpoint(), Look::Everywhere).unwrap().is_empty());
 }
 
 #[test]
@@ -335,12 +335,12 @@ fn a_swap_without_its_plan_fails_and_leaves_the_target_as_it_was() {
     assert_eq!(content(&mut source.connect()), before);
     // A later attempt removes what the first one left, and swaps.
     prepared(2);
-    assert_eq!(list_stages(&source.endpoint()).unwrap(), ["job"]);
+    assert_eq!(list_stages(&source.endpoint(), Look::Everywhere).unwrap(), ["job"]);
     swap_stage(&source.endpoint(), "job").unwrap();
     assert_ne!(content(&mut source.connect()), before);
     discard_stage(&source.endpoint(), "job").unwrap();
     // The record stays until the job is known to be over.
-    assert_eq!(list_stages(&source.endpoint()).unwrap(), ["job"]);
+    assert_eq!(list_stages(&source.endpoint(), Look::Everywhere).unwrap(), ["job"]);
     swap_stage(&source.endpoint(), "job").unwrap();
 }
 

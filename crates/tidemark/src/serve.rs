@@ -120,6 +120,7 @@ impl Parts {
             downloads: self.downloads.clone(),
             parallel_snapshots: config.backup.parallel_snapshots,
             parallel_restores: config.backup.parallel_restores,
+            hook: None,
         }
     }
 

@@ -12,7 +12,7 @@ use tidemark_catalog::{Catalog, Instance};
 use tidemark_deployment::{Connection, Endpoint, LinkError, Patience};
 use tidemark_model::{InstanceId, InstanceState, OplogSpan, OplogTime};
 use tidemark_mover::{
-    Capture, CaptureOutcome, MoverError, Stop, discard_stage, forget_swap, list_stages,
+    Capture, CaptureOutcome, Look, MoverError, Stop, discard_stage, forget_swap, list_stages,
 };
 
 use crate::worker::{Shared, WorkerConfig};
@@ -26,8 +26,9 @@ const ROUND_PATIENCE: Duration = Duration::from_mins(1);
 /// How long a deployment may take for an answer.
 const PATIENCE: Patience =
     Patience { connecting: Duration::from_secs(5), answer: Duration::from_secs(30) };
-/// How often what restores left behind is looked for.
-const TIDY_INTERVAL: Duration = Duration::from_hours(1);
+/// How often what restores left behind is looked for where that costs nothing, and everywhere.
+const TIDY_INTERVAL: Duration = Duration::from_secs(5);
+const SEARCH_INTERVAL: Duration = Duration::from_hours(1);
 
 /// What the thread of one instance and those who wait for it share.
 #[derive(Default)]
@@ -191,7 +192,8 @@ fn trouble(instance: InstanceId) -> String {
 /// Captures one instance until it is over.
 fn follow(shared: &Shared, instance: InstanceId, slot: &Slot) {
     let _running = Arc::clone(&shared.captures.running);
-    let mut follower = Follower { shared, instance, capture: None, tidied_at: None, gaps: 0 };
+    let mut follower =
+        Follower { shared, instance, capture: None, tidied_at: None, searched_at: None, gaps: 0 };
     let mut failures = 0;
     loop {
         let wait = if failures == 0 {
@@ -246,6 +248,7 @@ struct Follower<'a> {
     /// `None` before the first round and after one that failed: what is stored is read anew.
     capture: Option<Capture>,
     tidied_at: Option<Instant>,
+    searched_at: Option<Instant>,
     gaps: u64,
 }
 
@@ -254,9 +257,16 @@ impl Follower<'_> {
         let captures = &self.shared.captures;
         let endpoint = captures.endpoint(self.instance).map_err(|error| error.to_string())?;
         let through = self.capture(&endpoint, flush).map_err(|error| error.to_string())?;
-        if self.tidied_at.is_none_or(|at| at.elapsed() > TIDY_INTERVAL) {
+        let is_due = |at: Option<Instant>, interval| at.is_none_or(|at| at.elapsed() > interval);
+        let look = if is_due(self.searched_at, SEARCH_INTERVAL) {
+            self.searched_at = Some(Instant::now());
+            Some(Look::Everywhere)
+        } else {
+            is_due(self.tidied_at, TIDY_INTERVAL).then_some(Look::AtMarkers)
+        };
+        if let Some(look) = look {
             self.tidied_at = Some(Instant::now());
-            if let Err(error) = self.tidy(&endpoint) {
+            if let Err(error) = self.tidy(&endpoint, look) {
                 tracing::warn!(%error, instance = %self.instance, "what restores left behind could not be removed");
             }
         }
@@ -293,8 +303,8 @@ impl Follower<'_> {
     }
 
     /// Removes what restores left behind whose jobs are over or not known.
-    fn tidy(&self, endpoint: &Endpoint) -> Result<(), MoverError> {
-        for job in list_stages(endpoint)? {
+    fn tidy(&self, endpoint: &Endpoint, look: Look) -> Result<(), MoverError> {
+        for job in list_stages(endpoint, look)? {
             let is_over = match job.parse() {
                 Ok(id) => match self.shared.config.catalog.load_restore_job(id) {
                     Ok(job) => job.state.is_final(),

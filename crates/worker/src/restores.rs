@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use tidemark_catalog::{CatalogError, Claim, Done, RestoreJob};
+use tidemark_deployment::LinkError;
 use tidemark_model::{
     Delivery, InstanceId, InstanceState, Material, OplogSpan, OplogTime, PointInTime, Reach,
     RestoreEvent, RestoreJobId, RestorePlan, RestoreState, RestoreStep, SnapshotId, plan_restore,
 };
 use tidemark_mover::{
-    Attempt, MoverError, Progress, Replay, Restore, RestoreSource, Stop, discard_stage,
-    forget_swap, swap_stage, write_archive,
+    Attempt, MoverError, Progress, Replay, Restore, RestoreSource, Stop, discard_attempt,
+    discard_stage, forget_swap, swap_stage, was_swapped, write_archive,
 };
 
 use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, record_until_done, wait_after};
-use crate::worker::Shared;
+use crate::worker::{Fate, Shared};
 
 /// How long a job waits for the capture to reach its moment.
 const CAPTURE_PATIENCE: Duration = Duration::from_mins(1);
@@ -27,6 +28,8 @@ const CAPTURE_PATIENCE: Duration = Duration::from_mins(1);
 enum StepError {
     Mover(MoverError),
     Catalog(CatalogError),
+    /// A test plays that the process has ended.
+    Vanished,
 }
 
 impl StepError {
@@ -35,6 +38,7 @@ impl StepError {
         match self {
             Self::Mover(error) => error.is_transient(),
             Self::Catalog(error) => matches!(error, CatalogError::Database(_)),
+            Self::Vanished => false,
         }
     }
 }
@@ -44,6 +48,7 @@ impl std::fmt::Display for StepError {
         match self {
             Self::Mover(error) => error.fmt(f),
             Self::Catalog(error) => error.fmt(f),
+            Self::Vanished => f.write_str("the process has ended"),
         }
     }
 }
@@ -102,14 +107,20 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
     let (outcome, interruption) =
         keep_lease(&shared.stop, renew, |stop| catch_panic(|| running.do_steps(stop)));
     if interruption == Interruption::LeaseLost {
-        return Ok(());
+        return give_up_stage(shared, claim, job);
     }
     let now = clock.now();
     let event = match outcome {
         Ok(Ok(())) => RestoreEvent::Delivered(now),
-        Ok(Err(StepError::Catalog(CatalogError::LeaseLost(_)))) => return Ok(()),
+        Ok(Err(StepError::Catalog(CatalogError::LeaseLost(_)))) => {
+            return give_up_stage(shared, claim, job);
+        }
+        Ok(Err(StepError::Vanished)) => return Ok(()),
         Ok(Err(_)) if shared.stop.is_requested() => {
-            return catalog.release_restore_job(claim, now);
+            return match catalog.release_restore_job(claim, now) {
+                Err(CatalogError::LeaseLost(_)) => give_up_stage(shared, claim, job),
+                outcome => outcome,
+            };
         }
         Ok(Err(StepError::Mover(MoverError::Stopped))) => RestoreEvent::CancelRequested(now),
         Ok(Err(error)) if error.is_transient() && claim.attempt < ATTEMPTS => {
@@ -126,7 +137,32 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
             reason: format!("the server has a fault ({panic}); please report it"),
         },
     };
-    finish(shared, (claim, job), event)
+    match truth_about_swap(shared, (claim, job), event) {
+        Ok(event) => finish(shared, (claim, job), event),
+        Err(error) => {
+            tracing::warn!(%error, job = %claim.id, "whether a swap has happened is not known, it is asked again");
+            let wait = SignedDuration::from_secs(wait_after(claim.attempt));
+            catalog.release_restore_job(claim, now.saturating_add(wait).unwrap_or(now))
+        }
+    }
+}
+
+/// What is to be recorded of a job that may have been swapped in: whatever went wrong, it is
+/// delivered if the swap is on record.
+fn truth_about_swap(
+    shared: &Shared,
+    (claim, job): (&Claim<RestoreJobId>, &RestoreJob),
+    event: RestoreEvent,
+) -> Result<RestoreEvent, MoverError> {
+    let is_bad = !matches!(event, RestoreEvent::Delivered(_));
+    let Some(target) = job.delivery.target().filter(|_| is_bad) else { return Ok(event) };
+    let present = shared.config.catalog.load_restore_job(claim.id);
+    let is_swapping = present.is_ok_and(|present| present.state.step() == Some(RestoreStep::Swap));
+    if !is_swapping {
+        return Ok(event);
+    }
+    let swapped = was_swapped(&shared.captures.endpoint(target)?, &claim.id.to_string())?;
+    Ok(if swapped { RestoreEvent::Delivered(shared.config.clock.now()) } else { event })
 }
 
 /// Records how a job ended, and removes what it left on its target.
@@ -146,18 +182,38 @@ fn finish(
         }
         _ => {}
     }
-    if let Some(Ok(endpoint)) = &target
-        && let Err(error) = discard_stage(endpoint, &id)
-    {
-        tracing::warn!(%error, job = id, "staging collections were left behind; they are removed later");
-    }
     let record = || shared.config.catalog.record_restore_event(claim, event.clone()).map(drop);
-    record_until_done(shared, &format!("restore job {id}"), record)?;
+    match record_until_done(shared, &format!("restore job {id}"), record) {
+        // Another worker has the job: what that one staged is not to be touched.
+        Err(CatalogError::LeaseLost(_)) => return give_up_stage(shared, claim, job),
+        outcome => outcome?,
+    }
+    let Some(Ok(endpoint)) = &target else { return Ok(()) };
     // The record of the swap has told what it had to.
-    if let Some(Ok(endpoint)) = &target
-        && let Err(error) = forget_swap(endpoint, &id)
-    {
-        tracing::warn!(%error, job = id, "the record of a swap was left behind; it is removed later");
+    let removed = discard_stage(endpoint, &id).and_then(|()| forget_swap(endpoint, &id));
+    if let Err(error) = removed {
+        tracing::warn!(%error, job = id, "something of a restore was left behind; it is removed later");
+    }
+    Ok(())
+}
+
+/// Removes what this attempt staged, after another worker took the job; unless that one is about
+/// to swap it in.
+fn give_up_stage(
+    shared: &Shared,
+    claim: &Claim<RestoreJobId>,
+    job: &RestoreJob,
+) -> Result<(), CatalogError> {
+    let present = shared.config.catalog.load_restore_job(claim.id)?;
+    let Some(target) = job.delivery.target() else { return Ok(()) };
+    if present.state.step() == Some(RestoreStep::Swap) {
+        return Ok(());
+    }
+    let attempt = Attempt { job: claim.id.to_string(), number: claim.attempt };
+    let removed =
+        shared.captures.endpoint(target).and_then(|endpoint| discard_attempt(&endpoint, &attempt));
+    if let Err(error) = removed {
+        tracing::warn!(%error, job = %claim.id, "what an attempt staged was left behind; it is removed later");
     }
     Ok(())
 }
@@ -185,7 +241,26 @@ impl Running<'_> {
         let event = RestoreEvent::StepStarted(step);
         self.shared.config.catalog.record_restore_event(self.claim, event)?;
         crash_at(step.as_str());
-        Ok(())
+        self.obey_fate(step.as_str())
+    }
+
+    /// Does what a test wants to become of a step.
+    fn obey_fate(&self, step: &str) -> Result<(), StepError> {
+        match self.shared.config.fate(&self.claim.id.to_string(), step) {
+            Fate::Done => Ok(()),
+            Fate::Fails { is_transient: true } => Err(MoverError::Link(LinkError::Connection {
+                address: "a test".to_owned(),
+                doing: step.to_owned(),
+                source: std::io::Error::other("a fault of a test"),
+            })
+            .into()),
+            Fate::Fails { is_transient: false } => {
+                Err(MoverError::Unsupported { what: format!("the step {step}") }.into())
+            }
+            Fate::Vanishes => Err(StepError::Vanished),
+            #[expect(clippy::panic, reason = "that is what the test asks for")]
+            Fate::Panics => panic!("a fault of a test at {step}"),
+        }
     }
 
     fn source(&self, moment: Option<PointInTime>, stop: &Stop) -> Result<RestoreSource, StepError> {
@@ -253,7 +328,7 @@ impl Running<'_> {
         self.begin(RestoreStep::Swap)?;
         swap_stage(&endpoint, &job)?;
         crash_at("after-swap");
-        Ok(())
+        self.obey_fate("after-swap")
     }
 
     /// Waits until everything up to a position is in the vault.

@@ -259,6 +259,7 @@ mod tests {
             downloads: folder.path().join("downloads"),
             parallel_snapshots: 1,
             parallel_restores: 1,
+            hook: None,
         };
         let holder = LeaseHolder { worker: "w".into(), duration: SignedDuration::from_secs(30) };
         let shared = Arc::new(Shared {

@@ -47,6 +47,34 @@ pub struct WorkerConfig {
     pub parallel_snapshots: usize,
     /// Restore jobs that are done at the same time, with as much memory each.
     pub parallel_restores: usize,
+    /// What a test does where a step of a job begins; a server has none.
+    pub hook: Option<Hook>,
+}
+
+/// Asked with the job's id and its step, whenever a step of a job begins.
+pub type Hook = Arc<dyn Fn(&str, &str) -> Fate + Send + Sync>;
+
+/// What becomes of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is done.
+    Done,
+    /// It fails, as a broken connection does or for good.
+    Fails {
+        /// Whether the same may succeed later.
+        is_transient: bool,
+    },
+    /// The worker ends without another word, as a process that is killed.
+    Vanishes,
+    /// It panics.
+    Panics,
+}
+
+impl WorkerConfig {
+    /// Asks the hook of a test what becomes of a step.
+    pub(crate) fn fate(&self, job: &str, step: &str) -> Fate {
+        self.hook.as_ref().map_or(Fate::Done, |hook| hook(job, step))
+    }
 }
 
 /// What all threads of a worker share.

@@ -43,15 +43,20 @@ pub fn swap_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     let record =
         bson::doc! { "op": "i", "ns": format!("{MARKER_DATABASE}.{RECORDS}"), "o": record };
     let drop_marker = command_entry(MARKER_DATABASE, bson::doc! { "drop": attempt.marker() });
-    if probe(&mut connection)?.atomic_renames {
+    let swapped = if probe(&mut connection)?.atomic_renames {
         operations.extend([record, drop_marker]);
-        connection.command("admin", bson::doc! { "applyOps": operations })?;
-        return Ok(());
+        connection.command("admin", bson::doc! { "applyOps": operations }).map(drop)
+    } else {
+        let mut operations = operations.into_iter().chain([record, drop_marker]);
+        operations.try_for_each(|operation| {
+            connection.command("admin", bson::doc! { "applyOps": [operation] }).map(drop)
+        })
+    };
+    match swapped {
+        // Another worker that took the job up in its swap was faster.
+        Err(error) if error.code().is_some() && has_record(&mut connection, job)? => Ok(()),
+        outcome => Ok(outcome?),
     }
-    for operation in operations.into_iter().chain([record, drop_marker]) {
-        connection.command("admin", bson::doc! { "applyOps": [operation] })?;
-    }
-    Ok(())
 }
 
 /// Makes the collection of records, unless it is there.
@@ -72,6 +77,11 @@ fn has_record(connection: &mut Connection, job: &str) -> Result<bool, MoverError
         Ok::<_, MoverError>(())
     })?;
     Ok(found)
+}
+
+/// Whether the swap of a job has happened.
+pub fn was_swapped(endpoint: &Endpoint, job: &str) -> Result<bool, MoverError> {
+    has_record(&mut Connection::open(endpoint)?, job)
 }
 
 /// Removes the record of a job that is over, and the collection of records with the last one.
@@ -163,19 +173,35 @@ fn all_stages(connection: &mut Connection) -> Result<Vec<(String, String)>, Move
     Ok(stages)
 }
 
+/// Where stages are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Where every stage has its marker, from its first moment to its last.
+    AtMarkers,
+    /// In every database: a worker that lost its job may have staged without a marker.
+    Everywhere,
+}
+
 /// The jobs that have something staged on a deployment, or a swap on record.
-pub fn list_stages(endpoint: &Endpoint) -> Result<Vec<String>, MoverError> {
+pub fn list_stages(endpoint: &Endpoint, look: Look) -> Result<Vec<String>, MoverError> {
     let mut connection = Connection::open(endpoint)?;
-    let stages = all_stages(&mut connection)?;
-    let job_of = |name: &str| {
+    let names = match look {
+        Look::AtMarkers => stages_in(&mut connection, MARKER_DATABASE)?,
+        Look::Everywhere => {
+            all_stages(&mut connection)?.into_iter().map(|(_, name)| name).collect()
+        }
+    };
+    let job_of = |name: &String| {
         let (job, _) = name.strip_prefix(STAGE_PREFIX)?.split_once('-')?;
         Some(job.to_owned())
     };
-    let mut jobs: Vec<String> = stages.iter().filter_map(|(_, name)| job_of(name)).collect();
-    connection.for_each(MARKER_DATABASE, bson::doc! { "find": RECORDS }, |record| {
-        jobs.extend(record.get_str("_id").ok().map(str::to_owned));
-        Ok::<_, MoverError>(())
-    })?;
+    let mut jobs: Vec<String> = names.iter().filter_map(job_of).collect();
+    if names.iter().any(|name| name == RECORDS) {
+        connection.for_each(MARKER_DATABASE, bson::doc! { "find": RECORDS }, |record| {
+            jobs.extend(record.get_str("_id").ok().map(str::to_owned));
+            Ok::<_, MoverError>(())
+        })?;
+    }
     jobs.sort();
     jobs.dedup();
     Ok(jobs)
@@ -183,10 +209,18 @@ pub fn list_stages(endpoint: &Endpoint) -> Result<Vec<String>, MoverError> {
 
 /// Removes the staging collections of all attempts at a job, wherever they are; markers go last.
 pub fn discard_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
+    discard(endpoint, &prefix_of_job(job))
+}
+
+/// Removes what one attempt at a job staged, and leaves other attempts alone.
+pub fn discard_attempt(endpoint: &Endpoint, attempt: &Attempt) -> Result<(), MoverError> {
+    discard(endpoint, &attempt.prefix())
+}
+
+fn discard(endpoint: &Endpoint, prefix: &str) -> Result<(), MoverError> {
     let mut connection = Connection::open(endpoint)?;
-    let prefix = prefix_of_job(job);
     let mut leftovers = all_stages(&mut connection)?;
-    leftovers.retain(|(_, name)| name.starts_with(&prefix));
+    leftovers.retain(|(_, name)| name.starts_with(prefix));
     leftovers.sort_by_key(|(_, name)| name.ends_with(MARKER));
     for (database, name) in leftovers {
         connection.command(&database, bson::doc! { "drop": name })?;
