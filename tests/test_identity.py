@@ -246,6 +246,8 @@ def test_the_life_of_a_service_account(world):
     assert third[1] == "BAD_REQUEST"
     assert status(world, "DELETE", f"{path}/{made['clientId']}/secrets/{first['id']}") == 204
     assert token(world, made["clientId"], first["secret"]) is None
+    assert as_token(world, bearer, org(world)) == 401, "a token ends with its secret"
+    bearer = token(world, made["clientId"], second["secret"])
     assert refused(world, "DELETE", f"{path}/{made['clientId']}/secrets/{first['id']}")[:2] == (404, "RESOURCE_NOT_FOUND")
     changed = world.call("PATCH", f"{path}/{made['clientId']}", {"name": "new name", "roles": ["ORG_OWNER"]})
     assert changed["name"] == "new name" and changed["roles"] == ["ORG_OWNER"] and changed["description"] == "does things"

@@ -182,7 +182,7 @@ def newest_position(world):
 def restorable_through(world):
     spans = own(world, "/instances/one/restorable")["results"]
     segments = world.data / "vault" / "oplog"
-    names = [path.name for folder in segments.iterdir() for path in folder.iterdir()]
+    names = [path.name for folder in segments.iterdir() for path in folder.iterdir() if path.suffix != ".tmp"]
     last = max((int(name.split("-")[1], 16) for name in names), default=0)
     assert spans
     return last >> 32, last & 0xFFFFFFFF
