@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,7 @@ class Demonstration:
         self.process = None
 
     def start(self):
+        self.check_port()
         heading("Start the server in an empty data folder")
         command = [self.binary, "serve", "--data-dir", self.data, "--listen", self.address]
         say("$ " + " ".join(map(str, command)))
@@ -65,6 +67,16 @@ class Demonstration:
             self.environment[name] = value.strip("'")
         for name in ("ORG_ID", "GROUP_ID", "PUBLIC_KEY", "CLIENT_ID"):
             say(f"{name} is {self.environment[name]}")
+
+    def check_port(self):
+        """Another server at the port must not be taken for ours."""
+        host, port = self.address.split(":")
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, int(port)))
+            except OSError as error:
+                raise Failure(f"{self.address} cannot be used ({error.strerror}); choose another port with ./run --port N")
 
     def is_ready(self):
         if self.process.poll() is not None:

@@ -1,9 +1,9 @@
-//! What a developer repeats: `ci`, `lint`, `test`, `fuzz`, `bench`, `check-layers`.
+//! What a developer repeats: `ci`, `lint`, `test`, `fuzz`, `soak`, `bench`, `check-layers`.
 
 mod fuzz;
 mod layers;
 
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();
@@ -13,9 +13,10 @@ fn main() -> ExitCode {
         "lint" => lint(),
         "test" => test(&arguments),
         "fuzz" => fuzz::fuzz(&arguments),
+        "soak" => soak(&arguments),
         "bench" => bench(&arguments),
         "check-layers" => layers::check(),
-        _ => Err("usage: cargo xtask ci|lint|test|fuzz|bench|check-layers".to_owned()),
+        _ => Err("usage: cargo xtask ci|lint|test|fuzz|soak|bench|check-layers".to_owned()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,9 +59,59 @@ fn test(arguments: &[String]) -> Result<(), String> {
     run("cargo", &["test", "--workspace"], &[])?;
     run("cargo", &["build", "--package", "tidemark"], &[])?;
     run("scripts/install-clients", &[], &[])?;
+    if !arguments.is_empty() {
+        let mut pytest = vec!["-m", "pytest", "-q", "--durations=5", "tests"];
+        pytest.extend(arguments.iter().map(String::as_str));
+        return run(PYTHON, &pytest, &[]);
+    }
+    // Tests of faults wait most of the time; they run beside the others, which end with what all
+    // clients were seen to do.
+    let beside = FAULT_TESTS.iter().copied();
+    let mut pytest = vec!["-m", "pytest", "-q", "--durations=5"];
+    pytest.extend(beside.clone());
+    let faults = start(PYTHON, &pytest)?;
+    let soaking = start(PYTHON, &["bench/soak.py", "--minutes", "5"])?;
+    let ignored: Vec<String> = beside.map(|file| format!("--ignore={file}")).collect();
     let mut pytest = vec!["-m", "pytest", "-q", "--durations=5", "tests"];
-    pytest.extend(arguments.iter().map(String::as_str));
-    run(".clients/python/bin/python", &pytest, &[])
+    pytest.extend(ignored.iter().map(String::as_str));
+    let others = run(PYTHON, &pytest, &[]);
+    finish(faults).and(finish(soaking)).and(others)
+}
+
+/// Clients, restores, kills and damage at random against a model: `--minutes N`, `--seed N`.
+fn soak(arguments: &[String]) -> Result<(), String> {
+    run("cargo", &["build", "--package", "tidemark"], &[])?;
+    run("scripts/install-clients", &["python"], &[])?;
+    let mut soak = vec!["bench/soak.py"];
+    soak.extend(arguments.iter().map(String::as_str));
+    run(PYTHON, &soak, &[])
+}
+
+const PYTHON: &str = ".clients/python/bin/python";
+/// Tests that stop, kill and damage servers of their own.
+const FAULT_TESTS: &[&str] = &[
+    "tests/test_reliability.py",
+    "tests/test_recovery.py",
+    "tests/test_power_cut.py",
+    "tests/test_full_disk.py",
+];
+
+/// Starts a command whose output is shown when it has ended.
+fn start(program: &str, arguments: &[&str]) -> Result<Child, String> {
+    eprintln!("» {program} {} (beside the next one)", arguments.join(" "));
+    Command::new(program)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .map_err(|error| format!("{program} could not be started: {error}"))
+}
+
+/// Waits for such a command and shows what it said.
+fn finish(child: Child) -> Result<(), String> {
+    let done = child.wait_with_output().map_err(|error| format!("a test run: {error}"))?;
+    eprintln!("» beside it:\n{}", String::from_utf8_lossy(&done.stdout));
+    if done.status.success() { Ok(()) } else { Err(format!("tests failed: {}", done.status)) }
 }
 
 /// Measures against mongodump and mongorestore, in one run; `bench lists` the lists at scale,
