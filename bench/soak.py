@@ -6,6 +6,7 @@ Prints its seed; `--seed N` repeats the same choices (not the same timing). Run 
 
 import argparse
 import contextlib
+import datetime
 import pathlib
 import random
 import sys
@@ -80,10 +81,12 @@ class Writer(threading.Thread):
         document = {"_id": key, "value": value, "text": "x" * self.random.randrange(2_000)}
         if self.random.random() < 0.25:
             document = None
+        was_sent = False
         try:
             client = self.soak.client()
             collection = client.soak[self.name]
             before = self.last_position(client, key)
+            was_sent = True
             with client.start_session() as session:
                 if document is None:
                     done = collection.delete_one({"_id": key}, session=session).deleted_count
@@ -91,10 +94,12 @@ class Writer(threading.Thread):
                     collection.replace_one({"_id": key}, document, upsert=True, session=session)
                     done = 1
         except (PyMongoError, ApiError, OSError, AssertionError):
+            if not was_sent:
+                return
             self.unsure += 1
             # It happened or not; the oplog knows.
             after, client = self.resolve(key)
-            if after is None or after == locals().get("before"):
+            if after is None or after == before:
                 return
             done = 1
         self.writes += 1
@@ -131,7 +136,7 @@ class Soak:
         self.clients = threading.local()
         self.starts = 0
         self.snapshots = []
-        self.counts = {}
+        self.counts, self.trail = {}, []
 
     def client(self, fresh=False):
         if fresh or getattr(self.clients, "start", None) != self.starts:
@@ -158,6 +163,7 @@ class Soak:
         while time.monotonic() < self.deadline:
             action = self.random.choices(actions, weights)[0]
             self.counts[action.__name__] = self.counts.get(action.__name__, 0) + 1
+            self.trail.append((datetime.datetime.now(datetime.UTC).isoformat(), action.__name__))
             action()
             for writer in writers:
                 assert writer.failure is None, writer.failure
@@ -265,8 +271,10 @@ class Soak:
 
     def damage(self):
         """One bit of a pack; what was stored before may be lost, what is stored later is whole."""
-        packs = sorted((self.world.data / "vault" / "packs").iterdir())
+        packs = sorted((self.world.data / "vault" / "packs").glob("*"))
         packs = [pack for pack in packs if pack.suffix != ".tmp"]
+        if not packs:
+            return
         pack = self.random.choice(packs)
         data = bytearray(pack.read_bytes())
         data[self.random.randrange(len(data))] ^= 1 << self.random.randrange(8)
@@ -293,6 +301,7 @@ def main():
         soak.run()
     except BaseException:
         print(f"seed {arguments.seed}; the data is in {soak.world.folder}", flush=True)
+        print("\n".join(" ".join(step) for step in soak.trail[-20:]), flush=True)
         print(soak.world.log_text()[-3_000:], flush=True)
         if soak.world.process and soak.world.process.poll() is None:
             soak.world.kill()

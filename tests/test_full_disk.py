@@ -69,3 +69,42 @@ def test_a_full_disk_is_said_and_survived(fresh, small_disk):
     world.start()
     found = {document["_id"] for document in world.client().full.items.find({}, {"_id": 1})}
     assert found >= {"first", "again", *acknowledged}
+
+
+def test_a_snapshot_that_a_full_disk_stops_comes_to_an_end(fresh, small_disk):
+    world = fresh()
+    world.data = small_disk / "data"
+    world.start()
+    world.create_instance()
+    world.create_user()
+    client = pymongo.MongoClient(world.uri(), retryWrites=False)
+    client.full.items.insert_many({"_id": n, "text": os.urandom(10_000)} for n in range(2_500))
+    filler = small_disk / "filler"
+    with open(filler, "wb") as file:
+        free = os.statvfs(small_disk).f_bavail * 4096
+        file.write(b"x" * max(0, free - 6 * 1024 * 1024))
+    path = world.instance_path() + "/backup/snapshots"
+    posted = until(lambda: try_post(world, path), "a place for a snapshot")
+    own = f"/api/tidemark/v1/groups/{world.group}/instances/one/snapshots/{posted['id']}"
+
+    def is_stopped():
+        # Either its failure is recorded, or the server says that it cannot be.
+        _, found, _ = world.raw("GET", own)
+        return found["state"] == "failed" or (found["state"] != "completed" and readiness(world) == 503)
+
+    until(is_stopped, "the full disk to be said")
+    filler.unlink()
+
+    def is_over():
+        _, found, _ = world.raw("GET", own)
+        return found if found["state"] in ("failed", "completed") else None
+
+    found = until(is_over, "the snapshot to come to an end without a restart")
+    assert found["state"] == "completed" or found["reason"], found
+    until(lambda: readiness(world) == 200, "the server to be ready again")
+    world.snapshot()
+
+
+def try_post(world, path):
+    status, body, _ = world.raw("POST", "/api/atlas/v2" + path, {})
+    return body if status == 200 else None

@@ -190,6 +190,28 @@ fn find(connection: &Connection, id: RestoreJobId) -> Result<Option<RestoreJob>,
     rows.next()?.map(decode).transpose()
 }
 
+/// The next job that a worker may do.
+fn find_claimable_job(
+    connection: &Connection,
+    now: Timestamp,
+) -> Result<Option<String>, CatalogError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT r.id FROM restore_jobs r LEFT JOIN instances i ON i.id = r.target_id
+         WHERE r.state IN ('queued', 'running') AND r.lease_until <= ?1 AND r.quarantined IS NULL
+         AND (r.target_id IS NULL OR (i.state NOT IN ('CREATING', 'REPAIRING') AND i.port IS NOT NULL))
+         AND NOT EXISTS (
+             SELECT 1 FROM restore_jobs o WHERE o.target_id = r.target_id AND o.id <> r.id
+             AND o.state = 'running')
+         AND NOT EXISTS (
+             SELECT 1 FROM snapshots s WHERE s.instance_id = r.target_id AND s.state = 'inProgress')
+         ORDER BY (
+             SELECT count(*) FROM restore_jobs o
+             WHERE o.instance_id = r.instance_id AND o.state = 'running' AND o.id <> r.id),
+             r.created_at, r.id LIMIT 1",
+    )?;
+    Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
+}
+
 impl Catalog {
     /// Records that a restore job is wanted.
     pub fn insert_restore_job(&self, job: &NewRestoreJob) -> Result<(), CatalogError> {
@@ -291,8 +313,13 @@ impl Catalog {
         holder: &LeaseHolder,
         now: Timestamp,
     ) -> Result<Option<(Claim<RestoreJobId>, RestoreJob)>, CatalogError> {
+        // Who looks in vain must not hold up who writes.
+        if find_claimable_job(&*self.read()?, now)?.is_none() {
+            return Ok(None);
+        }
         self.transact(|catalog| {
-            while let Some(candidate) = catalog.find_claimable_job(now)? {
+            let next = || find_claimable_job(&catalog.lock(), now);
+            while let Some(candidate) = next()? {
                 let id = candidate.parse().map_err(|_| CatalogError::Corrupt {
                     table: "restore_jobs",
                     id: candidate.clone(),
@@ -317,25 +344,6 @@ impl Catalog {
             }
             Ok(None)
         })
-    }
-
-    fn find_claimable_job(&self, now: Timestamp) -> Result<Option<String>, CatalogError> {
-        let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT r.id FROM restore_jobs r LEFT JOIN instances i ON i.id = r.target_id
-             WHERE r.state IN ('queued', 'running') AND r.lease_until <= ?1 AND r.quarantined IS NULL
-             AND (r.target_id IS NULL OR (i.state NOT IN ('CREATING', 'REPAIRING') AND i.port IS NOT NULL))
-             AND NOT EXISTS (
-                 SELECT 1 FROM restore_jobs o WHERE o.target_id = r.target_id AND o.id <> r.id
-                 AND o.state = 'running')
-             AND NOT EXISTS (
-                 SELECT 1 FROM snapshots s WHERE s.instance_id = r.target_id AND s.state = 'inProgress')
-             ORDER BY (
-                 SELECT count(*) FROM restore_jobs o
-                 WHERE o.instance_id = r.instance_id AND o.state = 'running' AND o.id <> r.id),
-                 r.created_at, r.id LIMIT 1",
-        )?;
-        Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
     }
 
     /// Holds a job for a worker; `None` if it came to its end instead.

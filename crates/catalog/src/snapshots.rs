@@ -118,6 +118,26 @@ fn decode_state(row: &Decoder<'_>) -> Result<SnapshotState, CatalogError> {
     }
 }
 
+/// The next snapshot that a worker may take.
+fn find_claimable_snapshot(
+    connection: &rusqlite::Connection,
+    now: Timestamp,
+) -> Result<Option<String>, CatalogError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT s.id FROM snapshots s JOIN instances i ON i.id = s.instance_id
+         WHERE s.state IN ('queued', 'inProgress') AND s.lease_until <= ?1 AND s.is_deleted = 0
+         AND s.quarantined IS NULL AND i.state NOT IN ('CREATING', 'REPAIRING') AND i.port IS NOT NULL
+         AND NOT EXISTS (
+             SELECT 1 FROM restore_jobs r
+             WHERE r.target_id = s.instance_id AND r.state = 'running')
+         AND NOT EXISTS (
+             SELECT 1 FROM snapshots o
+             WHERE o.instance_id = s.instance_id AND o.id <> s.id AND o.state = 'inProgress')
+         ORDER BY s.created_at, s.id LIMIT 1",
+    )?;
+    Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
+}
+
 impl Catalog {
     /// Records that a snapshot is wanted.
     pub fn insert_snapshot(&self, snapshot: &NewSnapshot) -> Result<(), CatalogError> {
@@ -216,8 +236,13 @@ impl Catalog {
         holder: &LeaseHolder,
         now: Timestamp,
     ) -> Result<Option<(Claim<SnapshotId>, Snapshot)>, CatalogError> {
+        // Who looks in vain must not hold up who writes.
+        if find_claimable_snapshot(&*self.read()?, now)?.is_none() {
+            return Ok(None);
+        }
         self.transact(|catalog| {
-            while let Some(candidate) = catalog.find_claimable_snapshot(now)? {
+            let next = || find_claimable_snapshot(&catalog.lock(), now);
+            while let Some(candidate) = next()? {
                 let found = {
                     let connection = catalog.lock();
                     let mut statement =
@@ -242,23 +267,6 @@ impl Catalog {
             }
             Ok(None)
         })
-    }
-
-    fn find_claimable_snapshot(&self, now: Timestamp) -> Result<Option<String>, CatalogError> {
-        let connection = self.lock();
-        let mut statement = connection.prepare_cached(
-            "SELECT s.id FROM snapshots s JOIN instances i ON i.id = s.instance_id
-             WHERE s.state IN ('queued', 'inProgress') AND s.lease_until <= ?1 AND s.is_deleted = 0
-             AND s.quarantined IS NULL AND i.state NOT IN ('CREATING', 'REPAIRING') AND i.port IS NOT NULL
-             AND NOT EXISTS (
-                 SELECT 1 FROM restore_jobs r
-                 WHERE r.target_id = s.instance_id AND r.state = 'running')
-             AND NOT EXISTS (
-                 SELECT 1 FROM snapshots o
-                 WHERE o.instance_id = s.instance_id AND o.id <> s.id AND o.state = 'inProgress')
-             ORDER BY s.created_at, s.id LIMIT 1",
-        )?;
-        Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
     }
 
     /// Holds a snapshot for a worker; `None` if it failed because the process died of it too often.
@@ -451,6 +459,22 @@ impl Catalog {
             [instance.to_string()],
         )?;
         Ok(transaction.commit()?)
+    }
+
+    /// Whether a snapshot is the newest complete one of an instance that exists.
+    pub fn is_last_snapshot(&self, snapshot: &Snapshot) -> Result<bool, CatalogError> {
+        if !matches!(snapshot.state, SnapshotState::Completed { .. }) {
+            return Ok(false);
+        }
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT s.id FROM snapshots s JOIN instances i ON i.id = s.instance_id
+             WHERE s.instance_id = ?1 AND s.state = 'completed' AND s.number IS NOT NULL
+             AND i.state <> 'DELETED' ORDER BY s.number DESC LIMIT 1",
+        )?;
+        let newest: Option<String> =
+            statement.query_row([snapshot.instance.to_string()], |row| row.get(0)).optional()?;
+        Ok(newest.is_some_and(|newest| newest == snapshot.id.to_string()))
     }
 
     /// Snapshots whose time is over.

@@ -32,11 +32,24 @@ pub enum CaptureOutcome {
         /// The last position of the last stored segment.
         through: OplogTime,
     },
-    /// Entries are missing: capturing begins anew from here.
-    Gap {
-        /// The first position of the new range.
+    /// A new range begins: what comes before its first position does not lead to it.
+    Began {
+        /// The first position of the range.
         begins_at: OplogTime,
+        /// Why it does not go on where the one before ended.
+        after: RangeEnd,
     },
+}
+
+/// What comes before a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RangeEnd {
+    /// Nothing was captured yet.
+    Nothing,
+    /// A restore put collections in place that the oplog does not tell of.
+    Restore,
+    /// What follows the last captured entry is not in the oplog any more.
+    Gap,
 }
 
 /// The capture of one instance's oplog.
@@ -51,8 +64,6 @@ pub struct Capture {
     /// A restore put collections in place that the oplog says nothing of: what follows belongs to
     /// a new range.
     is_over: bool,
-    /// Whether the vault had segments when this capture began.
-    resumed: bool,
 }
 
 impl Capture {
@@ -70,18 +81,12 @@ impl Capture {
         };
         let untold_from = run_start(&segments);
         let instance = instance.to_owned();
-        let resumed = stored.is_some();
-        Ok(Self { instance, stored, last_entry, untold_from, is_over: false, resumed })
+        Ok(Self { instance, stored, last_entry, untold_from, is_over: false })
     }
 
     /// Whether the range has ended, so that the next round begins a new one.
     pub fn is_over(&self) -> bool {
         self.is_over
-    }
-
-    /// Whether anything was captured before this capture began.
-    pub fn had_entries(&self) -> bool {
-        self.resumed
     }
 
     /// The last position that is stored.
@@ -97,10 +102,13 @@ impl Capture {
         flush: bool,
         stop: &Stop,
     ) -> Result<CaptureOutcome, MoverError> {
-        let (Some(stored), Some(last_entry), false) =
-            (self.stored, self.last_entry.clone(), std::mem::take(&mut self.is_over))
-        else {
-            return self.begin(connection, vault, stop);
+        if self.is_over {
+            let began = self.begin(RangeEnd::Restore, connection, vault, stop)?;
+            self.is_over = false;
+            return Ok(began);
+        }
+        let (Some(stored), Some(last_entry)) = (self.stored, self.last_entry.clone()) else {
+            return self.begin(RangeEnd::Nothing, connection, vault, stop);
         };
         let mut round = Round::new(&self.instance, vault);
         let mut is_first = true;
@@ -122,9 +130,8 @@ impl Capture {
             }
             if has_gap || is_over { Ok(()) } else { round.push(entry) }
         })?;
-        self.is_over = is_over;
         if has_gap || is_first {
-            return self.begin(connection, vault, stop);
+            return self.begin(RangeEnd::Gap, connection, vault, stop);
         }
         let quiet_since = stored.last.seconds;
         let is_worth_it = flush
@@ -138,6 +145,7 @@ impl Capture {
             self.stored = Some(segment);
             self.last_entry = Some(last_entry);
         }
+        self.is_over = is_over;
         let through = self.stored.unwrap_or(stored).last;
         let from = std::mem::replace(&mut self.untold_from, through);
         Ok(CaptureOutcome::CaughtUp { from, through })
@@ -146,6 +154,7 @@ impl Capture {
     /// Begins a new range at the newest entry.
     fn begin(
         &mut self,
+        after: RangeEnd,
         connection: &mut Connection,
         vault: &Vault,
         stop: &Stop,
@@ -171,7 +180,7 @@ impl Capture {
         self.stored = Some(segment);
         self.last_entry = Some(last_entry);
         self.untold_from = begins_at;
-        Ok(CaptureOutcome::Gap { begins_at })
+        Ok(CaptureOutcome::Began { begins_at, after })
     }
 }
 

@@ -14,7 +14,7 @@ mod snapshot;
 mod stop;
 
 pub use archive::{ArchiveSummary, write_archive};
-pub use capture::{Capture, CaptureOutcome};
+pub use capture::{Capture, CaptureOutcome, RangeEnd};
 pub use error::MoverError;
 pub use restore::{
     Attempt, Look, Replay, Restore, RestoreSource, Verified, discard_attempt, discard_stage,

@@ -11,8 +11,9 @@ use tempfile::TempDir;
 use tidemark_deployment::Connection;
 use tidemark_model::{OplogTime, RestorePlan, SnapshotId};
 use tidemark_mover::{
-    Attempt, Capture, CaptureOutcome, Look, MoverError, Progress, Replay, Restore, RestoreSource,
-    SnapshotRequest, Stop, WantedMode, discard_stage, list_stages, swap_stage, take_snapshot,
+    Attempt, Capture, CaptureOutcome, Look, MoverError, Progress, RangeEnd, Replay, Restore,
+    RestoreSource, SnapshotRequest, Stop, WantedMode, discard_stage, list_stages, swap_stage,
+    take_snapshot,
 };
 use tidemark_testkit::{Instance, vault};
 use tidemark_vault::{Manifest, SnapshotMode, SnapshotOwner, Vault};
@@ -160,7 +161,7 @@ fn captured_entries_lead_from_a_snapshot_to_any_later_moment() {
     let mut capture = Capture::resume(&vault, "i").unwrap();
     let stop = Stop::new();
     let begun = capture.run_round(&mut connection, &vault, false, &stop).unwrap();
-    assert!(matches!(begun, CaptureOutcome::Gap { .. }));
+    assert!(matches!(begun, CaptureOutcome::Began { after: RangeEnd::Nothing, .. }));
     let manifest = snapshot(&vault, &source, WantedMode::Strongest);
     let mut moments = Vec::new();
     for command in [
@@ -207,7 +208,7 @@ fn an_oplog_that_does_not_go_on_where_it_was_is_a_gap() {
         second.connect().command("d", insert).unwrap();
     }
     let other = capture.run_round(&mut second.connect(), &vault, false, &stop).unwrap();
-    assert!(matches!(other, CaptureOutcome::Gap { .. }));
+    assert!(matches!(other, CaptureOutcome::Began { after: RangeEnd::Gap, .. }));
 }
 
 /// A vault with a snapshot and captured entries after it, a segment for each of five rounds.

@@ -15,7 +15,7 @@ use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, Sunset};
 use tidemark_catalog::Catalog;
 use tidemark_model::{BackupPolicy, Clock};
 use tidemark_vault::{Vault, VaultKey};
-use tidemark_worker::{Severity, Trouble, Worker, WorkerConfig};
+use tidemark_worker::{Severity, Trouble, Worker, WorkerConfig, WorkerWatch};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, RateLimitSetting, SunsetSetting};
@@ -59,7 +59,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     let mut worker = Worker::start(parts.worker_config(config, &hosting))?;
     let health = Health {
         hosting: Arc::clone(&hosting),
-        troubles: worker.troubles(),
+        worker: worker.watch(),
         vault: Arc::clone(&parts.vault),
     };
     let router = parts.router((config, mode), &base_url, health)?;
@@ -222,7 +222,7 @@ fn api_config(config: &Config, dev: Option<Dev>) -> ApiConfig {
 #[derive(Clone)]
 struct Health {
     hosting: Arc<Hosting>,
-    troubles: Arc<dyn Fn() -> Vec<Trouble> + Send + Sync>,
+    worker: WorkerWatch,
     vault: Arc<Vault>,
 }
 
@@ -243,7 +243,7 @@ impl Health {
     fn complaints(&self) -> Vec<Trouble> {
         let failing = |text| Trouble { severity: Severity::Failing, text };
         let mut complaints: Vec<_> = self.hosting.complaints().into_iter().map(failing).collect();
-        complaints.extend((self.troubles)());
+        complaints.extend(self.worker.troubles());
         complaints
     }
 
@@ -254,6 +254,11 @@ impl Health {
             ("vault_unreadable_packs", "Packs that cannot be read", health.unreadable_packs.len()),
             ("vault_bad_chunks", "Chunks that could not be read", health.bad_chunks),
             ("vault_missing_chunks", "Chunks that snapshots name and the vault lacks", lost),
+            (
+                "oplog_gaps",
+                "Gaps in captured oplogs since the start",
+                usize::try_from(self.worker.gaps()).unwrap_or(usize::MAX),
+            ),
             ("complaints", "What /readyz complains of", self.complaints().len()),
         ];
         figures.iter().fold(String::new(), |text, (name, help, value)| {

@@ -5,6 +5,7 @@
 //! is held while a connection is used.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use tidemark_catalog::{Catalog, Instance};
 use tidemark_deployment::{Connection, Endpoint, LinkError, Patience};
 use tidemark_model::{InstanceId, InstanceState, OplogSpan, OplogTime};
 use tidemark_mover::{
-    Capture, CaptureOutcome, Look, MoverError, Stop, discard_stage, forget_swap, list_stages,
+    Capture, CaptureOutcome, Look, MoverError, RangeEnd, Stop, discard_stage, forget_swap,
+    list_stages,
 };
 
 use crate::worker::{Shared, WorkerConfig};
@@ -61,11 +63,24 @@ pub struct Captures {
     slots: Mutex<HashMap<InstanceId, Arc<Slot>>>,
     stop: Stop,
     running: Arc<()>,
+    /// Ranges that ended since the start because what follows was not there any more.
+    gaps: AtomicU64,
 }
 
 impl Captures {
     pub(crate) fn new(config: WorkerConfig) -> Self {
-        Self { config, slots: Mutex::default(), stop: Stop::new(), running: Arc::new(()) }
+        Self {
+            config,
+            slots: Mutex::default(),
+            stop: Stop::new(),
+            running: Arc::new(()),
+            gaps: AtomicU64::new(0),
+        }
+    }
+
+    /// Gaps in captured oplogs since the start.
+    pub(crate) fn gaps(&self) -> u64 {
+        self.gaps.load(Ordering::Relaxed)
     }
 
     pub(crate) fn request_stop(&self) {
@@ -147,7 +162,7 @@ fn record(
         CaptureOutcome::CaughtUp { from, through } => {
             catalog.extend_oplog_range(instance, OplogSpan { first: from, last: through })
         }
-        CaptureOutcome::Gap { begins_at } => catalog.begin_oplog_range(instance, begins_at),
+        CaptureOutcome::Began { begins_at, .. } => catalog.begin_oplog_range(instance, begins_at),
     }
 }
 
@@ -193,7 +208,7 @@ fn trouble(instance: InstanceId) -> String {
 fn follow(shared: &Shared, instance: InstanceId, slot: &Slot) {
     let _running = Arc::clone(&shared.captures.running);
     let mut follower =
-        Follower { shared, instance, capture: None, tidied_at: None, searched_at: None, gaps: 0 };
+        Follower { shared, instance, capture: None, tidied_at: None, searched_at: None };
     let mut failures = 0;
     loop {
         let wait = if failures == 0 {
@@ -249,7 +264,6 @@ struct Follower<'a> {
     capture: Option<Capture>,
     tidied_at: Option<Instant>,
     searched_at: Option<Instant>,
-    gaps: u64,
 }
 
 impl Follower<'_> {
@@ -283,13 +297,8 @@ impl Follower<'_> {
         loop {
             let stop = &self.shared.captures.stop;
             let outcome = capture.run_round(&mut connection, vault, flush, stop)?;
-            if let CaptureOutcome::Gap { begins_at } = outcome {
-                self.gaps += 1;
-                if self.gaps > 1 || capture.had_entries() {
-                    tracing::warn!(instance = %self.instance, %begins_at, "a gap: captured entries do not lead on; a snapshot is taken at once");
-                } else {
-                    tracing::info!(instance = %self.instance, %begins_at, "the capture of an oplog begins");
-                }
+            if let CaptureOutcome::Began { begins_at, after } = outcome {
+                self.tell(begins_at, after);
             }
             record(&self.shared.config.catalog, self.instance, outcome)
                 .map_err(|error| MoverError::OplogGap { what: format!("the catalog ({error})") })?;
@@ -300,6 +309,22 @@ impl Follower<'_> {
         let through = capture.stored_through().unwrap_or_default();
         self.capture = Some(capture);
         Ok(through)
+    }
+
+    fn tell(&self, begins_at: OplogTime, after: RangeEnd) {
+        let instance = self.instance;
+        match after {
+            RangeEnd::Nothing => {
+                tracing::info!(%instance, %begins_at, "the capture of an oplog begins");
+            }
+            RangeEnd::Restore => {
+                tracing::info!(%instance, %begins_at, "a restore replaced the data; the capture begins anew");
+            }
+            RangeEnd::Gap => {
+                self.shared.captures.gaps.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%instance, %begins_at, "a gap: captured entries do not lead on; a snapshot is taken at once");
+            }
+        }
     }
 
     /// Removes what restores left behind whose jobs are over or not known.

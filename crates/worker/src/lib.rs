@@ -16,4 +16,4 @@ mod worker;
 
 pub use captures::Captures;
 pub use troubles::{Severity, Trouble};
-pub use worker::{Deployments, Fate, Hook, Worker, WorkerConfig};
+pub use worker::{Deployments, Fate, Hook, Worker, WorkerConfig, WorkerWatch};

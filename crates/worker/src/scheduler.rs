@@ -66,6 +66,10 @@ fn is_snapshot_due(schedule: &Schedule, policy: &BackupPolicy, now: Timestamp) -
     if schedule.is_open {
         return false;
     }
+    // The clock went back: the next one is not due when the clock is there again, but now.
+    if newest > now || schedule.failed_at.is_some_and(|failed_at| failed_at > now) {
+        return true;
+    }
     let after =
         |from: Timestamp, wait: SignedDuration| now >= from.saturating_add(wait).unwrap_or(from);
     if let Some(failed_at) = schedule.failed_at {
@@ -82,7 +86,10 @@ fn is_snapshot_due(schedule: &Schedule, policy: &BackupPolicy, now: Timestamp) -
 fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
     let catalog = &shared.config.catalog;
     for snapshot in catalog.list_expired_snapshots(shared.config.clock.now())? {
-        delete_snapshot(catalog, &snapshot)?;
+        // A clock that jumps, or snapshots that fail, must not take the last one away.
+        if !catalog.is_last_snapshot(&snapshot)? {
+            delete_snapshot(catalog, &snapshot)?;
+        }
     }
     for id in catalog.list_unpurged_snapshots()? {
         match shared.config.vault.remove_manifest(&id.to_string()) {
@@ -156,6 +163,9 @@ fn remove_expired_users(shared: &Shared) -> Result<(), CatalogError> {
 /// The snapshot from which the oldest moment is reached needs its entries too, so everything from
 /// that snapshot on stays; without such a snapshot everything stays.
 fn trim_oplogs(shared: &Shared) -> Result<(), CatalogError> {
+    if !shared.upkeep.is_trimming_due() {
+        return Ok(());
+    }
     let (catalog, vault) = (&shared.config.catalog, &shared.config.vault);
     let oldest =
         shared.config.clock.now().as_second() - shared.config.policy.oplog_retention.as_secs();
@@ -331,6 +341,44 @@ mod tests {
         f.complete();
         f.advance_hours(5);
         assert_eq!(f.snapshots().len(), 4);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_neither_storms_nor_stalls_nor_takes_the_last_snapshot() {
+        let f = fixture();
+        let clock = &f.shared.config.clock;
+        f.snapshots();
+        f.complete();
+        for hours in [1_i32, 24 * 30, 24 * 400] {
+            // Forward: one is due at most, and there is always a whole one.
+            let before = f.snapshots().len();
+            clock.advance(u32::try_from(hours).unwrap() * 3_600);
+            for _ in 0..5 {
+                f.snapshots();
+            }
+            let found = f.snapshots();
+            assert!(found.len() <= before + 1, "{hours} hours: {found:?}");
+            let is_whole = |s: &Snapshot| matches!(s.state, SnapshotState::Completed { .. });
+            assert!(found.iter().any(is_whole), "{hours} hours: {found:?}");
+            if found.iter().any(|snapshot| !snapshot.state.is_final()) {
+                f.complete();
+            }
+            // Back: the next one is due at once, and no more after it.
+            let before = f.snapshots().len();
+            clock.reset();
+            for _ in 0..5 {
+                f.snapshots();
+            }
+            let found = f.snapshots();
+            assert!(found.len() <= before + 1, "{hours} hours back: {found:?}");
+            if found.iter().any(|snapshot| !snapshot.state.is_final()) {
+                f.complete();
+            }
+            let before = f.snapshots().len();
+            f.advance_hours(6);
+            assert_eq!(f.snapshots().len(), before + 1, "{hours} hours back: it stalls");
+            f.complete();
+        }
     }
 
     #[test]

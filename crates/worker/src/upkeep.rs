@@ -17,6 +17,8 @@ const MERGES: usize = 50;
 
 /// Time between two looks at the vault.
 const INTERVAL: Duration = Duration::from_secs(20);
+/// Time between two trims of all oplogs.
+const TRIM_INTERVAL: Duration = Duration::from_secs(30);
 /// Packs that were young become old enough to be removed.
 const PRUNE_INTERVAL: Duration = Duration::from_hours(24);
 
@@ -26,8 +28,9 @@ pub(crate) struct Upkeep(Mutex<Times>);
 
 #[derive(Default)]
 struct Times {
-    looked_at: Option<Instant>,
-    pruned_at: Option<Instant>,
+    look: Option<Instant>,
+    trim: Option<Instant>,
+    prune: Option<Instant>,
 }
 
 impl Upkeep {
@@ -38,15 +41,25 @@ impl Upkeep {
     /// Asks for pruning: something was removed that needed packs.
     pub(crate) fn want_pruning(&self) {
         let mut times = self.lock();
-        times.pruned_at = None;
-        times.looked_at = None;
+        times.prune = None;
+        times.look = None;
+    }
+
+    /// Whether oplogs are to be trimmed again.
+    pub(crate) fn is_trimming_due(&self) -> bool {
+        let mut times = self.lock();
+        let is_due = times.trim.is_none_or(|at| at.elapsed() >= TRIM_INTERVAL);
+        if is_due {
+            times.trim = Some(Instant::now());
+        }
+        is_due
     }
 
     fn is_due(&self) -> bool {
         let mut times = self.lock();
-        let is_due = times.looked_at.is_none_or(|at| at.elapsed() >= INTERVAL);
+        let is_due = times.look.is_none_or(|at| at.elapsed() >= INTERVAL);
         if is_due {
-            times.looked_at = Some(Instant::now());
+            times.look = Some(Instant::now());
         }
         is_due
     }
@@ -103,12 +116,12 @@ fn merge_segments(shared: &Shared) -> Result<(), VaultError> {
 }
 
 fn prune(shared: &Shared) -> Result<(), VaultError> {
-    if shared.upkeep.lock().pruned_at.is_some_and(|at| at.elapsed() < PRUNE_INTERVAL) {
+    if shared.upkeep.lock().prune.is_some_and(|at| at.elapsed() < PRUNE_INTERVAL) {
         return Ok(());
     }
     let report = shared.config.vault.prune(PRUNE_GRACE)?;
     if report != PruneReport::Busy {
-        shared.upkeep.lock().pruned_at = Some(Instant::now());
+        shared.upkeep.lock().prune = Some(Instant::now());
     }
     match report {
         PruneReport::Removed(packs) if packs > 0 => {

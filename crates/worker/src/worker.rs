@@ -18,6 +18,9 @@ use crate::upkeep::Upkeep;
 
 /// The longest sleep of a thread that waits for work: leases and schedules end without a change.
 const ROUND: Duration = Duration::from_secs(1);
+/// The shortest time between two rounds, however often something changes.
+const PAUSE: Duration = Duration::from_millis(200);
+const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 /// How long a claim lasts without a heartbeat.
 const LEASE: SignedDuration = SignedDuration::from_secs(30);
 
@@ -102,12 +105,12 @@ impl Worker {
         config.catalog.release_claims()?;
         let holder =
             LeaseHolder { worker: Secret::random::<8>().expose().to_owned(), duration: LEASE };
-        let rounds: [(Round, usize); 5] = [
-            (crate::snapshots::run_round, config.parallel_snapshots.max(1)),
-            (crate::restores::run_round, config.parallel_restores.max(1)),
-            (crate::scheduler::run_round, 1),
-            (crate::upkeep::run_round, 1),
-            (crate::captures::run_round, 1),
+        let rounds: [(Round, usize, Duration); 5] = [
+            (crate::snapshots::run_round, config.parallel_snapshots.max(1), CLAIM_PAUSE),
+            (crate::restores::run_round, config.parallel_restores.max(1), CLAIM_PAUSE),
+            (crate::scheduler::run_round, 1, PAUSE),
+            (crate::upkeep::run_round, 1, ROUND),
+            (crate::captures::run_round, 1, PAUSE),
         ];
         let captures = Captures::new(config.clone());
         let (troubles, stop) = (Troubles::default(), Stop::new());
@@ -121,7 +124,7 @@ impl Worker {
         });
         let threads = rounds
             .into_iter()
-            .flat_map(|(round, count)| std::iter::repeat_n(round, count))
+            .flat_map(|(round, count, pause)| std::iter::repeat_n((round, pause), count))
             .map(|round| {
                 let shared = Arc::clone(&shared);
                 std::thread::spawn(move || run_rounds(&shared, round))
@@ -130,10 +133,9 @@ impl Worker {
         Ok(Self { shared, threads })
     }
 
-    /// Asks what is wrong at the moment; outlives the borrow of the worker.
-    pub fn troubles(&self) -> Arc<dyn Fn() -> Vec<Trouble> + Send + Sync> {
-        let shared = Arc::clone(&self.shared);
-        Arc::new(move || shared.troubles.list())
+    /// Tells how it is; outlives the borrow of the worker.
+    pub fn watch(&self) -> WorkerWatch {
+        WorkerWatch(Arc::clone(&self.shared))
     }
 
     /// Asks all work to end.
@@ -164,9 +166,25 @@ impl Drop for Worker {
     }
 }
 
+/// Tells how a worker is.
+#[derive(Clone)]
+pub struct WorkerWatch(Arc<Shared>);
+
+impl WorkerWatch {
+    /// What is wrong at the moment.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.0.troubles.list()
+    }
+
+    /// Gaps in captured oplogs since the start.
+    pub fn gaps(&self) -> u64 {
+        self.0.captures.gaps()
+    }
+}
+
 /// Runs rounds until told to stop; between two of them waits for a change of the catalog. A round
 /// that panics is noted, and the next one runs.
-fn run_rounds(shared: &Arc<Shared>, round: Round) {
+fn run_rounds(shared: &Arc<Shared>, (round, pause): (Round, Duration)) {
     while !shared.stop.is_requested() {
         let seen = shared.config.catalog.generation();
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| round(shared)));
@@ -177,6 +195,7 @@ fn run_rounds(shared: &Arc<Shared>, round: Round) {
         }
         if !shared.stop.is_requested() {
             shared.config.catalog.wait_for_change(seen, ROUND);
+            std::thread::sleep(pause);
         }
     }
 }

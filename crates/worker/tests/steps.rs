@@ -24,7 +24,7 @@ use tidemark_testkit::{Instance, tenant};
 use tidemark_vault::{Vault, VaultKey};
 use tidemark_worker::{Deployments, Fate, Hook, Worker, WorkerConfig};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The one database there is.
 struct One(Endpoint);
