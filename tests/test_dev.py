@@ -70,9 +70,9 @@ def test_downloads_expire_and_snapshots_come_and_go_with_the_clock(dev):
     first = dev.snapshot()
     job = dev.wait_restored(dev.restore("download", snapshotId=first["id"]))
     urllib.request.urlopen(job["deliveryUrl"][0]).close()
-    advance(dev, 3_599)
+    advance(dev, 3_590)
     assert not dev.job(job["id"])["expired"]
-    advance(dev, 2)
+    advance(dev, 11)
     ended = dev.job(job["id"])
     assert ended["expired"] and ended["deliveryUrl"] == []
     with pytest.raises(urllib.error.HTTPError) as error:

@@ -1,7 +1,5 @@
 //! Captures of several instances do not wait for each other.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
