@@ -306,6 +306,35 @@ def test_lists_of_fifty_thousand_collections_and_large_validators_lose_nothing(w
     world.client().drop_database("crowd")
 
 
+def test_a_list_of_entries_with_commands_happens_as_a_whole_or_not_at_all(world):
+    admin, database = world.client().admin, world.client().whole
+    database.staged.insert_one({"_id": "staged"})
+    database.old.insert_one({"_id": "old"})
+    database.create_collection("records")
+    database.create_collection("marker")
+    entries = [
+        {"op": "c", "ns": "whole.$cmd", "o": {"renameCollection": "whole.staged", "to": "whole.old", "dropTarget": True}},
+        {"op": "i", "ns": "whole.records", "o": {"_id": "swapped"}},
+        {"op": "c", "ns": "whole.$cmd", "o": {"drop": "marker"}},
+    ]
+    missing = {"op": "c", "ns": "whole.$cmd", "o": {"renameCollection": "whole.missing", "to": "whole.other"}}
+    assert code_of(lambda: admin.command("applyOps", [*entries, missing])) == 26
+    assert set(database.list_collection_names()) == {"staged", "old", "records", "marker"}
+    assert database.old.find_one() == {"_id": "old"} and database.records.find_one() is None
+    admin.command("applyOps", entries)
+    assert set(database.list_collection_names()) == {"old", "records"}
+    assert database.old.find_one() == {"_id": "staged"} and database.records.find_one() == {"_id": "swapped"}
+    # A change to a collection that a command makes sees what the command did.
+    entries = [
+        {"op": "c", "ns": "whole.$cmd", "o": {"create": "made"}},
+        {"op": "i", "ns": "whole.made", "o": {"_id": 1}},
+        {"op": "c", "ns": "whole.$cmd", "o": {"createIndexes": "made", "v": 2, "key": {"a": 1}, "name": "a_1"}},
+    ]
+    admin.command("applyOps", entries)
+    assert set(database.made.index_information()) == {"_id_", "a_1"} and database.made.count_documents({}) == 1
+    world.client().drop_database("whole")
+
+
 def test_a_unique_index_over_duplicates_is_refused_and_leaves_nothing(items):
     items.insert_many({"a": n % 7} for n in range(50))
     with pytest.raises((DuplicateKeyError, OperationFailure)):

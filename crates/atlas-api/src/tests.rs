@@ -16,6 +16,7 @@ use crate::operations::OPERATIONS;
 use crate::rate_limit::RateLimits;
 use crate::{Api, ApiConfig, Sunset, serve};
 
+mod grants;
 mod protocol;
 
 struct World {
@@ -74,6 +75,18 @@ impl World {
         path: &str,
         authorization: Option<&str>,
     ) -> (StatusCode, Value) {
+        // The body of createGroup; the others check roles before they look at it.
+        let body = json!({ "name": "new", "orgId": self.org.to_string() });
+        self.ask_with(method, path, authorization, &body).await
+    }
+
+    async fn ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        authorization: Option<&str>,
+        body: &Value,
+    ) -> (StatusCode, Value) {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -82,9 +95,8 @@ impl World {
         if let Some(authorization) = authorization {
             request = request.header("authorization", authorization);
         }
-        // The body of createGroup; the others check roles before they look at it.
-        let body = json!({ "name": "new", "orgId": self.org.to_string() }).to_string();
-        let response = serve(Arc::clone(&self.api), request.body(Body::from(body)).unwrap()).await;
+        let body = Body::from(body.to_string());
+        let response = serve(Arc::clone(&self.api), request.body(body).unwrap()).await;
         let status = response.status();
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))

@@ -91,6 +91,13 @@ fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
             delete_snapshot(catalog, &snapshot)?;
         }
     }
+    purge_manifests(shared).map(drop)
+}
+
+/// Removes the manifests of deleted snapshots; answers whether none is left.
+fn purge_manifests(shared: &Shared) -> Result<bool, CatalogError> {
+    let catalog = &shared.config.catalog;
+    let mut is_none_left = true;
     for id in catalog.list_unpurged_snapshots()? {
         match shared.config.vault.remove_manifest(&id.to_string()) {
             Ok(()) => {
@@ -99,10 +106,11 @@ fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
             }
             Err(error) => {
                 tracing::error!(%error, snapshot = %id, "a manifest could not be removed");
+                is_none_left = false;
             }
         }
     }
-    Ok(())
+    Ok(is_none_left)
 }
 
 /// Deletes a snapshot whose time is over; answers whether it is gone.
@@ -127,7 +135,7 @@ fn remove_expired_instances(shared: &Shared) -> Result<(), CatalogError> {
         for snapshot in &snapshots.items {
             is_empty &= delete_snapshot(catalog, snapshot)?;
         }
-        if !is_empty {
+        if !is_empty || !purge_manifests(shared)? {
             continue;
         }
         let name = instance.to_string();

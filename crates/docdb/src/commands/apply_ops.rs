@@ -1,9 +1,12 @@
 //! `applyOps`: oplog entries, applied.
 //!
 //! Entries are idempotent: an insert replaces, a delete of nothing is fine, a difference for a
-//! missing document is skipped. A list of commands is one commit, so a list of renames happens as
-//! a whole or not at all; where documents are changed, every entry is a commit of its own and sees
-//! what the ones before it wrote.
+//! missing document is skipped. A list with commands is one commit, so that a restore is put in place
+//! as a whole or not at all, its record included, unless a change is to a collection that a command
+//! names. In all other lists every entry is a commit of its own and sees what the ones before it
+//! wrote.
+
+use std::collections::BTreeSet;
 
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
@@ -35,7 +38,7 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         request.documents("applyOps")?.into_iter().map(parse).collect::<Result<_>>()?;
     let is_command = |entry: &OplogEntry| matches!(entry.operation, OplogOperation::Command(_));
     let is_definition = entries.iter().any(is_command);
-    let commits = if entries.iter().all(is_command) { entries.len().max(1) } else { 1 };
+    let commits = if is_one_commit(&entries) { entries.len().max(1) } else { 1 };
     let reloads = engine.reloads();
     let mut at = OplogTime::default();
     for entries in entries.chunks(commits) {
@@ -55,6 +58,36 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let applied = i32::try_from(entries.len()).unwrap_or(i32::MAX);
     let results = vec![Bson::Boolean(true); entries.len()];
     Ok(bson::doc! { "applied": applied, "results": results }.into())
+}
+
+/// Whether all entries happen together: those with commands do, as long as no change is to a
+/// collection that a command of the same list names.
+fn is_one_commit(entries: &[OplogEntry]) -> bool {
+    let mut named = BTreeSet::new();
+    let mut dropped = BTreeSet::new();
+    for entry in entries {
+        let OplogOperation::Command(command) = &entry.operation else { continue };
+        let Some((name, value)) = command.iter().next() else { continue };
+        let value = value.as_str().unwrap_or_default();
+        match name.as_str() {
+            "renameCollection" => {
+                named.insert(value.to_owned());
+                named.insert(command.get_str("to").unwrap_or_default().to_owned());
+            }
+            "dropDatabase" => {
+                dropped.insert(entry.database());
+            }
+            _ => {
+                named.insert(format!("{}.{value}", entry.database()));
+            }
+        }
+    }
+    let is_apart = |entry: &OplogEntry| {
+        matches!(entry.operation, OplogOperation::Command(_))
+            || !(named.contains(&entry.namespace) || dropped.contains(entry.database()))
+    };
+    let has_commands = !named.is_empty() || !dropped.is_empty();
+    has_commands && entries.iter().all(is_apart)
 }
 
 /// Reads an entry; clients may leave the position out.
