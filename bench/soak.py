@@ -24,6 +24,7 @@ from world import ApiError  # noqa: E402
 WRITERS = 3
 DOCUMENTS = 60
 PAUSE_SECONDS = 0.02
+NEVER = (float("inf"), 0)
 
 
 class Model:
@@ -135,6 +136,8 @@ class Soak:
         self.writing = {f"w{number}": threading.Lock() for number in range(WRITERS)}
         self.clients = threading.local()
         self.starts = 0
+        # Moments before this one may have no snapshot that leads to them.
+        self.reachable_from = (0, 0)
         self.snapshots = []
         self.counts, self.trail = {}, []
 
@@ -221,6 +224,8 @@ class Soak:
         position = (shows["oplogTs"], shows["oplogInc"])
         with self.still():
             self.snapshots.append((taken["id"], self.model.state(position), False))
+        if self.reachable_from == NEVER:
+            self.reachable_from = position
 
     def restore_snapshot(self):
         number = self.random.randrange(len(self.snapshots))
@@ -242,14 +247,14 @@ class Soak:
                 return
             moment = self.random.choice(moments)
             expected = self.model.state(moment)
-        is_damaged = any(may_fail for _, _, may_fail in self.snapshots)
+        may_fail = any(may_fail for _, _, may_fail in self.snapshots) or moment < self.reachable_from
         try:
             job = self.world.restore("pointInTime", target="two", oplogTs=moment[0], oplogInc=moment[1])
         except ApiError as error:
             # Before the first snapshot of its span.
             assert error.code == "INVALID_PIT_RESTORE_TIME", error
             return
-        self.check_job(self.world.wait_job(job["id"]), expected, is_damaged, f"moment {moment}")
+        self.check_job(self.world.wait_job(job["id"]), expected, may_fail, f"moment {moment}")
 
     def kill_a_restore(self):
         snapshot, expected, may_fail = self.snapshots[-1]
@@ -268,6 +273,7 @@ class Soak:
                 expected = before
             self.check("one", expected, f"snapshot {snapshot} in place")
             self.model.replace(expected)
+            self.reachable_from = NEVER
 
     def damage(self):
         """One bit of a pack; what was stored before may be lost, what is stored later is whole."""
