@@ -377,6 +377,18 @@ def test_half_sent_requests_end(fresh):
     assert readiness(world)[0] == 200
 
 
+def test_connections_that_ask_for_nothing_do_not_hold_up_the_end(fresh):
+    world = fresh(server_shutdown_seconds=600).start()
+    address = ("127.0.0.1", world.server_port)
+    with socket.create_connection(address), socket.create_connection(address) as half:
+        half.sendall(b"GET /readyz HTTP/1.1\r\n")
+        # One that is kept after its answer.
+        with socket.create_connection(address) as kept:
+            kept.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert kept.recv(4_096).startswith(b"HTTP/1.1 200")
+            assert world.stop() == 0
+
+
 def test_after_sigterm_nothing_listens(fresh):
     world = fresh()
     client = filled(world)

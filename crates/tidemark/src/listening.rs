@@ -1,9 +1,12 @@
 //! The API's connections: accepted, served with deadlines, ended at a signal.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::extract::ConnectInfo;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::{self, Next};
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -75,7 +78,14 @@ async fn serve_connection(client: Client, router: Router, mut is_ending: watch::
     let Client { stream, peer, head_patience } = client;
     let _ = stream.set_nodelay(true);
     let ends = Ends { peer, local: stream.local_addr().ok() };
-    let service = TowerToHyperService::new(router.layer(Extension(ConnectInfo(ends))));
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&has_asked);
+    let notice = middleware::from_fn(move |request: Request, next: Next| {
+        asked.store(true, Ordering::Relaxed);
+        next.run(request)
+    });
+    let router = router.layer(Extension(ConnectInfo(ends))).layer(notice);
+    let service = TowerToHyperService::new(router);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(head_patience);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -83,7 +93,13 @@ async fn serve_connection(client: Client, router: Router, mut is_ending: watch::
         tokio::select! {
             // A client that is gone or speaks something else is its own affair.
             _ = connection.as_mut() => return,
-            _ = is_ending.changed() => connection.as_mut().graceful_shutdown(),
+            _ = is_ending.changed() => {
+                if !has_asked.load(Ordering::Relaxed) {
+                    // It would be waited for until it asks for something.
+                    return;
+                }
+                connection.as_mut().graceful_shutdown();
+            }
         }
     }
 }
