@@ -6,7 +6,7 @@
 //! it wrote. So the map is told that it is read at random, and a visit of a range, which comes by
 //! pages that mostly follow each other in the file, asks for the next ones itself.
 
-use crate::store::Direction;
+use crate::tree::Direction;
 
 const PAGE: usize = 4_096;
 /// What is asked for first, when a visit has gone on to a second page.

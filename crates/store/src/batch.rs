@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use crate::store::Tree;
+use crate::tree::Tree;
 
 /// No change.
 const NONE: u32 = u32::MAX;

@@ -17,7 +17,7 @@ use std::ptr;
 use lmdb_master_sys as ffi;
 use rustix::fs::FallocateFlags;
 
-use crate::store::StoreError;
+use crate::error::StoreError;
 
 /// Fewer pages in a row are left alone: a call for each costs more than it gives.
 const SHORTEST_RUN: u64 = 4;

@@ -11,10 +11,14 @@
 
 mod ahead;
 mod batch;
+mod error;
 mod holes;
 mod pieces;
 mod slices;
 mod store;
+mod tree;
 
 pub use batch::{Batch, Found, Savepoint};
-pub use store::{Direction, Moment, Range, Store, StoreError, Tree, Usage};
+pub use error::StoreError;
+pub use store::{Moment, Store, Usage};
+pub use tree::{Direction, Range, Tree};

@@ -11,8 +11,10 @@ use heed::{Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn, With
 
 use crate::ahead::Ahead;
 use crate::batch::{Batch, Entry, Kind};
+use crate::error::{StoreError, refused};
 use crate::pieces::{LARGEST_PIECE, piece_bytes, piece_key};
 use crate::slices::{KEY_BYTES, RING, Slice, Slices};
+use crate::tree::{Direction, Range, Tree};
 
 /// The version of what is in a folder; 1 was the first release's, over another store.
 const FORMAT: &[u8] = b"tidemark store 3";
@@ -33,138 +35,7 @@ const TREES: usize = 2 + DOCUMENT_TREES + RING;
 /// LMDB takes no longer keys.
 const LONGEST_KEY: usize = 1_982;
 
-/// A tree of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Tree {
-    /// Small records of any key.
-    Meta,
-    /// Documents; keys have 12 bytes, the first four of them name a collection.
-    Documents,
-    /// Index entries; values are small.
-    Indexes,
-    /// Oplog entries; keys have 8 bytes. They are appended and forgotten, never changed.
-    Oplog,
-}
-
-impl Tree {
-    pub(crate) const ALL: [Self; 4] = [Self::Meta, Self::Documents, Self::Indexes, Self::Oplog];
-
-    /// The length of all keys, where values may be cut into pieces.
-    fn key_bytes(self) -> Option<usize> {
-        match self {
-            Self::Documents => Some(12),
-            Self::Oplog => Some(KEY_BYTES),
-            Self::Meta | Self::Indexes => None,
-        }
-    }
-}
-
-/// Why a store could not do something.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// The folder holds the data of another version.
-    #[error(
-        "{folder} holds data of {found}, which this version of Tidemark cannot read; restore from \
-         a snapshot into a new instance, or run the version that wrote it"
-    )]
-    OtherFormat {
-        /// The folder.
-        folder: PathBuf,
-        /// What wrote it.
-        found: String,
-    },
-    /// No space is left on the disk; nothing of the commit is in the file.
-    #[error("no space is left on the disk")]
-    DiskFull,
-    /// The file or folder could not be used.
-    #[error("{doing}")]
-    File {
-        /// What was attempted.
-        doing: String,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The store refused.
-    #[error("the store could not {doing}")]
-    Refused {
-        /// What was attempted.
-        doing: &'static str,
-        /// The cause.
-        #[source]
-        source: heed::Error,
-    },
-    /// A value lacks a piece: the file is damaged.
-    #[error("a value in the tree {tree:?} lacks a piece; restore this instance from a snapshot")]
-    Damaged {
-        /// The tree.
-        tree: Tree,
-    },
-}
-
-fn refused(doing: &'static str) -> impl FnOnce(heed::Error) -> StoreError {
-    move |source| match &source {
-        heed::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-            StoreError::DiskFull
-        }
-        heed::Error::Mdb(heed::MdbError::MapFull) => StoreError::DiskFull,
-        _ => StoreError::Refused { doing, source },
-    }
-}
-
 type Entries = Database<Bytes, Bytes>;
-
-/// Which way a tree is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// From the smallest key.
-    Ascending,
-    /// From the largest key.
-    Descending,
-}
-
-/// From this key, included, to that one, excluded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Range {
-    /// The first key that belongs to it.
-    pub from: Vec<u8>,
-    /// The first key that does not; `None` for all that follow.
-    pub to: Option<Vec<u8>>,
-}
-
-impl Range {
-    /// All keys from `from` on that are below `to`.
-    pub fn new(from: impl Into<Vec<u8>>, to: impl Into<Vec<u8>>) -> Self {
-        Self { from: from.into(), to: Some(to.into()) }
-    }
-
-    /// All keys that begin with `prefix`.
-    pub fn prefix(prefix: &[u8]) -> Self {
-        let mut to = prefix.to_vec();
-        while let Some(last) = to.pop() {
-            if last < u8::MAX {
-                to.push(last + 1);
-                return Self { from: prefix.to_vec(), to: Some(to) };
-            }
-        }
-        Self { from: prefix.to_vec(), to: None }
-    }
-
-    fn bounds(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
-        let to = self.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        // LMDB knows no empty key.
-        let from = if self.from.is_empty() {
-            Bound::Unbounded
-        } else {
-            Bound::Included(self.from.as_slice())
-        };
-        (from, to)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.to.as_ref().is_some_and(|to| *to <= self.from)
-    }
-}
 
 /// How much of the file is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use ring::hkdf;
 use tidemark_model::Secret;
 
+use crate::layout::holds_objects;
 use crate::storage::{FolderStorage, sync_parent};
-use crate::vault::holds_objects;
 
 /// The word that a key file begins with.
 const KEY_FILE_MARK: &str = "tidemark-vault-key-1";

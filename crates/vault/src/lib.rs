@@ -10,17 +10,22 @@
 mod checks;
 mod chunker;
 mod digest;
+mod error;
 #[cfg(test)]
 mod faults;
+mod health;
 mod index;
 mod key;
+mod layout;
 mod list;
 mod manifest;
 mod oplog;
 mod pack;
+mod parts;
 mod prune;
 mod sealed;
 mod segment;
+mod state;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -31,11 +36,13 @@ mod writer;
 pub use checks::VaultHealth;
 pub use chunker::{Chunker, RawChunk};
 pub use digest::{ChunkId, DocumentSet};
+pub use error::VaultError;
 pub use key::{KeyError, VaultKey};
-pub use list::{ChunkList, ChunkRef, ListItem, ListWriter, PartRef};
+pub use list::{ChunkList, ChunkRef, ListItem, PartRef};
 pub use manifest::{CollectionManifest, Manifest, ManifestError, SnapshotMode, SnapshotOwner};
+pub use parts::ListWriter;
 pub use prune::PruneReport;
 pub use segment::{OplogSegment, SegmentError};
-pub use vault::{Vault, VaultError};
+pub use vault::Vault;
 pub use verify::{Damage, VerifyReport};
 pub use writer::SnapshotWriter;

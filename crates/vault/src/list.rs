@@ -6,17 +6,7 @@
 
 use bson::{Binary, Bson, Document};
 
-use crate::chunker::RawChunk;
 use crate::digest::ChunkId;
-use crate::vault::{Vault, VaultError};
-use crate::writer::SnapshotWriter;
-
-/// A part ends after a chunk whose name says so, one of so many.
-const AVERAGE_PART: u16 = 512;
-/// No part has fewer chunks; fewer are named by the manifest itself.
-const SMALLEST_PART: usize = 32;
-/// No part has more chunks.
-const LARGEST_PART: usize = 2_048;
 
 /// A reference to a chunk.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,7 +98,7 @@ fn chunk_id(document: &Document, field: &str) -> Option<ChunkId> {
     Some(ChunkId(document.get_binary_generic(field).ok()?.as_slice().try_into().ok()?))
 }
 
-fn encode_chunk(chunk: &ChunkRef) -> Document {
+pub(crate) fn encode_chunk(chunk: &ChunkRef) -> Document {
     bson::doc! {
         "id": binary(&chunk.id.0),
         "n": i64::from(chunk.documents),
@@ -118,7 +108,7 @@ fn encode_chunk(chunk: &ChunkRef) -> Document {
     }
 }
 
-fn decode_chunk(chunk: &Document) -> Option<ChunkRef> {
+pub(crate) fn decode_chunk(chunk: &Document) -> Option<ChunkRef> {
     Some(ChunkRef {
         id: chunk_id(chunk, "id")?,
         documents: u32::try_from(chunk.get_i64("n").ok()?).ok()?,
@@ -126,85 +116,4 @@ fn decode_chunk(chunk: &Document) -> Option<ChunkRef> {
         first_id: chunk.get("first")?.clone(),
         last_id: chunk.get("last")?.clone(),
     })
-}
-
-/// Makes a list of chunks that come one by one; holds one part in memory.
-#[derive(Debug, Default)]
-pub struct ListWriter {
-    list: ChunkList,
-    part: Vec<ChunkRef>,
-}
-
-impl ListWriter {
-    /// Adds the next chunk.
-    pub fn push(&mut self, writer: &SnapshotWriter, chunk: ChunkRef) -> Result<(), VaultError> {
-        let [.., a, b] = chunk.id.0;
-        let is_last = u16::from_le_bytes([a, b]) % AVERAGE_PART == 0;
-        self.part.push(chunk);
-        let enough = if is_last { SMALLEST_PART } else { LARGEST_PART };
-        if self.part.len() >= enough { self.finish_part(writer) } else { Ok(()) }
-    }
-
-    fn finish_part(&mut self, writer: &SnapshotWriter) -> Result<(), VaultError> {
-        let part = std::mem::take(&mut self.part);
-        let mut bytes = Vec::new();
-        for chunk in &part {
-            encode_chunk(chunk)
-                .to_writer(&mut bytes)
-                .map_err(|_| VaultError::Unwritable("a list of chunks".to_owned()))?;
-        }
-        let chunks = u32::try_from(part.len()).unwrap_or(u32::MAX);
-        let id = writer.put_chunk(&RawChunk { bytes, documents: chunks })?;
-        self.list.items.push(ListItem::Part(PartRef { id, chunks }));
-        Ok(())
-    }
-
-    /// The whole list.
-    pub fn finish(mut self, writer: &SnapshotWriter) -> Result<ChunkList, VaultError> {
-        if self.part.len() >= SMALLEST_PART {
-            self.finish_part(writer)?;
-        }
-        self.list.items.extend(self.part.into_iter().map(ListItem::Chunk));
-        Ok(self.list)
-    }
-}
-
-impl Vault {
-    /// The chunks that an item of a list stands for.
-    pub fn load_item(&self, item: &ListItem) -> Result<Vec<ChunkRef>, VaultError> {
-        match item {
-            ListItem::Chunk(chunk) => Ok(vec![chunk.clone()]),
-            ListItem::Part(part) => {
-                let bytes = self.read_chunk(part.id)?;
-                let chunks = parse_part(&bytes).filter(|c| c.len() == part.chunks as usize);
-                chunks.ok_or_else(|| VaultError::Damaged {
-                    path: self.root().to_owned(),
-                    reason: format!(
-                        "chunk {} is not the list of chunks that it should be",
-                        part.id
-                    ),
-                })
-            }
-        }
-    }
-
-    /// Visits the chunks of a list in their order.
-    pub fn for_each_chunk(
-        &self,
-        list: &ChunkList,
-        mut visit: impl FnMut(&ChunkRef) -> Result<(), VaultError>,
-    ) -> Result<(), VaultError> {
-        for item in &list.items {
-            self.load_item(item)?.iter().try_for_each(&mut visit)?;
-        }
-        Ok(())
-    }
-}
-
-fn parse_part(mut bytes: &[u8]) -> Option<Vec<ChunkRef>> {
-    let mut chunks = Vec::new();
-    while !bytes.is_empty() {
-        chunks.push(decode_chunk(&Document::from_reader(&mut bytes).ok()?)?);
-    }
-    Some(chunks)
 }

@@ -5,9 +5,11 @@ use std::sync::PoisonError;
 
 use tidemark_model::{OplogSpan, OplogTime};
 
+use crate::error::VaultError;
+use crate::layout::OPLOG;
 use crate::sealed::{self, Kind};
 use crate::segment::OplogSegment;
-use crate::vault::{OPLOG, Vault, VaultError};
+use crate::vault::Vault;
 
 /// Segments are merged up to about this size.
 const MERGED_BYTES: usize = 16 * 1024 * 1024;

@@ -8,6 +8,7 @@ use tidemark_model::random_bytes;
 
 use crate::digest::ChunkId;
 use crate::key::VaultKey;
+use crate::layout::PACKS;
 use crate::storage::{NewObject, Object, Put, Stamp, Storage};
 
 const MAGIC: &[u8; 8] = b"TMPACK01";
@@ -27,13 +28,10 @@ const COMPRESSION_LEVEL: i32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct PackId(pub(crate) [u8; 16]);
 
-/// The folder of packs.
-pub(crate) const FOLDER: &str = "packs";
-
 impl PackId {
     /// The name of its object.
     pub(crate) fn object(self) -> String {
-        format!("{FOLDER}/{self}")
+        format!("{PACKS}/{self}")
     }
 
     /// The pack whose object has this name in the folder of packs.

@@ -9,10 +9,12 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use crate::digest::ChunkId;
+use crate::error::VaultError;
 use crate::list::ListItem;
 use crate::manifest::Manifest;
 use crate::pack::PackId;
-use crate::vault::{PackState, Vault, VaultError};
+use crate::state::PackState;
+use crate::vault::Vault;
 
 /// What `prune` did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,157 +9,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidemark_model::OplogSpan;
 
-use crate::checks::Checks;
 use crate::digest::ChunkId;
-use crate::index::{Index, Place};
+use crate::error::VaultError;
+use crate::index::Place;
 use crate::key::VaultKey;
-use crate::manifest::{Manifest, ManifestError};
-use crate::pack::{self, FinishedPack, PackError, PackId, PackReader};
+use crate::layout::{self, FOLDERS, OPLOG, PACKS, SNAPSHOTS, holds_objects, manifest_name};
+use crate::manifest::Manifest;
+use crate::pack::{FinishedPack, PackError, PackId, PackReader};
 use crate::sealed::{self, Kind, SealError};
-use crate::storage::{self, FolderStorage, Put, Stamp, Storage};
-use crate::writer::SnapshotWriter;
+use crate::state::{Pack, PackState, State};
+use crate::storage::{self, FolderStorage, Put, Storage};
 
 /// What the configuration object holds; opening it proves that the key is the vault's.
 const CONFIGURATION: &[u8] = b"tidemark vault, format 2";
-const CONFIGURATION_NAME: &str = "config";
-/// Folders of objects.
-const FOLDERS: &[&str] = &[pack::FOLDER, SNAPSHOTS, OPLOG];
-const SNAPSHOTS: &str = "snapshots";
-pub(crate) const OPLOG: &str = "oplog";
 /// No sealed object is larger.
 const LARGEST_OBJECT: u64 = 4 << 30;
 /// Packs that stay open for reading, with their tables of some 20 KB each.
 const OPEN_PACKS: usize = 32;
-
-/// Why the vault did not do what was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum VaultError {
-    /// A file cannot be read or written.
-    #[error("the vault cannot use {path}: {source}")]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The vault was made with another key.
-    #[error(
-        "the vault in {path} was made with another key; give the right one with --vault-key-file"
-    )]
-    WrongKey {
-        /// The vault's folder.
-        path: PathBuf,
-    },
-    /// The folder holds objects, but not the one that proves the key.
-    #[error(
-        "the vault in {path} has lost its file `config`; nothing was changed. Copy the file back, or run `tidemark vault rebuild`"
-    )]
-    NoConfiguration {
-        /// The vault's folder.
-        path: PathBuf,
-    },
-    /// The first release wrote the vault.
-    #[error(
-        "the vault in {path} has the format of the first release, which this one does not read; nothing was changed. Download its snapshots with that release, or choose another --vault-folder"
-    )]
-    FirstFormat {
-        /// The vault's folder.
-        path: PathBuf,
-    },
-    /// Another process writes to the vault.
-    #[error(
-        "another tidemark process uses the vault in {path}; stop it or choose another --vault-folder"
-    )]
-    InUse {
-        /// The vault's folder.
-        path: PathBuf,
-    },
-    /// An object was changed since it was written.
-    #[error(
-        "{path} is damaged ({reason}); run `tidemark vault verify` and restore another snapshot"
-    )]
-    Damaged {
-        /// The object.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A chunk that a snapshot names is in no pack.
-    #[error(
-        "chunk {0} is in no readable pack; run `tidemark vault verify` and restore another snapshot"
-    )]
-    MissingChunk(ChunkId),
-    /// There is no such object.
-    #[error("the vault has no {kind} {name}")]
-    Missing {
-        /// What is looked for.
-        kind: &'static str,
-        /// Its name.
-        name: String,
-    },
-    /// There is such an object already; it stays as it is.
-    #[error("the vault has {name} already; it was left as it is")]
-    Exists {
-        /// The object.
-        name: String,
-    },
-    /// Something cannot be written in the vault's format.
-    #[error("{0} cannot be written in the vault's format")]
-    Unwritable(String),
-    /// A manifest cannot be written.
-    #[error("a manifest cannot be written: {0}")]
-    Manifest(#[from] ManifestError),
-}
-
-/// What is known of a pack.
-pub(crate) struct Pack {
-    pub(crate) id: PackId,
-    pub(crate) state: PackState,
-    /// Chunks that could not be read, by their number in the pack. Nobody refers to them again.
-    pub(crate) bad: BTreeSet<u32>,
-    /// When all of it was read last, in seconds since the epoch; zero for never.
-    pub(crate) checked_at: i64,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum PackState {
-    /// Its table is in the index.
-    Whole {
-        /// What its file was like when it was written or read as a whole. A file that is not like
-        /// that any more, or `None`, is read again before a new snapshot refers to it.
-        stamp: Option<Stamp>,
-    },
-    /// It cannot be read, so what it holds is unknown; it is kept.
-    Unreadable(String),
-    /// No snapshot needs it.
-    Removed,
-}
-
-#[derive(Default)]
-pub(crate) struct State {
-    pub(crate) index: Index,
-    /// By number; a number is never used again.
-    pub(crate) packs: Vec<Pack>,
-    pub(crate) writers: usize,
-    /// How many writers there have ever been.
-    pub(crate) begun: u64,
-    /// Snapshots of which chunks are missing, as the last look at all manifests found it.
-    pub(crate) lost: Vec<(String, usize)>,
-}
-
-impl State {
-    /// Adds a pack and its chunks.
-    pub(crate) fn add_pack(&mut self, pack: Pack, chunks: &[ChunkId]) -> u32 {
-        let number = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
-        self.packs.push(pack);
-        self.index.insert(number, chunks.iter().copied());
-        number
-    }
-
-    pub(crate) fn pack(&mut self, number: u32) -> Option<&mut Pack> {
-        self.packs.get_mut(number as usize)
-    }
-}
 
 /// An open vault.
 pub struct Vault {
@@ -220,8 +86,8 @@ impl Vault {
         if !opens_one {
             return Err(VaultError::WrongKey { path: root.to_owned() });
         }
-        let place = (Kind::Configuration, CONFIGURATION_NAME);
-        vault.put(CONFIGURATION_NAME, &sealed::seal(&vault.key, place, CONFIGURATION))?;
+        let place = (Kind::Configuration, layout::CONFIGURATION);
+        vault.put(layout::CONFIGURATION, &sealed::seal(&vault.key, place, CONFIGURATION))?;
         Ok(Arc::new(vault))
     }
 
@@ -278,7 +144,7 @@ impl Vault {
 
     /// Reads the tables of all packs, and what earlier checks found.
     pub(crate) fn load_index(&self) -> Result<(), VaultError> {
-        let checks = Checks::load(self)?;
+        let checks = self.load_checks()?;
         let mut state = State::default();
         for id in self.list_packs()? {
             let found = checks.of(id);
@@ -310,7 +176,7 @@ impl Vault {
 
     /// The packs that are there.
     pub(crate) fn list_packs(&self) -> Result<Vec<PackId>, VaultError> {
-        let names = self.storage.list(pack::FOLDER).map_err(self.file_error(pack::FOLDER))?;
+        let names = self.storage.list(PACKS).map_err(self.file_error(PACKS))?;
         Ok(names.iter().filter_map(|name| PackId::parse(name)).collect())
     }
 
@@ -378,7 +244,7 @@ impl Vault {
 
     fn chunk_error(&self, (chunk, place): (ChunkId, Place), error: PackError) -> VaultError {
         let id = self.state().pack(place.pack).map(|pack| pack.id);
-        let name = id.map_or_else(|| pack::FOLDER.to_owned(), PackId::object);
+        let name = id.map_or_else(|| PACKS.to_owned(), PackId::object);
         match error {
             PackError::File(source) if !PackError::is_damage(&PackError::File(clone(&source))) => {
                 VaultError::File { path: self.root.join(name), source }
@@ -399,15 +265,6 @@ impl Vault {
         self.close_pack(place.pack);
         // If this is not written the chunk is found again by the next who reads it.
         let _ = self.store_checks();
-    }
-
-    /// Begins to write a snapshot.
-    pub fn writer(self: &Arc<Self>) -> SnapshotWriter {
-        let mut state = self.state();
-        state.writers += 1;
-        state.begun += 1;
-        drop(state);
-        SnapshotWriter::new(Arc::clone(self))
     }
 
     /// Adds a pack that was written just now.
@@ -501,10 +358,6 @@ fn clone(error: &std::io::Error) -> std::io::Error {
     }
 }
 
-fn manifest_name(snapshot: &str) -> String {
-    format!("{SNAPSHOTS}/{snapshot}")
-}
-
 /// Makes the folder if it does not exist, closes it to other users and locks it; the operating
 /// system gives the lock back when the process ends.
 fn lock_folder(root: &Path) -> Result<File, VaultError> {
@@ -522,30 +375,20 @@ fn lock_folder(root: &Path) -> Result<File, VaultError> {
     }
 }
 
-/// Whether a folder holds objects of a vault.
-pub(crate) fn holds_objects(storage: &dyn Storage) -> std::io::Result<bool> {
-    for folder in FOLDERS {
-        if !storage.list(folder)?.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(storage.list("")?.iter().any(|name| name == CONFIGURATION_NAME))
-}
-
 /// Proves that the key is the vault's, or makes it so in a new vault.
 fn check_key(
     (root, storage): (&Path, &dyn Storage),
     key: &VaultKey,
     may_create: bool,
 ) -> Result<(), VaultError> {
-    let place = (Kind::Configuration, CONFIGURATION_NAME);
+    let place = (Kind::Configuration, layout::CONFIGURATION);
     let path = root.to_owned();
-    let file = |source| VaultError::File { path: root.join(CONFIGURATION_NAME), source };
-    match storage::read(storage, CONFIGURATION_NAME, LARGEST_OBJECT) {
+    let file = |source| VaultError::File { path: root.join(layout::CONFIGURATION), source };
+    match storage::read(storage, layout::CONFIGURATION, LARGEST_OBJECT) {
         Ok(sealed) => match sealed::open(key, place, &sealed) {
             Ok(content) if content == CONFIGURATION => Ok(()),
             Ok(_) | Err(SealError::Format) => Err(VaultError::Damaged {
-                path: root.join(CONFIGURATION_NAME),
+                path: root.join(layout::CONFIGURATION),
                 reason: "it is not the configuration of a vault".into(),
             }),
             Err(SealError::FirstFormat) => Err(VaultError::FirstFormat { path }),
@@ -560,7 +403,9 @@ fn check_key(
         }
         Err(_) => {
             let sealed = sealed::seal(key, place, CONFIGURATION);
-            storage::write(storage, CONFIGURATION_NAME, &sealed, Put::New).map(drop).map_err(file)
+            storage::write(storage, layout::CONFIGURATION, &sealed, Put::New)
+                .map(drop)
+                .map_err(file)
         }
     }
 }

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tidemark_model::OplogTime;
 
 use crate::digest::DocumentSet;
+use crate::error::VaultError;
 use crate::list::{ChunkList, ChunkRef};
 use crate::manifest::Manifest;
-use crate::vault::{PackState, Vault, VaultError};
+use crate::state::PackState;
+use crate::vault::Vault;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]

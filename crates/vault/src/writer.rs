@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::chunker::RawChunk;
 use crate::digest::ChunkId;
+use crate::error::VaultError;
+use crate::layout::PACKS;
 use crate::list::ListItem;
 use crate::manifest::Manifest;
-use crate::pack::{self, PackWriter, compress};
-use crate::vault::{PackState, Vault, VaultError};
+use crate::pack::{PackWriter, compress};
+use crate::state::PackState;
+use crate::vault::Vault;
 
 /// Writes the chunks of one snapshot, and its manifest at the end.
 ///
@@ -48,7 +51,7 @@ impl SnapshotWriter {
         if self.is_stored(id)? || !lock(&self.pending).insert(id) {
             return Ok(id);
         }
-        let file = self.vault.file_error(pack::FOLDER);
+        let file = self.vault.file_error(PACKS);
         let compressed = compress(&chunk.bytes).map_err(&file)?;
         let idle = lock(&self.packs).pop();
         let mut writer = match idle {
@@ -86,7 +89,7 @@ impl SnapshotWriter {
     }
 
     fn finish_pack(&self, writer: PackWriter) -> Result<(), VaultError> {
-        let finished = writer.finish().map_err(self.vault.file_error(pack::FOLDER))?;
+        let finished = writer.finish().map_err(self.vault.file_error(PACKS))?;
         let chunks = finished.chunks.clone();
         self.vault.register(finished);
         let mut pending = lock(&self.pending);
@@ -126,6 +129,15 @@ impl Drop for SnapshotWriter {
 }
 
 impl Vault {
+    /// Begins to write a snapshot.
+    pub fn writer(self: &Arc<Self>) -> SnapshotWriter {
+        let mut state = self.state();
+        state.writers += 1;
+        state.begun += 1;
+        drop(state);
+        SnapshotWriter::new(Arc::clone(self))
+    }
+
     /// Whether a pack can be relied on: its file is what it was when it was written or last read
     /// as a whole. If not, it is read as a whole now; what of it is whole stays in the index.
     fn trust(&self, number: u32) -> Result<bool, VaultError> {

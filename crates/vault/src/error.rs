@@ -1,0 +1,86 @@
+//! Why the vault did not do what was asked.
+
+use std::path::PathBuf;
+
+use crate::digest::ChunkId;
+use crate::manifest::ManifestError;
+
+/// Why the vault did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// A file cannot be read or written.
+    #[error("the vault cannot use {path}: {source}")]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The vault was made with another key.
+    #[error(
+        "the vault in {path} was made with another key; give the right one with --vault-key-file"
+    )]
+    WrongKey {
+        /// The vault's folder.
+        path: PathBuf,
+    },
+    /// The folder holds objects, but not the one that proves the key.
+    #[error(
+        "the vault in {path} has lost its file `config`; nothing was changed. Copy the file back, or run `tidemark vault rebuild`"
+    )]
+    NoConfiguration {
+        /// The vault's folder.
+        path: PathBuf,
+    },
+    /// The first release wrote the vault.
+    #[error(
+        "the vault in {path} has the format of the first release, which this one does not read; nothing was changed. Download its snapshots with that release, or choose another --vault-folder"
+    )]
+    FirstFormat {
+        /// The vault's folder.
+        path: PathBuf,
+    },
+    /// Another process writes to the vault.
+    #[error(
+        "another tidemark process uses the vault in {path}; stop it or choose another --vault-folder"
+    )]
+    InUse {
+        /// The vault's folder.
+        path: PathBuf,
+    },
+    /// An object was changed since it was written.
+    #[error(
+        "{path} is damaged ({reason}); run `tidemark vault verify` and restore another snapshot"
+    )]
+    Damaged {
+        /// The object.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A chunk that a snapshot names is in no pack.
+    #[error(
+        "chunk {0} is in no readable pack; run `tidemark vault verify` and restore another snapshot"
+    )]
+    MissingChunk(ChunkId),
+    /// There is no such object.
+    #[error("the vault has no {kind} {name}")]
+    Missing {
+        /// What is looked for.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// There is such an object already; it stays as it is.
+    #[error("the vault has {name} already; it was left as it is")]
+    Exists {
+        /// The object.
+        name: String,
+    },
+    /// Something cannot be written in the vault's format.
+    #[error("{0} cannot be written in the vault's format")]
+    Unwritable(String),
+    /// A manifest cannot be written.
+    #[error("a manifest cannot be written: {0}")]
+    Manifest(#[from] ManifestError),
+}

@@ -1,0 +1,28 @@
+//! The names of objects in a vault.
+
+use crate::storage::Storage;
+
+/// The object that proves which key is the vault's.
+pub(crate) const CONFIGURATION: &str = "config";
+/// What is known of the packs' health.
+pub(crate) const CHECKS: &str = "checks";
+/// The folders of packs, manifests and oplog segments.
+pub(crate) const PACKS: &str = "packs";
+pub(crate) const SNAPSHOTS: &str = "snapshots";
+pub(crate) const OPLOG: &str = "oplog";
+pub(crate) const FOLDERS: &[&str] = &[PACKS, SNAPSHOTS, OPLOG];
+
+/// The manifest of a snapshot.
+pub(crate) fn manifest_name(snapshot: &str) -> String {
+    format!("{SNAPSHOTS}/{snapshot}")
+}
+
+/// Whether a folder holds objects of a vault.
+pub(crate) fn holds_objects(storage: &dyn Storage) -> std::io::Result<bool> {
+    for folder in FOLDERS {
+        if !storage.list(folder)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(storage.list("")?.iter().any(|name| name == CONFIGURATION))
+}

@@ -1,0 +1,68 @@
+//! What a process knows of the packs of a vault.
+
+use std::collections::BTreeSet;
+
+use crate::digest::ChunkId;
+use crate::index::{Index, Place};
+use crate::pack::PackId;
+use crate::storage::Stamp;
+
+/// What is known of a pack.
+pub(crate) struct Pack {
+    pub(crate) id: PackId,
+    pub(crate) state: PackState,
+    /// Chunks that could not be read, by their number in the pack. Nobody refers to them again.
+    pub(crate) bad: BTreeSet<u32>,
+    /// When all of it was read last, in seconds since the epoch; zero for never.
+    pub(crate) checked_at: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PackState {
+    /// Its table is in the index.
+    Whole {
+        /// What its file was like when it was written or read as a whole. A file that is not like
+        /// that any more, or `None`, is read again before a new snapshot refers to it.
+        stamp: Option<Stamp>,
+    },
+    /// It cannot be read, so what it holds is unknown; it is kept.
+    Unreadable(String),
+    /// No snapshot needs it.
+    Removed,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) index: Index,
+    /// By number; a number is never used again.
+    pub(crate) packs: Vec<Pack>,
+    pub(crate) writers: usize,
+    /// How many writers there have ever been.
+    pub(crate) begun: u64,
+    /// Snapshots of which chunks are missing, as the last look at all manifests found it.
+    pub(crate) lost: Vec<(String, usize)>,
+}
+
+impl State {
+    /// Adds a pack and its chunks.
+    pub(crate) fn add_pack(&mut self, pack: Pack, chunks: &[ChunkId]) -> u32 {
+        let number = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
+        self.packs.push(pack);
+        self.index.insert(number, chunks.iter().copied());
+        number
+    }
+
+    pub(crate) fn pack(&mut self, number: u32) -> Option<&mut Pack> {
+        self.packs.get_mut(number as usize)
+    }
+
+    /// Takes the chunks that are known to be bad out of the index.
+    pub(crate) fn forget_bad(&mut self, number: u32, chunks: &[ChunkId], bad: &BTreeSet<u32>) {
+        for ordinal in bad {
+            if let Some(chunk) = chunks.get(*ordinal as usize) {
+                let place = Place { pack: number, ordinal: *ordinal };
+                self.index.remove_place(*chunk, place);
+            }
+        }
+    }
+}
