@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidemark_catalog::CatalogError;
 
-use crate::worker::{Shared, panic_text};
+use crate::shared::Shared;
 
 /// A job that fails for a passing reason is tried again this often.
 pub(crate) const ATTEMPTS: i64 = 3;
@@ -46,4 +46,11 @@ pub(crate) fn record_until_done(
             }
         }
     }
+}
+
+/// What a panic says.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
 }

@@ -5,15 +5,20 @@
 //! swap, finishes it. The scheduler takes no input: it looks at what should be and what is.
 
 mod captures;
+mod config;
+mod due;
+mod follower;
 mod heartbeat;
 mod jobs;
 mod restores;
 mod scheduler;
+mod shared;
 mod snapshots;
 mod troubles;
 mod upkeep;
 mod worker;
 
 pub use captures::Captures;
+pub use config::{Deployments, Fate, Hook, WorkerConfig};
 pub use troubles::{Severity, Trouble};
-pub use worker::{Deployments, Fate, Hook, Worker, WorkerConfig, WorkerWatch};
+pub use worker::{Worker, WorkerWatch};

@@ -17,9 +17,10 @@ use tidemark_mover::{
     discard_stage, forget_swap, swap_stage, was_swapped, write_archive,
 };
 
+use crate::config::Fate;
 use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, record_until_done, wait_after};
-use crate::worker::{Fate, Shared};
+use crate::shared::Shared;
 
 /// How long a job waits for the capture to reach its moment.
 const CAPTURE_PATIENCE: Duration = Duration::from_mins(1);

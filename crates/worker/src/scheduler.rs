@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, NewSnapshot, Order, Page, Schedule, Snapshot};
 use tidemark_model::{BackupPolicy, OplogTime, SnapshotKind, SnapshotState};
 
-use crate::worker::Shared;
+use crate::shared::Shared;
 
 /// The wait after a snapshot that failed; the next ones wait twice as long each.
 const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(60);
@@ -102,7 +102,7 @@ fn purge_manifests(shared: &Shared) -> Result<bool, CatalogError> {
         match shared.config.vault.remove_manifest(&id.to_string()) {
             Ok(()) => {
                 catalog.record_purged_snapshot(id)?;
-                shared.upkeep.want_pruning();
+                shared.due.want_pruning();
             }
             Err(error) => {
                 tracing::error!(%error, snapshot = %id, "a manifest could not be removed");
@@ -171,7 +171,7 @@ fn remove_expired_users(shared: &Shared) -> Result<(), CatalogError> {
 /// The snapshot from which the oldest moment is reached needs its entries too, so everything from
 /// that snapshot on stays; without such a snapshot everything stays.
 fn trim_oplogs(shared: &Shared) -> Result<(), CatalogError> {
-    if !shared.upkeep.is_trimming_due() {
+    if !shared.due.is_trimming_due() {
         return Ok(());
     }
     let (catalog, vault) = (&shared.config.catalog, &shared.config.vault);
@@ -243,9 +243,9 @@ mod tests {
 
     use super::*;
     use crate::Captures;
+    use crate::config::{Deployments, WorkerConfig};
+    use crate::due::Due;
     use crate::troubles::Troubles;
-    use crate::upkeep::Upkeep;
-    use crate::worker::{Deployments, WorkerConfig};
 
     /// No database runs: the scheduler needs none.
     struct Nowhere;
@@ -285,7 +285,7 @@ mod tests {
             config,
             holder,
             troubles: Troubles::default(),
-            upkeep: Upkeep::default(),
+            due: Due::default(),
             stop: Stop::new(),
         });
         Fixture { _folder: folder, shared, instance: tenant.instance }

@@ -10,7 +10,7 @@ use tidemark_vault::{Manifest, SnapshotOwner};
 
 use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, record_until_done, wait_after};
-use crate::worker::Shared;
+use crate::shared::Shared;
 
 /// Takes all snapshots that wait.
 pub(crate) fn run_round(shared: &Arc<Shared>) {

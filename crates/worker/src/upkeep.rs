@@ -1,12 +1,12 @@
 //! Looking after the vault: reading packs again, merging segments, removing what nobody needs.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tidemark_model::OplogTime;
 use tidemark_vault::{PruneReport, VaultError};
 
-use crate::worker::Shared;
+use crate::shared::Shared;
 
 /// A pack that no snapshot names is kept this long.
 const PRUNE_GRACE: Duration = Duration::from_hours(24);
@@ -15,59 +15,9 @@ const MERGE_AFTER_SECONDS: u32 = 600;
 /// Merges of one instance in a round.
 const MERGES: usize = 50;
 
-/// Time between two looks at the vault.
-const INTERVAL: Duration = Duration::from_secs(20);
-/// Time between two trims of all oplogs.
-const TRIM_INTERVAL: Duration = Duration::from_secs(30);
-/// Packs that were young become old enough to be removed.
-const PRUNE_INTERVAL: Duration = Duration::from_hours(24);
-
-/// When what was done last.
-#[derive(Default)]
-pub(crate) struct Upkeep(Mutex<Times>);
-
-#[derive(Default)]
-struct Times {
-    look: Option<Instant>,
-    trim: Option<Instant>,
-    prune: Option<Instant>,
-}
-
-impl Upkeep {
-    fn lock(&self) -> MutexGuard<'_, Times> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks for pruning: something was removed that needed packs.
-    pub(crate) fn want_pruning(&self) {
-        let mut times = self.lock();
-        times.prune = None;
-        times.look = None;
-    }
-
-    /// Whether oplogs are to be trimmed again.
-    pub(crate) fn is_trimming_due(&self) -> bool {
-        let mut times = self.lock();
-        let is_due = times.trim.is_none_or(|at| at.elapsed() >= TRIM_INTERVAL);
-        if is_due {
-            times.trim = Some(Instant::now());
-        }
-        is_due
-    }
-
-    fn is_due(&self) -> bool {
-        let mut times = self.lock();
-        let is_due = times.look.is_none_or(|at| at.elapsed() >= INTERVAL);
-        if is_due {
-            times.look = Some(Instant::now());
-        }
-        is_due
-    }
-}
-
 /// Does what is due.
 pub(crate) fn run_round(shared: &Arc<Shared>) {
-    if !shared.upkeep.is_due() {
+    if !shared.due.is_look_due() {
         return;
     }
     let now = shared.config.clock.now().as_second();
@@ -116,12 +66,12 @@ fn merge_segments(shared: &Shared) -> Result<(), VaultError> {
 }
 
 fn prune(shared: &Shared) -> Result<(), VaultError> {
-    if shared.upkeep.lock().prune.is_some_and(|at| at.elapsed() < PRUNE_INTERVAL) {
+    if !shared.due.is_pruning_due() {
         return Ok(());
     }
     let report = shared.config.vault.prune(PRUNE_GRACE)?;
     if report != PruneReport::Busy {
-        shared.upkeep.lock().prune = Some(Instant::now());
+        shared.due.note_pruning();
     }
     match report {
         PruneReport::Removed(packs) if packs > 0 => {

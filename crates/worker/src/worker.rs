@@ -1,20 +1,20 @@
 //! The threads of a worker.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use tidemark_catalog::{Catalog, CatalogError, Instance, LeaseHolder};
-use tidemark_deployment::Endpoint;
-use tidemark_model::{BackupPolicy, Clock, Secret};
+use tidemark_catalog::{CatalogError, LeaseHolder};
+use tidemark_model::Secret;
 use tidemark_mover::Stop;
-use tidemark_vault::Vault;
 
 use crate::captures::Captures;
+use crate::config::WorkerConfig;
+use crate::due::Due;
+use crate::jobs::catch_panic;
+use crate::shared::Shared;
 use crate::troubles::{Trouble, Troubles};
-use crate::upkeep::Upkeep;
 
 /// The longest sleep of a thread that waits for work: leases and schedules end without a change.
 const ROUND: Duration = Duration::from_secs(1);
@@ -23,72 +23,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 /// How long a claim lasts without a heartbeat.
 const LEASE: SignedDuration = SignedDuration::from_secs(30);
-
-/// Where the databases of instances are.
-pub trait Deployments: Send + Sync {
-    /// How to reach an instance; `None` while it does not run.
-    fn endpoint(&self, instance: &Instance) -> Option<Endpoint>;
-}
-
-/// What a worker needs.
-#[derive(Clone)]
-pub struct WorkerConfig {
-    /// The records.
-    pub catalog: Arc<Catalog>,
-    /// The snapshots.
-    pub vault: Arc<Vault>,
-    /// The time.
-    pub clock: Clock,
-    /// The databases.
-    pub deployments: Arc<dyn Deployments>,
-    /// How often and how long.
-    pub policy: BackupPolicy,
-    /// Where files for download are kept.
-    pub downloads: PathBuf,
-    /// Snapshots that are taken at the same time. Each holds some 60 MiB of batches and chunks,
-    /// whatever the size of its data.
-    pub parallel_snapshots: usize,
-    /// Restore jobs that are done at the same time, with as much memory each.
-    pub parallel_restores: usize,
-    /// What a test does where a step of a job begins; a server has none.
-    pub hook: Option<Hook>,
-}
-
-/// Asked with the job's id and its step, whenever a step of a job begins.
-pub type Hook = Arc<dyn Fn(&str, &str) -> Fate + Send + Sync>;
-
-/// What becomes of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It is done.
-    Done,
-    /// It fails, as a broken connection does or for good.
-    Fails {
-        /// Whether the same may succeed later.
-        is_transient: bool,
-    },
-    /// The worker ends without another word, as a process that is killed.
-    Vanishes,
-    /// It panics.
-    Panics,
-}
-
-impl WorkerConfig {
-    /// Asks the hook of a test what becomes of a step.
-    pub(crate) fn fate(&self, job: &str, step: &str) -> Fate {
-        self.hook.as_ref().map_or(Fate::Done, |hook| hook(job, step))
-    }
-}
-
-/// What all threads of a worker share.
-pub(crate) struct Shared {
-    pub(crate) config: WorkerConfig,
-    pub(crate) holder: LeaseHolder,
-    pub(crate) captures: Captures,
-    pub(crate) troubles: Troubles,
-    pub(crate) upkeep: Upkeep,
-    pub(crate) stop: Stop,
-}
 
 /// What a thread does again and again.
 type Round = fn(&Arc<Shared>);
@@ -110,18 +44,12 @@ impl Worker {
             (crate::restores::run_round, config.parallel_restores.max(1), CLAIM_PAUSE),
             (crate::scheduler::run_round, 1, PAUSE),
             (crate::upkeep::run_round, 1, ROUND),
-            (crate::captures::run_round, 1, PAUSE),
+            (crate::follower::run_round, 1, PAUSE),
         ];
         let captures = Captures::new(config.clone());
         let (troubles, stop) = (Troubles::default(), Stop::new());
-        let shared = Arc::new(Shared {
-            config,
-            holder,
-            captures,
-            troubles,
-            upkeep: Upkeep::default(),
-            stop,
-        });
+        let shared =
+            Arc::new(Shared { config, holder, captures, troubles, due: Due::default(), stop });
         let threads = rounds
             .into_iter()
             .flat_map(|(round, count, pause)| std::iter::repeat_n((round, pause), count))
@@ -187,9 +115,7 @@ impl WorkerWatch {
 fn run_rounds(shared: &Arc<Shared>, (round, pause): (Round, Duration)) {
     while !shared.stop.is_requested() {
         let seen = shared.config.catalog.generation();
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| round(shared)));
-        if let Err(panic) = outcome {
-            let text = panic_text(panic.as_ref());
+        if let Err(text) = catch_panic(|| round(shared)) {
             tracing::error!(text, "a round of a worker panicked");
             shared.troubles.warn("worker", format!("a part of the worker panicked: {text}"));
         }
@@ -198,11 +124,4 @@ fn run_rounds(shared: &Arc<Shared>, (round, pause): (Round, Duration)) {
             std::thread::sleep(pause);
         }
     }
-}
-
-/// What a panic says.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a message".to_owned())
 }

@@ -1,0 +1,196 @@
+//! The thread that follows the oplog of one instance.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidemark_catalog::{Catalog, Instance};
+use tidemark_deployment::{Connection, Endpoint, Patience};
+use tidemark_model::{InstanceId, InstanceState, OplogSpan, OplogTime};
+use tidemark_mover::{
+    Capture, CaptureOutcome, Look, MoverError, RangeEnd, discard_stage, forget_swap, list_stages,
+};
+
+use crate::captures::Slot;
+use crate::jobs::catch_panic;
+use crate::shared::Shared;
+
+/// How often each oplog is read.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// The longest wait after a failure.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// How long a deployment may take for an answer.
+const PATIENCE: Patience =
+    Patience { connecting: Duration::from_secs(5), answer: Duration::from_secs(30) };
+/// How often what restores left behind is looked for where that costs nothing, and everywhere.
+const TIDY_INTERVAL: Duration = Duration::from_secs(5);
+const SEARCH_INTERVAL: Duration = Duration::from_hours(1);
+
+/// Sees to it that every instance that runs has a thread.
+pub(crate) fn run_round(shared: &Arc<Shared>) {
+    let instances = match shared.config.catalog.list_all_instances() {
+        Ok(instances) => instances,
+        Err(error) => {
+            tracing::error!(%error, "the instances to capture could not be listed");
+            return shared.troubles.fail("captures", format!("oplogs are not captured: {error}"));
+        }
+    };
+    shared.troubles.clear("captures");
+    let runs = |instance: &&Instance| {
+        matches!(instance.state, InstanceState::Idle | InstanceState::Updating)
+    };
+    let wanted: Vec<InstanceId> = instances.iter().filter(runs).map(|i| i.id).collect();
+    let (lacking, ended) = shared.captures.keep_only(&wanted);
+    for id in ended {
+        shared.troubles.clear(&trouble(id));
+    }
+    for (id, slot) in lacking {
+        let shared = Arc::clone(shared);
+        std::thread::spawn(move || follow(&shared, id, &slot));
+    }
+}
+
+fn trouble(instance: InstanceId) -> String {
+    format!("capture of {instance}")
+}
+
+/// Captures one instance until it is over.
+fn follow(shared: &Shared, instance: InstanceId, slot: &Slot) {
+    let _running = shared.captures.running();
+    let mut follower =
+        Follower { shared, instance, capture: None, tidied_at: None, searched_at: None };
+    let mut failures = 0;
+    loop {
+        let wait = if failures == 0 {
+            INTERVAL
+        } else {
+            LONGEST_WAIT.min(INTERVAL * (1 << failures.min(5)))
+        };
+        let Some(round) = slot.next_round(wait) else { return };
+        let outcome = catch_panic(|| follower.run_round(round.flush));
+        let outcome = outcome.unwrap_or_else(|panic| {
+            follower.capture = None;
+            Err(panic)
+        });
+        match &outcome {
+            Ok(_) => {
+                failures = 0;
+                shared.troubles.clear(&trouble(instance));
+            }
+            Err(reason) => {
+                failures += 1;
+                tracing::warn!(reason, %instance, failures, "an oplog could not be captured");
+                if failures > 2 {
+                    let text =
+                        format!("the oplog of instance {instance} is not captured: {reason}");
+                    shared.troubles.warn(trouble(instance), text);
+                }
+            }
+        }
+        slot.end_round(&round, outcome);
+    }
+}
+
+fn record(
+    catalog: &Catalog,
+    instance: InstanceId,
+    outcome: CaptureOutcome,
+) -> Result<(), tidemark_catalog::CatalogError> {
+    match outcome {
+        CaptureOutcome::CaughtUp { from, through } => {
+            catalog.extend_oplog_range(instance, OplogSpan { first: from, last: through })
+        }
+        CaptureOutcome::Began { begins_at, .. } => catalog.begin_oplog_range(instance, begins_at),
+    }
+}
+
+/// The capture of one instance.
+struct Follower<'a> {
+    shared: &'a Shared,
+    instance: InstanceId,
+    /// `None` before the first round and after one that failed: what is stored is read anew.
+    capture: Option<Capture>,
+    tidied_at: Option<Instant>,
+    searched_at: Option<Instant>,
+}
+
+impl Follower<'_> {
+    fn run_round(&mut self, flush: bool) -> Result<OplogTime, String> {
+        let captures = &self.shared.captures;
+        let endpoint = captures.endpoint(self.instance).map_err(|error| error.to_string())?;
+        let through = self.capture(&endpoint, flush).map_err(|error| error.to_string())?;
+        let is_due = |at: Option<Instant>, interval| at.is_none_or(|at| at.elapsed() > interval);
+        let look = if is_due(self.searched_at, SEARCH_INTERVAL) {
+            self.searched_at = Some(Instant::now());
+            Some(Look::Everywhere)
+        } else {
+            is_due(self.tidied_at, TIDY_INTERVAL).then_some(Look::AtMarkers)
+        };
+        if let Some(look) = look {
+            self.tidied_at = Some(Instant::now());
+            if let Err(error) = self.tidy(&endpoint, look) {
+                tracing::warn!(%error, instance = %self.instance, "what restores left behind could not be removed");
+            }
+        }
+        Ok(through)
+    }
+
+    fn capture(&mut self, endpoint: &Endpoint, flush: bool) -> Result<OplogTime, MoverError> {
+        let vault = &self.shared.config.vault;
+        let mut capture = match self.capture.take() {
+            Some(capture) => capture,
+            None => Capture::resume(vault, &self.instance.to_string())?,
+        };
+        let mut connection = Connection::open_patiently(endpoint, PATIENCE)?;
+        loop {
+            let stop = self.shared.captures.stop();
+            let outcome = capture.run_round(&mut connection, vault, flush, stop)?;
+            if let CaptureOutcome::Began { begins_at, after } = outcome {
+                self.tell(begins_at, after);
+            }
+            record(&self.shared.config.catalog, self.instance, outcome)
+                .map_err(|error| MoverError::OplogGap { what: format!("the catalog ({error})") })?;
+            if !capture.is_over() {
+                break;
+            }
+        }
+        let through = capture.stored_through().unwrap_or_default();
+        self.capture = Some(capture);
+        Ok(through)
+    }
+
+    fn tell(&self, begins_at: OplogTime, after: RangeEnd) {
+        let instance = self.instance;
+        match after {
+            RangeEnd::Nothing => {
+                tracing::info!(%instance, %begins_at, "the capture of an oplog begins");
+            }
+            RangeEnd::Restore => {
+                tracing::info!(%instance, %begins_at, "a restore replaced the data; the capture begins anew");
+            }
+            RangeEnd::Gap => {
+                self.shared.captures.count_gap();
+                tracing::warn!(%instance, %begins_at, "a gap: captured entries do not lead on; a snapshot is taken at once");
+            }
+        }
+    }
+
+    /// Removes what restores left behind whose jobs are over or not known.
+    fn tidy(&self, endpoint: &Endpoint, look: Look) -> Result<(), MoverError> {
+        for job in list_stages(endpoint, look)? {
+            let is_over = match job.parse() {
+                Ok(id) => match self.shared.config.catalog.load_restore_job(id) {
+                    Ok(job) => job.state.is_final(),
+                    Err(tidemark_catalog::CatalogError::Missing(_)) => true,
+                    // Unknown: it stays.
+                    Err(_) => false,
+                },
+                Err(_) => true,
+            };
+            if is_over {
+                discard_stage(endpoint, &job)?;
+                forget_swap(endpoint, &job)?;
+            }
+        }
+        Ok(())
+    }
+}
