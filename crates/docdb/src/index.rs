@@ -45,6 +45,18 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// The key of an entry in the store: the record number makes it different where the index does
+    /// not.
+    pub(crate) fn entry(&self, key: &[u8], record: u64) -> Vec<u8> {
+        let mut entry = Vec::with_capacity(12 + key.len());
+        entry.extend_from_slice(&self.id.to_be_bytes());
+        entry.extend_from_slice(key);
+        if !self.is_unique {
+            entry.extend_from_slice(&record.to_be_bytes());
+        }
+        entry
+    }
+
     /// The index on `_id` that every collection has.
     pub(crate) fn on_id(id: u32) -> Result<Self> {
         Self::from_spec(id, bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" })

@@ -18,6 +18,7 @@ mod fields;
 mod filter;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod identity;
 mod index;
 mod key;
 mod number;
@@ -39,4 +40,5 @@ mod transaction;
 mod update;
 
 pub use auth::{Grant, User, UserDirectory};
-pub use server::{REPLICA_SET, Server, ServerConfig, ServerError};
+pub use identity::REPLICA_SET;
+pub use server::{Server, ServerConfig, ServerError};

@@ -24,9 +24,6 @@ use crate::cursor::Cursors;
 use crate::engine::Engine;
 use crate::operations::Operations;
 
-/// The name of the one-member replica set that every instance poses as.
-pub const REPLICA_SET: &str = "rs0";
-
 /// More connections are closed at once.
 const MOST_CONNECTIONS: usize = 4_000;
 /// How long to wait after a connection could not be accepted.

@@ -303,7 +303,7 @@ impl Transaction<'_> {
             let old = index.keys_of(before)?;
             let new = index.keys_of(raw)?;
             for key in old.difference(&new) {
-                let entry = entry_key(index, key, record);
+                let entry = index.entry(key, record);
                 self.writer.group.remove(Tree::Indexes, &entry);
             }
             for key in new.difference(&old) {
@@ -337,7 +337,7 @@ impl Transaction<'_> {
     ) -> Result<()> {
         for index in &collection.indexes {
             for key in index.keys_of(document)? {
-                let entry = entry_key(index, &key, record);
+                let entry = index.entry(&key, record);
                 self.writer.group.remove(Tree::Indexes, &entry);
             }
         }
@@ -428,7 +428,7 @@ impl Transaction<'_> {
         key: &[u8],
         (record, document): (u64, &RawDocument),
     ) -> Result<Vec<u8>> {
-        let entry = entry_key(index, key, record);
+        let entry = index.entry(key, record);
         if index.is_unique {
             let holder = self.get(Tree::Indexes, &entry)?;
             if holder.as_deref().and_then(record_of).is_some_and(|holder| holder != record) {
@@ -482,17 +482,6 @@ fn push_text(out: &mut Vec<u8>, name: &str, text: &str) {
 fn push_uuid(out: &mut Vec<u8>, uuid: [u8; 16]) {
     out.extend_from_slice(b"\x05ui\0\x10\0\0\0\x04");
     out.extend_from_slice(&uuid);
-}
-
-/// The key of an index entry: the record number makes it different where the index does not.
-pub(crate) fn entry_key(index: &Index, key: &[u8], record: u64) -> Vec<u8> {
-    let mut entry = Vec::with_capacity(12 + key.len());
-    entry.extend_from_slice(&index.id.to_be_bytes());
-    entry.extend_from_slice(key);
-    if !index.is_unique {
-        entry.extend_from_slice(&record.to_be_bytes());
-    }
-    entry
 }
 
 pub(crate) fn check_size(document: &RawDocument) -> Result<()> {

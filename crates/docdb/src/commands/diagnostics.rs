@@ -6,9 +6,9 @@ use tidemark_model::random_bytes;
 
 use super::{Context, Reply};
 use crate::error::{Code, CommandError, Result};
+use crate::identity::REPLICA_SET;
 use crate::reply::timestamp;
 use crate::request::Request;
-use crate::server::REPLICA_SET;
 
 /// The version that is claimed; see `hello`.
 const VERSION: &str = "7.0.12";

@@ -5,9 +5,9 @@ use bson::{Bson, RawBsonRef};
 
 use super::{Context, Reply, authenticate};
 use crate::error::Result;
+use crate::identity::REPLICA_SET;
 use crate::reply::timestamp;
 use crate::request::Request;
-use crate::server::REPLICA_SET;
 
 /// Claims MongoDB 7.0; a higher version would make drivers send commands that are not here.
 const WIRE_VERSION: i32 = 21;

@@ -257,7 +257,7 @@ pub(crate) fn id_entry(
         return Ok(None);
     };
     let key = crate::index::shorten(encode_part(id, Direction::Ascending)?);
-    Ok(Some(crate::transaction::entry_key(index, &key, 0)))
+    Ok(Some(index.entry(&key, 0)))
 }
 
 /// The `_id` that a filter fixes, if it can match one document at most.

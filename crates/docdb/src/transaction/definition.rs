@@ -7,7 +7,7 @@ use bson::{Bson, Document};
 use tidemark_model::random_bytes;
 use tidemark_store::{Direction, Tree};
 
-use super::{Transaction, entry_key};
+use super::Transaction;
 use crate::collections::{Collection, Namespace, Staging};
 use crate::engine::{documents_of, meta_key, record_of};
 use crate::error::{Code, CommandError, Result};
@@ -176,7 +176,7 @@ impl Transaction<'_> {
         self.view().visit(Tree::Documents, &documents, Direction::Ascending, |key, value| {
             let record = record_of(key).unwrap_or(0);
             for key in index.keys_of(RawDocument::from_bytes(value)?)? {
-                sorter.push(&entry_key(index, &key, record), &record.to_be_bytes())?;
+                sorter.push(&index.entry(&key, record), &record.to_be_bytes())?;
             }
             Ok::<_, CommandError>(true)
         })?;
