@@ -5,6 +5,7 @@
 //! is held while a connection is used.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,6 +36,25 @@ struct SlotState {
     /// How the last round ended: through where everything is captured, or why not.
     last: Option<Result<OplogTime, String>>,
     is_over: bool,
+    /// Whether a thread does the rounds. Who waits for one may be here before the thread is.
+    has_thread: bool,
+}
+
+/// A slot as the one thread that does its rounds has it: the place is free when it is dropped.
+pub(crate) struct Place(Arc<Slot>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.lock().has_thread = false;
+    }
+}
+
+impl Deref for Place {
+    type Target = Slot;
+
+    fn deref(&self) -> &Slot {
+        &self.0
+    }
 }
 
 /// A round that a thread is to do.
@@ -65,6 +85,12 @@ impl Slot {
         state.last = Some(outcome);
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// The place of its thread, if it is free.
+    fn take_place(self: &Arc<Self>) -> Option<Place> {
+        let had_thread = std::mem::replace(&mut self.lock().has_thread, true);
+        (!had_thread).then(|| Place(Arc::clone(self)))
     }
 
     fn end(&self) {
@@ -130,7 +156,7 @@ impl Captures {
     pub(crate) fn keep_only(
         &self,
         wanted: &[InstanceId],
-    ) -> (Vec<(InstanceId, Arc<Slot>)>, Vec<InstanceId>) {
+    ) -> (Vec<(InstanceId, Place)>, Vec<InstanceId>) {
         let mut slots = self.lock();
         let mut ended = Vec::new();
         slots.retain(|id, slot| {
@@ -141,15 +167,8 @@ impl Captures {
             }
             is_wanted
         });
-        let mut lacking = Vec::new();
-        for id in wanted {
-            let slot = slots.entry(*id).or_default();
-            // A thread has one, the map the other.
-            if Arc::strong_count(slot) == 1 {
-                lacking.push((*id, Arc::clone(slot)));
-            }
-        }
-        (lacking, ended)
+        let place = |id: &InstanceId| Some((*id, slots.entry(*id).or_default().take_place()?));
+        (wanted.iter().filter_map(place).collect(), ended)
     }
 
     /// Waits for the threads to end, at most until `deadline`.
@@ -212,4 +231,55 @@ fn unreachable(instance: InstanceId, reason: &str) -> MoverError {
         doing: "looking for its database".to_owned(),
         source: std::io::Error::other(reason.to_owned()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemark_catalog::Catalog;
+    use tidemark_model::{BackupPolicy, Clock, Secret};
+
+    use super::*;
+    use crate::Deployments;
+
+    struct Somewhere;
+
+    impl Deployments for Somewhere {
+        fn endpoint(&self, _: &Instance) -> Option<Endpoint> {
+            let (address, user) = ("127.0.0.1:1".to_owned(), "server".to_owned());
+            Some(Endpoint { address, user, password: Secret::new("x") })
+        }
+    }
+
+    #[test]
+    fn a_round_that_is_wanted_before_there_is_a_thread_is_done() {
+        let (folder, vault) = tidemark_testkit::vault();
+        let (clock, catalog) = (Clock::system(), Arc::new(Catalog::in_memory().unwrap()));
+        let tenant = tidemark_testkit::tenant(&catalog, &clock, String::new(), (&[], &[]));
+        let captures = Captures::new(WorkerConfig {
+            catalog,
+            vault,
+            clock,
+            deployments: Arc::new(Somewhere),
+            policy: BackupPolicy::default(),
+            downloads: folder.path().join("downloads"),
+            parallel_snapshots: 1,
+            parallel_restores: 1,
+            hook: None,
+        });
+        let through = OplogTime::new(7, 1);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| captures.run_now(tenant.instance, &Stop::new()));
+            while captures.lock().get(&tenant.instance).is_none_or(|slot| slot.lock().wanted == 0) {
+                std::thread::yield_now();
+            }
+            let (mut lacking, _) = captures.keep_only(&[tenant.instance]);
+            let (_, place) = lacking.pop().expect("nobody does the round");
+            assert!(captures.keep_only(&[tenant.instance]).0.is_empty(), "two do the rounds");
+            let round = place.next_round(Duration::ZERO).unwrap();
+            place.end_round(&round, Ok(through));
+            assert_eq!(waiting.join().unwrap().unwrap(), through);
+            drop(place);
+            assert_eq!(captures.keep_only(&[tenant.instance]).0.len(), 1, "the place is not free");
+        });
+    }
 }

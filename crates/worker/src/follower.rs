@@ -43,9 +43,9 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
     for id in ended {
         shared.troubles.clear(&trouble(id));
     }
-    for (id, slot) in lacking {
+    for (id, place) in lacking {
         let shared = Arc::clone(shared);
-        std::thread::spawn(move || follow(&shared, id, &slot));
+        std::thread::spawn(move || follow(&shared, id, &place));
     }
 }
 
