@@ -280,7 +280,8 @@ fn at_every_step(
                 assert!(world.downloads().join(file).exists(), "{context}");
             }
             until(&context, || {
-                let left = list_stages(&world.database.endpoint(), Look::Everywhere).unwrap();
+                // What is looked at may be dropped meanwhile.
+                let left = list_stages(&world.database.endpoint(), Look::Everywhere).ok()?;
                 left.into_iter().all(|left| left != job.to_string()).then_some(())
             });
         }
