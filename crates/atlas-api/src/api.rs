@@ -1,7 +1,6 @@
 //! What all requests share.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, PasswordRecord, Setting};
 use tidemark_model::{BackupPolicy, Clock, Throttle};
 
-use crate::auth::Known;
-use crate::operations::OPERATIONS;
+use crate::counts::Counts;
+use crate::identity::Known;
 use crate::rate_limit::{Buckets, RateLimits};
 use crate::token::Signer;
 use crate::usage::Usage;
@@ -87,8 +86,8 @@ pub struct Api {
     pub(crate) known: Mutex<Known>,
     pub(crate) usage: Usage,
     pub(crate) buckets: Buckets,
-    /// Requests to each operation of the table.
-    pub(crate) counts: Vec<AtomicU64>,
+    /// Requests to each operation.
+    pub(crate) counts: Counts,
 }
 
 impl Api {
@@ -111,7 +110,7 @@ impl Api {
             known: Mutex::default(),
             usage: Usage::default(),
             buckets: Buckets::default(),
-            counts: OPERATIONS.iter().map(|_| AtomicU64::new(0)).collect(),
+            counts: Counts::default(),
         })
     }
 

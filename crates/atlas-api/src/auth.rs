@@ -1,13 +1,11 @@
 //! Who makes a request, and whether from an address that it may come from.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use ipnet::IpNet;
 use jiff::Timestamp;
 use tidemark_catalog::{CatalogError, Page};
 use tidemark_model::{Caller, OrgId, Principal, Roles};
@@ -15,6 +13,7 @@ use tidemark_model::{Caller, OrgId, Principal, Roles};
 use crate::api::Api;
 use crate::digest_auth::{Credentials, challenge};
 use crate::error::ApiError;
+use crate::identity::{Identity, Known};
 use crate::token::{Nonce, Signer};
 
 /// Why a request is not authenticated.
@@ -32,27 +31,6 @@ impl From<CatalogError> for AuthError {
     fn from(error: CatalogError) -> Self {
         Self::Catalog(error)
     }
-}
-
-/// A caller, and what is asked of its address.
-#[derive(Debug)]
-pub(crate) struct Identity {
-    pub(crate) caller: Caller,
-    /// From where it may come; everywhere if there are none.
-    blocks: Vec<IpNet>,
-    /// Whether its organization wants an access list.
-    needs_blocks: bool,
-    /// Checks digest answers; API keys only.
-    ha1: String,
-    /// When a token ends; tokens only.
-    expires_at: Option<Timestamp>,
-}
-
-/// Identities by token or public key, good for one generation of the catalog.
-#[derive(Debug, Default)]
-pub(crate) struct Known {
-    generation: u64,
-    identities: HashMap<String, Arc<Identity>>,
 }
 
 /// How many identities are kept at most.

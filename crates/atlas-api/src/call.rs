@@ -1,5 +1,6 @@
 //! One request to an operation, after authentication.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use tidemark_catalog::{Catalog, Instance, InstanceView, Org, Page, Project};
@@ -11,11 +12,13 @@ use crate::api::Api;
 use crate::body::Body;
 use crate::credentials::account_of;
 use crate::error::{ApiError, Result};
-use crate::operation::PathValues;
 
 /// Items on a page unless the client says otherwise, and at most.
 const DEFAULT_PAGE_SIZE: u64 = 100;
 const LARGEST_PAGE_SIZE: u64 = 500;
+
+/// The values of a path's placeholders.
+pub(crate) type PathValues = BTreeMap<&'static str, String>;
 
 /// One request to an operation.
 pub(crate) struct Call<'a> {

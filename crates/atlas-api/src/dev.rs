@@ -8,7 +8,8 @@ use tidemark_model::{Caller, Role, format_instant};
 use crate::api::{Api, ResetError};
 use crate::body::Body as Attributes;
 use crate::error::{ApiError, Result};
-use crate::request::{Incoming, PLAIN, build, failure, wrong_method};
+use crate::incoming::Incoming;
+use crate::response::{PLAIN, build, failure, wrong_method};
 use crate::strict_json;
 
 /// Where it is.

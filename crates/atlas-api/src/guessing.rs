@@ -12,7 +12,7 @@ use axum::http::{Response, StatusCode};
 
 use crate::api::Api;
 use crate::digest_auth::Credentials;
-use crate::request::Incoming;
+use crate::incoming::Incoming;
 use crate::token_endpoint::claimed_client;
 
 /// Where tokens are issued and revoked.

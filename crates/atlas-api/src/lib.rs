@@ -5,14 +5,18 @@
 
 mod answer;
 mod api;
+mod asked;
 mod auth;
 mod body;
 mod call;
+mod counts;
 mod credentials;
 mod dev;
 mod digest_auth;
 mod error;
 mod guessing;
+mod identity;
+mod incoming;
 mod links;
 mod metrics;
 mod openapi;
@@ -23,6 +27,8 @@ mod private;
 mod rate_limit;
 mod render;
 mod request;
+mod response;
+mod routing;
 mod strict_json;
 #[cfg(test)]
 mod tests;
@@ -38,5 +44,6 @@ pub use credentials::{
     secret_record,
 };
 pub use digest_auth::{REALM, ha1};
+pub use incoming::Ends;
 pub use rate_limit::RateLimits;
-pub use request::{Ends, serve};
+pub use request::serve;

@@ -1,7 +1,6 @@
 //! Counts of requests, for Prometheus to read.
 
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
 
 use crate::api::Api;
 use crate::operations::OPERATIONS;
@@ -15,9 +14,9 @@ impl Api {
             "# HELP tidemark_api_requests_total Requests to each operation since the start.\n\
              # TYPE tidemark_api_requests_total counter\n",
         );
-        for (operation, count) in OPERATIONS.iter().zip(&self.counts) {
+        for operation in OPERATIONS {
             let (id, offered) = (operation.id, operation.is_offered());
-            let count = count.load(Ordering::Relaxed);
+            let count = self.counts.of(id);
             let _ = writeln!(
                 text,
                 "tidemark_api_requests_total{{operation=\"{id}\",offered=\"{offered}\"}} {count}"

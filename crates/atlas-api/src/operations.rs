@@ -1,142 +1,24 @@
-//! The table of operations, and one file for each of them; one more for each kind of resource says
-//! how it is shown.
+//! The table of operations, and a folder for each kind of resource: one file for each operation, one
+//! more that says how the resource is shown.
 //!
 //! Official operations that are not offered stand in the table too: they answer a clear error, and
 //! a count of them shows what users miss.
 
-pub(crate) mod add_group_api_key;
-pub(crate) mod cancel_flex_restore_job;
-pub(crate) mod cancel_serverless_restore_job;
-pub(crate) mod create_database_user;
-pub(crate) mod create_flex_cluster;
-pub(crate) mod create_flex_restore_job;
-pub(crate) mod create_group;
-pub(crate) mod create_group_access_list_entry;
-pub(crate) mod create_group_api_key;
-pub(crate) mod create_group_service_account;
-pub(crate) mod create_group_service_account_access_list;
-pub(crate) mod create_group_service_account_secret;
-pub(crate) mod create_org;
-pub(crate) mod create_org_api_key;
-pub(crate) mod create_org_api_key_access_list_entry;
-pub(crate) mod create_org_service_account;
-pub(crate) mod create_org_service_account_access_list;
-pub(crate) mod create_org_service_account_secret;
-pub(crate) mod create_serverless_instance;
-pub(crate) mod create_serverless_restore_job;
-pub(crate) mod delete_database_user;
-pub(crate) mod delete_flex_cluster;
-pub(crate) mod delete_flex_snapshot;
-pub(crate) mod delete_group;
-pub(crate) mod delete_group_access_list_entry;
-pub(crate) mod delete_group_limit;
-pub(crate) mod delete_group_service_account;
-pub(crate) mod delete_group_service_account_access_list_entry;
-pub(crate) mod delete_group_service_account_secret;
-pub(crate) mod delete_org;
-pub(crate) mod delete_org_api_key;
-pub(crate) mod delete_org_api_key_access_list_entry;
-pub(crate) mod delete_org_service_account;
-pub(crate) mod delete_org_service_account_access_list_entry;
-pub(crate) mod delete_org_service_account_secret;
-pub(crate) mod delete_serverless_instance;
-pub(crate) mod delete_serverless_snapshot;
-pub(crate) mod disable_group_managed_slow_ms;
-pub(crate) mod download_flex_backup;
-pub(crate) mod enable_group_managed_slow_ms;
-pub(crate) mod get_database_user;
-pub(crate) mod get_flex_cluster;
-pub(crate) mod get_flex_restore_job;
-pub(crate) mod get_flex_snapshot;
-pub(crate) mod get_group;
-pub(crate) mod get_group_access_list_entry;
-pub(crate) mod get_group_access_list_status;
-pub(crate) mod get_group_by_name;
-pub(crate) mod get_group_ip_addresses;
-pub(crate) mod get_group_limit;
-pub(crate) mod get_group_managed_slow_ms;
-pub(crate) mod get_group_service_account;
-pub(crate) mod get_group_settings;
-pub(crate) mod get_org;
-pub(crate) mod get_org_api_key;
-pub(crate) mod get_org_api_key_access_list_entry;
-pub(crate) mod get_org_groups;
-pub(crate) mod get_org_service_account;
-pub(crate) mod get_org_service_account_groups;
-pub(crate) mod get_org_settings;
-pub(crate) mod get_rate_limit;
-pub(crate) mod get_serverless_auto_indexing;
-pub(crate) mod get_serverless_instance;
-pub(crate) mod get_serverless_restore_job;
-pub(crate) mod get_serverless_snapshot;
-pub(crate) mod get_system_status;
-pub(crate) mod invite_group_service_account;
-pub(crate) mod list_cluster_details;
-pub(crate) mod list_clusters;
-pub(crate) mod list_database_users;
-pub(crate) mod list_flex_clusters;
-pub(crate) mod list_flex_restore_jobs;
-pub(crate) mod list_flex_snapshots;
-pub(crate) mod list_group_access_list_entries;
-pub(crate) mod list_group_api_keys;
-pub(crate) mod list_group_limits;
-pub(crate) mod list_group_service_account_access_list;
-pub(crate) mod list_group_service_accounts;
-pub(crate) mod list_group_teams;
-pub(crate) mod list_group_users;
-pub(crate) mod list_groups;
-pub(crate) mod list_org_api_key_access_list_entries;
-pub(crate) mod list_org_api_keys;
-pub(crate) mod list_org_service_account_access_list;
-pub(crate) mod list_org_service_accounts;
-pub(crate) mod list_org_users;
-pub(crate) mod list_orgs;
-pub(crate) mod list_rate_limits;
-pub(crate) mod list_serverless_instances;
-pub(crate) mod list_serverless_restore_jobs;
-pub(crate) mod list_serverless_snapshots;
-pub(crate) mod remove_group_api_key;
-pub(crate) mod set_group_limit;
-pub(crate) mod set_serverless_auto_indexing;
-pub(crate) mod take_flex_snapshot;
-pub(crate) mod take_serverless_snapshot;
-pub(crate) mod tenant_upgrade;
-pub(crate) mod update_database_user;
-pub(crate) mod update_flex_cluster;
-pub(crate) mod update_group;
-pub(crate) mod update_group_api_key_roles;
-pub(crate) mod update_group_service_account;
-pub(crate) mod update_group_settings;
-pub(crate) mod update_org;
-pub(crate) mod update_org_api_key;
-pub(crate) mod update_org_service_account;
-pub(crate) mod update_org_settings;
-pub(crate) mod update_serverless_instance;
-
-mod access_list;
-mod api_key;
-mod database_user;
-mod flex_cluster;
-mod flex_restore_job;
-mod flex_snapshot;
-mod group;
-mod group_settings;
-mod instance;
-mod key_access_list;
-mod limits;
-mod network_entry;
-mod org;
-mod org_settings;
+mod api_keys;
+mod clusters;
+mod database_users;
+mod flex;
+mod groups;
+mod instances;
+mod key_access_lists;
+mod network;
+mod orgs;
 mod principals;
-mod rate_limits;
 mod regions;
-mod restore_job;
 mod roles_in_bodies;
-mod serverless_instance;
-mod serverless_restore_job;
-mod serverless_snapshot;
-mod service_account;
-mod snapshot;
+mod serverless;
+mod service;
+mod service_accounts;
 mod tags;
 
 use tidemark_model::Role::{
@@ -146,16 +28,12 @@ use tidemark_model::Role::{
     GroupReplicaSetManager, GroupStreamProcessingOwner, OrgMember, OrgOwner, OrgReadOnly,
 };
 
-use self as at;
 use crate::operation::Shape::{Many, Nothing, One, Page};
 use crate::operation::{Operation, delete, get, patch, post, put};
 use crate::version::{
     CLUSTERS_DELETE, CLUSTERS_READ, CLUSTERS_WRITE, COMPLIANCE, EXPORT_BUCKETS, SCHEDULES,
     SERVERLESS, USERS, V2024_05_30, V2024_08_05, V2024_11_13, V2025_02_19, V2025_03_12,
 };
-
-/// The version that embedded instances claim.
-pub(crate) const MONGODB_VERSION: &str = "7.0.12";
 
 const READ: &[Role] = &[GroupReadOnly];
 const OWN: &[Role] = &[GroupOwner];
@@ -223,95 +101,95 @@ const ORG_ACCOUNT: &str = "/orgs/{orgId}/serviceAccounts/{clientId}";
 #[rustfmt::skip]
 pub(crate) const OPERATIONS: &[Operation] = &[
     // The service itself.
-    get("getSystemStatus", "").open(at::get_system_status::run).one("SystemStatus"),
-    get("listRateLimits", "/rateLimits").versions(V2025_03_12).open(at::list_rate_limits::run)
+    get("getSystemStatus", "").open(service::get_system_status::run).one("SystemStatus"),
+    get("listRateLimits", "/rateLimits").versions(V2025_03_12).open(service::list_rate_limits::run)
         .page("RateLimitEndpointSet").query(&["groupId", "orgId", "userId", "ipAddress", "name", "endpointPath"]),
-    get("getRateLimit", "/rateLimits/{endpointSetId}").versions(V2025_03_12).open(at::get_rate_limit::run)
+    get("getRateLimit", "/rateLimits/{endpointSetId}").versions(V2025_03_12).open(service::get_rate_limit::run)
         .one("RateLimitEndpointSet").query(&["groupId", "orgId", "userId", "ipAddress"]),
-    get("listClusterDetails", "/clusters").open(at::list_cluster_details::run).page("GroupClusters"),
+    get("listClusterDetails", "/clusters").open(clusters::list_cluster_details::run).page("GroupClusters"),
 
     // Organizations.
-    get("listOrgs", "/orgs").open(at::list_orgs::run).page("Org").query(&["name"]),
-    post("createOrg", "/orgs").open(at::create_org::run).takes("OrgCreate").answers(201, One("OrgCreated")),
-    get("getOrg", ORG).org(MEMBER, at::get_org::run).one("Org"),
-    patch("updateOrg", ORG).org(OWN_ORG, at::update_org::run).takes("OrgUpdate").one("Org"),
-    delete("deleteOrg", ORG).org(OWN_ORG, at::delete_org::run),
-    get("getOrgGroups", "/orgs/{orgId}/groups").org(MEMBER, at::get_org_groups::run).page("Group").query(&["name"]),
-    get("getOrgSettings", "/orgs/{orgId}/settings").org(MEMBER, at::get_org_settings::run).one("OrgSettings"),
-    patch("updateOrgSettings", "/orgs/{orgId}/settings").org(OWN_ORG, at::update_org_settings::run)
+    get("listOrgs", "/orgs").open(orgs::list_orgs::run).page("Org").query(&["name"]),
+    post("createOrg", "/orgs").open(orgs::create_org::run).takes("OrgCreate").answers(201, One("OrgCreated")),
+    get("getOrg", ORG).org(MEMBER, orgs::get_org::run).one("Org"),
+    patch("updateOrg", ORG).org(OWN_ORG, orgs::update_org::run).takes("OrgUpdate").one("Org"),
+    delete("deleteOrg", ORG).org(OWN_ORG, orgs::delete_org::run),
+    get("getOrgGroups", "/orgs/{orgId}/groups").org(MEMBER, orgs::get_org_groups::run).page("Group").query(&["name"]),
+    get("getOrgSettings", "/orgs/{orgId}/settings").org(MEMBER, orgs::get_org_settings::run).one("OrgSettings"),
+    patch("updateOrgSettings", "/orgs/{orgId}/settings").org(OWN_ORG, orgs::update_org_settings::run)
         .takes("OrgSettings").one("OrgSettings"),
-    get("listOrgUsers", "/orgs/{orgId}/users").versions(USERS).org(MEMBER, at::list_org_users::run).page("User"),
+    get("listOrgUsers", "/orgs/{orgId}/users").versions(USERS).org(MEMBER, orgs::list_org_users::run).page("User"),
     post("createOrgUser", "/orgs/{orgId}/users").versions(V2025_02_19).not_offered(OWN_ORG),
     get("getOrgAiModelApiCloudGeographyModelGroupNameRateLimits", "/orgs/{orgId}/aiModelApiClouds/{cloud}/geographies/{geography}/modelGroupNames/{modelGroupName}/rateLimits")
         .versions(V2025_03_12).not_offered(READ_ORG),
 
     // API keys of organizations.
-    get("listOrgApiKeys", ORG_KEYS).org(MEMBER, at::list_org_api_keys::run).page("ApiKey"),
-    post("createOrgApiKey", ORG_KEYS).org(OWN_ORG, at::create_org_api_key::run).takes("ApiKeyCreate").one("ApiKey"),
-    get("getOrgApiKey", ORG_KEY).org(MEMBER, at::get_org_api_key::run).one("ApiKey"),
-    patch("updateOrgApiKey", ORG_KEY).org(OWN_ORG, at::update_org_api_key::run).takes("ApiKeyUpdate").one("ApiKey"),
-    delete("deleteOrgApiKey", ORG_KEY).org(OWN_ORG, at::delete_org_api_key::run),
-    get("listOrgApiKeyAccessListEntries", KEY_LIST).org(MEMBER, at::list_org_api_key_access_list_entries::run)
+    get("listOrgApiKeys", ORG_KEYS).org(MEMBER, api_keys::list_org_api_keys::run).page("ApiKey"),
+    post("createOrgApiKey", ORG_KEYS).org(OWN_ORG, api_keys::create_org_api_key::run).takes("ApiKeyCreate").one("ApiKey"),
+    get("getOrgApiKey", ORG_KEY).org(MEMBER, api_keys::get_org_api_key::run).one("ApiKey"),
+    patch("updateOrgApiKey", ORG_KEY).org(OWN_ORG, api_keys::update_org_api_key::run).takes("ApiKeyUpdate").one("ApiKey"),
+    delete("deleteOrgApiKey", ORG_KEY).org(OWN_ORG, api_keys::delete_org_api_key::run),
+    get("listOrgApiKeyAccessListEntries", KEY_LIST).org(MEMBER, key_access_lists::list_org_api_key_access_list_entries::run)
         .page("AccessListEntry"),
-    post("createOrgApiKeyAccessListEntry", KEY_LIST).org(MEMBER, at::create_org_api_key_access_list_entry::run)
+    post("createOrgApiKeyAccessListEntry", KEY_LIST).org(MEMBER, key_access_lists::create_org_api_key_access_list_entry::run)
         .takes_many("AddressRequest").page("AccessListEntry"),
-    get("getOrgApiKeyAccessListEntry", KEY_ENTRY).org(MEMBER, at::get_org_api_key_access_list_entry::run)
+    get("getOrgApiKeyAccessListEntry", KEY_ENTRY).org(MEMBER, key_access_lists::get_org_api_key_access_list_entry::run)
         .one("AccessListEntry"),
-    delete("deleteOrgApiKeyAccessListEntry", KEY_ENTRY).org(MEMBER, at::delete_org_api_key_access_list_entry::run),
+    delete("deleteOrgApiKeyAccessListEntry", KEY_ENTRY).org(MEMBER, key_access_lists::delete_org_api_key_access_list_entry::run),
 
     // Service accounts of organizations.
     get("listOrgServiceAccounts", ORG_ACCOUNTS).versions(V2024_08_05)
-        .org(READ_ORG, at::list_org_service_accounts::run).page("ServiceAccount"),
+        .org(READ_ORG, service_accounts::list_org_service_accounts::run).page("ServiceAccount"),
     post("createOrgServiceAccount", ORG_ACCOUNTS).versions(V2024_08_05)
-        .org(OWN_ORG, at::create_org_service_account::run).takes("ServiceAccountCreate")
+        .org(OWN_ORG, service_accounts::create_org_service_account::run).takes("ServiceAccountCreate")
         .answers(201, One("ServiceAccount")),
     get("getOrgServiceAccount", ORG_ACCOUNT).versions(V2024_08_05)
-        .org(READ_ORG, at::get_org_service_account::run).one("ServiceAccount"),
+        .org(READ_ORG, service_accounts::get_org_service_account::run).one("ServiceAccount"),
     patch("updateOrgServiceAccount", ORG_ACCOUNT).versions(V2024_08_05)
-        .org(OWN_ORG, at::update_org_service_account::run).takes("ServiceAccountUpdate").one("ServiceAccount"),
+        .org(OWN_ORG, service_accounts::update_org_service_account::run).takes("ServiceAccountUpdate").one("ServiceAccount"),
     delete("deleteOrgServiceAccount", ORG_ACCOUNT).versions(V2024_08_05)
-        .org(OWN_ORG, at::delete_org_service_account::run),
+        .org(OWN_ORG, service_accounts::delete_org_service_account::run),
     get("listOrgServiceAccountAccessList", "/orgs/{orgId}/serviceAccounts/{clientId}/accessList").versions(V2024_08_05)
-        .org(READ_ORG, at::list_org_service_account_access_list::run).page("ServiceAccountAddress"),
+        .org(READ_ORG, key_access_lists::list_org_service_account_access_list::run).page("ServiceAccountAddress"),
     post("createOrgServiceAccountAccessList", "/orgs/{orgId}/serviceAccounts/{clientId}/accessList").versions(V2024_08_05)
-        .org(OWN_ORG, at::create_org_service_account_access_list::run).takes_many("AddressRequest")
+        .org(OWN_ORG, key_access_lists::create_org_service_account_access_list::run).takes_many("AddressRequest")
         .page("ServiceAccountAddress"),
     delete("deleteOrgServiceAccountAccessListEntry", "/orgs/{orgId}/serviceAccounts/{clientId}/accessList/{ipAddress}")
-        .versions(V2024_08_05).org(OWN_ORG, at::delete_org_service_account_access_list_entry::run),
+        .versions(V2024_08_05).org(OWN_ORG, key_access_lists::delete_org_service_account_access_list_entry::run),
     get("getOrgServiceAccountGroups", "/orgs/{orgId}/serviceAccounts/{clientId}/groups").versions(V2024_08_05)
-        .org(READ_ORG, at::get_org_service_account_groups::run).page("ServiceAccountGroup"),
+        .org(READ_ORG, service_accounts::get_org_service_account_groups::run).page("ServiceAccountGroup"),
     post("createOrgServiceAccountSecret", "/orgs/{orgId}/serviceAccounts/{clientId}/secrets").versions(V2024_08_05)
-        .org(OWN_ORG, at::create_org_service_account_secret::run).takes("SecretCreate").answers(201, One("Secret")),
+        .org(OWN_ORG, service_accounts::create_org_service_account_secret::run).takes("SecretCreate").answers(201, One("Secret")),
     delete("deleteOrgServiceAccountSecret", "/orgs/{orgId}/serviceAccounts/{clientId}/secrets/{secretId}")
-        .versions(V2024_08_05).org(OWN_ORG, at::delete_org_service_account_secret::run),
+        .versions(V2024_08_05).org(OWN_ORG, service_accounts::delete_org_service_account_secret::run),
 
     // Projects.
-    get("listGroups", "/groups").open(at::list_groups::run).page("Group"),
-    post("createGroup", "/groups").open(at::create_group::run).takes("GroupCreate").answers(201, One("Group"))
+    get("listGroups", "/groups").open(groups::list_groups::run).page("Group"),
+    post("createGroup", "/groups").open(groups::create_group::run).takes("GroupCreate").answers(201, One("Group"))
         .query(&["projectOwnerId"]),
-    get("getGroupByName", "/groups/byName/{groupName}").open(at::get_group_by_name::run).one("Group"),
-    get("getGroup", GROUP).project(READ, at::get_group::run).one("Group"),
-    patch("updateGroup", GROUP).project(OWN, at::update_group::run).takes("GroupUpdate").one("Group"),
-    delete("deleteGroup", GROUP).project(OWN, at::delete_group::run).answers(202, One("Accepted")),
-    get("getGroupIpAddresses", "/groups/{groupId}/ipAddresses").project(READ, at::get_group_ip_addresses::run)
+    get("getGroupByName", "/groups/byName/{groupName}").open(groups::get_group_by_name::run).one("Group"),
+    get("getGroup", GROUP).project(READ, groups::get_group::run).one("Group"),
+    patch("updateGroup", GROUP).project(OWN, groups::update_group::run).takes("GroupUpdate").one("Group"),
+    delete("deleteGroup", GROUP).project(OWN, groups::delete_group::run).answers(202, One("Accepted")),
+    get("getGroupIpAddresses", "/groups/{groupId}/ipAddresses").project(READ, groups::get_group_ip_addresses::run)
         .one("GroupIpAddresses"),
-    get("listGroupLimits", "/groups/{groupId}/limits").project(READ, at::list_group_limits::run)
+    get("listGroupLimits", "/groups/{groupId}/limits").project(READ, groups::list_group_limits::run)
         .answers(200, Many("Limit")),
-    get("getGroupLimit", LIMIT).project(READ, at::get_group_limit::run).one("Limit"),
-    patch("setGroupLimit", LIMIT).project(OWN, at::set_group_limit::run).takes("LimitUpdate").one("Limit"),
-    delete("deleteGroupLimit", LIMIT).project(OWN, at::delete_group_limit::run),
-    get("getGroupManagedSlowMs", "/groups/{groupId}/managedSlowMs").project(READ, at::get_group_managed_slow_ms::run)
+    get("getGroupLimit", LIMIT).project(READ, groups::get_group_limit::run).one("Limit"),
+    patch("setGroupLimit", LIMIT).project(OWN, groups::set_group_limit::run).takes("LimitUpdate").one("Limit"),
+    delete("deleteGroupLimit", LIMIT).project(OWN, groups::delete_group_limit::run),
+    get("getGroupManagedSlowMs", "/groups/{groupId}/managedSlowMs").project(READ, groups::get_group_managed_slow_ms::run)
         .one("Flag"),
     post("enableGroupManagedSlowMs", "/groups/{groupId}/managedSlowMs/enable")
-        .project(OWN, at::enable_group_managed_slow_ms::run).answers(204, Nothing),
+        .project(OWN, groups::enable_group_managed_slow_ms::run).answers(204, Nothing),
     delete("disableGroupManagedSlowMs", "/groups/{groupId}/managedSlowMs/disable")
-        .project(OWN, at::disable_group_managed_slow_ms::run),
-    get("getGroupSettings", "/groups/{groupId}/settings").project(READ, at::get_group_settings::run).one("GroupSettings"),
-    patch("updateGroupSettings", "/groups/{groupId}/settings").project(OWN, at::update_group_settings::run)
+        .project(OWN, groups::disable_group_managed_slow_ms::run),
+    get("getGroupSettings", "/groups/{groupId}/settings").project(READ, groups::get_group_settings::run).one("GroupSettings"),
+    patch("updateGroupSettings", "/groups/{groupId}/settings").project(OWN, groups::update_group_settings::run)
         .takes("GroupSettings").one("GroupSettings"),
-    get("listGroupTeams", "/groups/{groupId}/teams").project(READ, at::list_group_teams::run).page("Team"),
+    get("listGroupTeams", "/groups/{groupId}/teams").project(READ, groups::list_group_teams::run).page("Team"),
     post("addGroupTeams", "/groups/{groupId}/teams").not_offered(ACCESS),
-    get("listGroupUsers", "/groups/{groupId}/users").versions(USERS).project(READ, at::list_group_users::run).page("User"),
+    get("listGroupUsers", "/groups/{groupId}/users").versions(USERS).project(READ, groups::list_group_users::run).page("User"),
     post("addGroupUsers", "/groups/{groupId}/users").versions(V2025_02_19).not_offered(ACCESS),
     get("getGroupAiModelApiCloudGeographyModelGroupNameRateLimits", MODEL_LIMITS).versions(V2025_03_12).not_offered(READ),
     patch("updateGroupAiModelApiCloudGeographyModelGroupNameRateLimits", MODEL_LIMITS)
@@ -321,127 +199,127 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     get("getGroupDbAccessHistoryCluster", "/groups/{groupId}/dbAccessHistory/clusters/{clusterName}").not_offered(READ),
 
     // The IP access lists of projects.
-    get("listGroupAccessListEntries", NETWORK_LIST).project(READ, at::list_group_access_list_entries::run)
+    get("listGroupAccessListEntries", NETWORK_LIST).project(READ, network::list_group_access_list_entries::run)
         .page("NetworkEntry"),
-    post("createGroupAccessListEntry", NETWORK_LIST).project(NETWORK, at::create_group_access_list_entry::run)
+    post("createGroupAccessListEntry", NETWORK_LIST).project(NETWORK, network::create_group_access_list_entry::run)
         .takes_many("NetworkEntryCreate").answers(201, Page("NetworkEntry")),
-    get("getGroupAccessListEntry", NETWORK_ENTRY).project(READ, at::get_group_access_list_entry::run).one("NetworkEntry"),
-    delete("deleteGroupAccessListEntry", NETWORK_ENTRY).project(NETWORK, at::delete_group_access_list_entry::run),
+    get("getGroupAccessListEntry", NETWORK_ENTRY).project(READ, network::get_group_access_list_entry::run).one("NetworkEntry"),
+    delete("deleteGroupAccessListEntry", NETWORK_ENTRY).project(NETWORK, network::delete_group_access_list_entry::run),
     get("getGroupAccessListStatus", "/groups/{groupId}/accessList/{entryValue}/status")
-        .project(READ, at::get_group_access_list_status::run).one("NetworkEntryStatus"),
+        .project(READ, network::get_group_access_list_status::run).one("NetworkEntryStatus"),
 
     // API keys in projects.
-    get("listGroupApiKeys", GROUP_KEYS).project(READ, at::list_group_api_keys::run).page("ApiKey"),
-    post("createGroupApiKey", GROUP_KEYS).project(ACCESS, at::create_group_api_key::run).takes("ApiKeyCreate").one("ApiKey"),
-    patch("updateGroupApiKeyRoles", GROUP_KEY).project(ACCESS, at::update_group_api_key_roles::run)
+    get("listGroupApiKeys", GROUP_KEYS).project(READ, api_keys::list_group_api_keys::run).page("ApiKey"),
+    post("createGroupApiKey", GROUP_KEYS).project(ACCESS, api_keys::create_group_api_key::run).takes("ApiKeyCreate").one("ApiKey"),
+    patch("updateGroupApiKeyRoles", GROUP_KEY).project(ACCESS, api_keys::update_group_api_key_roles::run)
         .takes("ApiKeyUpdate").one("ApiKey"),
-    post("addGroupApiKey", GROUP_KEY).project(OWN, at::add_group_api_key::run).takes_many("RoleAssignment")
+    post("addGroupApiKey", GROUP_KEY).project(OWN, api_keys::add_group_api_key::run).takes_many("RoleAssignment")
         .answers(204, Nothing),
-    delete("removeGroupApiKey", GROUP_KEY).project(ACCESS, at::remove_group_api_key::run),
+    delete("removeGroupApiKey", GROUP_KEY).project(ACCESS, api_keys::remove_group_api_key::run),
 
     // Service accounts in projects.
     get("listGroupServiceAccounts", GROUP_ACCOUNTS).versions(V2024_08_05)
-        .project(READ, at::list_group_service_accounts::run).page("ServiceAccount"),
+        .project(READ, service_accounts::list_group_service_accounts::run).page("ServiceAccount"),
     post("createGroupServiceAccount", GROUP_ACCOUNTS).versions(V2024_08_05)
-        .project(OWN, at::create_group_service_account::run).takes("ServiceAccountCreate")
+        .project(OWN, service_accounts::create_group_service_account::run).takes("ServiceAccountCreate")
         .answers(201, One("ServiceAccount")),
     get("getGroupServiceAccount", GROUP_ACCOUNT).versions(V2024_08_05)
-        .project(READ, at::get_group_service_account::run).one("ServiceAccount"),
+        .project(READ, service_accounts::get_group_service_account::run).one("ServiceAccount"),
     patch("updateGroupServiceAccount", GROUP_ACCOUNT).versions(V2024_08_05)
-        .project(OWN, at::update_group_service_account::run).takes("ServiceAccountUpdate").one("ServiceAccount"),
+        .project(OWN, service_accounts::update_group_service_account::run).takes("ServiceAccountUpdate").one("ServiceAccount"),
     delete("deleteGroupServiceAccount", GROUP_ACCOUNT).versions(V2024_08_05)
-        .project(OWN, at::delete_group_service_account::run),
+        .project(OWN, service_accounts::delete_group_service_account::run),
     post("inviteGroupServiceAccount", "/groups/{groupId}/serviceAccounts/{clientId}:invite").versions(V2024_08_05)
-        .project(OWN_ORG, at::invite_group_service_account::run).takes("RoleAssignment").one("ServiceAccount"),
+        .project(OWN_ORG, service_accounts::invite_group_service_account::run).takes("RoleAssignment").one("ServiceAccount"),
     get("listGroupServiceAccountAccessList", "/groups/{groupId}/serviceAccounts/{clientId}/accessList")
-        .versions(V2024_08_05).project(READ, at::list_group_service_account_access_list::run)
+        .versions(V2024_08_05).project(READ, key_access_lists::list_group_service_account_access_list::run)
         .page("ServiceAccountAddress"),
     post("createGroupServiceAccountAccessList", "/groups/{groupId}/serviceAccounts/{clientId}/accessList")
-        .versions(V2024_08_05).project(ACCESS, at::create_group_service_account_access_list::run)
+        .versions(V2024_08_05).project(ACCESS, key_access_lists::create_group_service_account_access_list::run)
         .takes_many("AddressRequest").page("ServiceAccountAddress"),
     delete("deleteGroupServiceAccountAccessListEntry", "/groups/{groupId}/serviceAccounts/{clientId}/accessList/{ipAddress}")
-        .versions(V2024_08_05).project(ACCESS, at::delete_group_service_account_access_list_entry::run),
+        .versions(V2024_08_05).project(ACCESS, key_access_lists::delete_group_service_account_access_list_entry::run),
     post("createGroupServiceAccountSecret", "/groups/{groupId}/serviceAccounts/{clientId}/secrets").versions(V2024_08_05)
-        .project(OWN, at::create_group_service_account_secret::run).takes("SecretCreate").answers(201, One("Secret")),
+        .project(OWN, service_accounts::create_group_service_account_secret::run).takes("SecretCreate").answers(201, One("Secret")),
     delete("deleteGroupServiceAccountSecret", "/groups/{groupId}/serviceAccounts/{clientId}/secrets/{secretId}")
-        .versions(V2024_08_05).project(OWN, at::delete_group_service_account_secret::run),
+        .versions(V2024_08_05).project(OWN, service_accounts::delete_group_service_account_secret::run),
 
     // Database users.
-    get("listGroupDatabaseUsers", USERS_OF_DATABASES).project(READ, at::list_database_users::run).page("DatabaseUser"),
-    post("createGroupDatabaseUser", USERS_OF_DATABASES).project(DATABASE, at::create_database_user::run)
+    get("listGroupDatabaseUsers", USERS_OF_DATABASES).project(READ, database_users::list_database_users::run).page("DatabaseUser"),
+    post("createGroupDatabaseUser", USERS_OF_DATABASES).project(DATABASE, database_users::create_database_user::run)
         .takes("DatabaseUserCreate").answers(201, One("DatabaseUser")),
-    get("getGroupDatabaseUser", USER).project(READ, at::get_database_user::run).one("DatabaseUser"),
-    patch("updateGroupDatabaseUser", USER).project(DATABASE, at::update_database_user::run)
+    get("getGroupDatabaseUser", USER).project(READ, database_users::get_database_user::run).one("DatabaseUser"),
+    patch("updateGroupDatabaseUser", USER).project(DATABASE, database_users::update_database_user::run)
         .takes("DatabaseUserUpdate").one("DatabaseUser"),
-    delete("deleteGroupDatabaseUser", USER).project(DATABASE, at::delete_database_user::run),
+    delete("deleteGroupDatabaseUser", USER).project(DATABASE, database_users::delete_database_user::run),
 
     // Serverless instances and their backups.
     get("listGroupServerlessInstances", INSTANCES).versions(SERVERLESS)
-        .project(READ, at::list_serverless_instances::run).page("ServerlessInstance"),
+        .project(READ, serverless::list_serverless_instances::run).page("ServerlessInstance"),
     post("createGroupServerlessInstance", INSTANCES).versions(SERVERLESS)
-        .project(OWN, at::create_serverless_instance::run).takes("ServerlessInstanceCreate")
+        .project(OWN, serverless::create_serverless_instance::run).takes("ServerlessInstanceCreate")
         .answers(201, One("ServerlessInstance")),
     get("getGroupServerlessInstance", INSTANCE).versions(SERVERLESS)
-        .serverless(READ, at::get_serverless_instance::run).one("ServerlessInstance"),
+        .serverless(READ, serverless::get_serverless_instance::run).one("ServerlessInstance"),
     patch("updateGroupServerlessInstance", INSTANCE).versions(SERVERLESS)
-        .serverless(OWN, at::update_serverless_instance::run).takes("ServerlessInstanceUpdate").one("ServerlessInstance"),
+        .serverless(OWN, serverless::update_serverless_instance::run).takes("ServerlessInstanceUpdate").one("ServerlessInstance"),
     delete("deleteGroupServerlessInstance", INSTANCE).versions(SERVERLESS)
-        .serverless(OWN, at::delete_serverless_instance::run).answers(202, One("Accepted"))
+        .serverless(OWN, serverless::delete_serverless_instance::run).answers(202, One("Accepted"))
         .query(&["retainBackups"]),
     get("getGroupServerlessPerformanceAdvisorAutoIndexing", AUTO_INDEXING).versions(SERVERLESS)
-        .serverless(READ, at::get_serverless_auto_indexing::run).one("Flag"),
+        .serverless(READ, serverless::get_serverless_auto_indexing::run).one("Flag"),
     post("setGroupServerlessPerformanceAdvisorAutoIndexing", AUTO_INDEXING).versions(SERVERLESS)
-        .serverless(OWN, at::set_serverless_auto_indexing::run).query(&["enable"]),
+        .serverless(OWN, serverless::set_serverless_auto_indexing::run).query(&["enable"]),
     get("listGroupServerlessBackupSnapshots", SNAPSHOTS).versions(SERVERLESS)
-        .serverless(READ, at::list_serverless_snapshots::run).page("ServerlessSnapshot"),
+        .serverless(READ, serverless::list_serverless_snapshots::run).page("ServerlessSnapshot"),
     post("takeGroupServerlessBackupSnapshot", SNAPSHOTS).versions(SERVERLESS).added()
-        .serverless(TAKE, at::take_serverless_snapshot::run).takes("SnapshotCreate").one("ServerlessSnapshot"),
+        .serverless(TAKE, serverless::take_serverless_snapshot::run).takes("SnapshotCreate").one("ServerlessSnapshot"),
     get("getGroupServerlessBackupSnapshot", SNAPSHOT).versions(SERVERLESS)
-        .serverless(READ, at::get_serverless_snapshot::run).one("ServerlessSnapshot"),
+        .serverless(READ, serverless::get_serverless_snapshot::run).one("ServerlessSnapshot"),
     delete("deleteGroupServerlessBackupSnapshot", SNAPSHOT).versions(SERVERLESS).added()
-        .serverless(BACKUP, at::delete_serverless_snapshot::run),
+        .serverless(BACKUP, serverless::delete_serverless_snapshot::run),
     get("listGroupServerlessBackupRestoreJobs", JOBS).versions(SERVERLESS)
-        .serverless(OWN, at::list_serverless_restore_jobs::run).page("ServerlessRestoreJob"),
+        .serverless(OWN, serverless::list_serverless_restore_jobs::run).page("ServerlessRestoreJob"),
     post("createGroupServerlessBackupRestoreJob", JOBS).versions(SERVERLESS)
-        .serverless(OWN, at::create_serverless_restore_job::run).takes("ServerlessRestoreJobCreate")
+        .serverless(OWN, serverless::create_serverless_restore_job::run).takes("ServerlessRestoreJobCreate")
         .one("ServerlessRestoreJob"),
     get("getGroupServerlessBackupRestoreJob", JOB).versions(SERVERLESS)
-        .serverless(OWN, at::get_serverless_restore_job::run).one("ServerlessRestoreJob"),
+        .serverless(OWN, serverless::get_serverless_restore_job::run).one("ServerlessRestoreJob"),
     delete("cancelGroupServerlessBackupRestoreJob", JOB).versions(SERVERLESS).added()
-        .serverless(OWN, at::cancel_serverless_restore_job::run),
+        .serverless(OWN, serverless::cancel_serverless_restore_job::run),
 
     // Flex clusters and their backups.
-    get("listGroupFlexClusters", FLEX).versions(V2024_11_13).project(READ, at::list_flex_clusters::run).page("FlexCluster"),
-    post("createGroupFlexCluster", FLEX).versions(V2024_11_13).project(OWN, at::create_flex_cluster::run)
+    get("listGroupFlexClusters", FLEX).versions(V2024_11_13).project(READ, flex::list_flex_clusters::run).page("FlexCluster"),
+    post("createGroupFlexCluster", FLEX).versions(V2024_11_13).project(OWN, flex::create_flex_cluster::run)
         .takes("FlexClusterCreate").answers(201, One("FlexCluster")),
-    get("getGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(READ, at::get_flex_cluster::run).one("FlexCluster"),
-    patch("updateGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(OWN, at::update_flex_cluster::run)
+    get("getGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(READ, flex::get_flex_cluster::run).one("FlexCluster"),
+    patch("updateGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(OWN, flex::update_flex_cluster::run)
         .takes("FlexClusterUpdate").one("FlexCluster"),
-    delete("deleteGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(OWN, at::delete_flex_cluster::run)
+    delete("deleteGroupFlexCluster", FLEX_ONE).versions(V2024_11_13).flex(OWN, flex::delete_flex_cluster::run)
         .query(&["retainBackups"]),
     post("tenantGroupFlexClusterUpgrade", "/groups/{groupId}/flexClusters:tenantUpgrade").versions(V2024_11_13)
-        .project(&[GroupClusterManager], at::tenant_upgrade::run).takes("TenantUpgrade").one("FlexCluster"),
+        .project(&[GroupClusterManager], serverless::tenant_upgrade::run).takes("TenantUpgrade").one("FlexCluster"),
     get("listGroupFlexClusterBackupSnapshots", FLEX_SNAPSHOTS).versions(V2024_11_13)
-        .flex(READ, at::list_flex_snapshots::run).page("FlexSnapshot"),
+        .flex(READ, flex::list_flex_snapshots::run).page("FlexSnapshot"),
     post("takeGroupFlexClusterBackupSnapshot", FLEX_SNAPSHOTS).versions(V2024_11_13).added()
-        .flex(TAKE, at::take_flex_snapshot::run).takes("SnapshotCreate").one("FlexSnapshot"),
+        .flex(TAKE, flex::take_flex_snapshot::run).takes("SnapshotCreate").one("FlexSnapshot"),
     get("getGroupFlexClusterBackupSnapshot", FLEX_SNAPSHOT).versions(V2024_11_13)
-        .flex(READ, at::get_flex_snapshot::run).one("FlexSnapshot"),
+        .flex(READ, flex::get_flex_snapshot::run).one("FlexSnapshot"),
     delete("deleteGroupFlexClusterBackupSnapshot", FLEX_SNAPSHOT).versions(V2024_11_13).added()
-        .flex(BACKUP, at::delete_flex_snapshot::run),
+        .flex(BACKUP, flex::delete_flex_snapshot::run),
     post("downloadGroupFlexClusterBackup", "/groups/{groupId}/flexClusters/{name}/backup/download").versions(V2024_11_13)
-        .flex(EXPORT, at::download_flex_backup::run).takes("FlexDownloadCreate").one("FlexRestoreJob"),
+        .flex(EXPORT, flex::download_flex_backup::run).takes("FlexDownloadCreate").one("FlexRestoreJob"),
     get("listGroupFlexClusterBackupRestoreJobs", FLEX_JOBS).versions(V2024_11_13)
-        .flex(READ, at::list_flex_restore_jobs::run).page("FlexRestoreJob"),
+        .flex(READ, flex::list_flex_restore_jobs::run).page("FlexRestoreJob"),
     post("createGroupFlexClusterBackupRestoreJob", FLEX_JOBS).versions(V2024_11_13)
-        .project(RESTORE, at::create_flex_restore_job::run).takes("FlexRestoreJobCreate").one("FlexRestoreJob"),
+        .project(RESTORE, flex::create_flex_restore_job::run).takes("FlexRestoreJobCreate").one("FlexRestoreJob"),
     get("getGroupFlexClusterBackupRestoreJob", FLEX_JOB).versions(V2024_11_13)
-        .flex(READ, at::get_flex_restore_job::run).one("FlexRestoreJob"),
+        .flex(READ, flex::get_flex_restore_job::run).one("FlexRestoreJob"),
     delete("cancelGroupFlexClusterBackupRestoreJob", FLEX_JOB).versions(V2024_11_13).added()
-        .flex(RESTORE, at::cancel_flex_restore_job::run),
+        .flex(RESTORE, flex::cancel_flex_restore_job::run),
 
     // Dedicated clusters: there are none, and these say what there is instead.
-    get("listGroupClusters", CLUSTERS).versions(CLUSTERS_READ).project(READ, at::list_clusters::run).page("Cluster"),
+    get("listGroupClusters", CLUSTERS).versions(CLUSTERS_READ).project(READ, clusters::list_clusters::run).page("Cluster"),
     post("createGroupCluster", CLUSTERS).versions(CLUSTERS_WRITE).not_offered(&[GroupClusterCreator]),
     get("getGroupCluster", CLUSTER).versions(CLUSTERS_READ).cluster(READ),
     patch("updateGroupCluster", CLUSTER).versions(CLUSTERS_WRITE).cluster(CHANGE_CLUSTER),

@@ -18,7 +18,8 @@ use tidemark_model::{
 
 use crate::api::Api;
 use crate::error::{ApiError, Result};
-use crate::request::{Incoming, PLAIN, build, failure, wrong_method};
+use crate::incoming::Incoming;
+use crate::response::{PLAIN, build, failure, wrong_method};
 
 /// Where it is.
 pub(crate) const ROOT: &str = "/api/tidemark/v1/groups/";

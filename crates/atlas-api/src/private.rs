@@ -6,8 +6,8 @@ use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use serde_json::json;
 
-use crate::operations::MONGODB_VERSION;
-use crate::request::build;
+use crate::response::build;
+use crate::version::MONGODB_VERSION;
 
 /// Answers what needs no credentials.
 pub(crate) fn respond_to_anybody(path: &str) -> Option<Response<Body>> {

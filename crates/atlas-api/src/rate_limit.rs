@@ -8,8 +8,6 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::operation::Operation;
-
 /// What happens when a limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RateLimits {
@@ -109,9 +107,9 @@ const PREFIXES: &[(&str, &str)] = &[
 ];
 
 impl EndpointSet {
-    /// The set of an operation.
-    pub(crate) fn of(operation: &Operation) -> Option<&'static Self> {
-        let (_, id) = PREFIXES.iter().find(|(prefix, _)| operation.path.starts_with(prefix))?;
+    /// The set of the operations with a path.
+    pub(crate) fn of_path(path: &str) -> Option<&'static Self> {
+        let (_, id) = PREFIXES.iter().find(|(prefix, _)| path.starts_with(prefix))?;
         Self::with_id(id)
     }
 
@@ -190,7 +188,7 @@ mod tests {
     #[test]
     fn every_operation_belongs_to_a_set_whose_scope_its_path_has() {
         for operation in OPERATIONS {
-            let set = EndpointSet::of(operation).unwrap();
+            let set = EndpointSet::of_path(operation.path).unwrap();
             let placeholder = match set.scope {
                 Scope::Group => "{groupId}",
                 Scope::Organization => "{orgId}",

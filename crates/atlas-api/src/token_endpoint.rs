@@ -12,9 +12,10 @@ use tidemark_model::{SecretId, ServiceAccountId};
 
 use crate::api::Api;
 use crate::credentials::{account_of, hash_secret};
+use crate::incoming::{Incoming, decode_form};
 use crate::rate_limit::{RateLimits, Taken};
 use crate::render::compact;
-use crate::request::{Incoming, build, decode_form, wrong_method};
+use crate::response::{build, wrong_method};
 use crate::token::TOKEN_LIFETIME_SECONDS;
 
 /// Requests for tokens that one address may make, and the minute in which it may.

@@ -5,6 +5,9 @@
 
 use jiff::civil::{Date, date};
 
+/// The MongoDB version that embedded instances claim.
+pub(crate) const MONGODB_VERSION: &str = "7.0.12";
+
 /// One version of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version {

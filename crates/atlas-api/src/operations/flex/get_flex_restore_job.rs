@@ -1,0 +1,13 @@
+//! `GET …/backup/restoreJobs/{restoreJobId}`: one restore job.
+
+use crate::answer::Answer;
+use crate::call::{Call, Target};
+use crate::error::{ApiError, Result};
+
+use super::flex_restore_job::describe;
+use crate::operations::instances::restore_job::find;
+
+pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
+    let job = find(call, target, ApiError::flex_restore_not_found)?;
+    Ok(Answer::entity(describe(call, target, &job)))
+}

@@ -1,0 +1,33 @@
+//! `GET /groups/{groupId}/ipAddresses`: the addresses of a project's instances.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+use tidemark_catalog::{Instance, InstanceView, Project};
+
+use crate::answer::Answer;
+use crate::call::Call;
+use crate::error::Result;
+
+use crate::operations::instances::instance::MOST_SHOWN;
+
+pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
+    let instances = call.catalog.list_instances(project.id, InstanceView::Flex, MOST_SHOWN)?;
+    // A host name is no address.
+    let host = &call.api.config.advertised_host;
+    let addresses: Vec<&str> = host.parse::<IpAddr>().iter().map(|_| host.as_str()).collect();
+    let describe = |instance: &Instance| {
+        json!({
+            "clusterName": instance.name.as_str(),
+            "futureInbound": [],
+            "futureOutbound": [],
+            "inbound": addresses,
+            "outbound": addresses,
+        })
+    };
+    let clusters: Vec<Value> = instances.items.iter().map(describe).collect();
+    Ok(Answer::entity(json!({
+        "groupId": project.id.to_string(),
+        "services": { "clusters": clusters },
+    })))
+}

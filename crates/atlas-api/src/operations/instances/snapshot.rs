@@ -1,0 +1,64 @@
+//! Snapshots, whichever API they are looked at through: taking, finding, removing.
+
+use jiff::SignedDuration;
+use tidemark_actions::snapshots::{self, DeleteSnapshotError, TakeSnapshotError};
+use tidemark_catalog::{Instance, Snapshot};
+use tidemark_model::SnapshotId;
+
+use crate::call::{Call, Target};
+use crate::error::{ApiError, Result};
+
+/// The longest retention that can be asked for, ten years.
+const LONGEST_RETENTION_DAYS: i64 = 3_650;
+
+/// What an API says of a snapshot or job that an instance does not have.
+pub(super) type NotFound = fn(id: &str, instance: &str) -> ApiError;
+
+/// The snapshot of the path.
+pub(crate) fn find(call: &Call<'_>, target: &Target, not_found: NotFound) -> Result<Snapshot> {
+    let id = call.snapshot_id()?;
+    load(call, &target.instance, id, not_found)
+}
+
+/// A snapshot of an instance.
+pub(super) fn load(
+    call: &Call<'_>,
+    instance: &Instance,
+    id: SnapshotId,
+    not_found: NotFound,
+) -> Result<Snapshot> {
+    let snapshot = call.catalog.find_snapshot(instance.id, id)?;
+    snapshot.ok_or_else(|| not_found(&id.to_string(), instance.name.as_str()))
+}
+
+/// Records that a snapshot is wanted now.
+pub(crate) fn take(call: &Call<'_>, target: &Target) -> Result<Snapshot> {
+    let instance = &target.instance;
+    let body = call.body()?;
+    body.allow(&["description", "retentionInDays"])?;
+    body.text("description")?;
+    let retention = match body.integer("retentionInDays")? {
+        None => call.api.config.policy.snapshot_retention,
+        Some(days) if (1..=LONGEST_RETENTION_DAYS).contains(&days) => {
+            SignedDuration::from_hours(24 * days)
+        }
+        Some(_) => return Err(ApiError::retention_invalid()),
+    };
+    let now = call.api.clock.now();
+    snapshots::take(call.catalog, instance, retention, now).map_err(|error| match error {
+        TakeSnapshotError::Unavailable(_) => {
+            ApiError::not_updatable("The cluster is not available")
+        }
+        TakeSnapshotError::Unfinished => ApiError::unfinished_snapshot(),
+        TakeSnapshotError::Catalog(error) => error.into(),
+    })
+}
+
+/// Removes the snapshot of the path.
+pub(crate) fn delete(call: &Call<'_>, target: &Target, not_found: NotFound) -> Result<()> {
+    let snapshot = find(call, target, not_found)?;
+    snapshots::delete(call.catalog, &target.instance, snapshot.id).map_err(|error| match error {
+        DeleteSnapshotError::InUse => ApiError::snapshot_in_progress(&snapshot.id.to_string()),
+        DeleteSnapshotError::Catalog(error) => error.into(),
+    })
+}
