@@ -64,6 +64,32 @@ pub fn take_snapshot(
     stop: &Stop,
     progress: &Progress,
 ) -> Result<Manifest, MoverError> {
+    read_snapshot(vault, request, stop, progress)?.store(stop)
+}
+
+/// A snapshot whose documents are read and whose manifest is not stored: as long as that is not, the
+/// vault has no such snapshot, and what it holds of one is removed when this is dropped.
+pub struct ReadSnapshot {
+    store: ChunkStore,
+    manifest: Manifest,
+}
+
+impl ReadSnapshot {
+    /// Stores everything and then the manifest; when this returns the snapshot is in the vault.
+    pub fn store(self, stop: &Stop) -> Result<Manifest, MoverError> {
+        stop.check()?;
+        self.store.finish()?.finish(&self.manifest)?;
+        Ok(self.manifest)
+    }
+}
+
+/// Reads everything that a snapshot holds.
+pub fn read_snapshot(
+    vault: &Arc<Vault>,
+    request: &SnapshotRequest,
+    stop: &Stop,
+    progress: &Progress,
+) -> Result<ReadSnapshot, MoverError> {
     let mut connection = Connection::open(&request.endpoint)?;
     let abilities = probe(&mut connection)?;
     let store = ChunkStore::start(vault.writer());
@@ -92,9 +118,7 @@ pub fn take_snapshot(
         collections,
         oplog,
     };
-    stop.check()?;
-    reader.store.finish()?.finish(&manifest)?;
-    Ok(manifest)
+    Ok(ReadSnapshot { store: reader.store, manifest })
 }
 
 /// What a read that follows the changes looks for: the collection itself, whatever its name is by

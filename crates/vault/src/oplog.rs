@@ -30,6 +30,7 @@ impl Vault {
                 if present.entries != segment.entries {
                     return Err(VaultError::Exists { name });
                 }
+                self.storage.settle(&name).map_err(self.file_error(&name))?;
             }
             outcome => outcome?,
         }

@@ -48,6 +48,9 @@ pub(crate) trait Storage: Send + Sync {
     fn remove_unfinished(&self, folder: &str) -> Result<()>;
     /// The object's stamp, without opening it.
     fn stamp(&self, name: &str) -> Result<Stamp>;
+    /// Makes the name of an object durable that is there already: who gave it may have ended before
+    /// it was.
+    fn settle(&self, name: &str) -> Result<()>;
 }
 
 /// A whole object.
@@ -195,6 +198,10 @@ impl Storage for FolderStorage {
 
     fn stamp(&self, name: &str) -> Result<Stamp> {
         stamp_of(&std::fs::symlink_metadata(self.root.join(name))?)
+    }
+
+    fn settle(&self, name: &str) -> Result<()> {
+        sync_parent(&self.root.join(name))
     }
 }
 

@@ -307,6 +307,17 @@ impl Vault {
         Err(self.damaged(&name, format!("it is the manifest of {}", manifest.snapshot)))
     }
 
+    /// The manifest of a snapshot that somebody has stored before, who may have ended before that
+    /// was durable: now it is.
+    pub fn find_stored(&self, snapshot: &str) -> Result<Option<Manifest>, VaultError> {
+        if !self.has_snapshot(snapshot)? {
+            return Ok(None);
+        }
+        let name = manifest_name(snapshot);
+        self.storage.settle(&name).map_err(self.file_error(&name))?;
+        self.load_manifest(snapshot).map(Some)
+    }
+
     /// Stores the manifest of a snapshot, which must be the first of its name.
     pub(crate) fn store_manifest(&self, manifest: &Manifest) -> Result<(), VaultError> {
         let name = manifest_name(&manifest.snapshot);

@@ -14,6 +14,7 @@ mod restores;
 mod scheduler;
 mod shared;
 mod snapshots;
+mod steps;
 mod troubles;
 mod upkeep;
 mod worker;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use tidemark_catalog::{CatalogError, Claim, Done, RestoreJob};
-use tidemark_deployment::LinkError;
 use tidemark_model::{
     Delivery, InstanceId, InstanceState, Material, OplogSpan, OplogTime, PointInTime, Reach,
     RestoreEvent, RestoreJobId, RestorePlan, RestoreState, RestoreStep, SnapshotId, plan_restore,
@@ -17,54 +16,13 @@ use tidemark_mover::{
     discard_stage, forget_swap, swap_stage, was_swapped, write_archive,
 };
 
-use crate::config::Fate;
 use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, record_until_done, wait_after};
 use crate::shared::Shared;
+use crate::steps::{StepError, enter_step};
 
 /// How long a job waits for the capture to reach its moment.
 const CAPTURE_PATIENCE: Duration = Duration::from_mins(1);
-
-/// Why a step did not end well.
-enum StepError {
-    Mover(MoverError),
-    Catalog(CatalogError),
-    /// A test plays that the process has ended.
-    Vanished,
-}
-
-impl StepError {
-    /// Whether the same work may succeed later without anybody's help.
-    fn is_transient(&self) -> bool {
-        match self {
-            Self::Mover(error) => error.is_transient(),
-            Self::Catalog(error) => matches!(error, CatalogError::Database(_)),
-            Self::Vanished => false,
-        }
-    }
-}
-
-impl std::fmt::Display for StepError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Mover(error) => error.fmt(f),
-            Self::Catalog(error) => error.fmt(f),
-            Self::Vanished => f.write_str("the process has ended"),
-        }
-    }
-}
-
-impl From<MoverError> for StepError {
-    fn from(error: MoverError) -> Self {
-        Self::Mover(error)
-    }
-}
-
-impl From<CatalogError> for StepError {
-    fn from(error: CatalogError) -> Self {
-        Self::Catalog(error)
-    }
-}
 
 /// Does all jobs that wait.
 pub(crate) fn run_round(shared: &Arc<Shared>) {
@@ -241,27 +199,7 @@ impl Running<'_> {
         tracing::debug!(job = %self.claim.id, step = step.as_str(), "a restore step begins");
         let event = RestoreEvent::StepStarted(step);
         self.shared.config.catalog.record_restore_event(self.claim, event)?;
-        crash_at(step.as_str());
-        self.obey_fate(step.as_str())
-    }
-
-    /// Does what a test wants to become of a step.
-    fn obey_fate(&self, step: &str) -> Result<(), StepError> {
-        match self.shared.config.fate(&self.claim.id.to_string(), step) {
-            Fate::Done => Ok(()),
-            Fate::Fails { is_transient: true } => Err(MoverError::Link(LinkError::Connection {
-                address: "a test".to_owned(),
-                doing: step.to_owned(),
-                source: std::io::Error::other("a fault of a test"),
-            })
-            .into()),
-            Fate::Fails { is_transient: false } => {
-                Err(MoverError::Unsupported { what: format!("the step {step}") }.into())
-            }
-            Fate::Vanishes => Err(StepError::Vanished),
-            #[expect(clippy::panic, reason = "that is what the test asks for")]
-            Fate::Panics => panic!("a fault of a test at {step}"),
-        }
+        enter_step(&self.shared.config, &self.claim.id.to_string(), step.as_str())
     }
 
     fn source(&self, moment: Option<PointInTime>, stop: &Stop) -> Result<RestoreSource, StepError> {
@@ -328,8 +266,7 @@ impl Running<'_> {
         stop.check()?;
         self.begin(RestoreStep::Swap)?;
         swap_stage(&endpoint, &job)?;
-        crash_at("after-swap");
-        self.obey_fate("after-swap")
+        enter_step(&self.shared.config, &job, "after-swap")
     }
 
     /// Waits until everything up to a position is in the vault.
@@ -378,16 +315,5 @@ impl Running<'_> {
         file.sync_all().map_err(failed)?;
         std::fs::rename(&temporary, &path).map_err(failed)?;
         Ok(())
-    }
-}
-
-/// Ends the process as SIGKILL would, where a test asks for it by `TIDEMARK_CRASH_AT=<step>`.
-///
-/// A test of recovery must be sure that the step was reached; a kill from outside cannot be.
-/// Builds for release do not have this.
-fn crash_at(point: &str) {
-    let is_wanted = || std::env::var("TIDEMARK_CRASH_AT").is_ok_and(|wanted| wanted == point);
-    if cfg!(debug_assertions) && is_wanted() {
-        std::process::abort();
     }
 }

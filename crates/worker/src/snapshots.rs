@@ -5,12 +5,13 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use tidemark_catalog::{CatalogError, Claim, Done, Snapshot};
 use tidemark_model::{SnapshotId, SnapshotState, format_instant};
-use tidemark_mover::{MoverError, Progress, SnapshotRequest, Stop, WantedMode, take_snapshot};
-use tidemark_vault::{Manifest, SnapshotOwner};
+use tidemark_mover::{MoverError, Progress, SnapshotRequest, Stop, WantedMode, read_snapshot};
+use tidemark_vault::{Manifest, SnapshotOwner, VaultError};
 
 use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, record_until_done, wait_after};
 use crate::shared::Shared;
+use crate::steps::{StepError, enter_step};
 
 /// Takes all snapshots that wait.
 pub(crate) fn run_round(shared: &Arc<Shared>) {
@@ -59,6 +60,19 @@ fn run(
         let state = SnapshotState::Failed { finished_at, reason };
         record_until_done(shared, &what, || catalog.record_snapshot(claim, &state, None))
     };
+    let release = |error: &dyn std::fmt::Display| {
+        tracing::warn!(%error, snapshot = %claim.id, "a snapshot is tried again");
+        let wait = SignedDuration::from_secs(wait_after(claim.attempt));
+        let at = finished_at.saturating_add(wait).unwrap_or(finished_at);
+        record_until_done(shared, &what, || catalog.release_snapshot(claim, at))
+    };
+    let is_last = claim.attempt >= ATTEMPTS;
+    let outcome = match adopt_stored(shared, claim.id, outcome) {
+        // Whether it is complete is not known: it is asked again.
+        Err(error) if !is_last => return release(&error),
+        Err(error) => Ok(Err(MoverError::from(error).into())),
+        Ok(outcome) => outcome,
+    };
     match outcome {
         Ok(Ok(manifest)) => {
             let state = SnapshotState::Completed {
@@ -71,16 +85,24 @@ fn run(
             tracing::info!(snapshot = %claim.id, bytes = manifest.size_bytes(), "a snapshot is complete");
             Ok(())
         }
+        Ok(Err(StepError::Vanished)) => Ok(()),
         Ok(Err(_)) if shared.stop.is_requested() => catalog.release_snapshot(claim, finished_at),
-        Ok(Err(error)) if error.is_transient() && claim.attempt < ATTEMPTS => {
-            tracing::warn!(%error, snapshot = %claim.id, "a snapshot is tried again");
-            let wait = SignedDuration::from_secs(wait_after(claim.attempt));
-            let at = finished_at.saturating_add(wait).unwrap_or(finished_at);
-            record_until_done(shared, &what, || catalog.release_snapshot(claim, at))
-        }
+        Ok(Err(error)) if error.is_transient() && !is_last => release(&error),
         Ok(Err(error)) => fail(error.to_string()),
         Err(panic) => fail(format!("the server has a fault ({panic}); please report it")),
     }
+}
+
+/// What an attempt came to: the manifest, why there is none, or the text of a panic.
+type Outcome = Result<Result<Manifest, StepError>, String>;
+
+/// What became of a snapshot: whatever went wrong, it is complete if the vault has it.
+fn adopt_stored(shared: &Shared, id: SnapshotId, outcome: Outcome) -> Result<Outcome, VaultError> {
+    if matches!(outcome, Ok(Ok(_) | Err(StepError::Vanished))) {
+        return Ok(outcome);
+    }
+    let stored = shared.config.vault.find_stored(&id.to_string())?;
+    Ok(stored.map_or(outcome, |manifest| Ok(Ok(manifest))))
 }
 
 /// Removes the manifest of a snapshot whose record is gone, and with it whoever else would.
@@ -98,18 +120,19 @@ fn take(
     shared: &Shared,
     snapshot: &Snapshot,
     (stop, progress): (&Stop, &Progress),
-) -> Result<Manifest, MoverError> {
+) -> Result<Manifest, StepError> {
     let config = &shared.config;
     let id = snapshot.id.to_string();
+    let enter = |step| enter_step(config, &id, step);
     // An earlier attempt stored it and ended before that was recorded.
-    if config.vault.has_snapshot(&id)? {
-        return Ok(config.vault.load_manifest(&id)?);
+    if let Some(manifest) = config.vault.find_stored(&id).map_err(MoverError::from)? {
+        return Ok(manifest);
     }
     let endpoint = shared.captures.endpoint(snapshot.instance)?;
     let instance = shared.captures.load_instance(snapshot.instance)?;
     let request = SnapshotRequest {
         endpoint,
-        snapshot: id,
+        snapshot: id.clone(),
         owner: SnapshotOwner {
             instance: snapshot.instance.to_string(),
             instance_name: instance.name.to_string(),
@@ -121,6 +144,12 @@ fn take(
         mode: WantedMode::Strongest,
     };
     // A range that begins before the snapshot makes every later moment restorable from it.
+    enter("capture")?;
     shared.captures.run_now(snapshot.instance, stop)?;
-    take_snapshot(&config.vault, &request, stop, progress)
+    enter("read")?;
+    let read = read_snapshot(&config.vault, &request, stop, progress)?;
+    enter("store")?;
+    let manifest = read.store(stop)?;
+    enter("record")?;
+    Ok(manifest)
 }
