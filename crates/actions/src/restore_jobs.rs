@@ -153,8 +153,8 @@ impl Facts {
         Ok(Self {
             spans: catalog.list_oplog_ranges(instance.id)?,
             bases: catalog.list_bases(instance.id)?,
-            // What an instance that runs did up to now will be captured.
-            reach: if runs {
+            // What an instance that runs did up to now will be captured, unless it was replaced.
+            reach: if runs && catalog.is_oplog_range_open(instance.id)? {
                 Reach::Through(OplogTime::end_of_second(present))
             } else {
                 Reach::Captured

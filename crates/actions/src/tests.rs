@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, Instance, LeaseHolder};
 use tidemark_model::{
-    Clock, InstanceState, OplogSpan, OplogTime, PlanError, PointInTime, ProjectId, SnapshotId,
-    SnapshotState,
+    Clock, InstanceState, OplogSpan, OplogTime, PlanError, PointInTime, ProjectId, RestoreEvent,
+    RestoreStep, SnapshotId, SnapshotState,
 };
 use tidemark_testkit::{idle_instance, tenant};
 
@@ -113,6 +113,48 @@ fn a_moment_outside_is_refused_with_the_nearest_ones() {
     let listed = restore_jobs::list_restorable(&w.catalog, &w.instance, w.now).unwrap();
     let end = OplogTime::end_of_second(w.position(0).seconds);
     assert_eq!(listed, [OplogSpan { first: w.position(-100), last: end }]);
+}
+
+/// The capture notices a restore later than it happens: until then no moment after what was captured
+/// is promised.
+#[test]
+fn no_moment_is_accepted_between_a_restore_and_the_capture_that_finds_it() {
+    let w = world();
+    let snapshot = w.snapshot(-100);
+    let span = OplogSpan { first: w.position(-200), last: w.position(-50) };
+    w.catalog.extend_oplog_range(w.instance.id, span).unwrap();
+    let holder = LeaseHolder { worker: "w".into(), duration: HOUR };
+    let through = || {
+        let listed = restore_jobs::list_restorable(&w.catalog, &w.instance, w.now).unwrap();
+        listed.last().unwrap().last
+    };
+    let present = OplogTime::end_of_second(w.position(0).seconds);
+    let begin_swap = || {
+        w.ask(&Ask::Automated { snapshot, to: w.here() }).unwrap();
+        let (claim, _) = w.catalog.claim_restore_job(&holder, w.now).unwrap().unwrap();
+        let swap = RestoreEvent::StepStarted(RestoreStep::Swap);
+        w.catalog.record_restore_event(&claim, swap).unwrap();
+        claim
+    };
+    let failed = begin_swap();
+    assert_eq!(through(), w.position(-50));
+    let given_up = RestoreEvent::GivenUp { at: w.now, reason: "x".into() };
+    w.catalog.record_restore_event(&failed, given_up).unwrap();
+    assert_eq!(through(), present, "it was not replaced");
+    let claim = begin_swap();
+    w.catalog.record_restore_event(&claim, RestoreEvent::Delivered(w.now)).unwrap();
+    assert_eq!(through(), w.position(-50));
+    let moment = PointInTime::Entry(w.position(-10));
+    let ask = Ask::PointInTime { moment, base: None, to: w.here() };
+    assert!(matches!(w.ask(&ask), Err(CreateRestoreJobError::Plan(PlanError::Outside { .. }))));
+    // What the capture still finds of the time before belongs to the range.
+    let rest = OplogSpan { first: w.position(-50), last: w.position(-20) };
+    w.catalog.extend_oplog_range(w.instance.id, rest).unwrap();
+    assert_eq!(through(), w.position(-20));
+    w.catalog.begin_oplog_range(w.instance.id, w.position(-15)).unwrap();
+    w.snapshot(-12);
+    w.ask(&ask).unwrap();
+    assert_eq!(through(), present);
 }
 
 #[test]

@@ -86,6 +86,18 @@ impl Catalog {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Whether what an instance does now will extend its newest range: not after a restore into it
+    /// began to put its data in place, until the capture has found that and begun a new range.
+    pub fn is_oplog_range_open(&self, instance: InstanceId) -> Result<bool, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT 1 FROM oplog_ranges r JOIN restore_jobs j ON j.id = r.ended_by
+             WHERE r.instance_id = ?1 AND j.state NOT IN ('failed', 'cancelled')
+             AND r.first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?1)",
+        )?;
+        Ok(!statement.exists([instance.to_string()])?)
+    }
+
     /// The newest range of an instance, which is still growing.
     pub fn newest_oplog_range(
         &self,

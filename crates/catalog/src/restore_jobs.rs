@@ -458,6 +458,13 @@ impl Catalog {
             ),
         )?;
         one_row(changed, || CatalogError::LeaseLost(format!("restore job {}", claim.id)))?;
+        if let (Some(RestoreStep::Swap), Some(target)) = (state.step(), job.delivery.target()) {
+            transaction.execute(
+                "UPDATE oplog_ranges SET ended_by = ?1 WHERE instance_id = ?2
+                 AND first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?2)",
+                (claim.id.to_string(), target.to_string()),
+            )?;
+        }
         transaction.commit()?;
         Ok(state)
     }
