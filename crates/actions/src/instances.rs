@@ -4,7 +4,9 @@ use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{
     Catalog, CatalogError, Instance, InstanceFamily, InstanceSettings, RestoreJob,
 };
-use tidemark_model::{InstanceId, InstanceName, InstanceState, PointInTime, ProjectId};
+use tidemark_model::{
+    InstanceEvent, InstanceId, InstanceName, InstanceState, PointInTime, ProjectId,
+};
 
 use crate::restore_jobs::{self, Ask, CreateRestoreJobError, Destination};
 
@@ -104,10 +106,19 @@ pub fn update(
     if present.state != InstanceState::Idle {
         return Err(ChangeInstanceError::State(present.state));
     }
-    let change = (InstanceState::Idle, InstanceState::Updating);
-    catalog.change_instance_state(present.id, change, now)?;
+    let state = catalog.record_instance_event(present.id, InstanceEvent::ChangeBegun, now)?;
     catalog.set_instance_settings(present.id, &settings)?;
-    Ok(Instance { settings, state: InstanceState::Updating, changed_at: now, ..present })
+    Ok(Instance { settings, state, changed_at: now, ..present })
+}
+
+/// Records that the database of an instance is up, unless a restore writes to it or waits to.
+pub fn settle(catalog: &Catalog, id: InstanceId, now: Timestamp) -> Result<(), CatalogError> {
+    catalog.transact(|catalog| {
+        if catalog.is_restore_target(id)? {
+            return Ok(());
+        }
+        catalog.record_instance_event(id, InstanceEvent::Served, now).map(drop)
+    })
 }
 
 /// Lets an instance that has lost its data begin anew, and asks for the newest state that its
@@ -176,7 +187,7 @@ pub fn delete(
     if catalog.is_restore_target(present.id)? {
         return Err(ChangeInstanceError::RestoreInProgress);
     }
-    catalog.change_instance_state(present.id, (present.state, InstanceState::Deleting), now)?;
+    catalog.record_instance_event(present.id, InstanceEvent::DeleteAsked, now)?;
     if backups == Backups::GiveUp {
         catalog.give_backups_up(present.id)?;
     }

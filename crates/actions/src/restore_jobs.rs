@@ -8,8 +8,8 @@ use tidemark_catalog::{
     Catalog, CatalogError, Instance, NewRestoreJob, RestoreJob, Snapshot, TargetName,
 };
 use tidemark_model::{
-    Base, Delivery, InstanceName, InstanceState, Material, OplogSpan, OplogTime, PlanError,
-    PointInTime, ProjectId, Reach, RestoreJobId, RestorePlan, SnapshotId, SnapshotState,
+    Base, Captured, Delivery, InstanceName, InstanceState, Material, OplogSpan, OplogTime,
+    PlanError, PointInTime, ProjectId, RestoreJobId, RestorePlan, SnapshotId, SnapshotState,
     plan_restore, restorable,
 };
 
@@ -141,29 +141,29 @@ pub fn cancel(catalog: &Catalog, id: RestoreJobId, now: Timestamp) -> Result<(),
 
 /// What is known of an instance's backups.
 struct Facts {
-    spans: Vec<OplogSpan>,
+    captured: Vec<Captured>,
     bases: Vec<Base>,
-    reach: Reach,
 }
 
 impl Facts {
     fn load(catalog: &Catalog, instance: &Instance, now: Timestamp) -> Result<Self, CatalogError> {
+        let mut captured = catalog.list_captured(instance.id)?;
         let runs = matches!(instance.state, InstanceState::Idle | InstanceState::Updating);
-        let present = u32::try_from(now.as_second()).unwrap_or(u32::MAX);
-        Ok(Self {
-            spans: catalog.list_oplog_ranges(instance.id)?,
-            bases: catalog.list_bases(instance.id)?,
-            // What an instance that runs did up to now will be captured, unless it was replaced.
-            reach: if runs && catalog.is_oplog_range_open(instance.id)? {
-                Reach::Through(OplogTime::end_of_second(present))
-            } else {
-                Reach::Captured
-            },
-        })
+        if let Some(newest) = captured.last_mut().filter(|_| runs) {
+            // What an instance that runs did up to now will be captured; when a restore replaced its
+            // data, what it did before that second.
+            let until = match catalog.find_unnoticed_swap(instance.id)? {
+                Some(swap) => now.as_second().min(swap.as_second() - 1),
+                None => now.as_second(),
+            };
+            let until = u32::try_from(until).unwrap_or(u32::MAX);
+            *newest = newest.through(OplogTime::end_of_second(until));
+        }
+        Ok(Self { captured, bases: catalog.list_bases(instance.id)? })
     }
 
     fn material(&self) -> Material<'_> {
-        Material { spans: &self.spans, reach: self.reach, bases: &self.bases }
+        Material { captured: &self.captured, bases: &self.bases }
     }
 }
 

@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, Instance, LeaseHolder};
 use tidemark_model::{
-    Clock, InstanceState, OplogSpan, OplogTime, PlanError, PointInTime, ProjectId, RestoreEvent,
-    RestoreStep, SnapshotId, SnapshotState,
+    Clock, InstanceEvent, InstanceState, OplogSpan, OplogTime, PlanError, PointInTime, ProjectId,
+    RestoreEvent, RestoreStep, SnapshotEvent, SnapshotId,
 };
 use tidemark_testkit::{idle_instance, tenant};
 
@@ -40,12 +40,12 @@ impl World {
         let taken = snapshots::take(&self.catalog, &self.instance, HOUR, self.now).unwrap();
         let holder = LeaseHolder { worker: "w".into(), duration: HOUR };
         let (claim, _) = self.catalog.claim_snapshot(&holder, self.now).unwrap().unwrap();
-        let state = SnapshotState::Completed {
-            finished_at: self.now,
+        let stored = SnapshotEvent::Stored {
+            at: self.now,
             consistent_at: Some(self.position(second)),
             size_bytes: 1,
         };
-        self.catalog.record_snapshot(&claim, &state, None).unwrap();
+        self.catalog.record_snapshot_event(&claim, stored, None).unwrap();
         taken.id
     }
 
@@ -72,8 +72,7 @@ fn a_restore_needs_a_complete_snapshot_and_a_target_that_is_up() {
     let nowhere = Destination { project: w.project, name: "nowhere".parse().unwrap() };
     let missing = w.ask(&Ask::Automated { snapshot: whole, to: nowhere });
     assert!(matches!(missing, Err(CreateRestoreJobError::TargetNotFound(_))));
-    let change = (InstanceState::Idle, InstanceState::Deleting);
-    w.catalog.change_instance_state(w.instance.id, change, w.now).unwrap();
+    w.catalog.record_instance_event(w.instance.id, InstanceEvent::DeleteAsked, w.now).unwrap();
     let going = w.ask(&Ask::Automated { snapshot: whole, to: w.here() });
     assert!(matches!(going, Err(CreateRestoreJobError::TargetUnavailable(_))));
 }
@@ -129,31 +128,41 @@ fn no_moment_is_accepted_between_a_restore_and_the_capture_that_finds_it() {
         listed.last().unwrap().last
     };
     let present = OplogTime::end_of_second(w.position(0).seconds);
+    let swap_at = Timestamp::from_second(i64::from(w.position(-15).seconds)).unwrap();
+    let before_swap = OplogTime::end_of_second(w.position(-16).seconds);
     let begin_swap = || {
         w.ask(&Ask::Automated { snapshot, to: w.here() }).unwrap();
         let (claim, _) = w.catalog.claim_restore_job(&holder, w.now).unwrap().unwrap();
-        let swap = RestoreEvent::StepStarted(RestoreStep::Swap);
+        let swap = RestoreEvent::StepStarted { step: RestoreStep::SWAP, at: swap_at };
         w.catalog.record_restore_event(&claim, swap).unwrap();
         claim
     };
     let failed = begin_swap();
-    assert_eq!(through(), w.position(-50));
+    assert_eq!(through(), before_swap);
     let given_up = RestoreEvent::GivenUp { at: w.now, reason: "x".into() };
     w.catalog.record_restore_event(&failed, given_up).unwrap();
     assert_eq!(through(), present, "it was not replaced");
     let claim = begin_swap();
     w.catalog.record_restore_event(&claim, RestoreEvent::Delivered(w.now)).unwrap();
-    assert_eq!(through(), w.position(-50));
-    let moment = PointInTime::Entry(w.position(-10));
-    let ask = Ask::PointInTime { moment, base: None, to: w.here() };
-    assert!(matches!(w.ask(&ask), Err(CreateRestoreJobError::Plan(PlanError::Outside { .. }))));
-    // What the capture still finds of the time before belongs to the range.
+    assert_eq!(through(), before_swap);
+    let ask = |second| {
+        let moment = PointInTime::Entry(w.position(second));
+        w.ask(&Ask::PointInTime { moment, base: None, to: w.here() })
+    };
+    for second in [-15, -10] {
+        assert!(matches!(ask(second), Err(CreateRestoreJobError::Plan(PlanError::Outside { .. }))));
+    }
+    ask(-16).unwrap();
+    // The capture finds it: now it is known to the entry.
     let rest = OplogSpan { first: w.position(-50), last: w.position(-20) };
     w.catalog.extend_oplog_range(w.instance.id, rest).unwrap();
-    assert_eq!(through(), w.position(-20));
-    w.catalog.begin_oplog_range(w.instance.id, w.position(-15)).unwrap();
+    let swapped = OplogTime::new(w.position(-15).seconds, 7);
+    w.catalog.begin_oplog_range_after(w.instance.id, swapped, w.position(-14)).unwrap();
+    assert_eq!(through(), OplogTime::new(swapped.seconds, 6));
+    ask(-15).unwrap();
+    assert!(ask(-10).is_err(), "no snapshot leads there yet");
     w.snapshot(-12);
-    w.ask(&ask).unwrap();
+    ask(-10).unwrap();
     assert_eq!(through(), present);
 }
 

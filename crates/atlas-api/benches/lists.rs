@@ -25,7 +25,7 @@ use tidemark_catalog::{
 };
 use tidemark_model::{
     BackupPolicy, Clock, Delivery, OrgId, RestoreEvent, RestoreJobId, Role, Roles,
-    ServiceAccountId, SnapshotKind, SnapshotState,
+    ServiceAccountId, SnapshotEvent, SnapshotKind,
 };
 use tidemark_testkit::idle_instance;
 
@@ -162,9 +162,8 @@ fn insert_jobs(catalog: &Catalog, clock: &Clock, instance: &Instance, jobs: u64)
     let snapshot = NewSnapshot::new(instance.id, SnapshotKind::OnDemand, now, duration);
     catalog.insert_snapshot(&snapshot)?;
     let (claim, _) = catalog.claim_snapshot(&holder, now)?.ok_or("no snapshot to take")?;
-    let state =
-        SnapshotState::Completed { finished_at: now, consistent_at: None, size_bytes: 1_000 };
-    catalog.record_snapshot(&claim, &state, None)?;
+    let stored = SnapshotEvent::Stored { at: now, consistent_at: None, size_bytes: 1_000 };
+    catalog.record_snapshot_event(&claim, stored, None)?;
     for _ in 0..jobs {
         let job = NewRestoreJob {
             id: RestoreJobId::new(now),

@@ -80,9 +80,10 @@ pub struct Api {
     pub(crate) throttle: Throttle,
     /// Nonces from before this are not accepted: who used them was forgotten.
     pub(crate) started_at: Timestamp,
-    /// Nonces with the counters that were used with them, until they expire.
+    /// Nonces with the counters that were used with them, until they expire. Held for one lookup, at
+    /// longest while expired ones are looked for.
     pub(crate) used_nonces: Mutex<HashMap<(String, u32), Timestamp>>,
-    /// Callers that were looked up before.
+    /// Callers that were looked up before. Held for one lookup.
     pub(crate) known: Mutex<Known>,
     pub(crate) usage: Usage,
     pub(crate) buckets: Buckets,

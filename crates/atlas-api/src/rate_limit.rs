@@ -137,6 +137,7 @@ struct Bucket {
 /// The buckets of all scopes; they are gone with the process, full again after a start.
 #[derive(Debug, Default)]
 pub(crate) struct Buckets {
+    /// Held for one request's count, at longest while full buckets are looked for among ten thousand.
     buckets: Mutex<HashMap<(&'static str, String), Bucket>>,
 }
 

@@ -24,6 +24,7 @@ struct Gathered {
 /// Uses that are not recorded yet.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
+    /// Held for one count; what was gathered is recorded after it was taken out.
     gathered: Mutex<Gathered>,
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
-use tidemark_model::{InstanceId, InstanceName, InstanceState, ProjectId};
+use tidemark_model::{InstanceEvent, InstanceId, InstanceName, InstanceState, ProjectId};
 
 use crate::catalog::{Catalog, Page, Paged, one_row, taken};
 use crate::error::CatalogError;
@@ -276,18 +276,24 @@ impl Catalog {
         Ok(instances.iter().filter_map(|instance| instance.port).collect())
     }
 
-    /// Moves an instance from one state to another; fails if it is not in the first.
-    pub fn change_instance_state(
+    /// Records what happened to an instance; answers its state after that.
+    pub fn record_instance_event(
         &self,
         id: InstanceId,
-        (from, to): (InstanceState, InstanceState),
+        event: InstanceEvent,
         at: Timestamp,
-    ) -> Result<(), CatalogError> {
-        let changed = self.lock().execute(
-            "UPDATE instances SET state = ?3, changed_at = ?4 WHERE id = ?1 AND state = ?2",
-            (id.to_string(), from.as_str(), to.as_str(), at.as_second()),
-        )?;
-        one_row(changed, || CatalogError::InUse(format!("instance {id} is not {}", from.as_str())))
+    ) -> Result<InstanceState, CatalogError> {
+        self.transact(|catalog| {
+            let present = catalog.load_instance(id)?.state;
+            let state = present.after(event)?;
+            if state != present {
+                catalog.lock().execute(
+                    "UPDATE instances SET state = ?2, changed_at = ?3 WHERE id = ?1",
+                    (id.to_string(), state.as_str(), at.as_second()),
+                )?;
+            }
+            Ok(state)
+        })
     }
 
     /// Says that the backups of an instance end with it.
@@ -356,38 +362,36 @@ impl Catalog {
         retention: SignedDuration,
     ) -> Result<(), CatalogError> {
         let kept_until = at.saturating_add(retention).unwrap_or(at);
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        let key = id.to_string();
-        for view in [InstanceView::Serverless, InstanceView::Flex] {
-            let (count, number) = view.columns();
-            let found: Option<(String, Option<i64>)> = transaction
-                .query_row(
-                    &format!("SELECT project_id, {number} FROM instances WHERE id = ?1"),
+        self.transact(|catalog| {
+            let project = catalog.load_instance(id)?.project.to_string();
+            catalog.record_instance_event(id, InstanceEvent::Removed, at)?;
+            let (connection, key) = (catalog.lock(), id.to_string());
+            for view in [InstanceView::Serverless, InstanceView::Flex] {
+                let (count, number) = view.columns();
+                let place: Option<i64> = connection.query_row(
+                    &format!("SELECT {number} FROM instances WHERE id = ?1"),
                     [&key],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
-                )
-                .optional()?;
-            let Some((project, Some(place))) = found else { continue };
-            transaction.execute(
-                &format!(
-                    "UPDATE instances SET {number} = {number} - 1 WHERE project_id = ?1 AND {number} > ?2"
-                ),
-                (&project, place),
+                    |row| row.get(0),
+                )?;
+                let Some(place) = place else { continue };
+                connection.execute(
+                    &format!(
+                        "UPDATE instances SET {number} = {number} - 1 WHERE project_id = ?1 AND {number} > ?2"
+                    ),
+                    (&project, place),
+                )?;
+                connection.execute(
+                    &format!("UPDATE projects SET {count} = {count} - 1 WHERE id = ?1"),
+                    [&project],
+                )?;
+            }
+            connection.execute(
+                "UPDATE instances SET number = NULL, serverless_number = NULL,
+                     retained_until = CASE WHEN keeps_backups THEN ?3 ELSE ?2 END WHERE id = ?1",
+                (&key, at.as_second(), kept_until.as_second()),
             )?;
-            transaction.execute(
-                &format!("UPDATE projects SET {count} = {count} - 1 WHERE id = ?1"),
-                [&project],
-            )?;
-        }
-        let changed = transaction.execute(
-            "UPDATE instances SET state = 'DELETED', changed_at = ?2, number = NULL, serverless_number = NULL,
-                 retained_until = CASE WHEN keeps_backups THEN ?3 ELSE ?2 END
-             WHERE id = ?1 AND state = 'DELETING'",
-            (&key, at.as_second(), kept_until.as_second()),
-        )?;
-        one_row(changed, || CatalogError::InUse(format!("instance {id} is not DELETING")))?;
-        Ok(transaction.commit()?)
+            Ok(())
+        })
     }
 
     /// Records why an instance is not served, and that it is being repaired; or that it is served
@@ -402,25 +406,26 @@ impl Catalog {
             InstanceTrouble::DataLost => DATA_LOST,
             InstanceTrouble::NotStarted(text) => text.as_str(),
         });
-        let (to, from) = match trouble {
-            Some(_) => ("REPAIRING", "('IDLE', 'UPDATING', 'REPAIRING')"),
-            None => ("IDLE", "('REPAIRING')"),
-        };
-        let sql = format!(
-            "UPDATE instances SET trouble = ?2, state = ?3, changed_at = ?4 WHERE id = ?1 AND state IN {from}"
-        );
-        let changed = self.lock().execute(&sql, (id.to_string(), text, to, at.as_second()))?;
-        one_row(changed, || CatalogError::InUse(format!("instance {id} is in another state")))
+        let event = if trouble.is_some() { InstanceEvent::Unserved } else { InstanceEvent::Served };
+        self.transact(|catalog| {
+            catalog.record_instance_event(id, event, at)?;
+            let sql = "UPDATE instances SET trouble = ?2 WHERE id = ?1";
+            catalog.lock().execute(sql, (id.to_string(), text))?;
+            Ok(())
+        })
     }
 
     /// Lets an instance whose data is gone begin anew, empty and with another port.
     pub fn begin_instance_anew(&self, id: InstanceId, at: Timestamp) -> Result<(), CatalogError> {
-        let changed = self.lock().execute(
-            "UPDATE instances SET port = NULL, trouble = NULL, state = 'UPDATING', changed_at = ?3
-             WHERE id = ?1 AND state = 'REPAIRING' AND trouble = ?2",
-            (id.to_string(), DATA_LOST, at.as_second()),
-        )?;
-        one_row(changed, || CatalogError::InUse(format!("instance {id} has not lost its data")))
+        self.transact(|catalog| {
+            if catalog.load_instance(id)?.trouble != Some(InstanceTrouble::DataLost) {
+                return Err(CatalogError::InUse(format!("instance {id} has not lost its data")));
+            }
+            catalog.record_instance_event(id, InstanceEvent::BegunAnew, at)?;
+            let sql = "UPDATE instances SET port = NULL, trouble = NULL WHERE id = ?1";
+            catalog.lock().execute(sql, [id.to_string()])?;
+            Ok(())
+        })
     }
 
     /// Records the port of an instance.

@@ -1,10 +1,12 @@
 //! The parts of an oplog that were captured without a gap.
 
+use jiff::Timestamp;
 use rusqlite::OptionalExtension;
-use tidemark_model::{InstanceId, OplogSpan, OplogTime};
+use tidemark_model::{Captured, InstanceId, OplogSpan, OplogTime};
 
 use crate::catalog::Catalog;
 use crate::error::CatalogError;
+use crate::row::Decoder;
 
 fn signed(position: OplogTime) -> i64 {
     position.to_u64().cast_signed()
@@ -27,6 +29,23 @@ impl Catalog {
             (instance.to_string(), signed(at)),
         )?;
         Ok(())
+    }
+
+    /// Begins a new range after a restore, whose entry ended the one before.
+    pub fn begin_oplog_range_after(
+        &self,
+        instance: InstanceId,
+        swapped_at: OplogTime,
+        at: OplogTime,
+    ) -> Result<(), CatalogError> {
+        self.transact(|catalog| {
+            catalog.lock().execute(
+                "UPDATE oplog_ranges SET ended_before = ?2 WHERE instance_id = ?1 AND last < ?2
+                 AND first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?1)",
+                (instance.to_string(), signed(swapped_at)),
+            )?;
+            catalog.begin_oplog_range(instance, at)
+        })
     }
 
     /// Extends the newest range; begins one if there is none that reaches the first position.
@@ -86,16 +105,35 @@ impl Catalog {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Whether what an instance does now will extend its newest range: not after a restore into it
-    /// began to put its data in place, until the capture has found that and begun a new range.
-    pub fn is_oplog_range_open(&self, instance: InstanceId) -> Result<bool, CatalogError> {
+    /// All ranges of an instance, in order, and how far each is known to lack nothing.
+    pub fn list_captured(&self, instance: InstanceId) -> Result<Vec<Captured>, CatalogError> {
         let connection = self.read()?;
         let mut statement = connection.prepare_cached(
-            "SELECT 1 FROM oplog_ranges r JOIN restore_jobs j ON j.id = r.ended_by
+            "SELECT first, last, ended_before FROM oplog_ranges WHERE instance_id = ?1 ORDER BY first",
+        )?;
+        let rows = statement.query_map([instance.to_string()], |row| {
+            let entries = OplogSpan { first: position(row.get(0)?), last: position(row.get(1)?) };
+            let ended: Option<i64> = row.get(2)?;
+            let captured = Captured::new(entries);
+            Ok(ended.map_or(captured, |before| captured.through(position(before - 1))))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// When a restore into an instance began to replace its data, while the capture has not found
+    /// that yet: what happens from then on does not extend its newest range.
+    pub fn find_unnoticed_swap(
+        &self,
+        instance: InstanceId,
+    ) -> Result<Option<Timestamp>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT r.ended_at AS ended_at FROM oplog_ranges r JOIN restore_jobs j ON j.id = r.ended_by
              WHERE r.instance_id = ?1 AND j.state NOT IN ('failed', 'cancelled')
              AND r.first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?1)",
         )?;
-        Ok(!statement.exists([instance.to_string()])?)
+        let mut rows = statement.query([instance.to_string()])?;
+        rows.next()?.map(|row| Decoder::new("oplog_ranges", row).instant("ended_at")).transpose()
     }
 
     /// The newest range of an instance, which is still growing.

@@ -1,7 +1,7 @@
 //! Records made anew from what a vault holds.
 
 use jiff::Timestamp;
-use tidemark_model::{InstanceId, OplogSpan, SnapshotState};
+use tidemark_model::{InstanceId, OplogSpan, SnapshotEvent};
 
 use crate::catalog::Catalog;
 use crate::error::CatalogError;
@@ -15,7 +15,7 @@ pub struct FoundSnapshot {
     /// What was asked for.
     pub wanted: NewSnapshot,
     /// How it ended.
-    pub state: SnapshotState,
+    pub end: SnapshotEvent,
     /// The version of the deployment.
     pub server_version: String,
 }
@@ -37,7 +37,11 @@ impl Catalog {
                 [&id],
             )?;
             let claim = Claim { id: found.wanted.id, attempt: 1 };
-            catalog.record_snapshot(&claim, &found.state, Some(&found.server_version))?;
+            catalog.record_snapshot_event(
+                &claim,
+                found.end.clone(),
+                Some(&found.server_version),
+            )?;
             Ok(true)
         })
     }

@@ -85,10 +85,11 @@ const SELECT: &str = "SELECT r.*, s.finished_at AS snapshot_finished_at
 
 fn decode(row: &Row<'_>) -> Result<RestoreJob, CatalogError> {
     let row = Decoder::new("restore_jobs", row);
+    let delivery = decode_delivery(&row)?;
     Ok(RestoreJob {
         id: row.parse("id")?,
         instance: row.parse("instance_id")?,
-        delivery: decode_delivery(&row)?,
+        delivery,
         snapshot_at: row.instant("snapshot_at")?,
         snapshot_finished_at: row.optional_instant("snapshot_finished_at")?,
         target: TargetName {
@@ -96,7 +97,7 @@ fn decode(row: &Row<'_>) -> Result<RestoreJob, CatalogError> {
             name: row.get("target_name")?,
         },
         created_at: row.instant("created_at")?,
-        state: decode_state(&row)?,
+        state: decode_state(&row, &delivery)?,
         download: decode_download(&row)?,
         cancel_requested: row.get("cancel_requested")?,
         done: decode_done(&row)?,
@@ -137,12 +138,14 @@ fn decode_delivery(row: &Decoder<'_>) -> Result<Delivery, CatalogError> {
     }
 }
 
-fn decode_state(row: &Decoder<'_>) -> Result<RestoreState, CatalogError> {
+fn decode_state(row: &Decoder<'_>, delivery: &Delivery) -> Result<RestoreState, CatalogError> {
     let state: String = row.get("state")?;
     let step: Option<String> = row.get("step")?;
-    let step = step
-        .map(|step| RestoreStep::parse(&step).ok_or_else(|| row.corrupt(format!("step {step:?}"))))
-        .transpose()?;
+    let parse = |step: String| {
+        let found = RestoreStep::parse(delivery, &step);
+        found.ok_or_else(|| row.corrupt(format!("step {step:?} of {}", delivery.as_str())))
+    };
+    let step = step.map(parse).transpose()?;
     let finished_at = row.optional_instant("finished_at")?;
     let failure: Option<String> = row.get("failure")?;
     match (state.as_str(), step, finished_at, failure) {
@@ -355,7 +358,10 @@ impl Catalog {
     ) -> Result<Option<(Claim<RestoreJobId>, RestoreJob)>, CatalogError> {
         let state = job.state.after(RestoreEvent::Reclaimed)?;
         let state = match state {
-            RestoreState::Queued => state.after(RestoreEvent::StepStarted(RestoreStep::Verify))?,
+            RestoreState::Queued => state.after(RestoreEvent::StepStarted {
+                step: RestoreStep::first(&job.delivery),
+                at: now,
+            })?,
             resumed => resumed,
         };
         let (word, step, ..) = state_columns(&state);
@@ -368,7 +374,7 @@ impl Catalog {
         )?;
         let claim = Claim { id: job.id, attempt };
         // Whether a swap happened must be found out, whatever somebody wants by now.
-        let may_end = state != (RestoreState::Running { step: RestoreStep::Swap });
+        let may_end = !state.is_swapping();
         let event = if may_end && job.cancel_requested {
             RestoreEvent::CancelRequested(now)
         } else if silent_ends >= SILENT_ENDS && (may_end || silent_ends >= 2 * SILENT_ENDS) {
@@ -434,6 +440,10 @@ impl Catalog {
         let transaction = connection.begin()?;
         let job = find(&transaction, claim.id)?
             .ok_or_else(|| CatalogError::Missing(format!("restore job {}", claim.id)))?;
+        let swap_at = match event {
+            RestoreEvent::StepStarted { step: RestoreStep::SWAP, at } => Some(at),
+            _ => None,
+        };
         let state = job.state.after(event)?;
         let (word, step, finished_at, failure) = state_columns(&state);
         let expires_at = match (&state, &job.download) {
@@ -458,11 +468,11 @@ impl Catalog {
             ),
         )?;
         one_row(changed, || CatalogError::LeaseLost(format!("restore job {}", claim.id)))?;
-        if let (Some(RestoreStep::Swap), Some(target)) = (state.step(), job.delivery.target()) {
+        if let Some((target, at)) = job.delivery.target().zip(swap_at) {
             transaction.execute(
-                "UPDATE oplog_ranges SET ended_by = ?1 WHERE instance_id = ?2
+                "UPDATE oplog_ranges SET ended_by = ?1, ended_at = ?3 WHERE instance_id = ?2
                  AND first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?2)",
-                (claim.id.to_string(), target.to_string()),
+                (claim.id.to_string(), target.to_string(), at.as_second()),
             )?;
         }
         transaction.commit()?;

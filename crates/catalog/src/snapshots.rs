@@ -2,7 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, Row};
-use tidemark_model::{Base, InstanceId, OplogTime, SnapshotId, SnapshotKind, SnapshotState};
+use tidemark_model::{
+    Base, InstanceId, OplogTime, SnapshotEvent, SnapshotId, SnapshotKind, SnapshotState,
+};
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
 use crate::error::CatalogError;
@@ -252,8 +254,8 @@ impl Catalog {
                 };
                 match found {
                     Ok(Some(snapshot)) => {
+                        let state = snapshot.state.after(SnapshotEvent::Claimed)?;
                         if let Some(claim) = catalog.hold_snapshot(&snapshot, holder, now)? {
-                            let state = SnapshotState::InProgress;
                             let started_at = snapshot.started_at.or(Some(now));
                             return Ok(Some((claim, Snapshot { state, started_at, ..snapshot })));
                         }
@@ -290,8 +292,7 @@ impl Catalog {
             return Ok(Some(claim));
         }
         let reason = format!("the process ended {silent_ends} times while it took this snapshot");
-        let state = SnapshotState::Failed { finished_at: now, reason };
-        self.record_snapshot(&claim, &state, None)?;
+        self.record_snapshot_event(&claim, SnapshotEvent::GivenUp { at: now, reason }, None)?;
         Ok(None)
     }
 
@@ -369,22 +370,21 @@ impl Catalog {
         one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))
     }
 
-    /// Records how a snapshot ended.
-    pub fn record_snapshot(
+    /// Records what happened to a claimed snapshot.
+    pub fn record_snapshot_event(
         &self,
         claim: &Claim<SnapshotId>,
-        state: &SnapshotState,
+        event: SnapshotEvent,
         server_version: Option<&str>,
-    ) -> Result<(), CatalogError> {
-        let (finished_at, consistent_at, size, failure) = match state {
-            SnapshotState::Completed { finished_at, consistent_at, size_bytes } => {
-                let size = i64::try_from(*size_bytes).unwrap_or(i64::MAX);
-                (Some(finished_at.as_second()), *consistent_at, Some(size), None)
+    ) -> Result<SnapshotState, CatalogError> {
+        // Who holds the claim knows the state: a snapshot that is held is being taken.
+        let state = SnapshotState::InProgress.after(event)?;
+        let (consistent_at, size, failure) = match &state {
+            SnapshotState::Completed { consistent_at, size_bytes, .. } => {
+                (*consistent_at, Some(i64::try_from(*size_bytes).unwrap_or(i64::MAX)), None)
             }
-            SnapshotState::Failed { finished_at, reason } => {
-                (Some(finished_at.as_second()), None, None, Some(reason.as_str()))
-            }
-            SnapshotState::Queued | SnapshotState::InProgress => (None, None, None, None),
+            SnapshotState::Failed { reason, .. } => (None, None, Some(reason.as_str())),
+            SnapshotState::Queued | SnapshotState::InProgress => (None, None, None),
         };
         let changed = self.lock().execute(
             "UPDATE snapshots SET state = ?3, finished_at = ?4, consistent_seconds = ?5,
@@ -394,7 +394,7 @@ impl Catalog {
                 claim.id.to_string(),
                 claim.attempt,
                 state.as_str(),
-                finished_at,
+                state.finished_at().map(Timestamp::as_second),
                 consistent_at.map(|at| at.seconds),
                 consistent_at.map(|at| at.increment),
                 size,
@@ -402,7 +402,8 @@ impl Catalog {
                 server_version,
             ),
         )?;
-        one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))
+        one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))?;
+        Ok(state)
     }
 
     /// Gives every claim of dead workers back at the start of the only worker process.

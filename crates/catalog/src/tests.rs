@@ -3,9 +3,10 @@
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use tidemark_model::{
-    ApiKeyId, Caller, DatabaseUserId, Delivery, InstanceId, InstanceState, OplogSpan, OplogTime,
-    OrgId, PointInTime, Principal, ProjectId, RestoreEvent, RestoreJobId, RestoreState,
-    RestoreStep, Role, Roles, SecretId, ServiceAccountId, SnapshotId, SnapshotKind, SnapshotState,
+    ApiKeyId, Caller, DatabaseUserId, Delivery, InstanceEvent, InstanceId, InstanceState,
+    OplogSpan, OplogTime, OrgId, PointInTime, Principal, ProjectId, ReplaceStep, RestoreEvent,
+    RestoreJobId, RestoreState, RestoreStep, Role, Roles, SecretId, ServiceAccountId,
+    SnapshotEvent, SnapshotId, SnapshotKind,
 };
 
 use crate::{
@@ -130,12 +131,12 @@ impl Fixture {
         self.catalog.insert_snapshot(&snapshot).unwrap();
         let (claim, claimed) = self.catalog.claim_snapshot(&holder("w"), now).unwrap().unwrap();
         assert_eq!(claimed.id, snapshot.id);
-        let state = SnapshotState::Completed {
-            finished_at: now,
+        let stored = SnapshotEvent::Stored {
+            at: now,
             consistent_at: Some(OplogTime::new(u32::try_from(second).unwrap(), 5)),
             size_bytes: 10,
         };
-        self.catalog.record_snapshot(&claim, &state, Some("7.0.12")).unwrap();
+        let state = self.catalog.record_snapshot_event(&claim, stored, Some("7.0.12")).unwrap();
         let found = self.catalog.find_snapshot(self.instance, snapshot.id).unwrap().unwrap();
         assert_eq!(found.state, state);
         snapshot.id
@@ -238,13 +239,15 @@ fn a_reclaimed_job_begins_anew_unless_it_was_in_its_swap() {
     let snapshot = f.snapshot(1_500);
     f.job(Delivery::Automated { snapshot, target: f.instance });
     let (claim, job) = f.catalog.claim_restore_job(&holder("a"), at(2_000)).unwrap().unwrap();
-    assert_eq!(job.state, RestoreState::Running { step: RestoreStep::Verify });
-    f.catalog.record_restore_event(&claim, RestoreEvent::StepStarted(RestoreStep::Index)).unwrap();
+    assert_eq!(job.state, RestoreState::Running { step: ReplaceStep::Verify.into() });
+    let index = RestoreEvent::StepStarted { step: ReplaceStep::Index.into(), at: at(2_000) };
+    f.catalog.record_restore_event(&claim, index).unwrap();
     let (claim, job) = f.catalog.claim_restore_job(&holder("b"), at(2_100)).unwrap().unwrap();
-    assert_eq!(job.state, RestoreState::Running { step: RestoreStep::Verify });
-    f.catalog.record_restore_event(&claim, RestoreEvent::StepStarted(RestoreStep::Swap)).unwrap();
+    assert_eq!(job.state, RestoreState::Running { step: ReplaceStep::Verify.into() });
+    let swap = RestoreEvent::StepStarted { step: RestoreStep::SWAP, at: at(2_100) };
+    f.catalog.record_restore_event(&claim, swap).unwrap();
     let (_, job) = f.catalog.claim_restore_job(&holder("c"), at(2_200)).unwrap().unwrap();
-    assert_eq!(job.state, RestoreState::Running { step: RestoreStep::Swap });
+    assert_eq!(job.state, RestoreState::Running { step: RestoreStep::SWAP });
 }
 
 #[test]
@@ -297,17 +300,14 @@ fn oplog_ranges_grow_break_and_are_trimmed() {
 #[test]
 fn names_are_free_again_after_the_end() {
     let f = fixture();
-    let change = |from, to| f.catalog.change_instance_state(f.instance, (from, to), at(1_100));
-    assert!(matches!(
-        change(InstanceState::Creating, InstanceState::Idle),
-        Err(CatalogError::InUse(_))
-    ));
+    let record = |event| f.catalog.record_instance_event(f.instance, event, at(1_100));
+    assert!(matches!(record(InstanceEvent::Served), Err(CatalogError::Transition(_))));
     assert!(matches!(f.catalog.delete_project(f.project, at(1_100)), Err(CatalogError::InUse(_))));
-    change(InstanceState::Idle, InstanceState::Deleting).unwrap();
+    record(InstanceEvent::DeleteAsked).unwrap();
     f.catalog.retire_instance(f.instance, at(1_100), SignedDuration::from_hours(1)).unwrap();
     assert!(matches!(
         f.catalog.retire_instance(f.instance, at(1_100), SignedDuration::from_hours(1)),
-        Err(CatalogError::InUse(_))
+        Err(CatalogError::Transition(_))
     ));
     let again = insert_instance(&f.catalog, f.project, "one", InstanceFamily::Serverless);
     assert_ne!(again, f.instance);
@@ -329,8 +329,7 @@ fn instances_are_numbered_densely_in_both_views() {
     assert_eq!(names(InstanceView::Flex, 3, 2), (4, "four".into()));
     assert_eq!(names(InstanceView::Serverless, 10, 1), (2, "one three".into()));
     for gone in [two, f.instance] {
-        let change = (InstanceState::Idle, InstanceState::Deleting);
-        f.catalog.change_instance_state(gone, change, at(1_100)).unwrap();
+        f.catalog.record_instance_event(gone, InstanceEvent::DeleteAsked, at(1_100)).unwrap();
         f.catalog.retire_instance(gone, at(1_100), SignedDuration::from_hours(1)).unwrap();
     }
     assert_eq!(names(InstanceView::Flex, 1, 2), (2, "four".into()));
@@ -502,8 +501,7 @@ fn the_link_of_a_download_ages_from_its_delivery() {
 fn an_organization_ends_with_its_credentials() {
     let f = fixture();
     assert!(matches!(f.catalog.delete_org(f.org, at(1_100)), Err(CatalogError::InUse(_))));
-    let change = (InstanceState::Idle, InstanceState::Deleting);
-    f.catalog.change_instance_state(f.instance, change, at(1_100)).unwrap();
+    f.catalog.record_instance_event(f.instance, InstanceEvent::DeleteAsked, at(1_100)).unwrap();
     f.catalog.retire_instance(f.instance, at(1_100), SignedDuration::from_hours(1)).unwrap();
     f.catalog.delete_project(f.project, at(1_100)).unwrap();
     f.catalog.delete_org(f.org, at(1_100)).unwrap();
@@ -630,7 +628,7 @@ fn a_job_of_which_the_process_dies_again_and_again_fails() {
     for n in 0..3 {
         let (claim, _) =
             f.catalog.claim_restore_job(&holder("a"), at(2_000 + 100 * n)).unwrap().unwrap();
-        let step = RestoreEvent::StepStarted(RestoreStep::Replay);
+        let step = RestoreEvent::StepStarted { step: ReplaceStep::Replay.into(), at: at(2_000) };
         f.catalog.record_restore_event(&claim, step).unwrap();
     }
     assert!(f.catalog.claim_restore_job(&holder("a"), at(2_300)).unwrap().is_none());

@@ -10,6 +10,7 @@ const SMALL_BYTES: usize = 256 * 1024;
 /// The bytes that are left.
 #[derive(Default)]
 pub(crate) struct Budget {
+    /// Held for adding; who waits for bytes waits on `returned`.
     taken: Mutex<usize>,
     returned: Condvar,
 }

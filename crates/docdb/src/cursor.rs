@@ -37,6 +37,7 @@ pub(crate) enum Tail {
 /// All open cursors of an engine.
 #[derive(Default)]
 pub(crate) struct Cursors {
+    /// Held for lookups: a cursor that is read from is taken out.
     open: Mutex<HashMap<i64, (Cursor, Instant)>>,
 }
 

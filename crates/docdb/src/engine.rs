@@ -114,21 +114,28 @@ struct Published {
 pub(crate) struct Engine {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
+    /// Held while one transaction reads what it changes and adds to the group, at longest while a
+    /// transaction that outgrows a group has it committed. Readers need it never.
     writer: Mutex<Writer>,
+    /// Held for taking a copy and for replacing it.
     published: RwLock<Published>,
+    /// Held for looking and noting; who waits for the disk waits on `progress`.
     durability: Mutex<Durability>,
     progress: Condvar,
     pins: Pins,
     /// How many bytes of changes were committed, but for those of the upkeep.
     written: AtomicU64,
-    /// Held while a commit is made and told of, so that both happen in the same order.
+    /// Held while a commit is made, with its sync to the disk, and told of, so that both happen in the
+    /// same order. Only who commits or looks after the store waits for it.
     commits: Mutex<()>,
     /// Whether the last commit failed.
     has_failed: AtomicBool,
     folder: PathBuf,
-    /// Indexes that are being built, although a mark says that they are to be purged.
+    /// Indexes that are being built, although a mark says that they are to be purged. Held for a
+    /// lookup.
     building: Mutex<HashSet<u32>>,
-    /// The collections that are being loaded, with what `reloads` was when that began.
+    /// The collections that are being loaded, with what `reloads` was when that began. Held for a
+    /// lookup.
     loading: Mutex<HashMap<u32, u64>>,
     reloads: AtomicU64,
 }

@@ -84,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
     /// Makes what unknown users are told; see `Login::start`.
     pub(crate) decoy_key: [u8; 32],
+    /// Held for putting one in, for taking one out, and for closing all.
     connections: Mutex<HashMap<u64, TcpStream>>,
     next_connection: AtomicU64,
 }

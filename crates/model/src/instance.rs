@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::transition::InvalidTransition;
+
 /// The longest name that is accepted, in characters (Atlas's limit for cluster names).
 const LONGEST_NAME: usize = 64;
 
@@ -71,7 +73,40 @@ pub enum InstanceState {
     Deleted,
 }
 
+/// What can happen to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InstanceEvent {
+    /// Its database is up, and nothing waits to be done to it.
+    Served,
+    /// A change was accepted, or a restore into it begins.
+    ChangeBegun,
+    /// Its database cannot be started, or its data is gone.
+    Unserved,
+    /// It begins anew, without the data that it has lost.
+    BegunAnew,
+    /// It is to be removed.
+    DeleteAsked,
+    /// Its database is gone.
+    Removed,
+}
+
 impl InstanceState {
+    /// The state after `event`.
+    pub fn after(self, event: InstanceEvent) -> Result<Self, InvalidTransition> {
+        use InstanceEvent::{BegunAnew, ChangeBegun, DeleteAsked, Removed, Served, Unserved};
+        match (self, event) {
+            (Self::Creating | Self::Updating | Self::Repairing, Served) => Ok(Self::Idle),
+            (Self::Idle | Self::Updating, ChangeBegun) => Ok(Self::Updating),
+            (Self::Idle | Self::Updating | Self::Repairing, Unserved) => Ok(Self::Repairing),
+            (Self::Repairing, BegunAnew) => Ok(Self::Updating),
+            (Self::Creating | Self::Idle | Self::Updating | Self::Repairing, DeleteAsked) => {
+                Ok(Self::Deleting)
+            }
+            (Self::Deleting, Removed) => Ok(Self::Deleted),
+            (state, event) => Err(InvalidTransition::new("instance", state.as_str(), &event)),
+        }
+    }
+
     /// Every state.
     pub const ALL: [Self; 6] = [
         Self::Creating,
@@ -103,6 +138,21 @@ impl InstanceState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instance_that_is_to_be_removed_is_nothing_else_any_more() {
+        use InstanceEvent::{BegunAnew, ChangeBegun, DeleteAsked, Removed, Served, Unserved};
+        for event in [Served, ChangeBegun, Unserved, BegunAnew, DeleteAsked] {
+            assert!(InstanceState::Deleting.after(event).is_err(), "{event:?}");
+            assert!(InstanceState::Deleted.after(event).is_err(), "{event:?}");
+        }
+        for state in InstanceState::ALL {
+            let is_going = state == InstanceState::Deleting;
+            assert_eq!(state.after(Removed).is_ok(), is_going, "{state:?}");
+        }
+        assert_eq!(InstanceState::Creating.after(ChangeBegun).ok(), None);
+        assert_eq!(InstanceState::Creating.after(Unserved).ok(), None, "it is tried again");
+    }
 
     #[test]
     fn names_follow_the_published_pattern() {

@@ -14,23 +14,25 @@ mod roles;
 mod secret;
 mod snapshot;
 mod throttle;
+mod transition;
 
 pub use clock::{Clock, format_instant, parse_instant};
 pub use ids::{
     ApiKeyId, DatabaseUserId, IdError, InstanceId, OrgId, ProjectId, RestoreJobId, SecretId,
     ServiceAccountId, SnapshotId, new_object_id,
 };
-pub use instance::{InstanceName, InstanceNameError, InstanceState};
+pub use instance::{InstanceEvent, InstanceName, InstanceNameError, InstanceState};
 pub use oplog_time::OplogTime;
 pub use plan::{
-    Base, Material, OplogGap, OplogSpan, PlanError, Reach, RestorePlan, chain, plan_restore,
+    Base, Captured, Material, OplogGap, OplogSpan, PlanError, RestorePlan, chain, plan_restore,
     restorable,
 };
 pub use policy::BackupPolicy;
 pub use restore_job::{
-    Delivery, InvalidTransition, PointInTime, RestoreEvent, RestoreState, RestoreStep,
+    Delivery, DownloadStep, PointInTime, ReplaceStep, RestoreEvent, RestoreState, RestoreStep,
 };
 pub use roles::{Caller, Principal, Role, Roles};
 pub use secret::{Secret, random_bytes};
-pub use snapshot::{SnapshotKind, SnapshotState};
+pub use snapshot::{SnapshotEvent, SnapshotKind, SnapshotState};
 pub use throttle::Throttle;
+pub use transition::InvalidTransition;

@@ -51,23 +51,34 @@ pub struct Base {
     pub at: Option<OplogTime>,
 }
 
-/// How far the newest span may be taken to reach.
+/// A part of an oplog that was captured without a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// To its last entry; what came after is not known.
-    Captured,
-    /// To this position: the capture goes on, or the deployment was asked after that moment and
-    /// had nothing more.
-    Through(OplogTime),
+pub struct Captured {
+    /// From its first entry to its last one.
+    pub entries: OplogSpan,
+    /// No entry between its last one and this position is lacking: there was none, or it will be
+    /// captured.
+    pub through: OplogTime,
+}
+
+impl Captured {
+    /// What is captured; what came after it is not known.
+    pub fn new(entries: OplogSpan) -> Self {
+        Self { entries, through: entries.last }
+    }
+
+    /// The same, known to lack nothing through a position.
+    #[must_use]
+    pub fn through(self, position: OplogTime) -> Self {
+        Self { through: self.through.max(position), ..self }
+    }
 }
 
 /// What a restore of an instance can start from.
 #[derive(Debug, Clone, Copy)]
 pub struct Material<'a> {
-    /// The captured spans of its oplog, in order.
-    pub spans: &'a [OplogSpan],
-    /// How far the newest of them reaches.
-    pub reach: Reach,
+    /// What was captured of its oplog, in order.
+    pub captured: &'a [Captured],
     /// Its complete snapshots.
     pub bases: &'a [Base],
 }
@@ -131,15 +142,11 @@ struct Window {
 }
 
 fn windows(material: &Material<'_>) -> Vec<Window> {
-    let newest = material.spans.last();
-    let windows = material.spans.iter().filter_map(|captured| {
-        let last = match material.reach {
-            Reach::Through(reach) if Some(captured) == newest => reach.max(captured.last),
-            _ => captured.last,
-        };
+    let windows = material.captured.iter().filter_map(|captured| {
+        let (entries, last) = (captured.entries, captured.through);
         let bases = material.bases.iter().filter_map(|base| base.at);
-        let first = bases.filter(|at| captured.first <= *at && *at <= last).min()?;
-        Some(Window { captured: *captured, restorable: OplogSpan { first, last } })
+        let first = bases.filter(|at| entries.first <= *at && *at <= last).min()?;
+        Some(Window { captured: entries, restorable: OplogSpan { first, last } })
     });
     windows.collect()
 }
@@ -237,7 +244,8 @@ mod tests {
     #[test]
     fn a_moment_is_reached_from_the_newest_snapshot_before_it() {
         let (bases, spans) = ([base(10), base(20), base(50)], [span(5, 30), span(40, 60)]);
-        let material = Material { spans: &spans, reach: Reach::Captured, bases: &bases };
+        let captured = spans.map(Captured::new);
+        let material = Material { captured: &captured, bases: &bases };
         let plan = |second| plan_restore(PointInTime::Entry(at(second)), None, &material);
         assert_eq!(plan(25).unwrap().base, bases[1].snapshot);
         assert_eq!(
@@ -266,7 +274,8 @@ mod tests {
     #[test]
     fn a_named_snapshot_must_lead_there() {
         let (bases, spans) = ([base(10), base(20), base(50)], [span(5, 30), span(40, 60)]);
-        let material = Material { spans: &spans, reach: Reach::Captured, bases: &bases };
+        let captured = spans.map(Captured::new);
+        let material = Material { captured: &captured, bases: &bases };
         let plan = |second, base: &Base| {
             plan_restore(PointInTime::Entry(at(second)), Some(base.snapshot), &material)
         };
@@ -278,14 +287,14 @@ mod tests {
 
     #[test]
     fn a_span_that_grows_reaches_the_present_and_one_that_may_not_does_not() {
-        let (bases, spans) = ([base(10)], [span(5, 30)]);
-        let plan = |reach| {
-            let material = Material { spans: &spans, reach, bases: &bases };
+        let (bases, captured) = ([base(10)], Captured::new(span(5, 30)));
+        let plan = |captured| {
+            let material = Material { captured: &[captured], bases: &bases };
             plan_restore(PointInTime::Second(40), None, &material)
         };
-        assert!(plan(Reach::Captured).is_err());
-        assert!(plan(Reach::Through(at(39))).is_err());
-        let reached = plan(Reach::Through(OplogTime::end_of_second(40))).unwrap();
+        assert!(plan(captured).is_err());
+        assert!(plan(captured.through(at(39))).is_err());
+        let reached = plan(captured.through(OplogTime::end_of_second(40))).unwrap();
         assert_eq!((reached.reaches, reached.through), (at(30), OplogTime::end_of_second(40)));
     }
 
@@ -333,7 +342,8 @@ mod tests {
                 }
             }
             let bases: Vec<Base> = snapshots.iter().map(|second| base(*second)).collect();
-            let material = Material { spans: &spans, reach: Reach::Captured, bases: &bases };
+            let captured: Vec<Captured> = spans.iter().copied().map(Captured::new).collect();
+            let material = Material { captured: &captured, bases: &bases };
             let planned = plan_restore(PointInTime::Entry(at(wanted)), None, &material);
             let is_possible = snapshots.iter().any(|second| {
                 *second <= wanted && spans.iter().any(|s| s.contains(at(*second)) && s.contains(at(wanted)))

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::transition::InvalidTransition;
 use crate::{InstanceId, OplogTime, SnapshotId};
 
 /// The moment that a point-in-time restore shall show.
@@ -76,10 +77,10 @@ impl Delivery {
     }
 }
 
-/// The steps of a restore job, in order. Each may run twice.
+/// The steps that replace the data of a database, in order. Each may run twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RestoreStep {
-    /// Every chunk is read, decrypted and hashed; nothing is written.
+pub enum ReplaceStep {
+    /// Every chunk is read, decrypted and hashed, every entry parsed; nothing is written.
     Verify,
     /// Documents are loaded into staging collections.
     Stage,
@@ -91,38 +92,87 @@ pub enum RestoreStep {
     Compare,
     /// Staging collections take the place of the target's.
     Swap,
-    /// The archive for a download is written.
+}
+
+/// The steps that make a file for download, in order. Each may run twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DownloadStep {
+    /// Every chunk is read, decrypted and hashed; nothing is written.
+    Verify,
+    /// The archive is written.
     Pack,
 }
 
+/// A step of a restore job: those of its delivery, and no others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestoreStep {
+    /// Of a job that replaces the data of a database.
+    Replace(ReplaceStep),
+    /// Of a job that makes a file.
+    Download(DownloadStep),
+}
+
+impl From<ReplaceStep> for RestoreStep {
+    fn from(step: ReplaceStep) -> Self {
+        Self::Replace(step)
+    }
+}
+
+impl From<DownloadStep> for RestoreStep {
+    fn from(step: DownloadStep) -> Self {
+        Self::Download(step)
+    }
+}
+
 impl RestoreStep {
-    /// Every step.
-    pub const ALL: [Self; 7] = [
-        Self::Verify,
-        Self::Stage,
-        Self::Replay,
-        Self::Index,
-        Self::Compare,
-        Self::Swap,
-        Self::Pack,
+    /// The step in which the target's data is replaced.
+    pub const SWAP: Self = Self::Replace(ReplaceStep::Swap);
+
+    const ALL: [Self; 8] = [
+        Self::Replace(ReplaceStep::Verify),
+        Self::Replace(ReplaceStep::Stage),
+        Self::Replace(ReplaceStep::Replay),
+        Self::Replace(ReplaceStep::Index),
+        Self::Replace(ReplaceStep::Compare),
+        Self::SWAP,
+        Self::Download(DownloadStep::Verify),
+        Self::Download(DownloadStep::Pack),
     ];
+
+    /// The first step of a job.
+    pub fn first(delivery: &Delivery) -> Self {
+        match delivery {
+            Delivery::Automated { .. } | Delivery::PointInTime { .. } => ReplaceStep::Verify.into(),
+            Delivery::Download { .. } => DownloadStep::Verify.into(),
+        }
+    }
 
     /// The word that logs and the catalog use.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Verify => "verify",
-            Self::Stage => "stage",
-            Self::Replay => "replay",
-            Self::Index => "index",
-            Self::Compare => "compare",
-            Self::Swap => "swap",
-            Self::Pack => "pack",
+            Self::Replace(ReplaceStep::Verify) | Self::Download(DownloadStep::Verify) => "verify",
+            Self::Replace(ReplaceStep::Stage) => "stage",
+            Self::Replace(ReplaceStep::Replay) => "replay",
+            Self::Replace(ReplaceStep::Index) => "index",
+            Self::Replace(ReplaceStep::Compare) => "compare",
+            Self::SWAP => "swap",
+            Self::Download(DownloadStep::Pack) => "pack",
         }
     }
 
-    /// The step with this word.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|step| step.as_str() == text)
+    /// The step of a delivery with this word.
+    pub fn parse(delivery: &Delivery, text: &str) -> Option<Self> {
+        let first = Self::first(delivery);
+        Self::ALL.into_iter().find(|step| step.as_str() == text && step.may_follow(first))
+    }
+
+    /// Whether it is a later step of the same delivery, or the same step once more.
+    fn may_follow(self, present: Self) -> bool {
+        match (present, self) {
+            (Self::Replace(present), Self::Replace(next)) => next >= present,
+            (Self::Download(present), Self::Download(next)) => next >= present,
+            (Self::Replace(_), Self::Download(_)) | (Self::Download(_), Self::Replace(_)) => false,
+        }
     }
 }
 
@@ -159,7 +209,12 @@ pub enum RestoreState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RestoreEvent {
     /// A worker is about to do this step.
-    StepStarted(RestoreStep),
+    StepStarted {
+        /// The step.
+        step: RestoreStep,
+        /// When.
+        at: Timestamp,
+    },
     /// The worker before died; another one begins anew.
     Reclaimed,
     /// The last step ended.
@@ -173,16 +228,6 @@ pub enum RestoreEvent {
     },
     /// Somebody asked to stop it.
     CancelRequested(Timestamp),
-}
-
-/// An event that the present state does not allow.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a restore job that is {state} cannot take the event {event:?}")]
-pub struct InvalidTransition {
-    /// The state's word.
-    pub state: &'static str,
-    /// The event.
-    pub event: RestoreEvent,
 }
 
 impl RestoreState {
@@ -203,6 +248,11 @@ impl RestoreState {
             Self::Running { step } => Some(*step),
             _ => None,
         }
+    }
+
+    /// Whether the target's data is being replaced.
+    pub fn is_swapping(&self) -> bool {
+        self.step() == Some(RestoreStep::SWAP)
     }
 
     /// Whether nothing more will happen.
@@ -227,12 +277,14 @@ impl RestoreState {
     pub fn after(&self, event: RestoreEvent) -> Result<Self, InvalidTransition> {
         use RestoreEvent::{CancelRequested, Delivered, GivenUp, Reclaimed, StepStarted};
         match (self, event) {
-            (Self::Queued, StepStarted(step)) => Ok(Self::Running { step }),
-            (Self::Running { step: present }, StepStarted(step)) if step >= *present => {
+            (Self::Queued, StepStarted { step, .. }) => Ok(Self::Running { step }),
+            (Self::Running { step: present }, StepStarted { step, .. })
+                if step.may_follow(*present) =>
+            {
                 Ok(Self::Running { step })
             }
             // A swap may have happened already, so it is taken up where it was.
-            (Self::Running { step: RestoreStep::Swap }, Reclaimed) => Ok(self.clone()),
+            (Self::Running { step: RestoreStep::SWAP }, Reclaimed) => Ok(self.clone()),
             (Self::Queued | Self::Running { .. }, Reclaimed) => Ok(Self::Queued),
             (Self::Running { .. }, Delivered(finished_at)) => Ok(Self::Completed { finished_at }),
             (Self::Queued | Self::Running { .. }, GivenUp { at, reason }) => {
@@ -240,11 +292,11 @@ impl RestoreState {
             }
             (Self::Queued, CancelRequested(finished_at)) => Ok(Self::Cancelled { finished_at }),
             (Self::Running { step }, CancelRequested(finished_at))
-                if *step != RestoreStep::Swap =>
+                if *step != RestoreStep::SWAP =>
             {
                 Ok(Self::Cancelled { finished_at })
             }
-            (state, event) => Err(InvalidTransition { state: state.as_str(), event }),
+            (state, event) => Err(InvalidTransition::new("restore job", state.as_str(), &event)),
         }
     }
 }
@@ -254,28 +306,48 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+    const VERIFY: RestoreStep = RestoreStep::Replace(ReplaceStep::Verify);
+    const STAGE: RestoreStep = RestoreStep::Replace(ReplaceStep::Stage);
+    const SWAP: RestoreStep = RestoreStep::SWAP;
+    const PACK: RestoreStep = RestoreStep::Download(DownloadStep::Pack);
 
     #[test]
     fn steps_go_forward_or_repeat_but_never_back() {
-        let staging = RestoreState::Running { step: RestoreStep::Stage };
-        assert!(staging.after(RestoreEvent::StepStarted(RestoreStep::Stage)).is_ok());
-        assert!(staging.after(RestoreEvent::StepStarted(RestoreStep::Swap)).is_ok());
-        assert!(staging.after(RestoreEvent::StepStarted(RestoreStep::Verify)).is_err());
+        let staging = RestoreState::Running { step: STAGE };
+        assert!(staging.after(RestoreEvent::StepStarted { step: STAGE, at: NOW }).is_ok());
+        assert!(staging.after(RestoreEvent::StepStarted { step: SWAP, at: NOW }).is_ok());
+        assert!(staging.after(RestoreEvent::StepStarted { step: VERIFY, at: NOW }).is_err());
+        assert!(
+            staging.after(RestoreEvent::StepStarted { step: PACK, at: NOW }).is_err(),
+            "of another delivery"
+        );
+    }
+
+    #[test]
+    fn a_delivery_has_its_own_steps() {
+        let snapshot = SnapshotId::from_bytes([1; 12]);
+        let download = Delivery::Download { snapshot };
+        let automated = Delivery::Automated { snapshot, target: InstanceId::from_bytes([2; 12]) };
+        let count = |delivery| {
+            let words = ["verify", "stage", "replay", "index", "compare", "swap", "pack"];
+            words.iter().filter(|word| RestoreStep::parse(delivery, word).is_some()).count()
+        };
+        assert_eq!((count(&download), count(&automated)), (2, 6));
     }
 
     #[test]
     fn a_swap_cannot_be_cancelled() {
-        let swapping = RestoreState::Running { step: RestoreStep::Swap };
+        let swapping = RestoreState::Running { step: SWAP };
         assert!(swapping.after(RestoreEvent::CancelRequested(NOW)).is_err());
-        let staging = RestoreState::Running { step: RestoreStep::Stage };
+        let staging = RestoreState::Running { step: STAGE };
         assert!(staging.after(RestoreEvent::CancelRequested(NOW)).is_ok());
     }
 
     #[test]
     fn a_reclaimed_job_begins_anew_unless_it_was_in_its_swap() {
-        let staging = RestoreState::Running { step: RestoreStep::Stage };
+        let staging = RestoreState::Running { step: STAGE };
         assert_eq!(staging.after(RestoreEvent::Reclaimed), Ok(RestoreState::Queued));
-        let swapping = RestoreState::Running { step: RestoreStep::Swap };
+        let swapping = RestoreState::Running { step: SWAP };
         assert_eq!(swapping.after(RestoreEvent::Reclaimed), Ok(swapping));
     }
 
@@ -287,7 +359,7 @@ mod tests {
             RestoreState::Cancelled { finished_at: NOW },
         ] {
             for event in [
-                RestoreEvent::StepStarted(RestoreStep::Swap),
+                RestoreEvent::StepStarted { step: SWAP, at: NOW },
                 RestoreEvent::Delivered(NOW),
                 RestoreEvent::CancelRequested(NOW),
             ] {

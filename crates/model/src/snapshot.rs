@@ -1,6 +1,9 @@
 //! Snapshots: how they came about and where they stand.
 
+use jiff::Timestamp;
+
 use crate::OplogTime;
+use crate::transition::InvalidTransition;
 
 /// Why a snapshot was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub enum SnapshotState {
     /// Its manifest is in the vault.
     Completed {
         /// When the manifest was written.
-        finished_at: jiff::Timestamp,
+        finished_at: Timestamp,
         /// The position in the oplog that the data shows; `None` when the deployment has no oplog.
         consistent_at: Option<OplogTime>,
         /// Bytes of documents that it holds.
@@ -45,13 +48,50 @@ pub enum SnapshotState {
     /// It could not be taken.
     Failed {
         /// When it was given up.
-        finished_at: jiff::Timestamp,
+        finished_at: Timestamp,
         /// What went wrong and what the operator can do.
         reason: String,
     },
 }
 
+/// What can happen to a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SnapshotEvent {
+    /// A worker takes it up, the first one or one after that.
+    Claimed,
+    /// Its manifest was written.
+    Stored {
+        /// When.
+        at: Timestamp,
+        /// The position in the oplog that the data shows; `None` when the deployment has no oplog.
+        consistent_at: Option<OplogTime>,
+        /// Bytes of documents that it holds.
+        size_bytes: u64,
+    },
+    /// It cannot be taken.
+    GivenUp {
+        /// When.
+        at: Timestamp,
+        /// Why, and what the operator can do.
+        reason: String,
+    },
+}
+
 impl SnapshotState {
+    /// The state after `event`.
+    pub fn after(&self, event: SnapshotEvent) -> Result<Self, InvalidTransition> {
+        match (self, event) {
+            (Self::Queued | Self::InProgress, SnapshotEvent::Claimed) => Ok(Self::InProgress),
+            (Self::InProgress, SnapshotEvent::Stored { at, consistent_at, size_bytes }) => {
+                Ok(Self::Completed { finished_at: at, consistent_at, size_bytes })
+            }
+            (Self::InProgress, SnapshotEvent::GivenUp { at, reason }) => {
+                Ok(Self::Failed { finished_at: at, reason })
+            }
+            (state, event) => Err(InvalidTransition::new("snapshot", state.as_str(), &event)),
+        }
+    }
+
     /// The word that the API and the catalog use.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -68,11 +108,32 @@ impl SnapshotState {
     }
 
     /// When it ended, if it did.
-    pub fn finished_at(&self) -> Option<jiff::Timestamp> {
+    pub fn finished_at(&self) -> Option<Timestamp> {
         match self {
             Self::Queued | Self::InProgress => None,
             Self::Completed { finished_at, .. } | Self::Failed { finished_at, .. } => {
                 Some(*finished_at)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_taken_by_who_claimed_it_and_ends_once() {
+        let at = Timestamp::UNIX_EPOCH;
+        let stored = SnapshotEvent::Stored { at, consistent_at: None, size_bytes: 1 };
+        let given_up = SnapshotEvent::GivenUp { at, reason: "x".into() };
+        assert!(SnapshotState::Queued.after(stored.clone()).is_err());
+        let taken = SnapshotState::Queued.after(SnapshotEvent::Claimed).unwrap();
+        assert_eq!(taken.after(SnapshotEvent::Claimed), Ok(SnapshotState::InProgress));
+        for end in [taken.after(stored.clone()).unwrap(), taken.after(given_up.clone()).unwrap()] {
+            assert!(end.is_final());
+            for event in [SnapshotEvent::Claimed, stored.clone(), given_up.clone()] {
+                assert!(end.after(event).is_err());
             }
         }
     }

@@ -39,7 +39,7 @@ struct Failures {
     last: Instant,
 }
 
-/// The failed logins of one service.
+/// The failed logins of one service. Its lock is held for one count.
 #[derive(Debug, Default)]
 pub struct Throttle(Mutex<State>);
 

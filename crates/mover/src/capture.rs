@@ -47,7 +47,10 @@ pub enum RangeEnd {
     /// Nothing was captured yet.
     Nothing,
     /// A restore put collections in place that the oplog does not tell of.
-    Restore,
+    Restore {
+        /// The position of the entry that did: the range before has everything up to it.
+        at: OplogTime,
+    },
     /// What follows the last captured entry is not in the oplog any more.
     Gap,
 }
@@ -62,8 +65,8 @@ pub struct Capture {
     /// Where the segments begin that no round has told of.
     untold_from: OplogTime,
     /// A restore put collections in place that the oplog says nothing of: what follows belongs to
-    /// a new range.
-    is_over: bool,
+    /// a new range. The position of the entry that did it.
+    swapped_at: Option<OplogTime>,
 }
 
 impl Capture {
@@ -81,12 +84,12 @@ impl Capture {
         };
         let untold_from = run_start(&segments);
         let instance = instance.to_owned();
-        Ok(Self { instance, stored, last_entry, untold_from, is_over: false })
+        Ok(Self { instance, stored, last_entry, untold_from, swapped_at: None })
     }
 
     /// Whether the range has ended, so that the next round begins a new one.
     pub fn is_over(&self) -> bool {
-        self.is_over
+        self.swapped_at.is_some()
     }
 
     /// The last position that is stored.
@@ -102,9 +105,9 @@ impl Capture {
         flush: bool,
         stop: &Stop,
     ) -> Result<CaptureOutcome, MoverError> {
-        if self.is_over {
-            let began = self.begin(RangeEnd::Restore, connection, vault, stop)?;
-            self.is_over = false;
+        if let Some(at) = self.swapped_at {
+            let began = self.begin(RangeEnd::Restore { at }, connection, vault, stop)?;
+            self.swapped_at = None;
             return Ok(began);
         }
         let (Some(stored), Some(last_entry)) = (self.stored, self.last_entry.clone()) else {
@@ -113,7 +116,7 @@ impl Capture {
         let mut round = Round::new(&self.instance, vault);
         let mut is_first = true;
         let mut has_gap = false;
-        let mut is_over = false;
+        let mut swapped_at = None;
         let from = bson::Timestamp { time: stored.last.seconds, increment: stored.last.increment };
         let command = bson::doc! {
             "find": "oplog.rs",
@@ -125,17 +128,17 @@ impl Capture {
             // The first one belongs to the range already.
             if std::mem::take(&mut is_first) {
                 has_gap = entry.as_bytes() != last_entry;
-            } else {
-                is_over |= is_swap(entry);
+            } else if swapped_at.is_none() && is_swap(entry) {
+                swapped_at = entry.get_timestamp("ts").ok();
             }
-            if has_gap || is_over { Ok(()) } else { round.push(entry) }
+            if has_gap || swapped_at.is_some() { Ok(()) } else { round.push(entry) }
         })?;
         if has_gap || is_first {
             return self.begin(RangeEnd::Gap, connection, vault, stop);
         }
         let quiet_since = stored.last.seconds;
         let is_worth_it = flush
-            || is_over
+            || swapped_at.is_some()
             || round.has_changes
             || round.last.seconds >= quiet_since + QUIET_SECONDS;
         if is_worth_it {
@@ -145,7 +148,7 @@ impl Capture {
             self.stored = Some(segment);
             self.last_entry = Some(last_entry);
         }
-        self.is_over = is_over;
+        self.swapped_at = swapped_at.map(|at| OplogTime::new(at.time, at.increment));
         let through = self.stored.unwrap_or(stored).last;
         let from = std::mem::replace(&mut self.untold_from, through);
         Ok(CaptureOutcome::CaughtUp { from, through })

@@ -41,6 +41,7 @@ struct Job {
 
 #[derive(Default)]
 struct Stored {
+    /// Held for putting references into the list, at longest while a full part of it is stored.
     state: Mutex<State>,
     progress: Condvar,
 }

@@ -153,7 +153,8 @@ pub struct Store {
     open: Arc<OpenMoments>,
 }
 
-/// The commits that moments show, with how many moments show each.
+/// The commits that moments show, with how many moments show each. Held for counts, at
+/// longest while a moment is opened, which touches no file.
 #[derive(Default)]
 struct OpenMoments(Mutex<BTreeMap<u64, usize>>);
 

@@ -12,10 +12,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
+use tidemark_actions::instances;
 use tidemark_catalog::{Catalog, CatalogError, Instance, InstanceTrouble};
 use tidemark_deployment::Endpoint;
 use tidemark_docdb::{Server, ServerConfig, ServerError};
-use tidemark_model::{Clock, InstanceId, InstanceName, InstanceState, ProjectId};
+use tidemark_model::{Clock, InstanceEvent, InstanceId, InstanceName, InstanceState, ProjectId};
 use tidemark_worker::Deployments;
 
 use crate::config::InstancesSection;
@@ -74,6 +75,7 @@ pub(crate) struct Hosting {
     /// Held for lookups, and for putting a database in or taking one out.
     running: Mutex<HashMap<InstanceId, Server>>,
     /// Instances that could not be brought to their state: why, how often, and when to try again.
+    /// Held for lookups.
     failing: Mutex<HashMap<InstanceId, Failing>>,
     is_ready: AtomicBool,
     is_stopping: AtomicBool,
@@ -228,20 +230,18 @@ impl Hosting {
     fn reconcile(&self, instance: &Instance) -> Result<(), HostingError> {
         let now = self.clock.now();
         let was_visible = now.as_second() - instance.changed_at.as_second() >= VISIBLE_SECONDS;
-        let change =
-            |to| self.catalog.change_instance_state(instance.id, (instance.state, to), now);
         match instance.state {
             InstanceState::Creating => {
                 self.ensure_running(instance)?;
                 if was_visible {
-                    change(InstanceState::Idle)?;
+                    self.catalog.record_instance_event(instance.id, InstanceEvent::Served, now)?;
                 }
             }
             InstanceState::Idle => self.ensure_running(instance)?,
             InstanceState::Updating => {
                 self.ensure_running(instance)?;
-                if was_visible && !self.catalog.is_restore_target(instance.id)? {
-                    change(InstanceState::Idle)?;
+                if was_visible {
+                    instances::settle(&self.catalog, instance.id, now)?;
                 }
             }
             InstanceState::Repairing => {

@@ -9,7 +9,7 @@ use tidemark_catalog::{
 };
 use tidemark_model::{
     ApiKeyId, Caller, Clock, InstanceId, InstanceState, OplogSpan, Principal, ProjectId, Role,
-    Roles, SnapshotKind, SnapshotState, parse_instant,
+    Roles, SnapshotEvent, SnapshotKind, parse_instant,
 };
 use tidemark_vault::{Manifest, Vault, VaultError, VaultKey};
 
@@ -123,13 +123,13 @@ impl Rebuild<'_> {
             created_at,
             expires_at: instant(&owner.expires_at)?,
         };
-        let state = SnapshotState::Completed {
-            finished_at: instant(&manifest.taken_at)?,
+        let end = SnapshotEvent::Stored {
+            at: instant(&manifest.taken_at)?,
             consistent_at: manifest.mode.consistent_at(),
             size_bytes: manifest.size_bytes(),
         };
         let server_version = manifest.server_version.clone();
-        Ok(self.catalog.insert_found_snapshot(&FoundSnapshot { wanted, state, server_version })?)
+        Ok(self.catalog.insert_found_snapshot(&FoundSnapshot { wanted, end, server_version })?)
     }
 
     fn add_instance(&self, id: InstanceId, name: &str) -> Result<(), Failure> {

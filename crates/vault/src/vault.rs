@@ -38,6 +38,7 @@ pub struct Vault {
     /// Held for lookups only.
     open_packs: Mutex<VecDeque<(u32, Arc<PackReader>)>>,
     /// The segments of each instance that was asked for, where this process is the only writer.
+    /// Held for lookups and changes of memory only.
     pub(crate) segments: Mutex<HashMap<String, BTreeSet<OplogSpan>>>,
     /// The lock of the only writer; a vault that is only read has none.
     lock: Option<File>,

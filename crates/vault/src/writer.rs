@@ -19,12 +19,12 @@ use crate::vault::Vault;
 pub struct SnapshotWriter {
     vault: Arc<Vault>,
     /// Packs that are not full and that no thread has at the moment. A thread takes one, writes
-    /// to it without holding anything, and puts it back.
+    /// to it without holding anything, and puts it back: held for that only.
     packs: Mutex<Vec<PackWriter>>,
     /// Chunks that are being written or are in packs that are not finished; only this snapshot may
-    /// rely on them.
+    /// rely on them. Held for lookups.
     pending: Mutex<HashSet<ChunkId>>,
-    /// Packs that this snapshot refers to, each looked at once.
+    /// Packs that this snapshot refers to, each looked at once. Held for lookups, not for a look.
     trusted: Mutex<HashMap<u32, bool>>,
 }
 

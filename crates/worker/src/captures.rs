@@ -23,6 +23,7 @@ const ROUND_PATIENCE: Duration = Duration::from_mins(1);
 /// What the thread of one instance and those who wait for it share.
 #[derive(Default)]
 pub(crate) struct Slot {
+    /// Held for looking and noting; a round is done without it.
     state: Mutex<SlotState>,
     /// Rung when a round is wanted, when one is over, and at the end.
     changed: Condvar,

@@ -10,7 +10,7 @@ const TRIM_INTERVAL: Duration = Duration::from_secs(30);
 /// Packs that were young become old enough to be removed.
 const PRUNE_INTERVAL: Duration = Duration::from_hours(24);
 
-/// When what was done last.
+/// When what was done last. Held for a look at the clock.
 #[derive(Default)]
 pub(crate) struct Due(Mutex<Times>);
 

@@ -99,6 +99,9 @@ fn record(
         CaptureOutcome::CaughtUp { from, through } => {
             catalog.extend_oplog_range(instance, OplogSpan { first: from, last: through })
         }
+        CaptureOutcome::Began { begins_at, after: RangeEnd::Restore { at } } => {
+            catalog.begin_oplog_range_after(instance, at, begins_at)
+        }
         CaptureOutcome::Began { begins_at, .. } => catalog.begin_oplog_range(instance, begins_at),
     }
 }
@@ -164,7 +167,7 @@ impl Follower<'_> {
             RangeEnd::Nothing => {
                 tracing::info!(%instance, %begins_at, "the capture of an oplog begins");
             }
-            RangeEnd::Restore => {
+            RangeEnd::Restore { .. } => {
                 tracing::info!(%instance, %begins_at, "a restore replaced the data; the capture begins anew");
             }
             RangeEnd::Gap => {

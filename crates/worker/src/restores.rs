@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use jiff::SignedDuration;
 use tidemark_catalog::{CatalogError, Claim, Done, RestoreJob};
 use tidemark_model::{
-    Delivery, InstanceId, InstanceState, Material, OplogSpan, OplogTime, PointInTime, Reach,
-    RestoreEvent, RestoreJobId, RestorePlan, RestoreState, RestoreStep, SnapshotId, plan_restore,
+    Captured, Delivery, DownloadStep, InstanceEvent, InstanceId, Material, OplogTime, PointInTime,
+    ReplaceStep, RestoreEvent, RestoreJobId, RestorePlan, RestoreStep, SnapshotId, plan_restore,
 };
 use tidemark_mover::{
     Attempt, MoverError, Progress, Replay, Restore, RestoreSource, Stop, discard_attempt,
@@ -51,11 +51,7 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
     let clock = &shared.config.clock;
     if let Some(target) = job.delivery.target() {
         // After a restart it is UPDATING already. The hosting makes it IDLE when no job wants it.
-        let _ = catalog.change_instance_state(
-            target,
-            (InstanceState::Idle, InstanceState::Updating),
-            clock.now(),
-        );
+        let _ = catalog.record_instance_event(target, InstanceEvent::ChangeBegun, clock.now());
     }
     let progress = Progress::default();
     let renew = || {
@@ -116,7 +112,7 @@ fn truth_about_swap(
     let is_bad = !matches!(event, RestoreEvent::Delivered(_));
     let Some(target) = job.delivery.target().filter(|_| is_bad) else { return Ok(event) };
     let present = shared.config.catalog.load_restore_job(claim.id);
-    let is_swapping = present.is_ok_and(|present| present.state.step() == Some(RestoreStep::Swap));
+    let is_swapping = present.is_ok_and(|present| present.state.is_swapping());
     if !is_swapping {
         return Ok(event);
     }
@@ -165,7 +161,7 @@ fn give_up_stage(
 ) -> Result<(), CatalogError> {
     let present = shared.config.catalog.load_restore_job(claim.id)?;
     let Some(target) = job.delivery.target() else { return Ok(()) };
-    if present.state.step() == Some(RestoreStep::Swap) {
+    if present.state.is_swapping() {
         return Ok(());
     }
     let attempt = Attempt { job: claim.id.to_string(), number: claim.attempt };
@@ -195,9 +191,10 @@ impl Running<'_> {
         }
     }
 
-    fn begin(&self, step: RestoreStep) -> Result<(), StepError> {
+    fn begin(&self, step: impl Into<RestoreStep>) -> Result<(), StepError> {
+        let step = step.into();
         tracing::debug!(job = %self.claim.id, step = step.as_str(), "a restore step begins");
-        let event = RestoreEvent::StepStarted(step);
+        let event = RestoreEvent::StepStarted { step, at: self.shared.config.clock.now() };
         self.shared.config.catalog.record_restore_event(self.claim, event)?;
         enter_step(&self.shared.config, &self.claim.id.to_string(), step.as_str())
     }
@@ -220,17 +217,19 @@ impl Running<'_> {
     ) -> Result<RestorePlan, StepError> {
         let catalog = &self.shared.config.catalog;
         let bases = catalog.list_bases(self.job.instance)?;
-        let plan = |spans: &[OplogSpan], reach| {
-            plan_restore(moment, Some(base), &Material { spans, reach, bases: &bases })
+        let plan = |captured: &[Captured]| {
+            plan_restore(moment, Some(base), &Material { captured, bases: &bases })
         };
         // What the vault has may be enough: then the source need not run.
-        if let Ok(plan) = plan(&catalog.list_oplog_ranges(self.job.instance)?, Reach::Captured) {
+        if let Ok(plan) = plan(&catalog.list_captured(self.job.instance)?) {
             return Ok(plan);
         }
         self.wait_for_capture(moment.last_position(), stop)?;
-        let spans = catalog.list_oplog_ranges(self.job.instance)?;
-        let reach = Reach::Through(moment.last_position());
-        Ok(plan(&spans, reach).map_err(MoverError::from)?)
+        let mut captured = catalog.list_captured(self.job.instance)?;
+        if let Some(newest) = captured.last_mut() {
+            *newest = newest.through(moment.last_position());
+        }
+        Ok(plan(&captured).map_err(MoverError::from)?)
     }
 
     fn restore(
@@ -241,7 +240,7 @@ impl Running<'_> {
     ) -> Result<(), StepError> {
         let endpoint = self.shared.captures.endpoint(target)?;
         let job = self.claim.id.to_string();
-        if self.job.state == (RestoreState::Running { step: RestoreStep::Swap }) {
+        if self.job.state.is_swapping() {
             return Ok(swap_stage(&endpoint, &job)?);
         }
         let source = self.source(moment, stop)?;
@@ -253,18 +252,18 @@ impl Running<'_> {
             stop,
             self.progress,
         );
-        self.begin(RestoreStep::Verify)?;
+        self.begin(ReplaceStep::Verify)?;
         let verified = restore.verify()?;
-        self.begin(RestoreStep::Stage)?;
+        self.begin(ReplaceStep::Stage)?;
         restore.stage(&verified)?;
-        self.begin(RestoreStep::Replay)?;
+        self.begin(ReplaceStep::Replay)?;
         restore.replay(&verified)?;
-        self.begin(RestoreStep::Index)?;
+        self.begin(ReplaceStep::Index)?;
         restore.build_indexes()?;
-        self.begin(RestoreStep::Compare)?;
+        self.begin(ReplaceStep::Compare)?;
         restore.compare()?;
         stop.check()?;
-        self.begin(RestoreStep::Swap)?;
+        self.begin(ReplaceStep::Swap)?;
         swap_stage(&endpoint, &job)?;
         enter_step(&self.shared.config, &job, "after-swap")
     }
@@ -296,12 +295,12 @@ impl Running<'_> {
     fn download(&self, stop: &Stop) -> Result<(), StepError> {
         let config = &self.shared.config;
         let source = self.source(None, stop)?;
-        self.begin(RestoreStep::Verify)?;
+        self.begin(DownloadStep::Verify)?;
         config
             .vault
             .check_snapshot(&source.manifest, |_| !stop.is_requested())
             .map_err(MoverError::from)?;
-        self.begin(RestoreStep::Pack)?;
+        self.begin(DownloadStep::Pack)?;
         let Some(download) = &self.job.download else {
             let what = "a download job without a link".to_owned();
             return Err(CatalogError::Missing(what).into());

@@ -237,7 +237,7 @@ fn remove_old_downloads(shared: &Shared) -> Result<(), CatalogError> {
 mod tests {
     use tidemark_catalog::{Instance, LeaseHolder};
     use tidemark_deployment::Endpoint;
-    use tidemark_model::{Clock, InstanceId};
+    use tidemark_model::{Clock, InstanceEvent, InstanceId, SnapshotEvent};
     use tidemark_mover::Stop;
     use tidemark_vault::{Vault, VaultKey};
 
@@ -307,9 +307,8 @@ mod tests {
         fn complete(&self) {
             let (catalog, now) = (&self.shared.config.catalog, self.shared.config.clock.now());
             let (claim, _) = catalog.claim_snapshot(&self.shared.holder, now).unwrap().unwrap();
-            let state =
-                SnapshotState::Completed { finished_at: now, consistent_at: None, size_bytes: 1 };
-            catalog.record_snapshot(&claim, &state, None).unwrap();
+            let stored = SnapshotEvent::Stored { at: now, consistent_at: None, size_bytes: 1 };
+            catalog.record_snapshot_event(&claim, stored, None).unwrap();
         }
 
         fn advance_hours(&self, hours: u32) {
@@ -335,8 +334,8 @@ mod tests {
         let fail = |f: &Fixture| {
             let (catalog, now) = (&f.shared.config.catalog, f.shared.config.clock.now());
             let (claim, _) = catalog.claim_snapshot(&f.shared.holder, now).unwrap().unwrap();
-            let state = SnapshotState::Failed { finished_at: now, reason: "x".into() };
-            catalog.record_snapshot(&claim, &state, None).unwrap();
+            let given_up = SnapshotEvent::GivenUp { at: now, reason: "x".into() };
+            catalog.record_snapshot_event(&claim, given_up, None).unwrap();
         };
         assert_eq!(f.snapshots().len(), 1);
         for (wait, count) in [(60, 2), (120, 3), (240, 4)] {
@@ -395,12 +394,12 @@ mod tests {
         f.snapshots();
         let (catalog, now) = (&f.shared.config.catalog, f.shared.config.clock.now());
         let (claim, _) = catalog.claim_snapshot(&f.shared.holder, now).unwrap().unwrap();
-        let state = SnapshotState::Completed {
-            finished_at: now,
+        let stored = SnapshotEvent::Stored {
+            at: now,
             consistent_at: Some(OplogTime::new(100, 1)),
             size_bytes: 1,
         };
-        catalog.record_snapshot(&claim, &state, None).unwrap();
+        catalog.record_snapshot_event(&claim, stored, None).unwrap();
         catalog.begin_oplog_range(f.instance, OplogTime::new(90, 1)).unwrap();
         assert_eq!(f.snapshots().len(), 1);
         catalog.begin_oplog_range(f.instance, OplogTime::new(200, 1)).unwrap();
@@ -413,8 +412,7 @@ mod tests {
         f.snapshots();
         f.complete();
         let (catalog, clock) = (&f.shared.config.catalog, &f.shared.config.clock);
-        let change = (tidemark_model::InstanceState::Idle, tidemark_model::InstanceState::Deleting);
-        catalog.change_instance_state(f.instance, change, clock.now()).unwrap();
+        catalog.record_instance_event(f.instance, InstanceEvent::DeleteAsked, clock.now()).unwrap();
         catalog
             .retire_instance(f.instance, clock.now(), f.shared.config.policy.retention_after_delete)
             .unwrap();

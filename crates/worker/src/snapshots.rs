@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use tidemark_catalog::{CatalogError, Claim, Done, Snapshot};
-use tidemark_model::{SnapshotId, SnapshotState, format_instant};
+use tidemark_model::{SnapshotEvent, SnapshotId, format_instant};
 use tidemark_mover::{MoverError, Progress, SnapshotRequest, Stop, WantedMode, read_snapshot};
 use tidemark_vault::{Manifest, SnapshotOwner, VaultError};
 
@@ -55,10 +55,14 @@ fn run(
     }
     let what = format!("snapshot {}", claim.id);
     let finished_at = clock.now();
+    let record_event = |event: SnapshotEvent, version: Option<&str>| {
+        record_until_done(shared, &what, || {
+            catalog.record_snapshot_event(claim, event.clone(), version).map(drop)
+        })
+    };
     let fail = |reason: String| {
         tracing::error!(reason, snapshot = %claim.id, "a snapshot failed");
-        let state = SnapshotState::Failed { finished_at, reason };
-        record_until_done(shared, &what, || catalog.record_snapshot(claim, &state, None))
+        record_event(SnapshotEvent::GivenUp { at: finished_at, reason }, None)
     };
     let release = |error: &dyn std::fmt::Display| {
         tracing::warn!(%error, snapshot = %claim.id, "a snapshot is tried again");
@@ -75,13 +79,12 @@ fn run(
     };
     match outcome {
         Ok(Ok(manifest)) => {
-            let state = SnapshotState::Completed {
-                finished_at,
+            let stored = SnapshotEvent::Stored {
+                at: finished_at,
                 consistent_at: manifest.mode.consistent_at(),
                 size_bytes: manifest.size_bytes(),
             };
-            let version = Some(manifest.server_version.as_str());
-            record_until_done(shared, &what, || catalog.record_snapshot(claim, &state, version))?;
+            record_event(stored, Some(&manifest.server_version))?;
             tracing::info!(snapshot = %claim.id, bytes = manifest.size_bytes(), "a snapshot is complete");
             Ok(())
         }

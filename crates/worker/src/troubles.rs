@@ -21,7 +21,7 @@ pub struct Trouble {
     pub text: String,
 }
 
-/// Troubles by what they are about.
+/// Troubles by what they are about. Held for lookups.
 #[derive(Default)]
 pub(crate) struct Troubles(Mutex<BTreeMap<String, Trouble>>);
 

@@ -133,10 +133,13 @@ func Restores(client Client, name string) error {
 	if err != nil {
 		return err
 	}
+	// The second is to be over when the first restore replaces what it shows.
+	present := time.Now().Unix()
+	time.Sleep(time.Until(time.Unix(present+1, 0)))
 	wanted := []Wanted{
 		{Delivery: "automated", Snapshot: snapshots[0], Target: name},
 		{Delivery: "download", Snapshot: snapshots[0]},
-		{Delivery: "pointInTime", Target: name, PointInTime: int(time.Now().Unix())},
+		{Delivery: "pointInTime", Target: name, PointInTime: int(present)},
 	}
 	var started []string
 	for _, want := range wanted {

@@ -27,7 +27,7 @@ const POOL_PAUSE: Duration = Duration::from_millis(100);
 /// More pins are not kept; the one that was not used for the longest time goes.
 const MOST_PINS: usize = 64;
 
-/// The pinned moments of an engine.
+/// The pinned moments of an engine. Held for lookups; moments are opened and waited for without it.
 #[derive(Default)]
 pub(super) struct Pins(Mutex<BTreeMap<OplogTime, Pin>>);
 
@@ -39,7 +39,7 @@ struct Pin {
     disk_bytes: u64,
 }
 
-/// Copies of one moment that nobody uses right now.
+/// Copies of one moment that nobody uses right now. Held for taking one and for putting it back.
 struct Pool {
     idle: Mutex<Vec<Moment>>,
     returned: Condvar,
