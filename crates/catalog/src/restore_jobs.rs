@@ -9,7 +9,7 @@ use tidemark_model::{
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
 use crate::error::CatalogError;
-use crate::lease::{Claim, Done, LeaseHolder};
+use crate::lease::{Claim, Done, LeaseHolder, may_touch};
 use crate::row::{Decoder, decode_all};
 use crate::snapshots::{SILENT_ENDS, set_aside};
 
@@ -198,20 +198,16 @@ fn find_claimable_job(
     connection: &Connection,
     now: Timestamp,
 ) -> Result<Option<String>, CatalogError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT r.id FROM restore_jobs r LEFT JOIN instances i ON i.id = r.target_id
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT r.id FROM restore_jobs r
          WHERE r.state IN ('queued', 'running') AND r.lease_until <= ?1 AND r.quarantined IS NULL
-         AND (r.target_id IS NULL OR (i.state NOT IN ('CREATING', 'REPAIRING') AND i.port IS NOT NULL))
-         AND NOT EXISTS (
-             SELECT 1 FROM restore_jobs o WHERE o.target_id = r.target_id AND o.id <> r.id
-             AND o.state = 'running')
-         AND NOT EXISTS (
-             SELECT 1 FROM snapshots s WHERE s.instance_id = r.target_id AND s.state = 'inProgress')
+         AND (r.target_id IS NULL OR ({}))
          ORDER BY (
              SELECT count(*) FROM restore_jobs o
              WHERE o.instance_id = r.instance_id AND o.state = 'running' AND o.id <> r.id),
              r.created_at, r.id LIMIT 1",
-    )?;
+        may_touch("r.id", "r.target_id")
+    ))?;
     Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
 }
 

@@ -8,7 +8,7 @@ use tidemark_model::{
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
 use crate::error::CatalogError;
-use crate::lease::{Claim, Done, LeaseHolder};
+use crate::lease::{Claim, Done, LeaseHolder, may_touch};
 use crate::row::{Decoder, decode_all};
 
 /// A snapshot that shall be taken.
@@ -125,18 +125,12 @@ fn find_claimable_snapshot(
     connection: &rusqlite::Connection,
     now: Timestamp,
 ) -> Result<Option<String>, CatalogError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT s.id FROM snapshots s JOIN instances i ON i.id = s.instance_id
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT s.id FROM snapshots s
          WHERE s.state IN ('queued', 'inProgress') AND s.lease_until <= ?1 AND s.is_deleted = 0
-         AND s.quarantined IS NULL AND i.state NOT IN ('CREATING', 'REPAIRING') AND i.port IS NOT NULL
-         AND NOT EXISTS (
-             SELECT 1 FROM restore_jobs r
-             WHERE r.target_id = s.instance_id AND r.state = 'running')
-         AND NOT EXISTS (
-             SELECT 1 FROM snapshots o
-             WHERE o.instance_id = s.instance_id AND o.id <> s.id AND o.state = 'inProgress')
-         ORDER BY s.created_at, s.id LIMIT 1",
-    )?;
+         AND s.quarantined IS NULL AND {} ORDER BY s.created_at, s.id LIMIT 1",
+        may_touch("s.id", "s.instance_id")
+    ))?;
     Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
 }
 
