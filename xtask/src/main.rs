@@ -1,5 +1,6 @@
 //! What a developer repeats: `ci`, `lint`, `test`, `fuzz`, `soak`, `bench`, `check-layers`.
 
+mod circles;
 mod fuzz;
 mod layers;
 
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::fuzz(&arguments),
         "soak" => soak(&arguments),
         "bench" => bench(&arguments),
-        "check-layers" => layers::check(),
+        "check-layers" => layers::check().and_then(|()| circles::check()),
         _ => Err("usage: cargo xtask ci|lint|test|fuzz|soak|bench|check-layers".to_owned()),
     };
     match outcome {
@@ -41,9 +42,10 @@ fn run(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Resul
     }
 }
 
-/// Formatting, lints, documentation, layers.
+/// Formatting, lints, documentation, layers, circles.
 fn lint() -> Result<(), String> {
     layers::check()?;
+    circles::check()?;
     run("cargo", &["fmt", "--all", "--check"], &[])?;
     run(
         "cargo",

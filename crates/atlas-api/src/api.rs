@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tidemark_catalog::{Catalog, CatalogError, PasswordRecord, Setting};
+use tidemark_catalog::{Catalog, PasswordRecord};
 use tidemark_model::{BackupPolicy, Clock, Throttle};
 
 use crate::counts::Counts;
@@ -89,32 +89,11 @@ pub struct Api {
     pub(crate) buckets: Buckets,
     /// Requests to each operation.
     pub(crate) counts: Counts,
+    /// Methods and paths of all operations.
+    pub(crate) endpoints: Vec<(&'static str, &'static str)>,
 }
 
 impl Api {
-    /// The API over a catalog.
-    pub fn new(
-        catalog: Arc<Catalog>,
-        clock: Clock,
-        config: ApiConfig,
-    ) -> Result<Self, CatalogError> {
-        let key = catalog.setting_or_random(Setting::SigningKey)?;
-        let signer = Signer::new(&key);
-        Ok(Self {
-            started_at: clock.now(),
-            catalog,
-            clock,
-            config,
-            signer,
-            used_nonces: Mutex::default(),
-            throttle: Throttle::default(),
-            known: Mutex::default(),
-            usage: Usage::default(),
-            buckets: Buckets::default(),
-            counts: Counts::default(),
-        })
-    }
-
     /// The records behind it.
     pub fn catalog(&self) -> &Arc<Catalog> {
         &self.catalog

@@ -5,6 +5,7 @@
 //! that was given up. The swap leaves a record of the job: only where it stands has the swap
 //! happened.
 
+mod attempt;
 mod compare;
 mod entries;
 mod swap;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use bson::Bson;
 use tidemark_vault::{ChunkRef, CollectionManifest, ListItem, Manifest, Vault};
 
+use self::attempt::MARKER_DATABASE;
 use self::entries::{Entries, Visited};
 use crate::error::MoverError;
 use crate::parts::in_parallel;
@@ -23,6 +25,7 @@ use crate::stop::{Progress, Stop};
 use tidemark_deployment::{Connection, Endpoint, Sent};
 use tidemark_deployment::{STAGE_PREFIX, probe};
 
+pub use self::attempt::Attempt;
 pub use self::entries::Replay;
 pub use self::swap::{
     Look, discard_attempt, discard_stage, forget_swap, list_stages, swap_stage, was_swapped,
@@ -34,10 +37,6 @@ const LOADERS: usize = 3;
 const INSERT_BYTES: usize = 4 * 1024 * 1024;
 /// Documents of one insert, the protocol's limit.
 const INSERT_DOCUMENTS: u32 = 100_000;
-/// The database of the marker collections and of the record of swaps.
-const MARKER_DATABASE: &str = "tidemark";
-/// How the name of a marker ends: the collection that holds the plan of a swap.
-const MARKER: &str = "marker";
 
 /// What is restored.
 #[derive(Debug, Clone)]
@@ -57,31 +56,6 @@ pub struct Restore<'a> {
     stage: Stage,
     stop: &'a Stop,
     progress: &'a Progress,
-}
-
-/// An attempt at a restore job. What it stages has its name, so that an attempt that was given up
-/// and goes on somewhere writes to nothing that a later one reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
-    /// The job's id.
-    pub job: String,
-    /// Which attempt it is.
-    pub number: i64,
-}
-
-impl Attempt {
-    fn prefix(&self) -> String {
-        format!("{}{}.", prefix_of_job(&self.job), self.number)
-    }
-
-    fn marker(&self) -> String {
-        format!("{}{MARKER}", self.prefix())
-    }
-}
-
-/// What the names of all collections begin with that attempts at a job staged.
-fn prefix_of_job(job: &str) -> String {
-    format!("{STAGE_PREFIX}{job}-")
 }
 
 /// The proof that everything a restore needs is whole and can be restored.

@@ -6,12 +6,15 @@ use bson::raw::RawDocument;
 use bson::{Bson, Document};
 
 use super::group::{Group, Groups};
-use super::{Sink, Stage, Unwind, add_fields, replace_root};
+use super::stage::{Stage, Unwind, add_fields, remove_at, replace_root};
 use crate::error::Result;
 use crate::operation;
 use crate::projection::insert_at;
 use crate::sort::SortOrder;
 use crate::sorter::Sorter;
+
+/// Takes the documents that come out of a pipeline.
+pub(super) type Sink<'s> = dyn FnMut(Document) -> Result<()> + 's;
 
 /// The stages of a pipeline with what they hold.
 pub(super) struct Flow<'p> {
@@ -174,7 +177,7 @@ fn push_elements(
                 return Ok(true);
             }
             if matches!(found, Some(Bson::Array(_))) {
-                super::remove_at(&mut document, &unwind.path.join("."));
+                remove_at(&mut document, &unwind.path.join("."));
             }
             push(rest, with_index(document, Bson::Null), sink)
         }

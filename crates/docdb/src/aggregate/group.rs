@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
 
-use super::group_key;
 use crate::error::{Code, CommandError, Result};
 use crate::expression::{Expression, arithmetic_error, value_key};
 use crate::number::{ArithmeticError, as_double};
@@ -384,4 +383,9 @@ impl State {
             _ => self.value.unwrap_or(Bson::Null),
         }
     }
+}
+
+/// The identity of a group.
+fn group_key(value: Option<&Bson>) -> Result<Vec<u8>> {
+    value_key(value.or(Some(&Bson::Null)))
 }

@@ -4,7 +4,8 @@ use bson::Document;
 use tidemark_vault::DocumentSet;
 use tidemark_wire::encode_document;
 
-use super::{MARKER_DATABASE, Restore};
+use super::Restore;
+use super::attempt::MARKER_DATABASE;
 use crate::error::MoverError;
 use crate::parts::{Part, READERS, in_parallel, parts_of, whole};
 use crate::replay::Staged;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bson::Document;
 
-use super::{Attempt, MARKER, MARKER_DATABASE, prefix_of_job};
+use super::attempt::{Attempt, MARKER, MARKER_DATABASE, prefix_of_job};
 use crate::error::MoverError;
 use tidemark_deployment::{Connection, Endpoint, LinkError};
 use tidemark_deployment::{STAGE_PREFIX, list_collections, probe};

@@ -11,5 +11,5 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     scope_of_query(call)?;
     let id = call.path_value("endpointSetId");
     let set = EndpointSet::with_id(id).ok_or_else(|| ApiError::rate_limit_set_not_found(id))?;
-    Ok(Answer::entity(describe(set)))
+    Ok(Answer::entity(describe(call, set)))
 }

@@ -14,8 +14,8 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
     let is_wanted = |set: &&'static EndpointSet| {
         scope.is_none_or(|scope| set.scope == scope)
             && (names.is_empty() || names.contains(&set.name))
-            && (paths.is_empty() || paths.iter().any(|path| has_path(set, path)))
+            && (paths.is_empty() || paths.iter().any(|path| has_path(call, set, path)))
     };
     let paged = call.page()?.of(SETS.iter().filter(is_wanted).collect());
-    list_body(call, &paged, |set| describe(set)).map(Answer::list)
+    list_body(call, &paged, |set| describe(call, set)).map(Answer::list)
 }

@@ -6,42 +6,42 @@ use tidemark_model::{OrgId, Principal, ProjectId, Role};
 use crate::call::Call;
 use crate::credentials::client_id_of;
 use crate::error::{ApiError, Result};
-use crate::operations::OPERATIONS;
 use crate::rate_limit::{EndpointSet, REFILL_SECONDS, Scope};
 
 /// The endpoints of a set that are shown at most; the schema has this limit.
 const MOST_ENDPOINTS: usize = 100;
 
-pub(super) fn describe(set: &'static EndpointSet) -> Value {
+pub(super) fn describe(call: &Call<'_>, set: &'static EndpointSet) -> Value {
     let value = |value: u64| json!({ "value": value });
     json!({
         "capacity": value(set.capacity),
         "endpointSetId": set.id,
         "endpointSetName": set.name,
-        "endpoints": endpoints(set),
+        "endpoints": endpoints(call, set),
         "refillDurationSeconds": value(REFILL_SECONDS),
         "refillRate": value(set.refill),
         "scope": set.scope.as_str(),
     })
 }
 
-fn endpoints(set: &'static EndpointSet) -> Vec<Value> {
-    OPERATIONS
-        .iter()
-        .filter(|operation| EndpointSet::of_path(operation.path) == Some(set))
-        .take(MOST_ENDPOINTS)
-        .map(|operation| {
-            json!({ "method": operation.verb.as_str(), "path": format!("/api/atlas/v2{}", operation.path) })
-        })
-        .collect()
+fn endpoints(call: &Call<'_>, set: &'static EndpointSet) -> Vec<Value> {
+    let of_set = paths_of(call, set).take(MOST_ENDPOINTS);
+    of_set.map(|(method, path)| json!({ "method": method, "path": path })).collect()
 }
 
 /// Whether a set has an endpoint with a path.
-pub(super) fn has_path(set: &'static EndpointSet, path: &str) -> bool {
-    OPERATIONS.iter().any(|operation| {
-        EndpointSet::of_path(operation.path) == Some(set)
-            && format!("/api/atlas/v2{}", operation.path) == path
-    })
+pub(super) fn has_path(call: &Call<'_>, set: &'static EndpointSet, path: &str) -> bool {
+    paths_of(call, set).any(|(_, found)| found == path)
+}
+
+/// The endpoints of a set: method, and path from the server's root.
+fn paths_of(
+    call: &Call<'_>,
+    set: &'static EndpointSet,
+) -> impl Iterator<Item = (&'static str, String)> {
+    let of_set =
+        call.api.endpoints.iter().filter(|(_, path)| EndpointSet::of_path(path) == Some(set));
+    of_set.map(|(method, path)| (*method, format!("/api/atlas/v2{path}")))
 }
 
 /// The scope that a query asks for, if the caller may ask for it; `None` if it names none.

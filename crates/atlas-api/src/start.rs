@@ -1,0 +1,41 @@
+//! The API and its table of operations, put together.
+
+use std::sync::{Arc, Mutex};
+
+use tidemark_catalog::{Catalog, CatalogError, Setting};
+use tidemark_model::{Clock, Throttle};
+
+use crate::api::{Api, ApiConfig};
+use crate::counts::Counts;
+use crate::operations::OPERATIONS;
+use crate::rate_limit::Buckets;
+use crate::token::Signer;
+use crate::usage::Usage;
+
+impl Api {
+    /// The API over a catalog.
+    pub fn new(
+        catalog: Arc<Catalog>,
+        clock: Clock,
+        config: ApiConfig,
+    ) -> Result<Self, CatalogError> {
+        let key = catalog.setting_or_random(Setting::SigningKey)?;
+        let signer = Signer::new(&key);
+        let endpoints =
+            OPERATIONS.iter().map(|operation| (operation.verb.as_str(), operation.path));
+        Ok(Self {
+            started_at: clock.now(),
+            catalog,
+            clock,
+            config,
+            signer,
+            used_nonces: Mutex::default(),
+            throttle: Throttle::default(),
+            known: Mutex::default(),
+            usage: Usage::default(),
+            buckets: Buckets::default(),
+            counts: Counts::default(),
+            endpoints: endpoints.collect(),
+        })
+    }
+}
