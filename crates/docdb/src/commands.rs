@@ -23,10 +23,10 @@ mod write;
 
 use crate::auth::Privilege;
 use crate::collections::Namespace;
+pub(crate) use crate::context::Context;
 use crate::error::Result;
 pub(crate) use crate::reply::Reply;
 use crate::request::Request;
-pub(crate) use crate::server::Context;
 
 type Run = fn(&mut Context<'_>, &Request<'_>) -> Result<Reply>;
 

@@ -6,6 +6,7 @@
 //! all, and those that come meanwhile form the next one. What a crash leaves is a prefix of the
 //! groups, each whole.
 
+mod durability;
 mod groups;
 mod maintenance;
 mod pins;
@@ -14,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tidemark_model::{Clock, OplogTime};
@@ -22,7 +23,7 @@ use tidemark_store::{Batch, Direction, Moment, Range, Store, Tree};
 
 use crate::collections::{Catalog, Collection};
 use crate::error::{Code, CommandError, Result};
-use groups::Durability;
+use durability::{Durability, lock};
 pub(crate) use maintenance::OPLOG_BYTES;
 use pins::{Pins, Pooled};
 
@@ -173,11 +174,6 @@ pub(crate) fn documents_of(collection: u32) -> Range {
 /// The record number at the end of a document's key or an index entry's value.
 pub(crate) fn record_of(bytes: &[u8]) -> Option<u64> {
     bytes.last_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere does not make the state wrong: it changes only as a whole.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Engine {

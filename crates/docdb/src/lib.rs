@@ -9,6 +9,7 @@ mod auth;
 mod budget;
 mod collections;
 mod commands;
+mod context;
 mod cursor;
 mod depth;
 mod engine;

@@ -1,6 +1,7 @@
 //! Reading: the choice of an index, and streams of matching documents.
 
 mod access;
+mod ask;
 
 use std::sync::Arc;
 
@@ -20,52 +21,14 @@ use crate::sort::{Direction, SortOrder};
 use crate::sorter::{Sorted, Sorter};
 use crate::spool::Spool;
 
-pub(crate) use access::{Hint, id_entry, id_of};
+pub(crate) use access::{id_entry, id_of};
 use access::{oplog_bounds, plan_records};
+pub(crate) use ask::{Hint, Query, Records};
 
 /// A sort with a limit holds at least so many documents before it drops any.
 const SORT_SLACK: usize = 1_000;
 /// A sort with a larger limit than this is done as one without.
 const LARGEST_TOP: usize = 50_000;
-
-/// What is asked of a collection.
-#[derive(Debug, Clone)]
-pub(crate) struct Query {
-    pub(crate) filter: Filter,
-    pub(crate) sort: Option<SortOrder>,
-    pub(crate) projection: Option<Projection>,
-    pub(crate) skip: u64,
-    pub(crate) limit: Option<u64>,
-    pub(crate) hint: Option<Hint>,
-    /// Only these, in natural order.
-    pub(crate) records: Option<Records>,
-}
-
-/// The record numbers after one, through another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Records {
-    pub(crate) after: u64,
-    pub(crate) through: u64,
-}
-
-impl Records {
-    const ALL: Self = Self { after: 0, through: u64::MAX - 1 };
-}
-
-impl Query {
-    /// Everything that matches a filter.
-    pub(crate) fn all(filter: Filter) -> Self {
-        Self {
-            filter,
-            sort: None,
-            projection: None,
-            skip: 0,
-            limit: None,
-            hint: None,
-            records: None,
-        }
-    }
-}
 
 /// Which moment a stream shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,13 +5,10 @@
 
 mod connection;
 
-pub(crate) use connection::Context;
-
-use std::collections::HashMap;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,12 +17,11 @@ use tidemark_model::{Clock, Throttle};
 
 use crate::auth::UserDirectory;
 use crate::budget::Budget;
+use crate::context::{MOST_CONNECTIONS, Shared, is_admitted};
 use crate::cursor::Cursors;
 use crate::engine::Engine;
 use crate::operations::Operations;
 
-/// More connections are closed at once.
-const MOST_CONNECTIONS: usize = 4_000;
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Enough for everything that recurses into 200 levels of nesting; what is not used costs nothing.
@@ -68,25 +64,6 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
-}
-
-/// What all connections of an instance share.
-pub(crate) struct Shared {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) cursors: Cursors,
-    pub(crate) users: Arc<dyn UserDirectory>,
-    pub(crate) advertised: String,
-    pub(crate) process: ObjectId,
-    pub(crate) stopping: AtomicBool,
-    pub(crate) throttle: Throttle,
-    pub(crate) messages: Budget,
-    pub(crate) operations: Operations,
-    pub(crate) started: Instant,
-    /// Makes what unknown users are told; see `Login::start`.
-    pub(crate) decoy_key: [u8; 32],
-    /// Held for putting one in, for taking one out, and for closing all.
-    connections: Mutex<HashMap<u64, TcpStream>>,
-    next_connection: AtomicU64,
 }
 
 /// A running instance.
@@ -167,33 +144,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-impl Shared {
-    /// As `serverStatus` shows them.
-    pub(crate) fn connection_counts(&self) -> bson::Document {
-        let current = self.lock_connections().len();
-        let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
-        let created = self.next_connection.load(Ordering::Relaxed).saturating_sub(1);
-        bson::doc! {
-            "current": number(current),
-            "available": number(MOST_CONNECTIONS.saturating_sub(current)),
-            "totalCreated": i64::try_from(created).unwrap_or(i64::MAX),
-        }
-    }
-
-    fn lock_connections(&self) -> std::sync::MutexGuard<'_, HashMap<u64, TcpStream>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether a client may connect from where it is; the machine itself always may.
-fn is_admitted(stream: &TcpStream, shared: &Shared) -> bool {
-    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else {
-        return false;
-    };
-    let peer = peer.ip().to_canonical();
-    peer.is_loopback() || peer == local.ip().to_canonical() || shared.users.admits(peer)
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {

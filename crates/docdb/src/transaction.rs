@@ -14,15 +14,15 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 use bson::{Bson, Document, RawBsonRef};
 use tidemark_model::OplogTime;
 use tidemark_store::{Batch, Found, Savepoint, Tree};
-use tidemark_wire::{LARGEST_DOCUMENT_BYTES, compute_diff};
+use tidemark_wire::compute_diff;
 
 use crate::collections::{Catalog, Collection};
 use crate::engine::{
     Building, Engine, Statistics, View, Writer, document_key, meta_key, record_of,
 };
-use crate::error::{Code, CommandError, Result};
+use crate::error::Result;
 use crate::index::Index;
-pub(crate) use prepared::Prepared;
+pub(crate) use prepared::{Prepared, WriteOptions, check_size};
 
 /// What makes a write repeatable: the session, the transaction number, the statement.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,15 +31,6 @@ pub(crate) struct StatementId {
     pub(crate) session: Arc<[u8]>,
     pub(crate) number: i64,
     pub(crate) statement: i32,
-}
-
-/// What a write may skip.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct WriteOptions {
-    /// A top-level `Timestamp(0, 0)` stays; on every MongoDB server it becomes the present time.
-    pub(crate) keeps_empty_timestamps: bool,
-    /// Documents need not fulfil the collection's validator.
-    pub(crate) bypasses_validation: bool,
 }
 
 /// One commit in the making.
@@ -482,15 +473,4 @@ fn push_text(out: &mut Vec<u8>, name: &str, text: &str) {
 fn push_uuid(out: &mut Vec<u8>, uuid: [u8; 16]) {
     out.extend_from_slice(b"\x05ui\0\x10\0\0\0\x04");
     out.extend_from_slice(&uuid);
-}
-
-pub(crate) fn check_size(document: &RawDocument) -> Result<()> {
-    let size = document.as_bytes().len();
-    if size <= LARGEST_DOCUMENT_BYTES {
-        return Ok(());
-    }
-    let text = format!(
-        "object to insert too large. size in bytes: {size}, max size: {LARGEST_DOCUMENT_BYTES}"
-    );
-    Err(CommandError::new(Code::BSONObjectTooLarge, text))
 }

@@ -3,12 +3,14 @@
 use bson::{Document, RawBsonRef};
 
 use super::find::{first_batch, namespace_of, read_view};
-use super::{Context, Reply, statistics};
+use super::statistics;
 use crate::aggregate::Pipeline;
+use crate::context::Context;
 use crate::cursor::{Cursor, Tail};
 use crate::error::{Code, CommandError, Result};
 use crate::filter::Filter;
 use crate::query::{Hint, Query, Stream};
+use crate::reply::Reply;
 use crate::request::Request;
 use crate::spool::{Spool, SpoolWriter};
 

@@ -14,9 +14,10 @@ use tidemark_model::OplogTime;
 use tidemark_wire::{OplogEntry, OplogOperation, apply_diff};
 
 use super::write::{check_writable, write_options};
-use super::{Context, Reply};
 use crate::collections::{Collection, Namespace, Staging};
+use crate::context::Context;
 use crate::error::{Code, CommandError, Result};
+use crate::reply::Reply;
 use crate::request::Request;
 use crate::transaction::{Transaction, WriteOptions};
 

@@ -6,9 +6,10 @@ use bson::raw::RawDocument;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Document, RawBsonRef};
 
-use super::{Context, Reply};
 use crate::auth::Step;
+use crate::context::Context;
 use crate::error::{Code, CommandError, Result};
+use crate::reply::Reply;
 use crate::request::Request;
 
 const MECHANISM: &str = "SCRAM-SHA-256";

@@ -1,10 +1,11 @@
 //! `count`.
 
 use super::find::{namespace_of, read_view};
-use super::{Context, Reply};
+use crate::context::Context;
 use crate::error::Result;
 use crate::filter::parse_filter;
 use crate::query::{Hint, Query, Stream};
+use crate::reply::Reply;
 use crate::request::Request;
 
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {

@@ -4,11 +4,12 @@ use bson::raw::RawDocument;
 use bson::{Bson, Document};
 
 use super::write::writable_namespace;
-use super::{Context, Reply};
 use crate::auth::{Privilege, Resource};
 use crate::collections::{STAGE_PREFIX, Staging};
+use crate::context::Context;
 use crate::error::{Code, CommandError, Result};
 use crate::filter::parse_filter;
+use crate::reply::Reply;
 use crate::request::Request;
 
 /// Not a MongoDB option: the collection is loaded by a restore. It is not in the oplog, and its

@@ -7,13 +7,14 @@ use super::update::{Progress, begin, check_not_loading, find_matches};
 use super::write::{
     Outcome, allow_in_statement, check_batch, is_ordered, stored_count, writable_namespace,
 };
-use super::{Context, Reply};
 use crate::collections::Namespace;
+use crate::context::Context;
 use crate::engine::Engine;
 use crate::error::{Code, CommandError, Result};
 use crate::filter::parse_filter;
 use crate::number::as_integer;
 use crate::query::{Hint, Query};
+use crate::reply::Reply;
 use crate::request::Request;
 use crate::session::Retry;
 

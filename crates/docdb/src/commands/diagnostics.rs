@@ -4,9 +4,10 @@ use bson::spec::BinarySubtype;
 use bson::{Binary, Bson};
 use tidemark_model::random_bytes;
 
-use super::{Context, Reply};
+use crate::context::Context;
 use crate::error::{Code, CommandError, Result};
 use crate::identity::REPLICA_SET;
+use crate::reply::Reply;
 use crate::reply::timestamp;
 use crate::request::Request;
 

@@ -6,12 +6,13 @@ use bson::Bson;
 use tidemark_wire::LARGEST_DOCUMENT_BYTES;
 
 use super::find::{namespace_of, read_view};
-use super::{Context, Reply};
+use crate::context::Context;
 use crate::error::{Code, CommandError, Result};
 use crate::filter::{Filter, parse_filter};
 use crate::key::encoded;
 use crate::path::Path;
 use crate::query::{Query, ReadAt, Stream};
+use crate::reply::Reply;
 use crate::request::Request;
 
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {

@@ -1,8 +1,9 @@
 //! `drop` and `dropDatabase`.
 
 use super::write::writable_namespace;
-use super::{Context, Reply};
+use crate::context::Context;
 use crate::error::{Code, CommandError, Result};
+use crate::reply::Reply;
 use crate::request::Request;
 
 pub(super) fn collection(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {

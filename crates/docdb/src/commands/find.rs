@@ -2,8 +2,8 @@
 
 use bson::raw::RawDocument;
 
-use super::{Context, Reply};
 use crate::collections::{Collection, Namespace};
+use crate::context::Context;
 use crate::cursor::{Cursor, Tail};
 use crate::engine::View;
 use crate::error::{Code, CommandError, Result};
@@ -12,6 +12,7 @@ use crate::number::as_integer;
 use crate::projection::Projection;
 use crate::query::{Hint, Query, ReadAt, Records, Stream};
 use crate::reply::Batch;
+use crate::reply::Reply;
 use crate::request::{ReadConcern, Request};
 use crate::sort::SortOrder;
 use crate::spool::Spool;

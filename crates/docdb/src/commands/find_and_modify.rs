@@ -5,13 +5,14 @@ use bson::{Bson, Document};
 
 use super::update::{Progress, begin, check_not_loading, find_matches};
 use super::write::{update_context, writable_namespace, write_options};
-use super::{Context, Reply};
 use crate::collections::Collection;
+use crate::context::Context;
 use crate::engine::Engine;
 use crate::error::{Code, CommandError, Result};
 use crate::filter::{Filter, parse_filter};
 use crate::projection::Projection;
 use crate::query::{Hint, Query, ReadAt, Stream};
+use crate::reply::Reply;
 use crate::request::Request;
 use crate::session::Retry;
 use crate::sort::SortOrder;

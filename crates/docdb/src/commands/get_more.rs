@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use bson::{Bson, RawBsonRef};
 
-use super::{Context, Reply};
+use crate::context::Context;
 use crate::cursor::{Cursor, Tail};
 use crate::error::{Code, CommandError, Result};
 use crate::number::as_integer;
 use crate::reply::Batch;
+use crate::reply::Reply;
 use crate::request::Request;
 
 /// How long a waiting cursor waits, unless the client says otherwise.

@@ -3,9 +3,11 @@
 use bson::oid::ObjectId;
 use bson::{Bson, RawBsonRef};
 
-use super::{Context, Reply, authenticate};
+use super::authenticate;
+use crate::context::Context;
 use crate::error::Result;
 use crate::identity::REPLICA_SET;
+use crate::reply::Reply;
 use crate::reply::timestamp;
 use crate::request::Request;
 

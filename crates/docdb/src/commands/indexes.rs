@@ -3,9 +3,10 @@
 use bson::{Document, RawBsonRef};
 
 use super::write::writable_namespace;
-use super::{Context, Reply};
 use crate::collections::Collection;
+use crate::context::Context;
 use crate::error::{Code, CommandError, Result};
+use crate::reply::Reply;
 use crate::request::Request;
 
 /// Fields that a specification may carry although they are no part of the index.

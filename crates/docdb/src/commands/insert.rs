@@ -7,9 +7,10 @@ use bson::raw::RawDocument;
 use super::write::{
     Outcome, check_batch, is_ordered, stored_count, writable_namespace, write_options,
 };
-use super::{Context, Reply};
 use crate::collections::{Collection, Namespace};
+use crate::context::Context;
 use crate::error::Result;
+use crate::reply::Reply;
 use crate::request::Request;
 use crate::session::Retry;
 use crate::transaction::{Prepared, WriteOptions};

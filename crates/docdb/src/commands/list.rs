@@ -4,14 +4,15 @@ use bson::raw::RawDocument;
 use bson::{Bson, Document};
 
 use super::find::first_batch;
-use super::{Context, Reply};
 use crate::auth::{Privilege, Resource};
 use crate::collections::Collection;
+use crate::context::Context;
 use crate::cursor::{Cursor, Tail};
 use crate::engine::OPLOG_BYTES;
 use crate::error::{Code, CommandError, Result};
 use crate::filter::{Filter, parse_filter};
 use crate::query::{ReadAt, Stream};
+use crate::reply::Reply;
 use crate::request::Request;
 use crate::spool::SpoolWriter;
 

@@ -1,10 +1,11 @@
 //! `renameCollection`.
 
 use super::write::check_writable;
-use super::{Context, Reply};
 use crate::auth::{Privilege, Resource};
 use crate::collections::Namespace;
+use crate::context::Context;
 use crate::error::{Code, CommandError, Result};
+use crate::reply::Reply;
 use crate::request::Request;
 
 pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Reply> {

@@ -3,11 +3,12 @@
 use bson::{Bson, Document, RawBsonRef};
 use tidemark_store::{Direction, Tree};
 
-use super::{Context, Reply};
 use crate::collections::Namespace;
+use crate::context::Context;
 use crate::engine::{Engine, OPLOG_BYTES, Statistics, documents_of, record_of};
 use crate::error::{Code, CommandError, Result};
 use crate::number::as_integer;
+use crate::reply::Reply;
 use crate::request::Request;
 
 /// The numbers of the first and of the last document; no later one is smaller.

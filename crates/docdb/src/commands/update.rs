@@ -7,12 +7,13 @@ use super::write::{
     Outcome, allow_in_statement, check_batch, is_ordered, stored_count, update_context,
     writable_namespace, write_options,
 };
-use super::{Context, Reply};
 use crate::collections::{Collection, Namespace};
+use crate::context::Context;
 use crate::engine::Engine;
 use crate::error::{Code, CommandError, Result};
 use crate::filter::{Filter, parse_filter};
 use crate::query::{Hint, Query, ReadAt, Stream, id_of};
+use crate::reply::Reply;
 use crate::request::Request;
 use crate::session::Retry;
 use crate::transaction::{Transaction, WriteOptions};

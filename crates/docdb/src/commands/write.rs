@@ -3,9 +3,10 @@
 use bson::{Bson, Document};
 use tidemark_model::OplogTime;
 
-use super::{Context, Reply};
 use crate::collections::Namespace;
+use crate::context::Context;
 use crate::error::{Code, CommandError, Result};
+use crate::reply::Reply;
 use crate::request::Request;
 use crate::transaction::WriteOptions;
 use crate::update::UpdateContext;

@@ -6,55 +6,19 @@ use std::sync::atomic::Ordering;
 use tidemark_model::OplogTime;
 use tidemark_store::{Batch, StoreError};
 
-use super::{Engine, Writer, load_writer, lock};
+use super::durability::{lock, not_written};
+use super::{Engine, Writer, load_writer};
 use crate::collections::{Catalog, Namespace, Staging};
-use crate::error::{Code, CommandError, Result};
+use crate::error::Result;
 
 /// A commit that writes no more than this is the upkeep's own.
 const QUIET_BYTES: usize = 1_000;
-
-/// How far the store is behind the transactions.
-pub(super) struct Durability {
-    pub(super) durable: OplogTime,
-    is_committing: bool,
-    /// The group that is being committed; transactions see it although readers do not.
-    committing: Option<Arc<Batch>>,
-    /// Positions that failed: after the first, through the second.
-    failed: Vec<(OplogTime, OplogTime)>,
-    /// The writer's state is ahead of the store and must be read again.
-    is_stale: bool,
-}
 
 /// A group on its way into the store.
 struct Group {
     batch: Arc<Batch>,
     catalog: Arc<Catalog>,
     last: OplogTime,
-}
-
-impl Durability {
-    pub(super) fn new(durable: OplogTime) -> Self {
-        Self {
-            durable,
-            is_committing: false,
-            committing: None,
-            failed: Vec::new(),
-            is_stale: false,
-        }
-    }
-
-    fn outcome(&self, at: OplogTime) -> Option<Result<()>> {
-        if self.failed.iter().any(|(after, through)| at > *after && at <= *through) {
-            return Some(Err(not_written()));
-        }
-        (self.durable >= at).then_some(Ok(()))
-    }
-}
-
-fn not_written() -> CommandError {
-    let text = "the write did not reach the disk and is undone; see the server's log, free space \
-                on the disk and try again";
-    CommandError::new(Code::OutOfDiskSpace, text)
 }
 
 impl Engine {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tidemark_model::OplogTime;
 use tidemark_store::Moment;
 
-use super::lock;
+use super::durability::lock;
 use crate::collections::Catalog;
 use crate::error::Result;
 use crate::operation;

@@ -3,16 +3,14 @@
 //! An index narrows what is read; the filter is tested on every document all the same, so a
 //! bound may be wider than the condition but never narrower.
 
-use std::sync::Arc;
-
 use bson::RawBson;
 use tidemark_model::OplogTime;
 use tidemark_store::{Direction as Way, Range, Tree};
 
-use super::Query;
+use super::ask::{Hint, Query};
 use crate::collections::Collection;
 use crate::engine::{View, record_of};
-use crate::error::{Code, CommandError, Result};
+use crate::error::{CommandError, Result};
 use crate::filter::{Comparison, Filter, Operand, Test};
 use crate::index::{Index, LONGEST_KEY_BYTES, encode_part};
 use crate::sort::Direction;
@@ -21,59 +19,6 @@ use crate::sort::Direction;
 const MOST_RECORDS: usize = 1_000_000;
 /// More ranges of an index are not read; the rest of the condition is left to the filter.
 const MOST_RANGES: usize = 10_000;
-
-/// Which way to the documents the client insists on.
-#[derive(Debug, Clone)]
-pub(crate) enum Hint {
-    Natural(Direction),
-    Index(String),
-}
-
-impl Hint {
-    /// Reads a `hint`.
-    pub(crate) fn parse(
-        value: bson::RawBsonRef<'_>,
-        collection: Option<&Collection>,
-    ) -> Result<Self> {
-        let bad = || {
-            CommandError::new(
-                Code::BadValue,
-                "hint provided does not correspond to an existing index",
-            )
-        };
-        let find = |matches: &dyn Fn(&Index) -> bool| {
-            let indexes = collection.map(|c| c.indexes.as_slice()).unwrap_or_default();
-            indexes.iter().find(|index| matches(index))
-        };
-        // Such a hint leaves out what the index does not hold.
-        let usable = |index: &Arc<Index>| {
-            if index.holds_everything() {
-                return Ok(Self::Index(index.name.clone()));
-            }
-            Err(CommandError::unsupported("a hint to a sparse, partial or hidden index"))
-        };
-        match value {
-            bson::RawBsonRef::String(name) => {
-                find(&|index| index.name == name).ok_or_else(bad).and_then(usable)
-            }
-            bson::RawBsonRef::Document(key) => {
-                if let Some(direction) = key.get("$natural")? {
-                    return Direction::parse(direction).map(Self::Natural).ok_or_else(bad);
-                }
-                let key = bson::Document::try_from(key)?.to_string();
-                let has_key = |index: &Index| {
-                    index.spec.get_document("key").is_ok_and(|spec| spec.to_string() == key)
-                };
-                match (find(&has_key), collection) {
-                    (Some(index), _) => usable(index),
-                    (None, None) => Ok(Self::Natural(Direction::Ascending)),
-                    (None, Some(_)) => Err(bad()),
-                }
-            }
-            _ => Err(CommandError::new(Code::FailedToParse, "hint must be a string or an object")),
-        }
-    }
-}
 
 /// The record numbers that an index leaves over, in natural order; `None` to scan everything.
 pub(crate) fn plan_records(

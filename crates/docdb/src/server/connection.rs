@@ -13,10 +13,10 @@ use tidemark_wire::{
     HEADER_BYTES, MSG_HEAD_BYTES, OpMsg, complete_msg, encode_reply, parse_header, parse_request,
 };
 
-use super::Shared;
 use crate::auth::{Login, Resource};
 use crate::budget::Share;
 use crate::commands;
+use crate::context::{Context, Shared, is_admitted};
 use crate::error::{Code, CommandError, Result};
 use crate::operation;
 use crate::request::Request;
@@ -30,14 +30,6 @@ const MESSAGE_TIME: Duration = Duration::from_mins(1);
 const ANSWER_TIME: Duration = Duration::from_mins(2);
 /// What may be sent before logging in.
 const UNKNOWN_MESSAGE_BYTES: usize = 64 * 1024;
-
-/// What a command needs to run.
-pub(crate) struct Context<'a> {
-    pub(crate) shared: &'a Shared,
-    pub(crate) login: &'a mut Login,
-    pub(crate) connection: u64,
-    pub(crate) address: IpAddr,
-}
 
 pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64) {
     let _ = stream.set_nodelay(true);
@@ -58,7 +50,7 @@ pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64
                 return;
             }
         };
-        if login.renew(shared.users.as_ref()) && !super::is_admitted(&stream, shared) {
+        if login.renew(shared.users.as_ref()) && !is_admitted(&stream, shared) {
             tracing::debug!(connection, "the address of a connection is not admitted any more");
             return;
         }

@@ -5,11 +5,20 @@ use std::collections::BTreeSet;
 
 use bson::raw::{RawDocument, RawDocumentBuf};
 use bson::{Bson, RawBsonRef, Timestamp};
+use tidemark_wire::LARGEST_DOCUMENT_BYTES;
 
-use super::{WriteOptions, check_size};
 use crate::collections::Collection;
 use crate::engine::Engine;
 use crate::error::{Code, CommandError, Result};
+
+/// What a write may skip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct WriteOptions {
+    /// A top-level `Timestamp(0, 0)` stays; on every MongoDB server it becomes the present time.
+    pub(crate) keeps_empty_timestamps: bool,
+    /// Documents need not fulfil the collection's validator.
+    pub(crate) bypasses_validation: bool,
+}
 
 /// A document that is ready to be inserted into one state of a collection.
 pub(crate) struct Prepared<'d> {
@@ -146,4 +155,15 @@ pub(super) fn check_validator(
         return Ok(());
     }
     Err(CommandError::new(Code::DocumentValidationFailure, "Document failed validation"))
+}
+
+pub(crate) fn check_size(document: &RawDocument) -> Result<()> {
+    let size = document.as_bytes().len();
+    if size <= LARGEST_DOCUMENT_BYTES {
+        return Ok(());
+    }
+    let text = format!(
+        "object to insert too large. size in bytes: {size}, max size: {LARGEST_DOCUMENT_BYTES}"
+    );
+    Err(CommandError::new(Code::BSONObjectTooLarge, text))
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bson::raw::RawDocument;
 use bson::{Bson, Document, RawBson};
 
-use super::{get, place};
+use super::places::{get, place};
 use crate::error::{Code, CommandError, Result};
 use crate::expression::value_key;
 use crate::filter::{Filter, Test, parse_filter, parse_tests};
