@@ -105,7 +105,11 @@ class Writer(threading.Thread):
             done = 1
         self.writes += 1
         if done:
-            position = self.last_position(client, key)
+            try:
+                position = self.last_position(client, key)
+            except (PyMongoError, OSError):
+                # The server was killed after the write.
+                position, _ = self.resolve(key)
             self.soak.model.note(position, (self.name, key), document)
 
     def resolve(self, key):
