@@ -121,6 +121,18 @@ pub fn settle(catalog: &Catalog, id: InstanceId, now: Timestamp) -> Result<(), C
     })
 }
 
+/// Records that the database of an instance that was being repaired is up; with a restore that writes
+/// to it, or waits to, it is not idle.
+pub fn repair(catalog: &Catalog, id: InstanceId, now: Timestamp) -> Result<(), CatalogError> {
+    catalog.transact(|catalog| {
+        catalog.clear_instance_trouble(id, now)?;
+        if catalog.is_restore_target(id)? {
+            catalog.record_instance_event(id, InstanceEvent::ChangeBegun, now)?;
+        }
+        Ok(())
+    })
+}
+
 /// Lets an instance that has lost its data begin anew, and asks for the newest state that its
 /// backups hold: the newest moment, or else the newest snapshot. Answers the restore job, or
 /// nothing if there is nothing to restore.

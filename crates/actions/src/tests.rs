@@ -157,13 +157,31 @@ fn no_moment_is_accepted_between_a_restore_and_the_capture_that_finds_it() {
     let rest = OplogSpan { first: w.position(-50), last: w.position(-20) };
     w.catalog.extend_oplog_range(w.instance.id, rest).unwrap();
     let swapped = OplogTime::new(w.position(-15).seconds, 7);
-    w.catalog.begin_oplog_range_after(w.instance.id, swapped, w.position(-14)).unwrap();
+    w.catalog.end_oplog_range(w.instance.id, swapped).unwrap();
+    w.catalog.begin_oplog_range(w.instance.id, w.position(-14)).unwrap();
     assert_eq!(through(), OplogTime::new(swapped.seconds, 6));
     ask(-15).unwrap();
     assert!(ask(-10).is_err(), "no snapshot leads there yet");
     w.snapshot(-12);
     ask(-10).unwrap();
     assert_eq!(through(), present);
+}
+
+#[test]
+fn an_instance_that_is_up_again_is_not_idle_while_a_restore_waits() {
+    let w = world();
+    let snapshot = w.snapshot(0);
+    let trouble = tidemark_catalog::InstanceTrouble::NotStarted("x".into());
+    let state = || w.catalog.load_instance(w.instance.id).unwrap().state;
+    w.catalog.set_instance_trouble(w.instance.id, &trouble, w.now).unwrap();
+    instances::repair(&w.catalog, w.instance.id, w.now).unwrap();
+    assert_eq!(state(), InstanceState::Idle);
+    assert!(instances::repair(&w.catalog, w.instance.id, w.now).is_err(), "it is up");
+    w.ask(&Ask::Automated { snapshot, to: w.here() }).unwrap();
+    w.catalog.set_instance_trouble(w.instance.id, &trouble, w.now).unwrap();
+    instances::repair(&w.catalog, w.instance.id, w.now).unwrap();
+    assert_eq!(state(), InstanceState::Updating);
+    assert_eq!(w.catalog.load_instance(w.instance.id).unwrap().trouble, None);
 }
 
 #[test]

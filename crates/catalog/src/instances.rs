@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
-use tidemark_model::{InstanceEvent, InstanceId, InstanceName, InstanceState, ProjectId};
+use tidemark_model::{
+    InstanceEvent, InstanceId, InstanceName, InstanceState, OplogTime, ProjectId,
+};
 
 use crate::catalog::{Catalog, Page, Paged, one_row, taken};
 use crate::error::CatalogError;
@@ -394,25 +396,39 @@ impl Catalog {
         })
     }
 
-    /// Records why an instance is not served, and that it is being repaired; or that it is served
-    /// again.
+    /// Records why an instance is not served, and that it is being repaired.
     pub fn set_instance_trouble(
         &self,
         id: InstanceId,
-        trouble: Option<&InstanceTrouble>,
+        trouble: &InstanceTrouble,
         at: Timestamp,
     ) -> Result<(), CatalogError> {
-        let text = trouble.map(|trouble| match trouble {
+        let text = match trouble {
             InstanceTrouble::DataLost => DATA_LOST,
             InstanceTrouble::NotStarted(text) => text.as_str(),
-        });
-        let event = if trouble.is_some() { InstanceEvent::Unserved } else { InstanceEvent::Served };
+        };
         self.transact(|catalog| {
-            catalog.record_instance_event(id, event, at)?;
-            let sql = "UPDATE instances SET trouble = ?2 WHERE id = ?1";
-            catalog.lock().execute(sql, (id.to_string(), text))?;
-            Ok(())
+            catalog.record_instance_event(id, InstanceEvent::Unserved, at)?;
+            catalog.write_trouble(id, Some(text))
         })
+    }
+
+    /// Records that an instance that was being repaired is served.
+    pub fn clear_instance_trouble(
+        &self,
+        id: InstanceId,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.transact(|catalog| {
+            catalog.record_instance_event(id, InstanceEvent::Repaired, at)?;
+            catalog.write_trouble(id, None)
+        })
+    }
+
+    fn write_trouble(&self, id: InstanceId, text: Option<&str>) -> Result<(), CatalogError> {
+        let sql = "UPDATE instances SET trouble = ?2 WHERE id = ?1";
+        self.lock().execute(sql, (id.to_string(), text))?;
+        Ok(())
     }
 
     /// Lets an instance whose data is gone begin anew, empty and with another port.
@@ -422,6 +438,11 @@ impl Catalog {
                 return Err(CatalogError::InUse(format!("instance {id} has not lost its data")));
             }
             catalog.record_instance_event(id, InstanceEvent::BegunAnew, at)?;
+            // What was captured is of a database that is no more: nothing comes after it.
+            if let Some(newest) = catalog.newest_oplog_range(id)? {
+                let end = OplogTime::from_u64(newest.last.to_u64().saturating_add(1));
+                catalog.end_oplog_range(id, end)?;
+            }
             let sql = "UPDATE instances SET port = NULL, trouble = NULL WHERE id = ?1";
             catalog.lock().execute(sql, [id.to_string()])?;
             Ok(())

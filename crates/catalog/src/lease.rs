@@ -20,18 +20,21 @@ impl LeaseHolder {
 /// Who may touch an instance now, as a condition: nobody before it is up or while it is repaired, and
 /// one job at a time, whether it is a snapshot of it or a restore into it. `id` and `instance` are
 /// SQL for the job's id and the instance's. One that is being removed may be touched: its jobs fail
-/// rather than wait for ever.
+/// rather than wait for ever. A row that was set aside holds up nobody.
 pub(crate) fn may_touch(id: &str, instance: &str) -> String {
     format!(
         "EXISTS (
-             SELECT 1 FROM instances i WHERE i.id = {instance}
-             AND i.state NOT IN ('CREATING', 'REPAIRING') AND i.port IS NOT NULL)
+             SELECT 1 FROM instances i WHERE i.id = {instance} AND (
+                 i.state IN ('DELETING', 'DELETED')
+                 OR (i.state NOT IN ('CREATING', 'REPAIRING') AND i.port IS NOT NULL)))
          AND NOT EXISTS (
              SELECT 1 FROM restore_jobs o
-             WHERE o.target_id = {instance} AND o.id <> {id} AND o.state = 'running')
+             WHERE o.target_id = {instance} AND o.id <> {id} AND o.state = 'running'
+             AND o.quarantined IS NULL)
          AND NOT EXISTS (
              SELECT 1 FROM snapshots o
-             WHERE o.instance_id = {instance} AND o.id <> {id} AND o.state = 'inProgress')"
+             WHERE o.instance_id = {instance} AND o.id <> {id} AND o.state = 'inProgress'
+             AND o.quarantined IS NULL)"
     )
 }
 

@@ -31,23 +31,6 @@ impl Catalog {
         Ok(())
     }
 
-    /// Begins a new range after a restore, whose entry ended the one before.
-    pub fn begin_oplog_range_after(
-        &self,
-        instance: InstanceId,
-        swapped_at: OplogTime,
-        at: OplogTime,
-    ) -> Result<(), CatalogError> {
-        self.transact(|catalog| {
-            catalog.lock().execute(
-                "UPDATE oplog_ranges SET ended_before = ?2 WHERE instance_id = ?1 AND last < ?2
-                 AND first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?1)",
-                (instance.to_string(), signed(swapped_at)),
-            )?;
-            catalog.begin_oplog_range(instance, at)
-        })
-    }
-
     /// Extends the newest range; begins one if there is none that reaches the first position.
     pub fn extend_oplog_range(
         &self,
@@ -56,6 +39,7 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let changed = self.lock().execute(
             "UPDATE oplog_ranges SET last = max(last, ?2) WHERE instance_id = ?1 AND last >= ?3
+             AND (ended_before IS NULL OR ended_before > ?2)
              AND first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?1)",
             (instance.to_string(), signed(range.last), signed(range.first)),
         )?;
@@ -63,6 +47,21 @@ impl Catalog {
             self.begin_oplog_range(instance, range.first)?;
             return self.extend_oplog_range(instance, range);
         }
+        Ok(())
+    }
+
+    /// Records where the newest range ends: before the entry at a position, and lacking nothing up
+    /// to it. It is not extended beyond that.
+    pub fn end_oplog_range(
+        &self,
+        instance: InstanceId,
+        before: OplogTime,
+    ) -> Result<(), CatalogError> {
+        self.lock().execute(
+            "UPDATE oplog_ranges SET ended_before = ?2 WHERE instance_id = ?1 AND last < ?2
+             AND first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?1)",
+            (instance.to_string(), signed(before)),
+        )?;
         Ok(())
     }
 

@@ -201,7 +201,7 @@ fn find_claimable_job(
     let mut statement = connection.prepare_cached(&format!(
         "SELECT r.id FROM restore_jobs r
          WHERE r.state IN ('queued', 'running') AND r.lease_until <= ?1 AND r.quarantined IS NULL
-         AND (r.target_id IS NULL OR ({}))
+         AND (r.target_id IS NULL OR ({}) OR (r.cancel_requested = 1 AND r.step IS NOT 'swap'))
          ORDER BY (
              SELECT count(*) FROM restore_jobs o
              WHERE o.instance_id = r.instance_id AND o.state = 'running' AND o.id <> r.id),
@@ -467,6 +467,8 @@ impl Catalog {
         if let Some((target, at)) = job.delivery.target().zip(swap_at) {
             transaction.execute(
                 "UPDATE oplog_ranges SET ended_by = ?1, ended_at = ?3 WHERE instance_id = ?2
+                 AND (ended_by IS NULL OR ended_by IN (
+                     SELECT id FROM restore_jobs WHERE state IN ('failed', 'cancelled')))
                  AND first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?2)",
                 (claim.id.to_string(), target.to_string(), at.as_second()),
             )?;
@@ -511,7 +513,8 @@ impl Catalog {
     pub fn is_restore_target(&self, instance: InstanceId) -> Result<bool, CatalogError> {
         let connection = self.read()?;
         let mut statement = connection.prepare_cached(
-            "SELECT 1 FROM restore_jobs WHERE target_id = ?1 AND state IN ('queued', 'running')",
+            "SELECT 1 FROM restore_jobs WHERE target_id = ?1 AND state IN ('queued', 'running')
+             AND quarantined IS NULL",
         )?;
         Ok(statement.exists([instance.to_string()])?)
     }

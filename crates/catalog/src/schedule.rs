@@ -34,7 +34,7 @@ const SELECT: &str = "SELECT i.id AS id, n.created_at AS newest,
       AND f.number > coalesce((SELECT max(c.number) FROM snapshots c
           WHERE c.instance_id = i.id AND c.state = 'completed'), 0)) AS failures,
      EXISTS (SELECT 1 FROM snapshots o WHERE o.instance_id = i.id
-         AND o.state IN ('queued', 'inProgress')) AS is_open,
+         AND o.state IN ('queued', 'inProgress') AND o.quarantined IS NULL) AS is_open,
      (SELECT max(consistent_seconds * 4294967296 + consistent_increment) FROM snapshots c
       WHERE c.instance_id = i.id AND c.state = 'completed') AS newest_moment,
      (SELECT max(first) FROM oplog_ranges r WHERE r.instance_id = i.id) AS span_begins,

@@ -58,10 +58,12 @@ pub struct Snapshot {
     pub server_version: Option<String>,
     /// When a worker began with it.
     pub started_at: Option<Timestamp>,
+    /// How often a worker that had it ended without a word.
+    pub silent_ends: i64,
 }
 
-/// A job of which the process died so often is not tried again.
-pub(crate) const SILENT_ENDS: i64 = 3;
+/// What a process died of so often is not tried again.
+pub const SILENT_ENDS: i64 = 3;
 
 /// Sets a row aside that cannot be decoded.
 pub(crate) fn set_aside(
@@ -95,6 +97,7 @@ fn decode(row: &Row<'_>) -> Result<Snapshot, CatalogError> {
         state: decode_state(&row)?,
         server_version: row.get("server_version")?,
         started_at: row.optional_instant("started_at")?,
+        silent_ends: row.get("silent_ends")?,
     })
 }
 
@@ -226,7 +229,7 @@ impl Catalog {
     ///
     /// An instance that is being restored or snapshotted, or is not up yet, is left alone. One that
     /// is being removed is not: its snapshot fails rather than waits for ever. A row that cannot be
-    /// decoded is set aside. A snapshot of which the process died too often fails.
+    /// decoded is set aside.
     pub fn claim_snapshot(
         &self,
         holder: &LeaseHolder,
@@ -248,11 +251,7 @@ impl Catalog {
                 };
                 match found {
                     Ok(Some(snapshot)) => {
-                        let state = snapshot.state.after(SnapshotEvent::Claimed)?;
-                        if let Some(claim) = catalog.hold_snapshot(&snapshot, holder, now)? {
-                            let started_at = snapshot.started_at.or(Some(now));
-                            return Ok(Some((claim, Snapshot { state, started_at, ..snapshot })));
-                        }
+                        return catalog.hold_snapshot(snapshot, holder, now).map(Some);
                     }
                     Ok(None) => return Ok(None),
                     Err(error @ CatalogError::Corrupt { .. }) => {
@@ -265,29 +264,30 @@ impl Catalog {
         })
     }
 
-    /// Holds a snapshot for a worker; `None` if it failed because the process died of it too often.
+    /// Holds a snapshot for a worker.
     fn hold_snapshot(
         &self,
-        snapshot: &Snapshot,
+        snapshot: Snapshot,
         holder: &LeaseHolder,
         now: Timestamp,
-    ) -> Result<Option<Claim<SnapshotId>>, CatalogError> {
-        let connection = self.lock();
-        let (attempt, silent_ends): (i64, i64) = connection.query_row(
-            "UPDATE snapshots SET state = 'inProgress', worker = ?2, attempt = attempt + 1, lease_until = ?3,
+    ) -> Result<(Claim<SnapshotId>, Snapshot), CatalogError> {
+        let state = snapshot.state.after(SnapshotEvent::Claimed)?;
+        let (attempt, silent_ends) = self.lock().query_row(
+            "UPDATE snapshots SET state = ?5, worker = ?2, attempt = attempt + 1, lease_until = ?3,
                  started_at = coalesce(started_at, ?4), silent_ends = silent_ends + is_held, is_held = 1
              WHERE id = ?1 RETURNING attempt, silent_ends",
-            (snapshot.id.to_string(), &holder.worker, holder.until(now), now.as_second()),
+            (
+                snapshot.id.to_string(),
+                &holder.worker,
+                holder.until(now),
+                now.as_second(),
+                state.as_str(),
+            ),
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        drop(connection);
+        let started_at = snapshot.started_at.or(Some(now));
         let claim = Claim { id: snapshot.id, attempt };
-        if silent_ends < SILENT_ENDS {
-            return Ok(Some(claim));
-        }
-        let reason = format!("the process ended {silent_ends} times while it took this snapshot");
-        self.record_snapshot_event(&claim, SnapshotEvent::GivenUp { at: now, reason }, None)?;
-        Ok(None)
+        Ok((claim, Snapshot { state, started_at, silent_ends, ..snapshot }))
     }
 
     /// Gives a claim back: the snapshot is taken again from `at` on.

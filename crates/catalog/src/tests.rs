@@ -11,9 +11,9 @@ use tidemark_model::{
 
 use crate::{
     AccessUse, ApiKey, AuditEntry, Catalog, CatalogError, DatabaseUser, Done, Instance,
-    InstanceFamily, InstanceSettings, InstanceView, LeaseHolder, NetworkEntry, NetworkSource,
-    NewOrg, NewRestoreJob, NewSecret, NewSnapshot, Order, Org, Page, PasswordRecord, Project,
-    ServiceAccount, TargetName,
+    InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, LeaseHolder, NetworkEntry,
+    NetworkSource, NewOrg, NewRestoreJob, NewSecret, NewSnapshot, Order, Org, Page, PasswordRecord,
+    Project, ServiceAccount, TargetName,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -295,6 +295,107 @@ fn oplog_ranges_grow_break_and_are_trimmed() {
     assert_eq!(f.catalog.list_oplog_ranges(f.instance).unwrap(), [range(25, 30), range(50, 60)]);
     f.catalog.trim_oplog_ranges(f.instance, time(55)).unwrap();
     assert_eq!(f.catalog.newest_oplog_range(f.instance).unwrap(), Some(range(55, 60)));
+}
+
+#[test]
+fn a_range_that_has_ended_is_not_extended_over_its_end() {
+    let f = fixture();
+    let time = |second| OplogTime::new(second, 5);
+    let range = |first, last| OplogSpan { first: time(first), last: time(last) };
+    f.catalog.extend_oplog_range(f.instance, range(10, 20)).unwrap();
+    f.catalog.end_oplog_range(f.instance, time(30)).unwrap();
+    f.catalog.extend_oplog_range(f.instance, range(20, 25)).unwrap();
+    f.catalog.extend_oplog_range(f.instance, range(25, 40)).unwrap();
+    let captured = f.catalog.list_captured(f.instance).unwrap();
+    let entries: Vec<_> = captured.iter().map(|captured| captured.entries).collect();
+    assert_eq!(entries, [range(10, 25), range(25, 40)]);
+    assert_eq!(captured[0].through, OplogTime::new(30, 4));
+    assert_eq!(captured[1].through, time(40));
+}
+
+#[test]
+fn the_first_restore_that_nobody_has_noticed_ends_a_range() {
+    let f = fixture();
+    let snapshot = f.snapshot(1_500);
+    let span = OplogSpan { first: OplogTime::new(1_400, 1), last: OplogTime::new(1_600, 1) };
+    f.catalog.extend_oplog_range(f.instance, span).unwrap();
+    let swap = |second, end| {
+        f.job(Delivery::Automated { snapshot, target: f.instance });
+        let now = at(second);
+        let (claim, _) = f.catalog.claim_restore_job(&holder("w"), now).unwrap().unwrap();
+        let swap = RestoreEvent::StepStarted { step: RestoreStep::SWAP, at: now };
+        f.catalog.record_restore_event(&claim, swap).unwrap();
+        let found = f.catalog.find_unnoticed_swap(f.instance).unwrap();
+        f.catalog.record_restore_event(&claim, end).unwrap();
+        found
+    };
+    let failed = RestoreEvent::GivenUp { at: at(2_001), reason: "x".into() };
+    assert_eq!(swap(2_000, failed.clone()), Some(at(2_000)));
+    assert_eq!(f.catalog.find_unnoticed_swap(f.instance).unwrap(), None, "it changed nothing");
+    assert_eq!(swap(2_010, RestoreEvent::Delivered(at(2_011))), Some(at(2_010)));
+    assert_eq!(swap(2_020, RestoreEvent::Delivered(at(2_021))), Some(at(2_010)));
+    assert_eq!(swap(2_030, failed), Some(at(2_010)));
+    assert_eq!(f.catalog.find_unnoticed_swap(f.instance).unwrap(), Some(at(2_010)));
+    f.catalog.begin_oplog_range(f.instance, OplogTime::new(2_015, 1)).unwrap();
+    assert_eq!(f.catalog.find_unnoticed_swap(f.instance).unwrap(), None);
+}
+
+#[test]
+fn a_row_that_was_set_aside_holds_up_nobody() {
+    let f = fixture();
+    let snapshot = f.snapshot(1_500);
+    let broken = f.job(Delivery::Automated { snapshot, target: f.instance });
+    f.catalog.claim_restore_job(&holder("a"), at(2_000)).unwrap().unwrap();
+    let sql = "UPDATE restore_jobs SET step = 'odd' WHERE id = ?1";
+    f.catalog.lock().execute(sql, [broken.to_string()]).unwrap();
+    let whole = f.job(Delivery::Automated { snapshot, target: f.instance });
+    let (_, job) = f.catalog.claim_restore_job(&holder("b"), at(2_100)).unwrap().unwrap();
+    assert_eq!(job.id, whole);
+    f.catalog.request_cancel(whole, at(2_101)).unwrap();
+    assert!(f.catalog.claim_restore_job(&holder("b"), at(2_200)).unwrap().is_none());
+    assert!(!f.catalog.is_restore_target(f.instance).unwrap());
+    let wanted = |second| {
+        let (kind, life) = (SnapshotKind::Scheduled, SignedDuration::from_hours(1));
+        let new = NewSnapshot::new(f.instance, kind, at(second), life);
+        f.catalog.insert_snapshot(&new).unwrap();
+        new.id
+    };
+    let odd = wanted(2_300);
+    f.catalog.claim_snapshot(&holder("a"), at(2_300)).unwrap().unwrap();
+    let sql = "UPDATE snapshots SET kind = 'odd' WHERE id = ?1";
+    f.catalog.lock().execute(sql, [odd.to_string()]).unwrap();
+    let next = wanted(2_301);
+    let (claim, _) = f.catalog.claim_snapshot(&holder("b"), at(2_400)).unwrap().unwrap();
+    assert_eq!(claim.id, next);
+}
+
+#[test]
+fn a_job_that_is_cancelled_ends_also_while_its_target_is_repaired() {
+    let f = fixture();
+    let snapshot = f.snapshot(1_500);
+    let job = f.job(Delivery::Automated { snapshot, target: f.instance });
+    f.catalog.claim_restore_job(&holder("a"), at(2_000)).unwrap().unwrap();
+    let trouble = InstanceTrouble::NotStarted("x".into());
+    f.catalog.set_instance_trouble(f.instance, &trouble, at(2_001)).unwrap();
+    assert!(f.catalog.claim_restore_job(&holder("b"), at(2_100)).unwrap().is_none());
+    assert!(f.catalog.is_restore_target(f.instance).unwrap());
+    f.catalog.request_cancel(job, at(2_101)).unwrap();
+    assert!(f.catalog.claim_restore_job(&holder("b"), at(2_102)).unwrap().is_none());
+    let state = f.catalog.load_restore_job(job).unwrap().state;
+    assert_eq!(state, RestoreState::Cancelled { finished_at: at(2_102) });
+}
+
+#[test]
+fn nothing_comes_after_what_was_captured_of_a_database_that_is_lost() {
+    let f = fixture();
+    let time = |second| OplogTime::new(second, 1);
+    let span = |first, last| OplogSpan { first: time(first), last: time(last) };
+    f.catalog.extend_oplog_range(f.instance, span(10, 20)).unwrap();
+    f.catalog.set_instance_trouble(f.instance, &InstanceTrouble::DataLost, at(2_000)).unwrap();
+    f.catalog.begin_instance_anew(f.instance, at(2_001)).unwrap();
+    f.catalog.extend_oplog_range(f.instance, span(20, 30)).unwrap();
+    assert_eq!(f.catalog.list_oplog_ranges(f.instance).unwrap(), [span(10, 20), span(20, 30)]);
+    assert_eq!(f.catalog.list_captured(f.instance).unwrap()[0].through, time(20));
 }
 
 #[test]

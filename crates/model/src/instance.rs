@@ -78,6 +78,8 @@ pub enum InstanceState {
 pub enum InstanceEvent {
     /// Its database is up, and nothing waits to be done to it.
     Served,
+    /// Its database is up again.
+    Repaired,
     /// A change was accepted, or a restore into it begins.
     ChangeBegun,
     /// Its database cannot be started, or its data is gone.
@@ -93,9 +95,13 @@ pub enum InstanceEvent {
 impl InstanceState {
     /// The state after `event`.
     pub fn after(self, event: InstanceEvent) -> Result<Self, InvalidTransition> {
-        use InstanceEvent::{BegunAnew, ChangeBegun, DeleteAsked, Removed, Served, Unserved};
+        use InstanceEvent::{
+            BegunAnew, ChangeBegun, DeleteAsked, Removed, Repaired, Served, Unserved,
+        };
         match (self, event) {
-            (Self::Creating | Self::Updating | Self::Repairing, Served) => Ok(Self::Idle),
+            (Self::Creating | Self::Updating, Served) | (Self::Repairing, Repaired) => {
+                Ok(Self::Idle)
+            }
             (Self::Idle | Self::Updating, ChangeBegun) => Ok(Self::Updating),
             (Self::Idle | Self::Updating | Self::Repairing, Unserved) => Ok(Self::Repairing),
             (Self::Repairing, BegunAnew) => Ok(Self::Updating),
@@ -142,7 +148,9 @@ mod tests {
     #[test]
     fn an_instance_that_is_to_be_removed_is_nothing_else_any_more() {
         use InstanceEvent::{BegunAnew, ChangeBegun, DeleteAsked, Removed, Served, Unserved};
-        for event in [Served, ChangeBegun, Unserved, BegunAnew, DeleteAsked] {
+        for event in
+            [Served, ChangeBegun, Unserved, BegunAnew, DeleteAsked, InstanceEvent::Repaired]
+        {
             assert!(InstanceState::Deleting.after(event).is_err(), "{event:?}");
             assert!(InstanceState::Deleted.after(event).is_err(), "{event:?}");
         }

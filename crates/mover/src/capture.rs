@@ -12,6 +12,7 @@ use tidemark_vault::{OplogSegment, Vault};
 use tidemark_wire::DocumentRun;
 
 use crate::error::MoverError;
+use crate::restore::is_record_of_swaps;
 use crate::stop::Stop;
 use tidemark_deployment::Connection;
 use tidemark_deployment::{STAGE_PREFIX, newest_entry};
@@ -31,6 +32,9 @@ pub enum CaptureOutcome {
         from: OplogTime,
         /// The last position of the last stored segment.
         through: OplogTime,
+        /// Where a restore put collections in place that the oplog does not tell of: the range ends
+        /// before that entry, and lacks nothing up to it.
+        swapped_at: Option<OplogTime>,
     },
     /// A new range begins: what comes before its first position does not lead to it.
     Began {
@@ -47,10 +51,7 @@ pub enum RangeEnd {
     /// Nothing was captured yet.
     Nothing,
     /// A restore put collections in place that the oplog does not tell of.
-    Restore {
-        /// The position of the entry that did: the range before has everything up to it.
-        at: OplogTime,
-    },
+    Restore,
     /// What follows the last captured entry is not in the oplog any more.
     Gap,
 }
@@ -105,8 +106,8 @@ impl Capture {
         flush: bool,
         stop: &Stop,
     ) -> Result<CaptureOutcome, MoverError> {
-        if let Some(at) = self.swapped_at {
-            let began = self.begin(RangeEnd::Restore { at }, connection, vault, stop)?;
+        if self.swapped_at.is_some() {
+            let began = self.begin(RangeEnd::Restore, connection, vault, stop)?;
             self.swapped_at = None;
             return Ok(began);
         }
@@ -151,7 +152,7 @@ impl Capture {
         self.swapped_at = swapped_at.map(|at| OplogTime::new(at.time, at.increment));
         let through = self.stored.unwrap_or(stored).last;
         let from = std::mem::replace(&mut self.untold_from, through);
-        Ok(CaptureOutcome::CaughtUp { from, through })
+        Ok(CaptureOutcome::CaughtUp { from, through, swapped_at: self.swapped_at })
     }
 
     /// Begins a new range at the newest entry.
@@ -187,8 +188,14 @@ impl Capture {
     }
 }
 
-/// Whether an entry puts a collection in place that a restore staged.
+/// Whether an entry puts a collection in place that a restore staged, or, where there was none to
+/// put in place, is the record that a swap has happened.
 fn is_swap(entry: &RawDocument) -> bool {
+    if entry.get_str("op").is_ok_and(|op| op == "i")
+        && entry.get_str("ns").is_ok_and(is_record_of_swaps)
+    {
+        return true;
+    }
     let renamed = entry
         .get_str("op")
         .ok()

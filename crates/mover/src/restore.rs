@@ -27,6 +27,7 @@ use tidemark_deployment::{STAGE_PREFIX, probe};
 
 pub use self::attempt::Attempt;
 pub use self::entries::Replay;
+pub(crate) use self::swap::is_record_of_swaps;
 pub use self::swap::{
     Look, discard_attempt, discard_stage, forget_swap, list_stages, swap_stage, was_swapped,
 };

@@ -68,7 +68,7 @@ pub fn take_snapshot(
 }
 
 /// A snapshot whose documents are read and whose manifest is not stored: as long as that is not, the
-/// vault has no such snapshot, and what it holds of one is removed when this is dropped.
+/// vault has no such snapshot. When this is dropped, what the vault holds of one is pruned later.
 pub struct ReadSnapshot {
     store: ChunkStore,
     manifest: Manifest,

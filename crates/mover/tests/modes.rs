@@ -193,6 +193,47 @@ fn captured_entries_lead_from_a_snapshot_to_any_later_moment() {
 }
 
 #[test]
+fn a_range_ends_with_the_swap_of_a_restore_also_of_one_that_puts_nothing_in_place() {
+    for source in [filled(), Instance::start()] {
+        let (_folder, vault) = vault();
+        let target = filled();
+        let mut connection = target.connect();
+        let mut capture = Capture::resume(&vault, "i").unwrap();
+        let stop = Stop::new();
+        capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+        let manifest = snapshot(&vault, &source, WantedMode::Strongest);
+        restore(&vault, &target, manifest, None);
+        // A capture that is resumed before anything of this is recorded finds the same.
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            capture = Capture::resume(&vault, "i").unwrap();
+            let round = capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+            let CaptureOutcome::CaughtUp { through, swapped_at: Some(at), .. } = round else {
+                panic!("it goes on over a swap: {round:?}")
+            };
+            assert!(through < at && capture.is_over());
+            found.push((through, at));
+        }
+        assert_eq!(found[0], found[1]);
+        let at = bson::Timestamp { time: found[0].1.seconds, increment: found[0].1.increment };
+        let mut entry = String::new();
+        let command = doc! { "find": "oplog.rs", "filter": { "ts": at } };
+        connection
+            .for_each("local", command, |found| {
+                entry = Document::try_from(found).unwrap().to_string();
+                Ok::<_, MoverError>(())
+            })
+            .unwrap();
+        assert!(entry.contains("tidemark.stage."), "{entry}");
+        let began = capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+        assert!(matches!(began, CaptureOutcome::Began { after: RangeEnd::Restore, .. }));
+        connection.command("d", doc! { "insert": "numbers", "documents": [{}] }).unwrap();
+        let goes_on = capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+        assert!(matches!(goes_on, CaptureOutcome::CaughtUp { swapped_at: None, .. }));
+    }
+}
+
+#[test]
 fn an_oplog_that_does_not_go_on_where_it_was_is_a_gap() {
     let (first, second) = (filled(), filled());
     let (_folder, vault) = vault();

@@ -196,10 +196,14 @@ impl Hosting {
             HostingError::DataLost { .. } => InstanceTrouble::DataLost,
             error => InstanceTrouble::NotStarted(error.to_string()),
         };
-        let should_serve = matches!(instance.state, InstanceState::Idle | InstanceState::Updating);
+        let should_serve = matches!(
+            instance.state,
+            InstanceState::Idle | InstanceState::Updating | InstanceState::Repairing
+        );
+        // What is wrong may become something else while it is repaired.
         if should_serve
-            && let Err(error) =
-                self.catalog.set_instance_trouble(id, Some(&trouble), self.clock.now())
+            && instance.trouble.as_ref() != Some(&trouble)
+            && let Err(error) = self.catalog.set_instance_trouble(id, &trouble, self.clock.now())
         {
             tracing::error!(%error, instance = %id, "that an instance is not served was not recorded");
         }
@@ -246,7 +250,7 @@ impl Hosting {
             }
             InstanceState::Repairing => {
                 self.ensure_running(instance)?;
-                self.catalog.set_instance_trouble(instance.id, None, now)?;
+                instances::repair(&self.catalog, instance.id, now)?;
             }
             InstanceState::Deleting => {
                 let server = self.lock().remove(&instance.id);

@@ -65,7 +65,9 @@ fn follow(shared: &Shared, instance: InstanceId, slot: &Slot) {
         } else {
             LONGEST_WAIT.min(INTERVAL * (1 << failures.min(5)))
         };
-        let Some(round) = slot.next_round(wait) else { return };
+        let Some(round) = slot.next_round(wait) else {
+            return shared.troubles.clear(&trouble(instance));
+        };
         let outcome = catch_panic(|| follower.run_round(round.flush));
         let outcome = outcome.unwrap_or_else(|panic| {
             follower.capture = None;
@@ -96,12 +98,12 @@ fn record(
     outcome: CaptureOutcome,
 ) -> Result<(), tidemark_catalog::CatalogError> {
     match outcome {
-        CaptureOutcome::CaughtUp { from, through } => {
-            catalog.extend_oplog_range(instance, OplogSpan { first: from, last: through })
-        }
-        CaptureOutcome::Began { begins_at, after: RangeEnd::Restore { at } } => {
-            catalog.begin_oplog_range_after(instance, at, begins_at)
-        }
+        // Both at once, before a new range begins: after a crash in between nothing would say where
+        // this one ended.
+        CaptureOutcome::CaughtUp { from, through, swapped_at } => catalog.transact(|catalog| {
+            catalog.extend_oplog_range(instance, OplogSpan { first: from, last: through })?;
+            swapped_at.map_or(Ok(()), |at| catalog.end_oplog_range(instance, at))
+        }),
         CaptureOutcome::Began { begins_at, .. } => catalog.begin_oplog_range(instance, begins_at),
     }
 }
@@ -167,7 +169,7 @@ impl Follower<'_> {
             RangeEnd::Nothing => {
                 tracing::info!(%instance, %begins_at, "the capture of an oplog begins");
             }
-            RangeEnd::Restore { .. } => {
+            RangeEnd::Restore => {
                 tracing::info!(%instance, %begins_at, "a restore replaced the data; the capture begins anew");
             }
             RangeEnd::Gap => {

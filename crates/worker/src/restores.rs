@@ -108,12 +108,10 @@ fn truth_about_swap(
     shared: &Shared,
     (claim, job): (&Claim<RestoreJobId>, &RestoreJob),
     event: RestoreEvent,
-) -> Result<RestoreEvent, MoverError> {
+) -> Result<RestoreEvent, StepError> {
     let is_bad = !matches!(event, RestoreEvent::Delivered(_));
     let Some(target) = job.delivery.target().filter(|_| is_bad) else { return Ok(event) };
-    let present = shared.config.catalog.load_restore_job(claim.id);
-    let is_swapping = present.is_ok_and(|present| present.state.is_swapping());
-    if !is_swapping {
+    if !shared.config.catalog.load_restore_job(claim.id)?.state.is_swapping() {
         return Ok(event);
     }
     let swapped = was_swapped(&shared.captures.endpoint(target)?, &claim.id.to_string())?;

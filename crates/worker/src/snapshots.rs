@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
-use tidemark_catalog::{CatalogError, Claim, Done, Snapshot};
-use tidemark_model::{SnapshotEvent, SnapshotId, format_instant};
+use tidemark_catalog::{CatalogError, Claim, Done, SILENT_ENDS, Snapshot};
+use tidemark_model::{SnapshotEvent, SnapshotId, SnapshotState, format_instant};
 use tidemark_mover::{MoverError, Progress, SnapshotRequest, Stop, WantedMode, read_snapshot};
 use tidemark_vault::{Manifest, SnapshotOwner, VaultError};
 
@@ -48,6 +48,9 @@ fn run(
         catalog.renew_snapshot(claim, (&shared.holder, clock.now()), done).map(|()| false)
     };
     let (outcome, interruption) = keep_lease(&shared.stop, renew, |stop| {
+        if snapshot.silent_ends >= SILENT_ENDS {
+            return Ok(Err(StepError::DiedTooOften(snapshot.silent_ends)));
+        }
         catch_panic(|| take(shared, snapshot, (stop, &progress)))
     });
     if interruption == Interruption::LeaseLost {
@@ -70,11 +73,9 @@ fn run(
         let at = finished_at.saturating_add(wait).unwrap_or(finished_at);
         record_until_done(shared, &what, || catalog.release_snapshot(claim, at))
     };
-    let is_last = claim.attempt >= ATTEMPTS;
     let outcome = match adopt_stored(shared, claim.id, outcome) {
-        // Whether it is complete is not known: it is asked again.
-        Err(error) if !is_last => return release(&error),
-        Err(error) => Ok(Err(MoverError::from(error).into())),
+        // Whether it is complete is not known: it is asked again, however often.
+        Err(error) => return release(&error),
         Ok(outcome) => outcome,
     };
     match outcome {
@@ -90,7 +91,7 @@ fn run(
         }
         Ok(Err(StepError::Vanished)) => Ok(()),
         Ok(Err(_)) if shared.stop.is_requested() => catalog.release_snapshot(claim, finished_at),
-        Ok(Err(error)) if error.is_transient() && !is_last => release(&error),
+        Ok(Err(error)) if error.is_transient() && claim.attempt < ATTEMPTS => release(&error),
         Ok(Err(error)) => fail(error.to_string()),
         Err(panic) => fail(format!("the server has a fault ({panic}); please report it")),
     }
@@ -108,10 +109,12 @@ fn adopt_stored(shared: &Shared, id: SnapshotId, outcome: Outcome) -> Result<Out
     Ok(stored.map_or(outcome, |manifest| Ok(Ok(manifest))))
 }
 
-/// Removes the manifest of a snapshot whose record is gone, and with it whoever else would.
+/// Removes the manifest of a snapshot whose record is gone or says that it failed, and with it whoever
+/// else would.
 fn remove_orphan(shared: &Shared, snapshot: &Snapshot) -> Result<(), CatalogError> {
     let found = shared.config.catalog.find_snapshot(snapshot.instance, snapshot.id)?;
-    if found.is_none()
+    let has_failed = |found: &Snapshot| matches!(found.state, SnapshotState::Failed { .. });
+    if found.as_ref().is_none_or(has_failed)
         && let Err(error) = shared.config.vault.remove_manifest(&snapshot.id.to_string())
     {
         tracing::warn!(%error, snapshot = %snapshot.id, "a manifest was left behind");

@@ -10,6 +10,8 @@ use crate::config::{Fate, WorkerConfig};
 pub(crate) enum StepError {
     Mover(MoverError),
     Catalog(CatalogError),
+    /// Processes that did the job ended without a word, so often.
+    DiedTooOften(i64),
     /// A test plays that the process has ended.
     Vanished,
 }
@@ -20,7 +22,7 @@ impl StepError {
         match self {
             Self::Mover(error) => error.is_transient(),
             Self::Catalog(error) => matches!(error, CatalogError::Database(_)),
-            Self::Vanished => false,
+            Self::DiedTooOften(_) | Self::Vanished => false,
         }
     }
 }
@@ -30,6 +32,9 @@ impl std::fmt::Display for StepError {
         match self {
             Self::Mover(error) => error.fmt(f),
             Self::Catalog(error) => error.fmt(f),
+            Self::DiedTooOften(times) => {
+                write!(f, "the process ended {times} times while it took this snapshot")
+            }
             Self::Vanished => f.write_str("the process has ended"),
         }
     }

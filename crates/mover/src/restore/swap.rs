@@ -59,6 +59,11 @@ pub fn swap_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     }
 }
 
+/// Whether a namespace is that of the records.
+pub(crate) fn is_record_of_swaps(namespace: &str) -> bool {
+    namespace.split_once('.') == Some((MARKER_DATABASE, RECORDS))
+}
+
 /// Makes the collection of records, unless it is there.
 pub(super) fn prepare_records(connection: &mut Connection) -> Result<(), MoverError> {
     const NAMESPACE_EXISTS: i32 = 48;

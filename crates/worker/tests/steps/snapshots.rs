@@ -129,6 +129,47 @@ fn a_step_that_panics_fails_the_snapshot_and_not_the_worker() {
     at_every_step(Worker::GoesOn, |_, _, _| Fate::Panics, |step| step == "record");
 }
 
+#[test]
+fn a_snapshot_of_which_the_process_dies_again_and_again_fails_unless_it_is_stored() {
+    let world = Arc::new(World::new());
+    for step in ["read", "record"] {
+        let retention = SignedDuration::from_hours(1);
+        let now = world.clock.now();
+        let id = snapshots::take(&world.catalog, &world.record, retention, now).unwrap().id;
+        let mut deaths = 0;
+        let state = until(step, || {
+            let reached = Arc::new(AtomicUsize::new(0));
+            let hook: Hook = {
+                let reached = Arc::clone(&reached);
+                Arc::new(move |_: &str, at: &str| {
+                    if at != step {
+                        return Fate::Done;
+                    }
+                    reached.fetch_add(1, Ordering::SeqCst);
+                    Fate::Vanishes
+                })
+            };
+            let worker = world.worker(Some(hook));
+            let state = until(step, || {
+                let state = world.state_of(id);
+                (state.is_final() || reached.load(Ordering::SeqCst) > 0).then_some(state)
+            });
+            drop(worker);
+            deaths += reached.load(Ordering::SeqCst);
+            state.is_final().then_some(state)
+        });
+        if step == "record" {
+            assert!(matches!(state, SnapshotState::Completed { .. }), "{state:?}");
+            assert_eq!(deaths, 1, "what is stored is taken over");
+            continue;
+        }
+        let is_said =
+            matches!(&state, SnapshotState::Failed { reason, .. } if reason.contains("3 times"));
+        assert!(is_said && deaths == 3, "{deaths}: {state:?}");
+        assert!(!world.vault.has_snapshot(&id.to_string()).unwrap());
+    }
+}
+
 /// The first worker goes on although another one has the snapshot: it must change nothing.
 #[test]
 fn who_has_lost_the_lease_changes_nothing() {
