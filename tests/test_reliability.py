@@ -277,6 +277,36 @@ def test_an_instance_without_its_data_begins_anew_from_its_backups(fresh):
     assert status == 400, body
 
 
+def test_an_instance_whose_data_is_damaged_begins_anew_once_that_is_out_of_the_way(fresh):
+    world = fresh()
+    client = filled(world)
+    world.snapshot()
+    before = content(client)
+    position = newest_position(world)
+    until(lambda: restorable_through(world) >= position, "the capture to pass the last write")
+    world.stop()
+    (data,) = (world.data / "instances").glob("*/data.mdb")
+    with data.open("r+b") as file:
+        file.write(b"\x55" * 65_536)
+    world.start(ready=False)
+    status, text = until(lambda: unready(world), "the server to say that an instance is not served")
+    assert status == 503 and "rehost" not in text, text
+    refused, body, _ = world.raw("POST", f"/api/tidemark/v1/groups/{world.group}/instances/one/rehost")
+    assert refused == 400, body
+    data.parent.rename(world.data / "damaged")
+
+    def begun():
+        code, body, _ = world.raw("POST", f"/api/tidemark/v1/groups/{world.group}/instances/one/rehost")
+        return code == 200 and body
+
+    # What is wrong is something else now, and the way out is the one that is named.
+    job = until(begun, "the instance to be found without its data")["restoreJobId"]
+    world.wait_restored({"id": job})
+    world.wait_idle()
+    assert content(world.client()) == before
+    assert readiness(world)[0] == 200
+
+
 def test_a_restore_of_which_the_server_dies_fails_after_three_times(fresh):
     world = fresh()
     client = filled(world)

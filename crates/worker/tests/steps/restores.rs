@@ -9,7 +9,7 @@ use tidemark_model::{RestoreJobId, RestoreState};
 use tidemark_mover::{Look, list_stages};
 use tidemark_worker::{Fate, Hook};
 
-use crate::world::{World, content, until};
+use crate::world::{World, content, newest_position, until};
 
 fn steps_of(delivery: &str) -> &'static [&'static str] {
     match delivery {
@@ -176,4 +176,26 @@ fn who_has_lost_the_lease_writes_nothing() {
         },
         |_, _| true,
     );
+}
+
+#[test]
+fn what_was_before_a_restore_in_place_stays_restorable_to_the_entry() {
+    let world = World::new();
+    let worker = world.worker(None);
+    let last = newest_position(&mut world.database.connect());
+    let job = world.ask("automated");
+    let state = world.wait_for_end(job, "the restore in place");
+    assert!(matches!(state, RestoreState::Completed { .. }), "{state:?}");
+    let captured = until("the capture to find it", || {
+        let captured = world.catalog.list_captured(world.record.id).unwrap();
+        (captured.len() > 1).then_some(captured)
+    });
+    assert!(captured[0].through >= last, "{captured:?}, {last}");
+    assert!(captured[0].through < captured[1].entries.first, "{captured:?}");
+    assert_eq!(world.catalog.find_unnoticed_swap(world.record.id).unwrap(), None);
+    let job = world.ask("pointInTime");
+    let state = world.wait_for_end(job, "the moment before it");
+    assert!(matches!(state, RestoreState::Completed { .. }), "{state:?}");
+    assert!(content(&mut world.database.connect()) == world.at_moment);
+    drop(worker);
 }

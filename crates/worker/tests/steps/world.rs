@@ -41,7 +41,7 @@ pub(crate) struct World {
     snapshot: SnapshotId,
     at_snapshot: Content,
     moment: OplogTime,
-    at_moment: Content,
+    pub(crate) at_moment: Content,
     pub(crate) present: Content,
 }
 
