@@ -147,12 +147,14 @@ struct Facts {
 
 impl Facts {
     fn load(catalog: &Catalog, instance: &Instance, now: Timestamp) -> Result<Self, CatalogError> {
+        // Asked first: a swap that is found meanwhile only makes less of it known.
+        let swap = catalog.find_unnoticed_swap(instance.id)?;
         let mut captured = catalog.list_captured(instance.id)?;
         let runs = matches!(instance.state, InstanceState::Idle | InstanceState::Updating);
         if let Some(newest) = captured.last_mut().filter(|_| runs) {
             // What an instance that runs did up to now will be captured; when a restore replaced its
             // data, what it did before that second.
-            let until = match catalog.find_unnoticed_swap(instance.id)? {
+            let until = match swap {
                 Some(swap) => now.as_second().min(swap.as_second() - 1),
                 None => now.as_second(),
             };

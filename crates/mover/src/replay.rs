@@ -381,6 +381,9 @@ fn check_parsed(entry: &OplogEntry) -> Result<(), MoverError> {
             if !KNOWN_COMMANDS.contains(&name) {
                 return Err(refuse(format!("the command {name:?} is not known to this release")));
             }
+            if !is_complete(name, command) {
+                return Err(refuse(format!("the command {name} lacks a part of what it needs")));
+            }
             match name {
                 "applyOps" => {
                     for_each_operation(entry, command, |operation| check_parsed(&operation))
@@ -394,6 +397,26 @@ fn check_parsed(entry: &OplogEntry) -> Result<(), MoverError> {
                 _ => Ok(()),
             }
         }
+    }
+}
+
+/// Whether a command has what its replay reads: nothing of it is guessed.
+fn is_complete(name: &str, command: &Document) -> bool {
+    let has_text =
+        |command: &Document, field: &str| command.get_str(field).is_ok_and(|text| !text.is_empty());
+    match name {
+        "create" | "drop" | "collMod" => has_text(command, name),
+        "createIndexes" => has_text(command, name) && has_text(command, "name"),
+        "commitIndexBuild" => {
+            let names_all = |specs: &Vec<Bson>| {
+                let named = |spec: &Bson| spec.as_document().is_some_and(|s| has_text(s, "name"));
+                specs.iter().all(named)
+            };
+            has_text(command, name) && command.get_array("indexes").is_ok_and(names_all)
+        }
+        "dropIndexes" | "deleteIndexes" => has_text(command, name) && has_text(command, "index"),
+        "renameCollection" => has_text(command, name) && has_text(command, "to"),
+        _ => true,
     }
 }
 

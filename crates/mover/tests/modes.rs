@@ -315,6 +315,15 @@ fn an_entry_that_cannot_be_replayed_fails_the_restore_before_anything_is_staged(
             doc! { "op": "c", "ns": "d.$cmd", "o": { "applyOps": [{ "op": "c", "ns": "d.$cmd", "o": { "nonsense": 1 } }] } },
             "nonsense",
         ),
+        (doc! { "op": "c", "ns": "d.$cmd", "o": { "drop": 1 } }, "the command drop lacks"),
+        (
+            doc! { "op": "c", "ns": "d.$cmd", "o": { "renameCollection": "d.numbers" } },
+            "the command renameCollection lacks",
+        ),
+        (
+            doc! { "op": "c", "ns": "d.$cmd", "o": { "createIndexes": "numbers", "key": { "a": 1 } } },
+            "the command createIndexes lacks",
+        ),
         (
             doc! { "op": "c", "ns": "d.$cmd", "o": { "applyOps": [], "partialTxn": true } },
             "transactions",
