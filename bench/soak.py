@@ -206,6 +206,8 @@ class Soak:
 
     def restart(self):
         self.world.start(ready=False)
+        # One lasts an hour.
+        self.world.token = None
         tests_world.until(lambda: self.world.wait_idle("one") and self.world.wait_idle("two"), "the instances")
         self.starts += 1
 
