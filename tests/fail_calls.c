@@ -16,16 +16,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "path_of.h"
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static volatile int32_t *control;
 
 static int is_meant(int fd) {
-    char link[64], path[4096];
+    char path[4096];
     const char *name = getenv("FAIL_NAME");
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t length = readlink(link, path, sizeof path - 1);
+    ssize_t length = path_of(fd, path, sizeof path);
     if (!name || length < 0) return 0;
-    path[length] = 0;
     return strstr(path, name) != NULL;
 }
 

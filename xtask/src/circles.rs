@@ -11,18 +11,17 @@ use std::path::Path;
 use syn::visit::Visit;
 use syn::{Attribute, File, ItemMod, ItemUse, UseTree, Visibility};
 
+use crate::layers::crates;
+
 /// Which files each file imports, by their paths as modules.
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
 /// Looks at every crate.
 pub(crate) fn check() -> Result<(), String> {
     let mut errors = Vec::new();
-    let folders =
-        std::fs::read_dir("crates").map_err(|error| format!("crates cannot be listed: {error}"))?;
-    for folder in folders.flatten() {
-        let name = folder.file_name().to_string_lossy().into_owned();
+    for (name, folder) in crates()? {
         let mut files = BTreeMap::new();
-        collect(&folder.path().join("src"), &[], &mut files)
+        collect(&folder.join("src"), &[], &mut files)
             .map_err(|error| format!("{name}: {error}"))?;
         if let Some(circle) = find_circle(&imports(&files)) {
             errors.push(format!("{name}: {}", circle.join(" → ")));

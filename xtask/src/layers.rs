@@ -1,5 +1,8 @@
 //! Which crate may use which: the table of `docs/architecture.md`, enforced.
 
+use std::fs::DirEntry;
+use std::path::PathBuf;
+
 /// A crate, and the crates of the workspace that it may use outside of tests.
 const LAYERS: &[(&str, &[&str])] = &[
     ("model", &[]),
@@ -34,11 +37,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Compares every manifest with the table.
 pub(crate) fn check() -> Result<(), String> {
     let mut errors = Vec::new();
-    let folders =
-        std::fs::read_dir("crates").map_err(|error| format!("crates cannot be listed: {error}"))?;
-    for folder in folders.flatten() {
-        let name = folder.file_name().to_string_lossy().into_owned();
-        let manifest = std::fs::read_to_string(folder.path().join("Cargo.toml"))
+    for (name, folder) in crates()? {
+        let manifest = std::fs::read_to_string(folder.join("Cargo.toml"))
             .map_err(|error| format!("the manifest of {name} cannot be read: {error}"))?;
         let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| *layer == name) else {
             errors.push(format!("{name} has no place in the table of layers"));
@@ -51,6 +51,15 @@ pub(crate) fn check() -> Result<(), String> {
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+}
+
+/// The names and folders of all crates.
+pub(crate) fn crates() -> Result<Vec<(String, PathBuf)>, String> {
+    let folders =
+        std::fs::read_dir("crates").map_err(|error| format!("crates cannot be listed: {error}"))?;
+    let named =
+        |folder: DirEntry| (folder.file_name().to_string_lossy().into_owned(), folder.path());
+    Ok(folders.flatten().map(named).collect())
 }
 
 /// The crates of the workspace under `[dependencies]`.

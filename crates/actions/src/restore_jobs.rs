@@ -150,8 +150,7 @@ impl Facts {
         // Asked first: a swap that is found meanwhile only makes less of it known.
         let swap = catalog.find_unnoticed_swap(instance.id)?;
         let mut captured = catalog.list_captured(instance.id)?;
-        let runs = matches!(instance.state, InstanceState::Idle | InstanceState::Updating);
-        if let Some(newest) = captured.last_mut().filter(|_| runs) {
+        if let Some(newest) = captured.last_mut().filter(|_| instance.state.runs()) {
             // What an instance that runs did up to now will be captured; when a restore replaced its
             // data, what it did before that second.
             let until = match swap {
@@ -187,9 +186,10 @@ pub fn find_complete(
 pub fn find_target(catalog: &Catalog, to: &Destination) -> Result<Instance, CreateRestoreJobError> {
     let found = catalog.find_instance(to.project, to.name.as_str())?;
     let target = found.ok_or_else(|| CreateRestoreJobError::TargetNotFound(to.clone()))?;
-    match target.state {
-        InstanceState::Idle | InstanceState::Updating => Ok(target),
-        state => Err(CreateRestoreJobError::TargetUnavailable(state)),
+    if target.state.runs() {
+        Ok(target)
+    } else {
+        Err(CreateRestoreJobError::TargetUnavailable(target.state))
     }
 }
 

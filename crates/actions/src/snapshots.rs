@@ -36,7 +36,7 @@ pub fn take(
     retention: SignedDuration,
     now: Timestamp,
 ) -> Result<Snapshot, TakeSnapshotError> {
-    if !matches!(instance.state, InstanceState::Idle | InstanceState::Updating) {
+    if !instance.state.runs() {
         return Err(TakeSnapshotError::Unavailable(instance.state));
     }
     let newest = catalog.newest_snapshots(instance.id, 1)?;

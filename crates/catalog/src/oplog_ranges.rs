@@ -94,14 +94,8 @@ impl Catalog {
 
     /// All ranges of an instance, in order.
     pub fn list_oplog_ranges(&self, instance: InstanceId) -> Result<Vec<OplogSpan>, CatalogError> {
-        let connection = self.read()?;
-        let mut statement = connection.prepare_cached(
-            "SELECT first, last FROM oplog_ranges WHERE instance_id = ?1 ORDER BY first",
-        )?;
-        let rows = statement.query_map([instance.to_string()], |row| {
-            Ok(OplogSpan { first: position(row.get(0)?), last: position(row.get(1)?) })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let captured = self.list_captured(instance)?;
+        Ok(captured.into_iter().map(|captured| captured.entries).collect())
     }
 
     /// All ranges of an instance, in order, and how far each is known to lack nothing.

@@ -123,6 +123,11 @@ impl InstanceState {
         Self::Deleted,
     ];
 
+    /// Whether its database is up, as far as is known.
+    pub fn runs(self) -> bool {
+        matches!(self, Self::Idle | Self::Updating)
+    }
+
     /// The word that the API and the catalog use.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -20,5 +20,5 @@ pub use restore::{
     Attempt, Look, Replay, Restore, RestoreSource, Verified, discard_attempt, discard_stage,
     forget_swap, list_stages, swap_stage, was_swapped,
 };
-pub use snapshot::{ReadSnapshot, SnapshotRequest, WantedMode, read_snapshot, take_snapshot};
+pub use snapshot::{ReadSnapshot, SnapshotRequest, WantedMode, read_snapshot};
 pub use stop::{Progress, Stop};

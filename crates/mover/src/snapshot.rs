@@ -57,16 +57,6 @@ pub struct SnapshotRequest {
     pub mode: WantedMode,
 }
 
-/// Takes a snapshot; when this returns it is in the vault.
-pub fn take_snapshot(
-    vault: &Arc<Vault>,
-    request: &SnapshotRequest,
-    stop: &Stop,
-    progress: &Progress,
-) -> Result<Manifest, MoverError> {
-    read_snapshot(vault, request, stop, progress)?.store(stop)
-}
-
 /// A snapshot whose documents are read and whose manifest is not stored: as long as that is not, the
 /// vault has no such snapshot. When this is dropped, what the vault holds of one is pruned later.
 pub struct ReadSnapshot {

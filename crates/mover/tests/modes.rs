@@ -12,8 +12,8 @@ use tidemark_deployment::Connection;
 use tidemark_model::{OplogTime, RestorePlan, SnapshotId};
 use tidemark_mover::{
     Attempt, Capture, CaptureOutcome, Look, MoverError, Progress, RangeEnd, Replay, Restore,
-    RestoreSource, SnapshotRequest, Stop, WantedMode, discard_stage, list_stages, swap_stage,
-    take_snapshot,
+    RestoreSource, SnapshotRequest, Stop, WantedMode, discard_stage, list_stages, read_snapshot,
+    swap_stage,
 };
 use tidemark_testkit::{Instance, vault};
 use tidemark_vault::{Manifest, SnapshotMode, SnapshotOwner, Vault};
@@ -32,7 +32,9 @@ fn snapshot(vault: &Arc<Vault>, instance: &Instance, mode: WantedMode) -> Manife
         taken_at: "2026-01-01T00:00:00Z".into(),
         mode,
     };
-    take_snapshot(vault, &request, &Stop::new(), &Progress::default()).unwrap()
+    let stop = Stop::new();
+    let read = read_snapshot(vault, &request, &stop, &Progress::default()).unwrap();
+    read.store(&stop).unwrap()
 }
 
 fn restore(vault: &Arc<Vault>, target: &Instance, manifest: Manifest, replay: Option<Replay>) {

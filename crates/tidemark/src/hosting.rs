@@ -196,10 +196,7 @@ impl Hosting {
             HostingError::DataLost { .. } => InstanceTrouble::DataLost,
             error => InstanceTrouble::NotStarted(error.to_string()),
         };
-        let should_serve = matches!(
-            instance.state,
-            InstanceState::Idle | InstanceState::Updating | InstanceState::Repairing
-        );
+        let should_serve = instance.state.runs() || instance.state == InstanceState::Repairing;
         // What is wrong may become something else while it is repaired.
         if should_serve
             && instance.trouble.as_ref() != Some(&trouble)

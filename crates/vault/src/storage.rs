@@ -44,12 +44,12 @@ pub(crate) trait Storage: Send + Sync {
     fn create(&self, name: &str) -> Result<Box<dyn NewObject>>;
     /// Removes an object; one that is not there is removed already.
     fn remove(&self, name: &str) -> Result<()>;
-    /// Removes what unfinished writes left behind in a folder, whose own name is durable after that.
+    /// Removes what unfinished writes left behind in a folder.
     fn remove_unfinished(&self, folder: &str) -> Result<()>;
     /// The object's stamp, without opening it.
     fn stamp(&self, name: &str) -> Result<Stamp>;
-    /// Makes the name of an object durable that is there already: who gave it may have ended before
-    /// it was.
+    /// Makes the names of an object or a folder and of all beside it durable: who gave them may have
+    /// ended before they were.
     fn settle(&self, name: &str) -> Result<()>;
 }
 
@@ -187,8 +187,6 @@ impl Storage for FolderStorage {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             entries => entries?,
         };
-        // Who made the folder may have ended before its name was durable.
-        sync_parent(&self.root.join(folder))?;
         for entry in entries {
             let path = entry?.path();
             if path.to_string_lossy().ends_with(UNFINISHED) {

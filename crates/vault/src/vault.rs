@@ -66,9 +66,15 @@ impl Vault {
             storage.remove_unfinished(folder).map_err(file)?;
         }
         let vault = Self::load(root, (key, lock), storage)?;
-        for instance in vault.captured_instances()? {
-            let folder = format!("{OPLOG}/{instance}");
-            vault.storage.remove_unfinished(&folder).map_err(vault.file_error(&folder))?;
+        let instances = vault.captured_instances()?;
+        let captured: Vec<String> =
+            instances.iter().map(|instance| format!("{OPLOG}/{instance}")).collect();
+        for folder in &captured {
+            vault.storage.remove_unfinished(folder).map_err(vault.file_error(folder))?;
+        }
+        // One for all that lie beside each other.
+        for folder in ["", OPLOG].into_iter().chain(captured.first().map(String::as_str)) {
+            vault.storage.settle(folder).map_err(vault.file_error(folder))?;
         }
         Ok(Arc::new(vault))
     }

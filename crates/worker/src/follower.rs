@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidemark_catalog::{Catalog, Instance};
+use tidemark_catalog::Catalog;
 use tidemark_deployment::{Connection, Endpoint, Patience};
-use tidemark_model::{InstanceId, InstanceState, OplogSpan, OplogTime};
+use tidemark_model::{InstanceId, OplogSpan, OplogTime};
 use tidemark_mover::{
     Capture, CaptureOutcome, Look, MoverError, RangeEnd, discard_stage, forget_swap, list_stages,
 };
@@ -35,10 +35,8 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         }
     };
     shared.troubles.clear("captures");
-    let runs = |instance: &&Instance| {
-        matches!(instance.state, InstanceState::Idle | InstanceState::Updating)
-    };
-    let wanted: Vec<InstanceId> = instances.iter().filter(runs).map(|i| i.id).collect();
+    let running = instances.iter().filter(|instance| instance.state.runs());
+    let wanted: Vec<InstanceId> = running.map(|instance| instance.id).collect();
     let (lacking, ended) = shared.captures.keep_only(&wanted);
     for id in ended {
         shared.troubles.clear(&trouble(id));

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::CatalogError;
 
 use crate::shared::Shared;
@@ -14,9 +15,10 @@ const FIRST_WAIT_SECONDS: i64 = 2;
 /// Between two tries to record an outcome.
 const RECORD_WAIT: Duration = Duration::from_secs(1);
 
-/// Seconds until a job is tried again after so many attempts.
-pub(crate) fn wait_after(attempt: i64) -> i64 {
-    FIRST_WAIT_SECONDS << (attempt - 1).clamp(0, 6)
+/// When a job is tried again that was given back now, after so many attempts.
+pub(crate) fn next_try(now: Timestamp, attempt: i64) -> Timestamp {
+    let wait = FIRST_WAIT_SECONDS << (attempt - 1).clamp(0, 6);
+    now.saturating_add(SignedDuration::from_secs(wait)).unwrap_or(now)
 }
 
 /// Does work; a panic is answered as its text.

@@ -5,7 +5,6 @@ use std::io::BufWriter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::SignedDuration;
 use tidemark_catalog::{CatalogError, Claim, Done, RestoreJob};
 use tidemark_model::{
     Captured, Delivery, DownloadStep, InstanceEvent, InstanceId, Material, OplogTime, PointInTime,
@@ -17,7 +16,7 @@ use tidemark_mover::{
 };
 
 use crate::heartbeat::{Interruption, keep_lease};
-use crate::jobs::{ATTEMPTS, catch_panic, record_until_done, wait_after};
+use crate::jobs::{ATTEMPTS, catch_panic, next_try, record_until_done};
 use crate::shared::Shared;
 use crate::steps::{StepError, enter_step};
 
@@ -80,8 +79,7 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
         Ok(Err(StepError::Mover(MoverError::Stopped))) => RestoreEvent::CancelRequested(now),
         Ok(Err(error)) if error.is_transient() && claim.attempt < ATTEMPTS => {
             tracing::warn!(%error, job = %claim.id, "a restore job is tried again");
-            let wait = SignedDuration::from_secs(wait_after(claim.attempt));
-            let at = now.saturating_add(wait).unwrap_or(now);
+            let at = next_try(now, claim.attempt);
             return record_until_done(shared, &format!("restore job {}", claim.id), || {
                 catalog.release_restore_job(claim, at)
             });
@@ -96,8 +94,7 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
         Ok(event) => finish(shared, (claim, job), event),
         Err(error) => {
             tracing::warn!(%error, job = %claim.id, "whether a swap has happened is not known, it is asked again");
-            let wait = SignedDuration::from_secs(wait_after(claim.attempt));
-            catalog.release_restore_job(claim, now.saturating_add(wait).unwrap_or(now))
+            catalog.release_restore_job(claim, next_try(now, claim.attempt))
         }
     }
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use jiff::SignedDuration;
 use tidemark_catalog::{CatalogError, Claim, Done, SILENT_ENDS, Snapshot};
 use tidemark_model::{SnapshotEvent, SnapshotId, SnapshotState, format_instant};
 use tidemark_mover::{MoverError, Progress, SnapshotRequest, Stop, WantedMode, read_snapshot};
 use tidemark_vault::{Manifest, SnapshotOwner, VaultError};
 
 use crate::heartbeat::{Interruption, keep_lease};
-use crate::jobs::{ATTEMPTS, catch_panic, record_until_done, wait_after};
+use crate::jobs::{ATTEMPTS, catch_panic, next_try, record_until_done};
 use crate::shared::Shared;
 use crate::steps::{StepError, enter_step};
 
@@ -69,8 +68,7 @@ fn run(
     };
     let release = |error: &dyn std::fmt::Display| {
         tracing::warn!(%error, snapshot = %claim.id, "a snapshot is tried again");
-        let wait = SignedDuration::from_secs(wait_after(claim.attempt));
-        let at = finished_at.saturating_add(wait).unwrap_or(finished_at);
+        let at = next_try(finished_at, claim.attempt);
         record_until_done(shared, &what, || catalog.release_snapshot(claim, at))
     };
     let outcome = match adopt_stored(shared, claim.id, outcome) {

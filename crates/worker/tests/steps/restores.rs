@@ -107,36 +107,27 @@ fn a_worker_that_vanishes_is_replaced() {
     );
 }
 
+/// A job of which a step goes wrong fails with the step in its reason; once it is swapped in, it is
+/// delivered.
+fn completes_once_swapped_in(step: &str, state: &RestoreState) -> bool {
+    let is_late = step == "after-swap";
+    let has_failed = matches!(state, RestoreState::Failed { reason, .. } if reason.contains(step));
+    assert!(is_late || has_failed, "{step}: {state:?}");
+    is_late
+}
+
 #[test]
 fn a_step_that_fails_leaves_the_target_as_it_was() {
     at_every_step(
         Replacement::None,
         |_, _, _| Fate::Fails { is_transient: false },
-        |step, state| {
-            // Once it is swapped in, it is delivered.
-            let is_late = step == "after-swap";
-            let has_failed =
-                matches!(state, RestoreState::Failed { reason, .. } if reason.contains(step));
-            assert!(is_late || has_failed, "{step}: {state:?}");
-            is_late
-        },
+        completes_once_swapped_in,
     );
 }
 
 #[test]
 fn a_step_that_panics_fails_the_job_and_not_the_worker() {
-    at_every_step(
-        Replacement::None,
-        |_, _, _| Fate::Panics,
-        |step, state| {
-            // Once it is swapped in, it is delivered.
-            let is_late = step == "after-swap";
-            let has_failed =
-                matches!(state, RestoreState::Failed { reason, .. } if reason.contains(step));
-            assert!(is_late || has_failed, "{step}: {state:?}");
-            is_late
-        },
-    );
+    at_every_step(Replacement::None, |_, _, _| Fate::Panics, completes_once_swapped_in);
 }
 
 #[test]
