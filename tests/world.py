@@ -2,9 +2,12 @@
 
 import base64
 import contextlib
+import fcntl
+import functools
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -31,10 +34,57 @@ PATIENCE_SECONDS = 90
 ACCEPT = "application/vnd.atlas.2025-03-12+json"
 
 
-def free_port():
+# Below the range from which the system gives ports to connections that go out: a server that is
+# stopped and started again finds its own port free.
+FIRST_PORT, LAST_PORT, BLOCK = 10_000, 26_000, 64
+PORT_LOCKS = pathlib.Path(tempfile.gettempdir()) / "tidemark-test-ports"
+
+
+class Ports:
+    """A block of ports that no other test of this machine uses as long as it is held."""
+
+    def __init__(self):
+        PORT_LOCKS.mkdir(exist_ok=True)
+        blocks = list(range(FIRST_PORT, LAST_PORT - BLOCK, BLOCK))
+        random.shuffle(blocks)
+        for first in blocks:
+            self.lock = open(PORT_LOCKS / str(first), "w")
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.lock.close()
+                continue
+            self.left = [port for port in range(first, first + BLOCK) if is_free(port)]
+            if len(self.left) == BLOCK:
+                return
+            self.lock.close()
+        raise AssertionError("no block of ports is free")
+
+    def take(self):
+        return self.left.pop(0)
+
+    def close(self):
+        self.lock.close()
+
+
+def is_free(port):
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port():
+    """A port for one server that a test starts by itself."""
+    return single_ports().take()
+
+
+@functools.cache
+def single_ports():
+    return Ports()
 
 
 def until(condition, what):
@@ -71,16 +121,16 @@ class World:
     def __init__(self, *arguments, **settings):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tidemark-test-"))
         self.data = self.folder / "data"
-        self.server_port = free_port()
+        self.ports = Ports()
+        self.server_port = self.ports.take()
         # What clients see; everything that passes is remembered.
         self.recorder = Recorder(self.server_port)
         self.port = self.recorder.port
-        first = free_port()
         self.arguments = list(arguments)
         self.settings = {
             "server-public-url": f"http://127.0.0.1:{self.port}",
-            "instances-first-port": str(first),
-            "instances-last-port": str(min(first + 50, 65000)),
+            "instances-first-port": str(self.ports.left[0]),
+            "instances-last-port": str(self.ports.left[-1]),
             **{name.replace("_", "-"): str(value) for name, value in settings.items()},
         }
         self.process = None
@@ -141,6 +191,7 @@ class World:
     def close(self):
         self.stop()
         self.recorder.close()
+        self.ports.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     # The API, as a service account. Both families of operations are served with this version.
