@@ -3,16 +3,15 @@
 //! Documents pass through as they are: what a cursor answers is never decoded, and what a chunk
 //! holds is the body of an insert.
 
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use bson::raw::{RawArray, RawDocument};
-use bson::{Bson, Document};
-use tidemark_model::Secret;
-use tidemark_wire::{HEADER_BYTES, OpMsg, ScramClient, encode_msg, parse_header, parse_msg};
+use bson::Document;
+use bson::raw::{RawArray, RawBsonRef, RawDocument};
 
+use crate::driver_link::{DriverConnection, DriverSent};
+use crate::endpoint::Endpoint;
 use crate::error::LinkError;
+use crate::wire_link::{WireConnection, WireSent};
 
 /// How long a deployment may take before a connection to it is given up.
 #[derive(Debug, Clone, Copy)]
@@ -30,39 +29,20 @@ impl Default for Patience {
     }
 }
 
-/// Where a deployment is and who logs in.
-#[derive(Debug, Clone)]
-pub struct Endpoint {
-    /// `host:port`.
-    pub address: String,
-    /// The user, authenticated against `admin`.
-    pub user: String,
-    /// The user's password.
-    pub password: Secret,
-}
-
 /// A command whose answer was not read yet.
-pub struct Sent {
-    command: String,
-    database: String,
+pub struct Sent(SentKind);
+
+enum SentKind {
+    Wire(WireSent),
+    Driver(DriverSent),
 }
 
-/// An authenticated connection.
-pub struct Connection {
-    stream: TcpStream,
-    address: String,
-    requests: i32,
-}
+/// An authenticated connection. It does one thing at a time.
+pub struct Connection(Kind);
 
-fn connect(address: &str, patience: Duration) -> std::io::Result<TcpStream> {
-    let mut failure = std::io::Error::other("the address names no host");
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, patience) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
+enum Kind {
+    Wire(WireConnection),
+    Driver(DriverConnection),
 }
 
 impl Connection {
@@ -73,134 +53,20 @@ impl Connection {
 
     /// Connects and logs in, with so much patience.
     pub fn open_patiently(endpoint: &Endpoint, patience: Patience) -> Result<Self, LinkError> {
-        let failed = |source| LinkError::Connection {
-            address: endpoint.address.clone(),
-            doing: "connecting".to_owned(),
-            source,
-        };
-        let stream = connect(&endpoint.address, patience.connecting).map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
-        stream.set_write_timeout(Some(patience.answer)).map_err(failed)?;
-        stream.set_read_timeout(Some(patience.connecting)).map_err(failed)?;
-        let mut connection = Self { stream, address: endpoint.address.clone(), requests: 0 };
-        connection.log_in(endpoint)?;
-        connection.stream.set_read_timeout(Some(patience.answer)).map_err(failed)?;
-        Ok(connection)
-    }
-
-    fn protocol(&self, reason: impl Into<String>) -> LinkError {
-        LinkError::Protocol { address: self.address.clone(), reason: reason.into() }
-    }
-
-    fn log_in(&mut self, endpoint: &Endpoint) -> Result<(), LinkError> {
-        let nonce = Secret::random::<18>();
-        let (client, first) = ScramClient::start(&endpoint.user, nonce.expose());
-        let payload =
-            |bytes: Vec<u8>| bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes };
-        let start = bson::doc! {
-            "saslStart": 1,
-            "mechanism": "SCRAM-SHA-256",
-            "payload": payload(first),
-            "options": { "skipEmptyExchange": true },
-        };
-        let reply = self.command("admin", start)?;
-        let server_first =
-            reply.get_binary_generic("payload").map_err(|_| self.protocol("no SASL payload"))?;
-        let (proof, expected) = client
-            .answer(endpoint.password.expose(), server_first)
-            .map_err(|error| self.protocol(error.to_string()))?;
-        let conversation = reply.get("conversationId").cloned().unwrap_or(Bson::Int32(1));
-        let answer = bson::doc! { "saslContinue": 1, "conversationId": conversation, "payload": payload(proof) };
-        let reply = self.command("admin", answer)?;
-        match reply.get_binary_generic("payload") {
-            Ok(found) if *found == expected => Ok(()),
-            _ => Err(self.protocol("the server could not prove that it knows the password")),
-        }
+        Ok(Self(match endpoint {
+            Endpoint::Embedded(address) => Kind::Wire(WireConnection::open(address, patience)?),
+            Endpoint::Attached(client) => {
+                Kind::Driver(DriverConnection::open(client.clone(), patience)?)
+            }
+        }))
     }
 
     /// Runs a command and answers its reply; an error reply is an error.
     pub fn command(&mut self, database: &str, command: Document) -> Result<Document, LinkError> {
-        let message = self.send(database, command, None)?;
-        Document::try_from(message.body()).map_err(|error| self.protocol(error.to_string()))
-    }
-
-    /// Sends a command, with documents beside it, and reads the answer.
-    fn send(
-        &mut self,
-        database: &str,
-        command: Document,
-        documents: Option<(&str, &[u8])>,
-    ) -> Result<OpMsg, LinkError> {
-        let sent = self.write(database, command, documents)?;
-        self.read(&sent)
-    }
-
-    /// Sends a command; the answer must be read before the next one is sent.
-    fn write(
-        &mut self,
-        database: &str,
-        mut command: Document,
-        documents: Option<(&str, &[u8])>,
-    ) -> Result<Sent, LinkError> {
-        let sent = Sent {
-            command: command.keys().next().cloned().unwrap_or_default(),
-            database: database.to_owned(),
-        };
-        command.insert("$db", database);
-        let body = tidemark_wire::encode_document(&command);
-        self.requests = self.requests.wrapping_add(1);
-        let request = encode_msg(self.requests, 0, &body, documents);
-        self.stream.write_all(&request).map_err(|source| self.broken(&sent, source))?;
-        Ok(sent)
-    }
-
-    /// Reads the answer to what was sent.
-    fn read(&mut self, sent: &Sent) -> Result<OpMsg, LinkError> {
-        let message = self.receive().map_err(|source| self.broken(sent, source))?;
-        self.check(&sent.command, message.body())?;
-        Ok(message)
-    }
-
-    fn broken(&self, sent: &Sent, source: std::io::Error) -> LinkError {
-        LinkError::Connection {
-            address: self.address.clone(),
-            doing: format!("running {} on {}", sent.command, sent.database),
-            source,
+        match &mut self.0 {
+            Kind::Wire(link) => link.command(database, command),
+            Kind::Driver(link) => link.command(database, command),
         }
-    }
-
-    fn receive(&mut self) -> std::io::Result<OpMsg> {
-        let mut head = [0; HEADER_BYTES];
-        self.stream.read_exact(&mut head)?;
-        let header = parse_header(head).map_err(std::io::Error::other)?;
-        let mut body = vec![0; header.body_bytes];
-        self.stream.read_exact(&mut body)?;
-        if header.response_to != self.requests {
-            return Err(std::io::Error::other("an answer to another request arrived"));
-        }
-        parse_msg(header, body).map_err(std::io::Error::other)
-    }
-
-    fn check(&self, command: &str, reply: &RawDocument) -> Result<(), LinkError> {
-        let is_ok = match reply.get("ok") {
-            Ok(Some(bson::RawBsonRef::Double(ok))) => ok > 0.5,
-            Ok(Some(bson::RawBsonRef::Int32(ok))) => ok == 1,
-            Ok(Some(bson::RawBsonRef::Int64(ok))) => ok == 1,
-            _ => false,
-        };
-        let error = if is_ok {
-            let errors = reply.get_array("writeErrors").ok();
-            errors.and_then(|errors| errors.get_document(0).ok())
-        } else {
-            Some(reply)
-        };
-        let Some(error) = error else { return Ok(()) };
-        Err(LinkError::Command {
-            address: self.address.clone(),
-            command: command.to_owned(),
-            code: error.get_i32("code").unwrap_or(0),
-            message: error.get_str("errmsg").unwrap_or("no reason given").to_owned(),
-        })
     }
 
     /// Runs a writing command with concatenated documents or statements beside it, as they are.
@@ -210,7 +76,8 @@ impl Connection {
         command: Document,
         run: (&str, &[u8]),
     ) -> Result<(), LinkError> {
-        self.send(database, command, Some(run)).map(drop)
+        let sent = self.begin_write(database, command, run)?;
+        self.finish_write(sent)
     }
 
     /// Sends a writing command without waiting; `finish_write` says how it went.
@@ -220,12 +87,21 @@ impl Connection {
         command: Document,
         run: (&str, &[u8]),
     ) -> Result<Sent, LinkError> {
-        self.write(database, command, Some(run))
+        Ok(Sent(match &mut self.0 {
+            Kind::Wire(link) => SentKind::Wire(link.begin_write(database, command, run)?),
+            Kind::Driver(link) => SentKind::Driver(link.begin_write(database, command, run)?),
+        }))
     }
 
     /// Waits for a write that was begun.
-    pub fn finish_write(&mut self, sent: &Sent) -> Result<(), LinkError> {
-        self.read(sent).map(drop)
+    pub fn finish_write(&mut self, sent: Sent) -> Result<(), LinkError> {
+        match (&mut self.0, sent.0) {
+            (Kind::Wire(link), SentKind::Wire(sent)) => link.finish_write(&sent),
+            (Kind::Driver(link), SentKind::Driver(sent)) => link.finish_write(sent),
+            _ => Err(LinkError::Settings {
+                reason: "a write was begun on another connection".to_owned(),
+            }),
+        }
     }
 
     /// Runs a command that answers a cursor and visits every document of it.
@@ -237,65 +113,27 @@ impl Connection {
         &mut self,
         database: &str,
         command: Document,
-        mut visit: impl FnMut(&RawDocument) -> Result<(), E>,
+        visit: impl FnMut(&RawDocument) -> Result<(), E>,
     ) -> Result<Option<bson::Timestamp>, E> {
-        let mut message = self.send(database, command, None)?;
-        let mut field = "firstBatch";
-        let mut at = None;
-        loop {
-            let cursor = self.cursor(&message)?;
-            at = at.or(cursor.get_timestamp("atClusterTime").ok());
-            let id = cursor.get_i64("id").unwrap_or(0);
-            let namespace = cursor.get_str("ns").unwrap_or_default();
-            let collection = namespace.split_once('.').map_or("", |(_, name)| name).to_owned();
-            let more = if id == 0 {
-                None
-            } else {
-                let get_more = bson::doc! { "getMore": id, "collection": &collection };
-                Some(self.write(database, get_more, None)?)
-            };
-            let batch = self
-                .cursor(&message)?
-                .get_array(field)
-                .map_err(|error| E::from(self.protocol(error.to_string())));
-            let visited = batch.and_then(|batch| self.visit_batch(batch, &mut visit));
-            let next = more.map(|sent| self.read(&sent)).transpose();
-            if let Err(error) = visited {
-                self.close(database, &collection, id);
-                return Err(error);
-            }
-            match next? {
-                Some(next) => message = next,
-                None => return Ok(at),
-            }
-            field = "nextBatch";
+        match &mut self.0 {
+            Kind::Wire(link) => link.for_each(database, command, visit),
+            Kind::Driver(link) => link.for_each(database, command, visit),
         }
     }
+}
 
-    fn cursor<'m>(&self, message: &'m OpMsg) -> Result<&'m RawDocument, LinkError> {
-        message.body().get_document("cursor").map_err(|error| self.protocol(error.to_string()))
+/// Visits the documents of one batch.
+pub(crate) fn visit_batch<E: From<LinkError>>(
+    address: &str,
+    batch: &RawArray,
+    visit: &mut impl FnMut(&RawDocument) -> Result<(), E>,
+) -> Result<(), E> {
+    for element in batch {
+        let Ok(RawBsonRef::Document(document)) = element else {
+            let reason = "a batch holds something that is not a document".to_owned();
+            return Err(LinkError::Protocol { address: address.to_owned(), reason }.into());
+        };
+        visit(document)?;
     }
-
-    fn visit_batch<E: From<LinkError>>(
-        &self,
-        batch: &RawArray,
-        visit: &mut impl FnMut(&RawDocument) -> Result<(), E>,
-    ) -> Result<(), E> {
-        for element in batch {
-            let Ok(bson::RawBsonRef::Document(document)) = element else {
-                let reason = "a batch holds something that is not a document";
-                return Err(self.protocol(reason).into());
-            };
-            visit(document)?;
-        }
-        Ok(())
-    }
-
-    /// Closes a cursor; if that fails the server closes it itself after a while.
-    fn close(&mut self, database: &str, collection: &str, id: i64) {
-        if id != 0 {
-            let _ =
-                self.command(database, bson::doc! { "killCursors": collection, "cursors": [id] });
-        }
-    }
+    Ok(())
 }

@@ -1,76 +1,12 @@
-//! What a deployment can do and what it holds.
+//! What a deployment holds.
 
 use bson::{Binary, Bson, Document};
-use tidemark_model::OplogTime;
 
 use crate::connection::Connection;
 use crate::error::LinkError;
 
 /// Collections of a restore in progress begin with this; they belong to no snapshot.
 pub const STAGE_PREFIX: &str = "tidemark.stage.";
-
-/// What a deployment can do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an ability of its own")]
-pub struct Abilities {
-    /// The version that it says it has.
-    pub version: String,
-    /// Its newest majority-committed oplog entry, where the oplog can be read.
-    pub newest_entry: Option<OplogTime>,
-    /// Whether all reads can show one moment.
-    pub snapshot_reads: bool,
-    /// Whether a list of renames can be one commit.
-    pub atomic_renames: bool,
-    /// Whether a collection can be staged without its oplog entries and indexes.
-    pub bulk_staging: bool,
-    /// Whether parts of a collection can be read, by the numbers of its documents.
-    pub record_ranges: bool,
-}
-
-/// Tries out what a deployment can do.
-pub fn probe(connection: &mut Connection) -> Result<Abilities, LinkError> {
-    let build = connection.command("admin", bson::doc! { "buildInfo": 1 })?;
-    let hello = connection.command("admin", bson::doc! { "hello": 1 })?;
-    let extensions = hello.get_document("tidemark").ok();
-    let has = |extension| extensions.is_some_and(|e| e.get_bool(extension).unwrap_or(false));
-    Ok(Abilities {
-        version: build.get_str("version").unwrap_or("0.0.0").to_owned(),
-        newest_entry: if hello.contains_key("setName") { newest_entry(connection)? } else { None },
-        snapshot_reads: open_snapshot(connection).is_ok_and(|at| at.is_some()),
-        atomic_renames: has("atomicApplyOps"),
-        bulk_staging: has("bulkStaging"),
-        record_ranges: has("recordRanges"),
-    })
-}
-
-/// The position of the newest majority-committed oplog entry.
-pub fn newest_entry(connection: &mut Connection) -> Result<Option<OplogTime>, LinkError> {
-    let command = bson::doc! {
-        "find": "oplog.rs",
-        "sort": { "$natural": -1 },
-        "limit": 1,
-        "singleBatch": true,
-        "readConcern": { "level": "majority" },
-    };
-    let mut newest = None;
-    connection.for_each("local", command, |entry| {
-        newest = entry.get_timestamp("ts").ok().map(|ts| OplogTime::new(ts.time, ts.increment));
-        Ok::<_, LinkError>(())
-    })?;
-    Ok(newest)
-}
-
-/// Begins a snapshot read; the moment stays readable for a while.
-pub fn open_snapshot(connection: &mut Connection) -> Result<Option<OplogTime>, LinkError> {
-    let command = bson::doc! {
-        "find": "tidemark.probe",
-        "limit": 1,
-        "singleBatch": true,
-        "readConcern": { "level": "snapshot" },
-    };
-    let at = connection.for_each("tidemark", command, |_| Ok::<_, LinkError>(()))?;
-    Ok(at.map(|ts| OplogTime::new(ts.time, ts.increment)))
-}
 
 /// A collection as the deployment describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +33,7 @@ impl CollectionListing {
 }
 
 /// Databases that belong to the deployment and not to its users.
-const INTERNAL_DATABASES: &[&str] = &["admin", "config", "local"];
+pub(crate) const INTERNAL_DATABASES: &[&str] = &["admin", "config", "local"];
 
 /// Lists the users' collections with their options and indexes.
 pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionListing>, LinkError> {

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use bson::raw::RawDocument;
 use bson::{Bson, doc};
-use tidemark_deployment::{Connection, Endpoint, LinkError};
+use tidemark_deployment::{Address, Connection, Endpoint, LinkError};
 use tidemark_model::Secret;
 use tidemark_store::{Batch, Store, Tree};
 use tidemark_testkit::Instance;
@@ -289,7 +289,8 @@ impl Stub {
                 std::thread::spawn(move || stub.serve(stream));
             }
         });
-        Ok(Endpoint { address, user: "root".into(), password: Secret::new(PASSWORD) })
+        let password = Secret::new(PASSWORD);
+        Ok(Endpoint::Embedded(Address { address, user: "root".into(), password }))
     }
 
     fn serve(&self, mut stream: TcpStream) -> Outcome<()> {

@@ -14,6 +14,7 @@ use crate::budget::Budget;
 use crate::cursor::Cursors;
 use crate::engine::Engine;
 use crate::operations::Operations;
+use crate::withheld::Withheld;
 
 /// More connections are closed at once.
 pub(crate) const MOST_CONNECTIONS: usize = 4_000;
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) cursors: Cursors,
     pub(crate) users: Arc<dyn UserDirectory>,
+    pub(crate) withheld: Withheld,
     pub(crate) advertised: String,
     pub(crate) process: ObjectId,
     pub(crate) stopping: AtomicBool,

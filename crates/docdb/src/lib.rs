@@ -39,7 +39,9 @@ mod sorter;
 mod spool;
 mod transaction;
 mod update;
+mod withheld;
 
 pub use auth::{Grant, User, UserDirectory};
 pub use identity::REPLICA_SET;
 pub use server::{Server, ServerConfig, ServerError};
+pub use withheld::Withheld;

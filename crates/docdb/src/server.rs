@@ -21,6 +21,7 @@ use crate::context::{MOST_CONNECTIONS, Shared, is_admitted};
 use crate::cursor::Cursors;
 use crate::engine::Engine;
 use crate::operations::Operations;
+use crate::withheld::Withheld;
 
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -42,6 +43,8 @@ pub struct ServerConfig {
     pub users: Arc<dyn UserDirectory>,
     /// The time.
     pub clock: Clock,
+    /// What it behaves as if it lacked.
+    pub withheld: Withheld,
 }
 
 /// Why an instance does not start.
@@ -89,6 +92,7 @@ impl Server {
             engine: Arc::clone(&engine),
             cursors: Cursors::default(),
             users: config.users,
+            withheld: config.withheld,
             advertised: format!("{}:{}", config.advertised_host, address.port()),
             process: ObjectId::new(),
             stopping: AtomicBool::new(false),

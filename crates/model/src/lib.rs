@@ -4,6 +4,7 @@
 //! workspace speaks in these types and converts to them at its own edge.
 
 mod clock;
+mod deployment;
 mod ids;
 mod instance;
 mod oplog_time;
@@ -16,6 +17,9 @@ mod snapshot;
 mod throttle;
 mod transition;
 
+pub use deployment::{
+    Condition, DatabaseSize, Finding, LinkSettings, ProbeReport, ReadFrom, TlsSettings, Topology,
+};
 pub use clock::{Clock, format_instant, parse_instant};
 pub use ids::{
     ApiKeyId, DatabaseUserId, IdError, InstanceId, OrgId, ProjectId, RestoreJobId, SecretId,

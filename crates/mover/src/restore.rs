@@ -170,13 +170,13 @@ impl<'a> Restore<'a> {
             // The next batch is made while the server works on the one before.
             let (batch, documents) = self.next_batch(&mut chunks)?;
             if let Some(sent) = in_flight.take() {
-                connection.finish_write(&sent)?;
+                connection.finish_write(sent)?;
             }
             let run = ("documents", batch.as_slice());
             in_flight = Some(connection.begin_write(&staged.database, command.clone(), run)?);
             self.progress.add(u64::from(documents), batch.len() as u64);
         }
-        Ok(in_flight.map_or(Ok(()), |sent| connection.finish_write(&sent))?)
+        Ok(in_flight.map_or(Ok(()), |sent| connection.finish_write(sent))?)
     }
 
     /// Reads chunks until they fill an insert.
@@ -246,6 +246,10 @@ impl<'a> Restore<'a> {
                 .map(|index| {
                     let mut index = index.clone();
                     index.remove("ns");
+                    // Which is what an index has of which that is not said.
+                    if matches!(index.get("v"), Some(Bson::Int32(2) | Bson::Int64(2) | Bson::Double(2.0))) {
+                        index.remove("v");
+                    }
                     Bson::Document(index)
                 })
                 .collect();

@@ -21,7 +21,7 @@ use crate::error::MoverError;
 use crate::parts::{Part, READERS, in_parallel, parts_of, whole};
 use crate::stop::{Progress, Stop};
 use tidemark_deployment::{
-    Abilities, CollectionListing, list_collections, newest_entry, open_snapshot, probe,
+    Abilities, CollectionListing, Product, list_collections, newest_entry, open_snapshot, probe,
 };
 use tidemark_deployment::{Connection, Endpoint};
 
@@ -83,9 +83,9 @@ pub fn read_snapshot(
     let mut connection = Connection::open(&request.endpoint)?;
     let abilities = probe(&mut connection)?;
     let store = ChunkStore::start(vault.writer());
-    let reader = Reader { request, store, stop, progress };
+    let reader = Reader { request, abilities: &abilities, store, stop, progress };
     let read = if request.mode == WantedMode::Strongest && abilities.snapshot_reads {
-        match reader.read_at_one_moment(&mut connection, &abilities) {
+        match reader.read_at_one_moment(&mut connection) {
             // Reading took longer than the deployment keeps the moment.
             Err(error) if error.code().is_some_and(|code| MOMENT_GONE.contains(&code)) => None,
             outcome => outcome?,
@@ -97,8 +97,9 @@ pub fn read_snapshot(
         Some((at, collections)) => {
             (SnapshotMode::Snapshot { at }, collections, ChunkList::default())
         }
-        None => reader.read_with_oplog(&mut connection, &abilities)?,
+        None => reader.read_with_oplog(&mut connection)?,
     };
+    let store = reader.store;
     let manifest = Manifest {
         snapshot: request.snapshot.clone(),
         owner: request.owner.clone(),
@@ -108,16 +109,7 @@ pub fn read_snapshot(
         collections,
         oplog,
     };
-    Ok(ReadSnapshot { store: reader.store, manifest })
-}
-
-/// What a read that follows the changes looks for: the collection itself, whatever its name is by
-/// then.
-fn name_or_uuid(listing: &CollectionListing, at: Option<OplogTime>) -> Bson {
-    match (&listing.uuid, at) {
-        (Some(uuid), None) => Bson::Binary(uuid.clone()),
-        _ => Bson::String(listing.name.clone()),
-    }
+    Ok(ReadSnapshot { store, manifest })
 }
 
 /// What a manifest says of a collection before its documents are read.
@@ -136,6 +128,7 @@ fn empty_collection(listing: &CollectionListing) -> CollectionManifest {
 
 struct Reader<'a> {
     request: &'a SnapshotRequest,
+    abilities: &'a Abilities,
     store: ChunkStore,
     stop: &'a Stop,
     progress: &'a Progress,
@@ -148,24 +141,19 @@ impl Reader<'_> {
     fn read_at_one_moment(
         &self,
         connection: &mut Connection,
-        abilities: &Abilities,
     ) -> Result<Option<(OplogTime, Vec<CollectionManifest>)>, MoverError> {
         let before = list_collections(connection)?;
         let Some(at) = open_snapshot(connection)? else {
             return Ok(None);
         };
-        let how = (Some(at), abilities.record_ranges);
+        let how = (Some(at), self.abilities.record_ranges);
         let collections = self.read_collections(connection, &before, how)?;
         let after = list_collections(connection)?;
         Ok((before == after).then_some((at, collections)))
     }
 
-    fn read_with_oplog(
-        &self,
-        connection: &mut Connection,
-        abilities: &Abilities,
-    ) -> Result<FuzzyRead, MoverError> {
-        let start = if abilities.newest_entry.is_some() { newest_entry(connection)? } else { None };
+    fn read_with_oplog(&self, connection: &mut Connection) -> Result<FuzzyRead, MoverError> {
+        let start = if self.abilities.newest_entry.is_some() { newest_entry(connection)? } else { None };
         let listings = list_collections(connection)?;
         // In one part each: a name may come to mean another collection while parts are counted.
         let collections = self.read_collections(connection, &listings, (None, false))?;
@@ -220,11 +208,11 @@ impl Reader<'_> {
         at: Option<OplogTime>,
     ) -> Result<(DocumentSet, ChunkList), MoverError> {
         let mut pipeline = ChunkPipeline::new(&self.store);
-        let mut command = bson::doc! {
-            "find": name_or_uuid(listing, at),
-            "batchSize": FIRST_BATCH,
-            "noCursorTimeout": true,
-        };
+        let mut command =
+            bson::doc! { "find": self.name_or_uuid(listing, at), "batchSize": FIRST_BATCH };
+        if self.abilities.product != Product::FerretDb {
+            command.insert("noCursorTimeout", true);
+        }
         part.restrict(&mut command);
         match at {
             Some(at) => {
@@ -247,6 +235,15 @@ impl Reader<'_> {
             outcome => drop(outcome?),
         }
         pipeline.finish(self.store.writer())
+    }
+
+    /// What a read that follows the changes looks for: the collection itself, whatever its name is
+    /// by then.
+    fn name_or_uuid(&self, listing: &CollectionListing, at: Option<OplogTime>) -> Bson {
+        match (&listing.uuid, at) {
+            (Some(uuid), None) if self.abilities.reads_by_uuid => Bson::Binary(uuid.clone()),
+            _ => Bson::String(listing.name.clone()),
+        }
     }
 
     /// Reads the oplog from `start`, which must still be there, to `end`.

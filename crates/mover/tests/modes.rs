@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bson::{Document, doc};
 use tempfile::TempDir;
-use tidemark_deployment::Connection;
+use tidemark_deployment::{Client, Connection, Endpoint};
 use tidemark_model::{OplogTime, RestorePlan, SnapshotId};
 use tidemark_mover::{
     Attempt, Capture, CaptureOutcome, Look, MoverError, Progress, RangeEnd, Replay, Restore,
-    RestoreSource, SnapshotRequest, Stop, WantedMode, discard_stage, list_stages, read_snapshot,
-    swap_stage,
+    RestoreSource, SnapshotRequest, Stop, WantedMode, discard_stage, forget_swap, list_stages,
+    read_snapshot, swap_stage, was_swapped,
 };
-use tidemark_testkit::{Instance, vault};
+use tidemark_testkit::{Instance, Proxy, Verdict, link_settings, vault};
 use tidemark_vault::{Manifest, SnapshotMode, SnapshotOwner, Vault};
 
 fn snapshot(vault: &Arc<Vault>, instance: &Instance, mode: WantedMode) -> Manifest {
@@ -38,18 +38,26 @@ fn snapshot(vault: &Arc<Vault>, instance: &Instance, mode: WantedMode) -> Manife
 }
 
 fn restore(vault: &Arc<Vault>, target: &Instance, manifest: Manifest, replay: Option<Replay>) {
+    stage_with(vault, target.endpoint(), RestoreSource { manifest, replay });
+    swap_stage(&target.endpoint(), "job").unwrap();
+    // Once more, as after a crash: nothing happens.
+    swap_stage(&target.endpoint(), "job").unwrap();
+}
+
+fn stage(vault: &Arc<Vault>, target: Endpoint, manifest: Manifest) {
+    stage_with(vault, target, RestoreSource { manifest, replay: None });
+}
+
+/// Everything before the swap.
+fn stage_with(vault: &Arc<Vault>, target: Endpoint, source: RestoreSource) {
     let (stop, progress) = (Stop::new(), Progress::default());
-    let source = RestoreSource { manifest, replay };
     let attempt = Attempt { job: "job".into(), number: 1 };
-    let mut restore = Restore::new(vault, target.endpoint(), (attempt, source), &stop, &progress);
+    let mut restore = Restore::new(vault, target, (attempt, source), &stop, &progress);
     let verified = restore.verify().unwrap();
     restore.stage(&verified).unwrap();
     restore.replay(&verified).unwrap();
     restore.build_indexes().unwrap();
     restore.compare().unwrap();
-    swap_stage(&target.endpoint(), "job").unwrap();
-    // Once more, as after a crash: nothing happens.
-    swap_stage(&target.endpoint(), "job").unwrap();
 }
 
 /// The replay from a snapshot through a position, with segments that lead to another.
@@ -111,8 +119,11 @@ fn write(connection: &mut Connection, stop: &AtomicBool) {
     }
 }
 
-fn filled() -> Instance {
-    let instance = Instance::start();
+/// The ways in which a database is reached.
+const BACKINGS: [fn() -> Instance; 2] = [Instance::start, Instance::start_attached];
+
+fn filled(start: fn() -> Instance) -> Instance {
+    let instance = start();
     let mut connection = instance.connect();
     let documents: Vec<_> = (0..3_000i32)
         .map(|n| bson::Bson::from(doc! { "_id": n, "text": "x".repeat(400) }))
@@ -121,8 +132,10 @@ fn filled() -> Instance {
     instance
 }
 
-fn snapshot_while_writing(mode: WantedMode) -> (Instance, TempDir, Arc<Vault>, Manifest) {
-    let instance = filled();
+fn snapshot_while_writing(
+    (start, mode): (fn() -> Instance, WantedMode),
+) -> (Instance, TempDir, Arc<Vault>, Manifest) {
+    let instance = filled(start);
     let (folder, vault) = vault();
     let stop = AtomicBool::new(false);
     let manifest = std::thread::scope(|scope| {
@@ -137,27 +150,35 @@ fn snapshot_while_writing(mode: WantedMode) -> (Instance, TempDir, Arc<Vault>, M
 
 #[test]
 fn a_fuzzy_snapshot_is_consistent_at_its_end() {
-    let (source, _folder, vault, manifest) = snapshot_while_writing(WantedMode::FuzzyWithOplog);
-    let SnapshotMode::FuzzyWithOplog { start, end } = manifest.mode else { panic!("another mode") };
-    assert!(start < end, "nothing was written meanwhile");
-    let target = Instance::start();
-    restore(&vault, &target, manifest, None);
-    assert_eq!(content(&mut target.connect()), state_at(&source, end));
+    for backing in BACKINGS {
+        let (source, _folder, vault, manifest) =
+            snapshot_while_writing((backing, WantedMode::FuzzyWithOplog));
+        let SnapshotMode::FuzzyWithOplog { start, end } = manifest.mode else {
+            panic!("another mode")
+        };
+        assert!(start < end, "nothing was written meanwhile");
+        let target = backing();
+        restore(&vault, &target, manifest, None);
+        assert_eq!(content(&mut target.connect()), state_at(&source, end));
+    }
 }
 
 #[test]
 fn a_snapshot_read_shows_one_moment() {
-    let (source, _folder, vault, manifest) = snapshot_while_writing(WantedMode::Strongest);
-    // A collection that is created meanwhile makes the snapshot fall back to the oplog.
-    let at = manifest.mode.consistent_at().unwrap();
-    let target = Instance::start();
-    restore(&vault, &target, manifest, None);
-    assert_eq!(content(&mut target.connect()), state_at(&source, at));
+    for backing in BACKINGS {
+        let (source, _folder, vault, manifest) =
+            snapshot_while_writing((backing, WantedMode::Strongest));
+        // A collection that is created meanwhile makes the snapshot fall back to the oplog.
+        let at = manifest.mode.consistent_at().unwrap();
+        let target = backing();
+        restore(&vault, &target, manifest, None);
+        assert_eq!(content(&mut target.connect()), state_at(&source, at));
+    }
 }
 
 #[test]
 fn captured_entries_lead_from_a_snapshot_to_any_later_moment() {
-    let source = filled();
+    let source = filled(Instance::start);
     let (_folder, vault) = vault();
     let mut connection = source.connect();
     let mut capture = Capture::resume(&vault, "i").unwrap();
@@ -196,9 +217,9 @@ fn captured_entries_lead_from_a_snapshot_to_any_later_moment() {
 
 #[test]
 fn a_range_ends_with_the_swap_of_a_restore_also_of_one_that_puts_nothing_in_place() {
-    for source in [filled(), Instance::start()] {
+    for source in [filled(Instance::start), Instance::start()] {
         let (_folder, vault) = vault();
-        let target = filled();
+        let target = filled(Instance::start);
         let mut connection = target.connect();
         let mut capture = Capture::resume(&vault, "i").unwrap();
         let stop = Stop::new();
@@ -237,7 +258,7 @@ fn a_range_ends_with_the_swap_of_a_restore_also_of_one_that_puts_nothing_in_plac
 
 #[test]
 fn an_oplog_that_does_not_go_on_where_it_was_is_a_gap() {
-    let (first, second) = (filled(), filled());
+    let (first, second) = (filled(Instance::start), filled(Instance::start));
     let (_folder, vault) = vault();
     let mut capture = Capture::resume(&vault, "i").unwrap();
     let stop = Stop::new();
@@ -256,7 +277,7 @@ fn an_oplog_that_does_not_go_on_where_it_was_is_a_gap() {
 
 /// A vault with a snapshot and captured entries after it, a segment for each of five rounds.
 fn captured() -> (Instance, TempDir, Arc<Vault>, Manifest, OplogTime) {
-    let source = filled();
+    let source = filled(Instance::start);
     let (folder, vault) = vault();
     let mut connection = source.connect();
     let mut capture = Capture::resume(&vault, "i").unwrap();
@@ -437,4 +458,70 @@ fn what_a_restore_stages_is_seen_and_dropped_by_nobody_else() {
     swap_stage(&source.endpoint(), "job").unwrap();
     let after = visible(&mut user);
     assert_eq!(after.0, before.0);
+}
+
+/// A database that has what a test puts into it, behind a proxy, and how it is reached.
+fn behind_proxy(withheld: &str) -> (Instance, Proxy, Endpoint) {
+    let instance = Instance::start_without(withheld);
+    let proxy = Proxy::start(instance.address());
+    let client = Client::new(&link_settings(proxy.address())).unwrap();
+    (instance, proxy, Endpoint::Attached(client))
+}
+
+/// What a deployment that is no Tidemark lacks, in several degrees.
+const STRANGERS: [&str; 3] = [
+    "extensions,applyOps",
+    "extensions,applyOps,dropTarget,uuidReads,snapshotReads",
+    "extensions,applyOps,dropTarget,uuidReads,snapshotReads,replicaSet",
+];
+
+#[test]
+fn a_swap_that_is_cut_anywhere_is_finished_by_the_next_worker() {
+    let source = filled(Instance::start);
+    let insert = doc! { "insert": "sequence", "documents": [{ "_id": 1 }] };
+    source.connect().command("d", insert).unwrap();
+    let (_folder, vault) = vault();
+    let manifest = snapshot(&vault, &source, WantedMode::Strongest);
+    for withheld in STRANGERS {
+        let mut was_cut = 0;
+        for (step, verdict) in
+            (0..).flat_map(|step| [(step, Verdict::CutBefore), (step, Verdict::CutAfter)])
+        {
+            let (target, proxy, endpoint) = behind_proxy(withheld);
+            let mut direct = target.connect();
+            for name in ["numbers", "sequence", "renamed"] {
+                let insert = doc! { "insert": name, "documents": [{ "_id": "before" }] };
+                direct.command("d", insert).unwrap();
+            }
+            stage(&vault, endpoint.clone(), manifest.clone());
+            let mut left = step;
+            let cut = Arc::new(AtomicBool::new(false));
+            let reached = Arc::clone(&cut);
+            proxy.set(move |_, command| {
+                let name = command.keys().next().map_or("", String::as_str);
+                if !["renameCollection", "drop", "insert"].contains(&name) {
+                    return Verdict::Pass;
+                }
+                left -= 1;
+                if left != -1 {
+                    return Verdict::Pass;
+                }
+                reached.store(true, Ordering::SeqCst);
+                verdict.clone()
+            });
+            let first = swap_stage(&endpoint, "job");
+            if !cut.load(Ordering::SeqCst) {
+                first.unwrap();
+                break;
+            }
+            was_cut += 1;
+            swap_stage(&endpoint, "job").unwrap();
+            assert!(was_swapped(&endpoint, "job").unwrap());
+            discard_stage(&endpoint, "job").unwrap();
+            forget_swap(&endpoint, "job").unwrap();
+            assert_eq!(content(&mut direct), content(&mut source.connect()), "{withheld}, {step}");
+            assert!(list_stages(&endpoint, Look::Everywhere).unwrap().is_empty());
+        }
+        assert!(was_cut >= 10, "{withheld}: only {was_cut} cuts");
+    }
 }

@@ -6,7 +6,9 @@
     reason = "a test that cannot begin fails"
 )]
 
-use std::net::IpAddr;
+mod proxy;
+
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,14 +17,16 @@ use tidemark_catalog::{
     ApiKey, Catalog, Instance as Record, InstanceFamily, InstanceSettings, NewOrg, NewSecret, Org,
     Project, ServiceAccount,
 };
-use tidemark_deployment::{Connection, Endpoint};
+use tidemark_deployment::{Address, Client, Connection, Endpoint};
 use tidemark_docdb::{Grant, Server, ServerConfig, User, UserDirectory};
 use tidemark_model::{
-    ApiKeyId, Clock, InstanceId, InstanceState, OrgId, ProjectId, Role, Roles, Secret, SecretId,
-    ServiceAccountId,
+    ApiKeyId, Clock, InstanceId, InstanceState, LinkSettings, OrgId, ProjectId, ReadFrom, Role,
+    Roles, Secret, SecretId, ServiceAccountId, TlsSettings,
 };
 use tidemark_vault::{Vault, VaultKey};
 use tidemark_wire::ScramCredential;
+
+pub use proxy::{Proxy, Rule, Verdict};
 
 const PASSWORD: &str = "password";
 
@@ -50,37 +54,64 @@ impl UserDirectory for Root {
 pub struct Instance {
     folder: TempDir,
     server: Server,
+    client: Option<Client>,
 }
 
 impl Instance {
     /// An empty database.
     pub fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let server = serve(&folder);
-        Self { folder, server }
+        Self::start_without("")
     }
 
-    /// The same database, after a stop and a start.
+    /// An empty database that behaves as if it lacked these abilities and commands.
+    pub fn start_without(withheld: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let server = serve(&folder, withheld);
+        Self { folder, server, client: None }
+    }
+
+    /// An empty database that is reached through the driver, as an attached deployment.
+    pub fn start_attached() -> Self {
+        Self::start().attached()
+    }
+
+    /// The same one, reached through the driver.
+    #[must_use]
+    pub fn attached(self) -> Self {
+        let client = Client::new(&link_settings(self.address())).unwrap();
+        Self { client: Some(client), ..self }
+    }
+
+    /// The same database, after a stop and a start, reached directly.
     #[must_use]
     pub fn restart(mut self) -> Self {
         self.server.stop();
         drop(self.server);
-        let server = serve(&self.folder);
-        Self { folder: self.folder, server }
+        let server = serve(&self.folder, "");
+        Self { folder: self.folder, server, client: None }
     }
 
     /// How to reach it.
     pub fn endpoint(&self) -> Endpoint {
-        Endpoint {
-            address: self.server.address().to_string(),
-            user: "server".into(),
-            password: Secret::new(PASSWORD),
+        match &self.client {
+            Some(client) => Endpoint::Attached(client.clone()),
+            None => self.endpoint_of("server"),
         }
+    }
+
+    fn endpoint_of(&self, user: &str) -> Endpoint {
+        let (address, user) = (self.server.address().to_string(), user.to_owned());
+        Endpoint::Embedded(Address { address, user, password: Secret::new(PASSWORD) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.server.address()
     }
 
     /// A connection of an administrator.
     pub fn connect_as_administrator(&self) -> Connection {
-        Connection::open(&Endpoint { user: "root".into(), ..self.endpoint() }).unwrap()
+        Connection::open(&self.endpoint_of("root")).unwrap()
     }
 
     /// A connection to it.
@@ -89,13 +120,25 @@ impl Instance {
     }
 }
 
-fn serve(folder: &TempDir) -> Server {
+/// How to reach a database of the testkit, or a proxy in front of one, as an attached deployment.
+pub fn link_settings(address: SocketAddr) -> LinkSettings {
+    let text = format!("mongodb://server:{PASSWORD}@{address}/?directConnection=true");
+    LinkSettings {
+        connection_string: Secret::new(text),
+        read_from: ReadFrom::Primary,
+        read_rate_megabytes: None,
+        tls: TlsSettings::default(),
+    }
+}
+
+fn serve(folder: &TempDir, withheld: &str) -> Server {
     Server::start(ServerConfig {
         folder: folder.path().to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),
         advertised_host: "127.0.0.1".into(),
         users: Arc::new(Root),
         clock: Clock::system(),
+        withheld: withheld.parse().unwrap(),
     })
     .unwrap()
 }

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use jiff::SignedDuration;
 use tidemark_actions::instances;
 use tidemark_catalog::{Catalog, CatalogError, Instance, InstanceTrouble};
-use tidemark_deployment::Endpoint;
-use tidemark_docdb::{Server, ServerConfig, ServerError};
+use tidemark_deployment::{Address, Endpoint};
+use tidemark_docdb::{Server, ServerConfig, ServerError, Withheld};
 use tidemark_model::{Clock, InstanceEvent, InstanceId, InstanceName, InstanceState, ProjectId};
 use tidemark_worker::Deployments;
 
@@ -327,6 +327,7 @@ impl Hosting {
             advertised_host: self.config.advertised(),
             users: Arc::new(users),
             clock: self.clock.clone(),
+        withheld: Withheld::nothing(),
         })?)
     }
 
@@ -353,10 +354,10 @@ impl Deployments for Hosting {
         if address.ip().is_unspecified() {
             address.set_ip(std::net::IpAddr::from([127, 0, 0, 1]));
         }
-        Some(Endpoint {
+        Some(Endpoint::Embedded(Address {
             address: address.to_string(),
             user: self.internal.name.clone(),
             password: self.internal.password.clone(),
-        })
+        }))
     }
 }

@@ -237,6 +237,7 @@ fn unreachable(instance: InstanceId, reason: &str) -> MoverError {
 #[cfg(test)]
 mod tests {
     use tidemark_catalog::Catalog;
+    use tidemark_deployment::Address;
     use tidemark_model::{BackupPolicy, Clock, Secret};
 
     use super::*;
@@ -247,7 +248,7 @@ mod tests {
     impl Deployments for Somewhere {
         fn endpoint(&self, _: &Instance) -> Option<Endpoint> {
             let (address, user) = ("127.0.0.1:1".to_owned(), "server".to_owned());
-            Some(Endpoint { address, user, password: Secret::new("x") })
+            Some(Endpoint::Embedded(Address { address, user, password: Secret::new("x") }))
         }
     }
 

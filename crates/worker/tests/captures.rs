@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bson::doc;
 use tidemark_catalog::{Catalog, Instance as Record};
-use tidemark_deployment::{Endpoint, newest_entry};
+use tidemark_deployment::{Address, Endpoint, newest_entry};
 use tidemark_model::{BackupPolicy, Clock, Secret};
 use tidemark_testkit::{Instance, idle_instance, tenant, vault};
 use tidemark_worker::{Deployments, Worker, WorkerConfig};
@@ -35,11 +35,11 @@ fn a_deployment_that_does_not_answer_holds_up_nobody_else() {
     let other = idle_instance(tenant.project, "two", clock.now());
     catalog.insert_instance(&other).unwrap();
     let deployments = Two {
-        silent: Endpoint {
+        silent: Endpoint::Embedded(Address {
             address: silent.local_addr().unwrap().to_string(),
             user: "server".into(),
             password: Secret::new("x"),
-        },
+        }),
         database: database.endpoint(),
     };
     let mut worker = Worker::start(WorkerConfig {

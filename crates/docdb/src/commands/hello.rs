@@ -19,25 +19,10 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
     let durable = shared.engine.durable();
     let now = bson::DateTime::from_millis(shared.engine.clock.now().as_millisecond());
     let position = bson::doc! { "ts": timestamp(durable), "t": 1i64 };
-    let majority = bson::doc! { "ts": timestamp(durable), "t": 1i64 };
     let role = if request.name == "hello" { "isWritablePrimary" } else { "ismaster" };
     let mut reply = bson::doc! {
         "helloOk": true,
         role: true,
-        "hosts": [&shared.advertised],
-        "setName": REPLICA_SET,
-        "setVersion": 1,
-        "secondary": false,
-        "primary": &shared.advertised,
-        "me": &shared.advertised,
-        // Never changes, so that no driver takes a restarted server for a stale one.
-        "electionId": ObjectId::from_bytes([0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 1]),
-        "lastWrite": {
-            "opTime": position,
-            "lastWriteDate": now,
-            "majorityOpTime": majority,
-            "majorityWriteDate": now,
-        },
         "maxBsonObjectSize": 16_777_216,
         "maxMessageSizeBytes": 48_000_000,
         "maxWriteBatchSize": 100_000,
@@ -47,10 +32,31 @@ pub(super) fn run(context: &mut Context<'_>, request: &Request<'_>) -> Result<Re
         "minWireVersion": 0,
         "maxWireVersion": WIRE_VERSION,
         "readOnly": false,
+    };
+    if !shared.withheld.replica_set() {
+        reply.extend(bson::doc! {
+            "hosts": [&shared.advertised],
+            "setName": REPLICA_SET,
+            "setVersion": 1,
+            "secondary": false,
+            "primary": &shared.advertised,
+            "me": &shared.advertised,
+            // Never changes, so that no driver takes a restarted server for a stale one.
+            "electionId": ObjectId::from_bytes([0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 1]),
+            "lastWrite": {
+                "opTime": &position,
+                "lastWriteDate": now,
+                "majorityOpTime": &position,
+                "majorityWriteDate": now,
+            },
+        });
+    }
+    if !shared.withheld.extensions() {
         // Not MongoDB fields: a list of commands in one applyOps is one commit here, a collection
         // may be created with `tidemarkStaging`, and read in parts with `tidemarkRecords`.
-        "tidemark": { "atomicApplyOps": true, "bulkStaging": true, "recordRanges": true },
-    };
+        let own = bson::doc! { "atomicApplyOps": true, "bulkStaging": true, "recordRanges": true };
+        reply.insert("tidemark", own);
+    }
     if request.field("saslSupportedMechs").is_some() {
         reply.insert("saslSupportedMechs", vec![Bson::from("SCRAM-SHA-256")]);
     }

@@ -153,6 +153,7 @@ fn run(context: &mut Context<'_>, message: &OpMsg, is_query: bool) -> Result<com
             ),
         )
     })?;
+    context.shared.withheld.check(&request)?;
     if is_query && !command.is_handshake() {
         let text = format!(
             "Unsupported OP_QUERY command: {}. The client driver may require an upgrade.",

@@ -1,11 +1,14 @@
 //! Reading a stage back: does it hold what it must?
 
-use bson::Document;
+use std::collections::BTreeMap;
+
+use bson::{Binary, Document};
 use tidemark_vault::DocumentSet;
 use tidemark_wire::encode_document;
 
 use super::Restore;
 use super::attempt::MARKER_DATABASE;
+use super::swap::uuids_in;
 use crate::error::MoverError;
 use crate::parts::{Part, READERS, in_parallel, parts_of, whole};
 use crate::replay::Staged;
@@ -70,10 +73,17 @@ impl Restore<'_> {
     /// the swap.
     fn seal_plan(&self, connection: &mut Connection) -> Result<(), MoverError> {
         let mut documents = encode_document(&bson::doc! { "_id": "", "sealed": true });
+        let mut uuids: BTreeMap<&str, BTreeMap<String, Binary>> = BTreeMap::new();
         for (namespace, staged) in &self.stage.collections {
-            documents.extend(encode_document(
-                &bson::doc! { "_id": namespace, "database": &staged.database, "name": &staged.name },
-            ));
+            let mut row = bson::doc! { "_id": namespace, "database": &staged.database, "name": &staged.name };
+            let database = staged.database.as_str();
+            if !uuids.contains_key(database) {
+                uuids.insert(database, uuids_in(connection, database)?);
+            }
+            if let Some(uuid) = uuids.get(database).and_then(|uuids| uuids.get(&staged.name)) {
+                row.insert("uuid", uuid.clone());
+            }
+            documents.extend(encode_document(&row));
         }
         let name = self.attempt.marker();
         connection.command(

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use bson::Document;
+use bson::{Binary, Document};
+use tidemark_wire::encode_document;
 
 use super::attempt::{Attempt, MARKER, MARKER_DATABASE, prefix_of_job};
 use crate::error::MoverError;
 use tidemark_deployment::{Connection, Endpoint, LinkError};
-use tidemark_deployment::{STAGE_PREFIX, list_collections, probe};
+use tidemark_deployment::{CollectionListing, STAGE_PREFIX, list_collections, probe};
 
 /// The collection with a record of each swap whose job is not over.
 const RECORDS: &str = "tidemark.stage.swapped";
@@ -27,35 +28,122 @@ pub fn swap_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     }
     let (attempt, plan) = load_plan(&mut connection, job)?;
     let targets = list_collections(&mut connection)?;
-    let exists = |namespace: &str| targets.iter().any(|target| target.namespace() == namespace);
-    let mut operations = Vec::new();
-    for (namespace, (database, name)) in &plan {
-        let from = format!("{database}.{name}");
-        operations.push(command_entry(
-            database,
-            bson::doc! { "renameCollection": from, "to": namespace, "stayTemp": false, "dropTarget": exists(namespace) },
-        ));
-    }
-    for target in targets.iter().filter(|target| !plan.contains_key(&target.namespace())) {
-        operations.push(command_entry(&target.database, bson::doc! { "drop": &target.name }));
-    }
-    let record = bson::doc! { "_id": job, "attempt": attempt.number };
-    let record =
-        bson::doc! { "op": "i", "ns": format!("{MARKER_DATABASE}.{RECORDS}"), "o": record };
-    let drop_marker = command_entry(MARKER_DATABASE, bson::doc! { "drop": attempt.marker() });
+    let swap = Swap { attempt, plan, targets };
     let swapped = if probe(&mut connection)?.atomic_renames {
-        operations.extend([record, drop_marker]);
-        connection.command("admin", bson::doc! { "applyOps": operations }).map(drop)
+        swap.commit_at_once(&mut connection)
     } else {
-        let mut operations = operations.into_iter().chain([record, drop_marker]);
-        operations.try_for_each(|operation| {
-            connection.command("admin", bson::doc! { "applyOps": [operation] }).map(drop)
-        })
+        swap.go_step_by_step(&mut connection)
     };
     match swapped {
         // Another worker that took the job up in its swap was faster.
         Err(error) if error.code().is_some() && has_record(&mut connection, job)? => Ok(()),
-        outcome => Ok(outcome?),
+        outcome => outcome,
+    }
+}
+
+/// A swap that is about to happen, or that began to.
+struct Swap {
+    attempt: Attempt,
+    plan: SwapPlan,
+    targets: Vec<CollectionListing>,
+}
+
+impl Swap {
+    fn record(&self) -> Document {
+        bson::doc! { "_id": &self.attempt.job, "attempt": self.attempt.number }
+    }
+
+    /// The target's collections that the restored state does not have.
+    fn doomed(&self) -> impl Iterator<Item = &CollectionListing> {
+        self.targets.iter().filter(|target| !self.plan.contains_key(&target.namespace()))
+    }
+
+    /// All in one commit.
+    fn commit_at_once(&self, connection: &mut Connection) -> Result<(), MoverError> {
+        let exists =
+            |namespace: &str| self.targets.iter().any(|target| target.namespace() == namespace);
+        let mut operations = Vec::new();
+        for (namespace, staged) in &self.plan {
+            operations.push(command_entry(
+                &staged.database,
+                bson::doc! { "renameCollection": staged.namespace(), "to": namespace, "stayTemp": false, "dropTarget": exists(namespace) },
+            ));
+        }
+        for target in self.doomed() {
+            operations.push(command_entry(&target.database, bson::doc! { "drop": &target.name }));
+        }
+        let namespace = format!("{MARKER_DATABASE}.{RECORDS}");
+        operations.push(bson::doc! { "op": "i", "ns": namespace, "o": self.record() });
+        let marker = bson::doc! { "drop": self.attempt.marker() };
+        operations.push(command_entry(MARKER_DATABASE, marker));
+        Ok(connection.command("admin", bson::doc! { "applyOps": operations }).map(drop)?)
+    }
+
+    /// One collection after another, each step in a form that can be done again: readers see some
+    /// collections as they were and some as they are restored until it is over. What was moved
+    /// already is recognized by its UUID, and goes on from there after a crash at any step:
+    /// `a_swap_that_is_cut_anywhere_is_finished_by_the_next_worker`.
+    fn go_step_by_step(&self, connection: &mut Connection) -> Result<(), MoverError> {
+        let waiting = all_stages(connection)?;
+        for (namespace, staged) in &self.plan {
+            let is_waiting =
+                waiting.iter().any(|(database, name)| {
+                    (database, name) == (&staged.database, &staged.name)
+                });
+            let there = self.targets.iter().find(|target| target.namespace() == *namespace);
+            if is_waiting {
+                move_over(connection, (&staged.namespace(), namespace), there)?;
+            } else if there.is_none_or(|there| !staged.is(there)) {
+                return Err(MoverError::StageLost);
+            }
+        }
+        for target in self.doomed() {
+            drop_if_there(connection, (&target.database, &target.name))?;
+        }
+        let insert = bson::doc! { "insert": RECORDS };
+        let record = encode_document(&self.record());
+        match connection.write_run(MARKER_DATABASE, insert, ("documents", &record)) {
+            Err(error) if error.code() == Some(DUPLICATE_KEY) => {}
+            outcome => outcome?,
+        }
+        drop_if_there(connection, (MARKER_DATABASE, &self.attempt.marker()))
+    }
+}
+
+/// Renames a collection over another one, if there is one.
+fn move_over(
+    connection: &mut Connection,
+    (from, to): (&str, &str),
+    there: Option<&CollectionListing>,
+) -> Result<(), MoverError> {
+    let rename = bson::doc! { "renameCollection": from, "to": to };
+    let Some(there) = there else {
+        return Ok(connection.command("admin", rename).map(drop)?);
+    };
+    let mut replace = rename.clone();
+    replace.insert("dropTarget", true);
+    match connection.command("admin", replace) {
+        // Some servers rename, but not over what is there; and nobody renames over a view.
+        Err(error) if error.code().is_some_and(|code| CANNOT_REPLACE.contains(&code)) => {
+            drop_if_there(connection, (&there.database, &there.name))?;
+            Ok(connection.command("admin", rename).map(drop)?)
+        }
+        outcome => Ok(outcome.map(drop)?),
+    }
+}
+
+/// NotImplemented, CommandNotSupported, CommandNotSupportedOnView, NamespaceExists.
+const CANNOT_REPLACE: &[i32] = &[238, 115, 166, 48];
+const DUPLICATE_KEY: i32 = 11_000;
+
+fn drop_if_there(
+    connection: &mut Connection,
+    (database, name): (&str, &str),
+) -> Result<(), MoverError> {
+    const NAMESPACE_NOT_FOUND: i32 = 26;
+    match connection.command(database, bson::doc! { "drop": name }) {
+        Err(error) if error.code() == Some(NAMESPACE_NOT_FOUND) => Ok(()),
+        outcome => Ok(outcome.map(drop)?),
     }
 }
 
@@ -110,7 +198,31 @@ pub fn forget_swap(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     }
 }
 
-type SwapPlan = BTreeMap<String, (String, String)>;
+/// What becomes what: staging collections by the namespaces that they will have.
+type SwapPlan = BTreeMap<String, Planned>;
+
+/// A staging collection in a plan.
+pub(super) struct Planned {
+    pub(super) database: String,
+    pub(super) name: String,
+    /// Its UUID, where the deployment has them: a collection keeps it when it is renamed.
+    pub(super) uuid: Option<Binary>,
+}
+
+impl Planned {
+    fn namespace(&self) -> String {
+        format!("{}.{}", self.database, self.name)
+    }
+
+    /// Whether a collection is this one under its new name. Without UUIDs that cannot be seen.
+    fn is(&self, there: &CollectionListing) -> bool {
+        match (&self.uuid, &there.uuid) {
+            (Some(staged), Some(there)) => staged == there,
+            (None, _) | (_, None) => true,
+        }
+    }
+}
+
 
 /// Which staging collection, by database and name, becomes what, and which attempt staged it.
 fn load_plan(connection: &mut Connection, job: &str) -> Result<(Attempt, SwapPlan), MoverError> {
@@ -129,7 +241,9 @@ fn load_plan(connection: &mut Connection, job: &str) -> Result<(Attempt, SwapPla
             if let (Ok(id), Ok(database), Ok(name)) =
                 (row.get_str("_id"), row.get_str("database"), row.get_str("name"))
             {
-                plan.insert(id.to_owned(), (database.to_owned(), name.to_owned()));
+                let uuid = row.get_binary("uuid").ok().map(|uuid| uuid.to_binary());
+                let (database, name) = (database.to_owned(), name.to_owned());
+                plan.insert(id.to_owned(), Planned { database, name, uuid });
             }
             Ok::<_, MoverError>(())
         })?;
@@ -142,6 +256,25 @@ fn load_plan(connection: &mut Connection, job: &str) -> Result<(Attempt, SwapPla
 
 fn command_entry(database: &str, command: Document) -> Document {
     bson::doc! { "op": "c", "ns": format!("{database}.$cmd"), "o": command }
+}
+
+/// The UUIDs of what restores staged in a database, by name; none where there are no UUIDs.
+pub(super) fn uuids_in(
+    connection: &mut Connection,
+    database: &str,
+) -> Result<BTreeMap<String, Binary>, MoverError> {
+    let mut uuids = BTreeMap::new();
+    connection.for_each(database, bson::doc! { "listCollections": 1 }, |collection| {
+        let name = collection.get_str("name").unwrap_or_default();
+        let info = collection.get_document("info").ok();
+        if name.starts_with(STAGE_PREFIX)
+            && let Some(uuid) = info.and_then(|info| info.get_binary("uuid").ok())
+        {
+            uuids.insert(name.to_owned(), uuid.to_binary());
+        }
+        Ok::<_, MoverError>(())
+    })?;
+    Ok(uuids)
 }
 
 /// The names of a database's collections that restores staged.

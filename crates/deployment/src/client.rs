@@ -1,0 +1,275 @@
+//! The client of an attached deployment: the official driver, as its settings describe it.
+
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use mongodb::options::{ClientOptions, ServerAddress, Tls, TlsOptions};
+use tidemark_model::{LinkSettings, ReadFrom};
+use tokio::runtime::{Handle, Runtime};
+
+use crate::error::LinkError;
+use crate::memory_file::MemoryFile;
+
+/// What the deployment's log calls us.
+const APP_NAME: &str = "tidemark";
+/// How long a server is looked for unless the caller has less patience.
+const SELECTION: Duration = Duration::from_secs(15);
+/// Where systems keep the certificates that they trust.
+const SYSTEM_ROOTS: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The threads on which all drivers run.
+fn runtime() -> Result<&'static Handle, LinkError> {
+    static RUNTIME: OnceLock<std::io::Result<Runtime>> = OnceLock::new();
+    let built = RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("driver")
+            .enable_all()
+            .build()
+    });
+    let failed = |error: &std::io::Error| LinkError::Settings {
+        reason: format!("no threads for the driver: {error}"),
+    };
+    built.as_ref().map(Runtime::handle).map_err(failed)
+}
+
+/// A client of a deployment that somebody else runs. Clones share its connections.
+#[derive(Clone)]
+pub struct Client(Arc<Shared>);
+
+struct Shared {
+    driver: mongodb::Client,
+    runtime: &'static Handle,
+    name: String,
+    read_from: ReadFrom,
+    pace: Option<Pace>,
+    /// What the driver opens again for each new server.
+    _files: Vec<MemoryFile>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.0.name).finish()
+    }
+}
+
+impl Client {
+    /// A client for these settings. Names are resolved here; servers are looked for later.
+    pub fn new(settings: &LinkSettings) -> Result<Self, LinkError> {
+        let runtime = runtime()?;
+        let mut files = Vec::new();
+        let mut options = parse(runtime, settings)?;
+        set_tls(&mut options, settings, &mut files)?;
+        options.app_name.get_or_insert_with(|| APP_NAME.to_owned());
+        options.server_selection_timeout.get_or_insert(SELECTION);
+        let name = name_of(&options.hosts);
+        let driver = {
+            let _inside = runtime.enter();
+            mongodb::Client::with_options(options).map_err(|error| settings_error(&error))?
+        };
+        let pace = settings.read_rate_megabytes.map(Pace::new);
+        let read_from = settings.read_from;
+        Ok(Self(Arc::new(Shared { driver, runtime, name, read_from, pace, _files: files })))
+    }
+
+    /// The hosts, without credentials.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// From which members data is read.
+    pub fn read_from(&self) -> ReadFrom {
+        self.0.read_from
+    }
+
+    pub(crate) fn driver(&self) -> &mongodb::Client {
+        &self.0.driver
+    }
+
+    pub(crate) fn runtime(&self) -> &'static Handle {
+        self.0.runtime
+    }
+
+    /// Waits for an answer of the driver, at most so long.
+    pub(crate) fn wait<T>(
+        &self,
+        (doing, patience): (&str, Duration),
+        answer: impl Future<Output = mongodb::error::Result<T>>,
+    ) -> Result<T, LinkError> {
+        self.0.runtime.block_on(async {
+            match tokio::time::timeout(patience, answer).await {
+                Ok(answered) => answered.map_err(|error| self.error(doing, &error)),
+                Err(_) => Err(self.too_slow(doing, patience)),
+            }
+        })
+    }
+
+    pub(crate) fn too_slow(&self, doing: &str, patience: Duration) -> LinkError {
+        let reason = format!("no answer within {} s", patience.as_secs());
+        LinkError::Connection {
+            address: self.0.name.clone(),
+            doing: doing.to_owned(),
+            source: std::io::Error::new(std::io::ErrorKind::TimedOut, reason),
+        }
+    }
+
+    /// An error of the driver in our words.
+    pub(crate) fn error(&self, doing: &str, error: &mongodb::error::Error) -> LinkError {
+        use mongodb::error::ErrorKind;
+        let address = self.0.name.clone();
+        match &*error.kind {
+            ErrorKind::Command(refused) => LinkError::Command {
+                address,
+                command: doing.to_owned(),
+                code: refused.code,
+                message: refused.message.clone(),
+            },
+            ErrorKind::Authentication { message, .. } => {
+                LinkError::Login { address, reason: message.clone() }
+            }
+            ErrorKind::InvalidTlsConfig { .. } | ErrorKind::InvalidArgument { .. } => {
+                settings_error(error)
+            }
+            ErrorKind::InvalidResponse { message, .. } => {
+                LinkError::Protocol { address, reason: message.clone() }
+            }
+            _ => LinkError::Connection {
+                address,
+                doing: doing.to_owned(),
+                source: std::io::Error::other(error.to_string()),
+            },
+        }
+    }
+
+    /// Waits so long that reading stays below the rate that was asked for.
+    pub(crate) fn keep_pace(&self, bytes: usize) {
+        if let Some(pace) = &self.0.pace {
+            std::thread::sleep(pace.reserve(bytes, Instant::now()));
+        }
+    }
+}
+
+fn settings_error(error: &mongodb::error::Error) -> LinkError {
+    LinkError::Settings { reason: error.to_string() }
+}
+
+fn parse(runtime: &Handle, settings: &LinkSettings) -> Result<ClientOptions, LinkError> {
+    let text = settings.connection_string.expose();
+    let parsed = runtime.block_on(async {
+        let parsed = async { ClientOptions::parse(text).await };
+        tokio::time::timeout(SELECTION, parsed).await
+    });
+    match parsed {
+        Ok(parsed) => parsed.map_err(|error| match &*error.kind {
+            // A record that is missing now may be there later.
+            mongodb::error::ErrorKind::DnsResolve { .. } => LinkError::Connection {
+                address: settings.redacted(),
+                doing: "resolving its name".to_owned(),
+                source: std::io::Error::other(error.to_string()),
+            },
+            _ => settings_error(&error),
+        }),
+        Err(_) => Err(LinkError::Connection {
+            address: settings.redacted(),
+            doing: "resolving its name".to_owned(),
+            source: std::io::ErrorKind::TimedOut.into(),
+        }),
+    }
+}
+
+/// Sets certificates and roots. Files that a connection string names would be the server's own,
+/// and whoever may attach a deployment need not be allowed to read those.
+fn set_tls(
+    options: &mut ClientOptions,
+    settings: &LinkSettings,
+    files: &mut Vec<MemoryFile>,
+) -> Result<(), LinkError> {
+    let refuse = |reason: &str| LinkError::Settings { reason: reason.to_owned() };
+    let given = &settings.tls;
+    let has_files = given.ca_certificates.is_some() || given.certificate_key.is_some();
+    let tls = match &mut options.tls {
+        Some(Tls::Enabled(tls)) => tls,
+        Some(Tls::Disabled) if has_files => {
+            return Err(refuse("the connection string switches TLS off, and certificates are given"));
+        }
+        _ if has_files => {
+            options.tls = Some(Tls::Enabled(TlsOptions::default()));
+            return set_tls(options, settings, files);
+        }
+        _ => return Ok(()),
+    };
+    if tls.ca_file_path.is_some() || tls.cert_key_file_path.is_some() {
+        return Err(refuse(
+            "tlsCAFile and tlsCertificateKeyFile name files of the server; give the certificates themselves, as tls.caCertificates and tls.certificateKey",
+        ));
+    }
+    let mut keep = |text: &str| -> Result<PathBuf, LinkError> {
+        let file = MemoryFile::new(text.as_bytes())
+            .map_err(|error| refuse(&format!("a certificate could not be kept: {error}")))?;
+        let path = file.path();
+        files.push(file);
+        Ok(path)
+    };
+    tls.ca_file_path = match &given.ca_certificates {
+        Some(text) => Some(keep(text)?),
+        None => SYSTEM_ROOTS.iter().map(Path::new).find(|path| path.exists()).map(Path::to_owned),
+    };
+    if let Some(key) = &given.certificate_key {
+        tls.cert_key_file_path = Some(keep(key.expose())?);
+    }
+    if let Some(password) = &given.certificate_key_password {
+        tls.tls_certificate_key_file_password = Some(password.expose().as_bytes().to_vec());
+    }
+    Ok(())
+}
+
+fn name_of(hosts: &[ServerAddress]) -> String {
+    let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+    hosts.join(",")
+}
+
+/// Keeps reading below a rate, over all connections of a client.
+struct Pace {
+    bytes_per_second: u64,
+    /// When what was read so far is due to have been read. Held for adding to it.
+    due: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    fn new(megabytes: u32) -> Self {
+        Self { bytes_per_second: u64::from(megabytes.max(1)) * 1_000_000, due: Mutex::default() }
+    }
+
+    /// Notes what was read; answers how long to wait before more is read.
+    fn reserve(&self, bytes: usize, now: Instant) -> Duration {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let nanoseconds = (bytes as u64).saturating_mul(1_000_000_000) / self.bytes_per_second;
+        let next = due.unwrap_or(now).max(now) + Duration::from_nanos(nanoseconds);
+        *due = Some(next);
+        next.saturating_duration_since(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_is_held_below_its_rate_over_all_connections() {
+        let pace = Pace::new(10);
+        let now = Instant::now();
+        assert_eq!(pace.reserve(1_000_000, now), Duration::from_millis(100));
+        assert_eq!(pace.reserve(2_000_000, now), Duration::from_millis(300));
+        // What was not read in time past is not caught up with.
+        let later = now + Duration::from_secs(60);
+        assert_eq!(pace.reserve(1_000_000, later), Duration::from_millis(100));
+    }
+}
