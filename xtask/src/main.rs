@@ -97,6 +97,7 @@ const FAULT_TESTS: &[&str] = &[
     "tests/test_power_cut.py",
     "tests/test_full_disk.py",
     "tests/test_catalog_faults.py",
+    "tests/test_deployments.py",
 ];
 
 /// Starts a command whose output is shown when it has ended.

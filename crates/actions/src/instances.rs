@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{
-    Catalog, CatalogError, Instance, InstanceFamily, InstanceSettings, RestoreJob,
+    Backing, Catalog, CatalogError, Instance, InstanceFamily, InstanceSettings, RestoreJob,
 };
 use tidemark_model::{
     InstanceEvent, InstanceId, InstanceName, InstanceState, PointInTime, ProjectId,
@@ -66,7 +66,8 @@ pub fn create(
     now: Timestamp,
 ) -> Result<Instance, CreateInstanceError> {
     // One that waits for its port counts too.
-    if catalog.list_all_instances()?.len() >= wanted.ports {
+    let is_embedded = |instance: &&Instance| instance.backing == Backing::Embedded;
+    if catalog.list_all_instances()?.iter().filter(is_embedded).count() >= wanted.ports {
         return Err(CreateInstanceError::NoPortLeft);
     }
     let instance = Instance {
@@ -78,6 +79,7 @@ pub fn create(
         settings: wanted.settings,
         created_at: now,
         changed_at: now,
+        backing: Backing::Embedded,
         port: None,
         trouble: None,
     };

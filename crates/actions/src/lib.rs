@@ -5,6 +5,7 @@
 //! that what a rule looked at stays true until it is written.
 
 mod audit;
+pub mod deployments;
 pub mod instances;
 pub mod restore_jobs;
 pub mod snapshots;

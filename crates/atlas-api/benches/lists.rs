@@ -199,6 +199,7 @@ fn config() -> ApiConfig {
             stored_key: String::new(),
             server_key: String::new(),
         },
+        attacher: None,
         dev: None,
     }
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tidemark_catalog::{Catalog, PasswordRecord};
-use tidemark_model::{BackupPolicy, Clock, Throttle};
+use tidemark_catalog::{Catalog, Deployment, PasswordRecord};
+use tidemark_model::{BackupPolicy, Clock, InstanceId, LinkSettings, ProbeReport, Throttle};
 
 use crate::counts::Counts;
 use crate::identity::Known;
@@ -49,8 +49,25 @@ pub struct ApiConfig {
     pub deadline: Duration,
     /// Makes of a database user's password what is kept of it.
     pub hash_password: fn(&str) -> PasswordRecord,
+    /// Speaks to attached deployments.
+    pub attacher: Option<Arc<dyn Attacher>>,
     /// Puts the server back to the beginning; only in the development mode.
     pub dev: Option<Arc<dyn DevMode>>,
+}
+
+/// Speaks to deployments that somebody else runs, and keeps what is secret about them.
+pub trait Attacher: Send + Sync + std::fmt::Debug {
+    /// Connects and looks, writing nothing; or why that is not possible.
+    fn probe(&self, settings: &LinkSettings) -> Result<ProbeReport, String>;
+
+    /// Encrypts how a deployment is reached; the text belongs to this instance only.
+    fn seal(&self, id: InstanceId, settings: &LinkSettings) -> String;
+
+    /// How a deployment is reached; nothing if that was sealed with another key.
+    fn settings(&self, found: &Deployment) -> Option<LinkSettings>;
+
+    /// Says that how a deployment is reached has changed.
+    fn look_again(&self, id: InstanceId);
 }
 
 /// What only the development mode can do.

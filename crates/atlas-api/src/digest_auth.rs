@@ -27,6 +27,30 @@ pub(crate) fn challenge(nonce: &str, stale: bool) -> String {
     )
 }
 
+/// The `Authorization` header of a client that answers a challenge; nothing if the challenge is not
+/// one of ours. `cnonce` is random, `uri` the path with its query.
+pub fn answer_challenge(
+    challenge: &str,
+    (public_key, private_key): (&str, &str),
+    (method, uri): (&str, &str),
+    cnonce: &str,
+) -> Option<String> {
+    let directives = directives(challenge.strip_prefix("Digest ")?);
+    let find = |wanted: &str| {
+        directives
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value)
+    };
+    let (realm, nonce) = (find("realm")?, find("nonce")?);
+    let ha1 = md5_hex(&format!("{public_key}:{realm}:{private_key}"));
+    let ha2 = md5_hex(&format!("{method}:{uri}"));
+    let response = md5_hex(&format!("{ha1}:{nonce}:00000001:{cnonce}:auth:{ha2}"));
+    Some(format!(
+        r#"Digest username="{public_key}", realm="{realm}", nonce="{nonce}", uri="{uri}", algorithm=MD5, response="{response}", qop=auth, nc=00000001, cnonce="{cnonce}""#
+    ))
+}
+
 /// What a client answers to a challenge.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Credentials {
@@ -108,6 +132,20 @@ mod tests {
             challenge("NSAKm++K2BQJYzcgPMhbHV58yB2M3vCv", false),
             r#"Digest realm="MMS Public API", domain="", nonce="NSAKm++K2BQJYzcgPMhbHV58yB2M3vCv", algorithm=MD5, qop="auth", stale=false"#
         );
+    }
+
+    #[test]
+    fn our_own_client_proves_itself() {
+        let asked = ("POST", "/a?b=c");
+        let header = answer_challenge(&challenge("n", false), ("public", "private"), asked, "c");
+        let header = header.unwrap();
+        let credentials = Credentials::parse(header.strip_prefix("Digest ").unwrap()).unwrap();
+        assert!(credentials.proves(&ha1("public", "private"), "POST"));
+        assert!(!credentials.proves(&ha1("public", "other"), "POST"));
+        assert_eq!((credentials.nonce.as_str(), credentials.uri.as_str()), ("n", "/a?b=c"));
+        for other in ["Bearer x", "Digest realm=\"r\"", ""] {
+            assert_eq!(answer_challenge(other, ("public", "private"), asked, "c"), None);
+        }
     }
 
     #[test]

@@ -384,6 +384,16 @@ impl ApiError {
         error(CONFLICT, "CANNOT_REMOVE_LAST_ORG_OWNER", detail, &[])
     }
 
+    pub(crate) fn deployment_not_found(name: &str, project: ProjectId) -> Self {
+        let detail = format!("No deployment named {name} is attached to group {project}.");
+        error(NOT_FOUND, "DEPLOYMENT_NOT_FOUND", detail, &[name])
+    }
+
+    pub(crate) fn deployment_unreachable(reason: &str) -> Self {
+        let detail = format!("The deployment could not be looked at: {reason}.");
+        error(BAD, "DEPLOYMENT_UNREACHABLE", detail, &[])
+    }
+
     pub(crate) fn no_port_left(ports: usize) -> Self {
         let detail = format!(
             "This server has ports for {ports} instances and all are in use; delete one or widen the range from instances.first_port to instances.last_port."

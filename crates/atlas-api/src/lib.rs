@@ -39,12 +39,12 @@ mod token_endpoint;
 mod usage;
 mod version;
 
-pub use api::{Api, ApiConfig, DevMode, ResetError, Sunset};
+pub use api::{Api, ApiConfig, Attacher, DevMode, ResetError, Sunset};
 pub use credentials::{
     KeyPair, account_of, client_id_of, hash_secret, mask_private_key, new_account_secret,
     secret_record,
 };
-pub use digest_auth::{REALM, ha1};
+pub use digest_auth::{REALM, answer_challenge, ha1};
 pub use incoming::Ends;
 pub use rate_limit::RateLimits;
 pub use request::serve;

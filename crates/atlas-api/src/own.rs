@@ -3,6 +3,9 @@
 //! What can be restored, why a job failed and how far one is, and what is left of deleted instances.
 //! Whoever may read a project may read these.
 
+mod ask;
+mod deployments;
+
 use axum::body::Body;
 use axum::http::{Method, Response, StatusCode};
 use jiff::Timestamp;
@@ -16,6 +19,7 @@ use tidemark_model::{
     SnapshotState, format_instant,
 };
 
+use self::ask::{Ask, put};
 use crate::api::Api;
 use crate::error::{ApiError, Result};
 use crate::incoming::Incoming;
@@ -33,25 +37,34 @@ pub(crate) fn respond(
     caller: &Caller,
     path: &str,
 ) -> Response<Body> {
-    let is_rehost = path.ends_with("/rehost");
-    let outcome = match (&incoming.method, is_rehost) {
-        (&Method::GET, false) => find(api, incoming, caller, path),
-        (&Method::POST, true) => rehost(api, incoming, caller, path),
-        (_, true) => return wrong_method(&["POST", "OPTIONS"]),
-        (_, false) => return wrong_method(&["GET", "HEAD", "OPTIONS"]),
+    let ask = Ask { api, incoming, caller };
+    let parts: Vec<&str> = path.split('/').collect();
+    let known: &[&str] = match parts[..] {
+        [_, "deployments", ref rest @ ..] => match deployments::methods(rest) {
+            Some(methods) => methods,
+            None => return failure(&ApiError::unknown_route(incoming.uri.path()), PLAIN),
+        },
+        [_, "instances", _, "rehost"] => &["POST", "OPTIONS"],
+        _ => &["GET", "HEAD", "OPTIONS"],
     };
-    match outcome {
-        Ok(body) => build(StatusCode::OK, "application/json", Some(body.to_string())),
+    if !known.contains(&incoming.method.as_str()) || incoming.method == Method::OPTIONS {
+        return wrong_method(known);
+    }
+    match answer(&ask, &parts) {
+        Ok((status, body)) => build(status, "application/json", Some(body.to_string())),
         Err(error) => failure(&error, PLAIN),
     }
 }
 
-fn find(api: &Api, incoming: &Incoming, caller: &Caller, path: &str) -> Result<Value> {
-    let parts: Vec<&str> = path.split('/').collect();
-    let (group, rest) =
-        parts.split_first().ok_or_else(|| ApiError::unknown_route(incoming.uri.path()))?;
+/// Finds who answers.
+fn answer(ask: &Ask<'_>, parts: &[&str]) -> Result<(StatusCode, Value)> {
+    let Ask { api, incoming, caller } = ask;
+    let unknown = || ApiError::unknown_route(incoming.uri.path());
+    let (group, rest) = parts.split_first().ok_or_else(unknown)?;
     let project = find_project(api, caller, group)?;
-    match rest {
+    let body = match rest {
+        ["deployments", rest @ ..] => return deployments::respond(ask, &project, rest),
+        ["instances", name, "rehost"] => rehost(api, incoming, caller, (&project, name)),
         ["retired"] => list_retired(api, &project),
         ["retired", instance, rest @ ..] => {
             let instance = find_retired(api, &project, instance)?;
@@ -62,8 +75,9 @@ fn find(api: &Api, incoming: &Incoming, caller: &Caller, path: &str) -> Result<V
             let instance = found.ok_or_else(|| ApiError::cluster_not_found(name, project.id))?;
             describe_backups(api, incoming, &instance, rest)
         }
-        _ => Err(ApiError::unknown_route(incoming.uri.path())),
-    }
+        _ => Err(unknown()),
+    };
+    Ok((StatusCode::OK, body?))
 }
 
 fn find_project(api: &Api, caller: &Caller, text: &str) -> Result<Project> {
@@ -79,12 +93,12 @@ fn find_project(api: &Api, caller: &Caller, text: &str) -> Result<Project> {
 }
 
 /// Lets an instance that has lost its data begin anew with what its backups hold.
-fn rehost(api: &Api, incoming: &Incoming, caller: &Caller, path: &str) -> Result<Value> {
-    let parts: Vec<&str> = path.split('/').collect();
-    let [group, "instances", name, "rehost"] = parts[..] else {
-        return Err(ApiError::unknown_route(incoming.uri.path()));
-    };
-    let project = find_project(api, caller, group)?;
+fn rehost(
+    api: &Api,
+    incoming: &Incoming,
+    caller: &Caller,
+    (project, name): (&Project, &str),
+) -> Result<Value> {
     if !caller.may_in_project(project.org, project.id, Role::GroupOwner) {
         return Err(ApiError::not_authorized());
     }
@@ -248,10 +262,4 @@ fn describe_job(job: &RestoreJob) -> Value {
         put(&mut body, "finishedAt", format_instant(at).into());
     }
     body
-}
-
-fn put(body: &mut Value, name: &str, value: Value) {
-    if let Some(body) = body.as_object_mut() {
-        body.insert(name.to_owned(), value);
-    }
 }

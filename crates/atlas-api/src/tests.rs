@@ -48,6 +48,7 @@ fn world_with(
         sunset: Sunset::Ignore,
         rate_limits: RateLimits::Report,
         download_lifetime: jiff::SignedDuration::from_hours(1),
+        attacher: None,
         dev: None,
         policy: BackupPolicy::default(),
         ports: 100,

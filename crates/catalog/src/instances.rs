@@ -90,6 +90,29 @@ fn is_on_unless_said() -> bool {
     true
 }
 
+/// What holds the data of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backing {
+    /// An engine inside Tidemark.
+    Embedded,
+    /// A deployment that somebody else runs.
+    Attached,
+}
+
+impl Backing {
+    /// The word that the catalog uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Attached => "attached",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Embedded, Self::Attached].into_iter().find(|backing| backing.as_str() == text)
+    }
+}
+
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
@@ -109,7 +132,9 @@ pub struct Instance {
     pub created_at: Timestamp,
     /// When its state changed last.
     pub changed_at: Timestamp,
-    /// The TCP port of its database.
+    /// What holds its data.
+    pub backing: Backing,
+    /// The TCP port of its database, if that is inside Tidemark.
     pub port: Option<u16>,
     /// Why it is not served, if it should be.
     pub trouble: Option<InstanceTrouble>,
@@ -129,7 +154,7 @@ const DATA_LOST: &str = "data lost";
 pub(crate) fn decode(row: &Row<'_>) -> Result<Instance, CatalogError> {
     let row = Decoder::new("instances", row);
     let word = |column: &str| -> Result<String, CatalogError> { row.get(column) };
-    let (state, family) = (word("state")?, word("family")?);
+    let (state, family, backing) = (word("state")?, word("family")?, word("backing")?);
     Ok(Instance {
         id: row.parse("id")?,
         project: row.parse("project_id")?,
@@ -141,6 +166,8 @@ pub(crate) fn decode(row: &Row<'_>) -> Result<Instance, CatalogError> {
         settings: row.json("settings")?,
         created_at: row.instant("created_at")?,
         changed_at: row.instant("changed_at")?,
+        backing: Backing::parse(&backing)
+            .ok_or_else(|| row.corrupt(format!("backing {backing:?}")))?,
         port: row.get("port")?,
         trouble: row.get::<Option<String>>("trouble")?.map(|text| match text.as_str() {
             DATA_LOST => InstanceTrouble::DataLost,
@@ -167,8 +194,8 @@ pub(crate) fn insert(connection: &Connection, instance: &Instance) -> Result<(),
     connection
         .prepare_cached(
             "INSERT INTO instances (id, project_id, name, family, state, settings, created_at, changed_at, port,
-                 number, serverless_number)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 number, serverless_number, backing)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute((
             instance.id.to_string(),
@@ -182,6 +209,7 @@ pub(crate) fn insert(connection: &Connection, instance: &Instance) -> Result<(),
             instance.port,
             number,
             is_serverless.then_some(serverless_number),
+            instance.backing.as_str(),
         ))
         .map_err(|error| taken(error, instance.name.as_str()))?;
     Ok(())
@@ -387,6 +415,10 @@ impl Catalog {
                     [&project],
                 )?;
             }
+            connection.execute(
+                "DELETE FROM deployments WHERE instance_id = ?1",
+                [&key],
+            )?;
             connection.execute(
                 "UPDATE instances SET number = NULL, serverless_number = NULL,
                      retained_until = CASE WHEN keeps_backups THEN ?3 ELSE ?2 END WHERE id = ?1",

@@ -26,7 +26,8 @@ pub(crate) fn may_touch(id: &str, instance: &str) -> String {
         "EXISTS (
              SELECT 1 FROM instances i WHERE i.id = {instance} AND (
                  i.state IN ('DELETING', 'DELETED')
-                 OR (i.state NOT IN ('CREATING', 'REPAIRING') AND i.port IS NOT NULL)))
+                 OR (i.state NOT IN ('CREATING', 'REPAIRING')
+                     AND (i.port IS NOT NULL OR i.backing = 'attached'))))
          AND NOT EXISTS (
              SELECT 1 FROM restore_jobs o
              WHERE o.target_id = {instance} AND o.id <> {id} AND o.state = 'running'

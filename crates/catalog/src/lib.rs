@@ -9,6 +9,7 @@ mod api_keys;
 mod audit;
 mod catalog;
 mod database_users;
+mod deployments;
 mod error;
 mod instances;
 mod lease;
@@ -34,9 +35,10 @@ pub use api_keys::ApiKey;
 pub use audit::AuditEntry;
 pub use catalog::{Catalog, Page, Paged};
 pub use database_users::{DatabaseUser, DatabaseUserRole, Label, PasswordRecord};
+pub use deployments::{Deployment, Reach};
 pub use error::CatalogError;
 pub use instances::{
-    Instance, InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, Tag,
+    Backing, Instance, InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, Tag,
 };
 pub use lease::{Claim, Done, LeaseHolder};
 pub use network_entries::{NetworkEntry, NetworkSource};

@@ -30,6 +30,7 @@ const TABLES: &[&str] = &[
     "database_users",
     "network_entries",
     "access_entries",
+    "deployments",
     "instances",
     "revoked_tokens",
     "service_account_secrets",

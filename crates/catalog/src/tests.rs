@@ -10,7 +10,7 @@ use tidemark_model::{
 };
 
 use crate::{
-    AccessUse, ApiKey, AuditEntry, Catalog, CatalogError, DatabaseUser, Done, Instance,
+    AccessUse, ApiKey, AuditEntry, Backing, Catalog, CatalogError, DatabaseUser, Done, Instance,
     InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, LeaseHolder, NetworkEntry,
     NetworkSource, NewOrg, NewRestoreJob, NewSecret, NewSnapshot, Order, Org, Page, PasswordRecord,
     Project, ServiceAccount, TargetName,
@@ -111,6 +111,7 @@ fn insert_instance(
         },
         created_at: at(1_000),
         changed_at: at(1_000),
+        backing: Backing::Embedded,
         port: Some(1),
         trouble: None,
     };

@@ -56,7 +56,8 @@ pub struct Abilities {
 pub fn probe(connection: &mut Connection) -> Result<Abilities, LinkError> {
     let build = connection.command("admin", bson::doc! { "buildInfo": 1 })?;
     let hello = connection.command("admin", bson::doc! { "hello": 1 })?;
-    let extensions = hello.get_document("tidemark").ok();
+    // They are for the server itself: whoever else logs in to an engine does not see what is staged.
+    let extensions = hello.get_document("tidemark").ok().filter(|_| connection.is_embedded());
     let has = |extension| extensions.is_some_and(|e| e.get_bool(extension).unwrap_or(false));
     let topology = topology_of(&hello);
     let has_oplog = topology == Topology::ReplicaSet;
@@ -149,4 +150,3 @@ pub fn open_snapshot(connection: &mut Connection) -> Result<Option<OplogTime>, L
     let at = connection.for_each("tidemark", command, |_| Ok::<_, LinkError>(()))?;
     Ok(at.map(|ts| OplogTime::new(ts.time, ts.increment)))
 }
-

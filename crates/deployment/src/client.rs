@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use mongodb::options::{ClientOptions, ServerAddress, Tls, TlsOptions};
+use mongodb::ServerInfo;
+use mongodb::options::{
+    ClientOptions, ReadPreference, SelectionCriteria, ServerAddress, Tls, TlsOptions,
+};
 use tidemark_model::{LinkSettings, ReadFrom};
 use tokio::runtime::{Handle, Runtime};
 
@@ -15,8 +18,9 @@ use crate::memory_file::MemoryFile;
 
 /// What the deployment's log calls us.
 const APP_NAME: &str = "tidemark";
-/// How long a server is looked for unless the caller has less patience.
-const SELECTION: Duration = Duration::from_secs(15);
+/// How long a server is looked for: less than anybody's patience, so that what is said is why none
+/// was found.
+const SELECTION: Duration = Duration::from_secs(8);
 /// Where systems keep the certificates that they trust.
 const SYSTEM_ROOTS: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",
@@ -43,13 +47,19 @@ fn runtime() -> Result<&'static Handle, LinkError> {
 
 /// A client of a deployment that somebody else runs. Clones share its connections.
 #[derive(Clone)]
-pub struct Client(Arc<Shared>);
+pub struct Client {
+    shared: Arc<Shared>,
+    /// The one member that it speaks to; otherwise the primary, whichever that is.
+    member: Option<ServerAddress>,
+}
 
 struct Shared {
     driver: mongodb::Client,
     runtime: &'static Handle,
     name: String,
     read_from: ReadFrom,
+    /// Whether the connection string leads to one server, whatever that is.
+    is_direct: bool,
     pace: Option<Pace>,
     /// What the driver opens again for each new server.
     _files: Vec<MemoryFile>,
@@ -57,7 +67,7 @@ struct Shared {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Client").field(&self.0.name).finish()
+        f.debug_tuple("Client").field(&self.shared.name).finish()
     }
 }
 
@@ -71,31 +81,64 @@ impl Client {
         options.app_name.get_or_insert_with(|| APP_NAME.to_owned());
         options.server_selection_timeout.get_or_insert(SELECTION);
         let name = name_of(&options.hosts);
+        let is_direct = options.direct_connection == Some(true);
         let driver = {
             let _inside = runtime.enter();
             mongodb::Client::with_options(options).map_err(|error| settings_error(&error))?
         };
         let pace = settings.read_rate_megabytes.map(Pace::new);
         let read_from = settings.read_from;
-        Ok(Self(Arc::new(Shared { driver, runtime, name, read_from, pace, _files: files })))
+        let shared = Shared { driver, runtime, name, read_from, is_direct, pace, _files: files };
+        Ok(Self { shared: Arc::new(shared), member: None })
+    }
+
+    /// The same, speaking to one member from which data is to be read: what one member shows and
+    /// what its oplog says belong together.
+    pub(crate) fn reading(&self) -> Result<Self, LinkError> {
+        let preference = match self.shared.read_from {
+            ReadFrom::Primary => return Ok(self.clone()),
+            ReadFrom::Secondary => ReadPreference::Secondary { options: None },
+            ReadFrom::SecondaryPreferred => ReadPreference::SecondaryPreferred { options: None },
+            ReadFrom::Nearest => ReadPreference::Nearest { options: None },
+        };
+        if self.shared.is_direct {
+            return Ok(self.clone());
+        }
+        let doing =
+            format!("looking for a member to read from ({})", self.shared.read_from.as_str());
+        let hello = self.wait((&doing, SELECTION), async {
+            let database = self.driver().database("admin");
+            let asking = database.run_command(bson::doc! { "hello": 1 });
+            asking.selection_criteria(SelectionCriteria::ReadPreference(preference)).await
+        })?;
+        // One on its own does not say who it is.
+        let Ok(me) = hello.get_str("me") else { return Ok(self.clone()) };
+        let member = ServerAddress::parse(me).map_err(|error| settings_error(&error))?;
+        Ok(Self { shared: Arc::clone(&self.shared), member: Some(member) })
+    }
+
+    /// To which server a command goes.
+    pub(crate) fn criteria(&self) -> SelectionCriteria {
+        match self.member.clone() {
+            None => SelectionCriteria::ReadPreference(ReadPreference::Primary),
+            Some(member) => {
+                let is_meant = move |server: &ServerInfo<'_>| *server.address() == member;
+                SelectionCriteria::Predicate(Arc::new(is_meant))
+            }
+        }
     }
 
     /// The hosts, without credentials.
     pub fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// From which members data is read.
-    pub fn read_from(&self) -> ReadFrom {
-        self.0.read_from
+        &self.shared.name
     }
 
     pub(crate) fn driver(&self) -> &mongodb::Client {
-        &self.0.driver
+        &self.shared.driver
     }
 
     pub(crate) fn runtime(&self) -> &'static Handle {
-        self.0.runtime
+        self.shared.runtime
     }
 
     /// Waits for an answer of the driver, at most so long.
@@ -104,7 +147,7 @@ impl Client {
         (doing, patience): (&str, Duration),
         answer: impl Future<Output = mongodb::error::Result<T>>,
     ) -> Result<T, LinkError> {
-        self.0.runtime.block_on(async {
+        self.shared.runtime.block_on(async {
             match tokio::time::timeout(patience, answer).await {
                 Ok(answered) => answered.map_err(|error| self.error(doing, &error)),
                 Err(_) => Err(self.too_slow(doing, patience)),
@@ -115,7 +158,7 @@ impl Client {
     pub(crate) fn too_slow(&self, doing: &str, patience: Duration) -> LinkError {
         let reason = format!("no answer within {} s", patience.as_secs());
         LinkError::Connection {
-            address: self.0.name.clone(),
+            address: self.shared.name.clone(),
             doing: doing.to_owned(),
             source: std::io::Error::new(std::io::ErrorKind::TimedOut, reason),
         }
@@ -124,7 +167,7 @@ impl Client {
     /// An error of the driver in our words.
     pub(crate) fn error(&self, doing: &str, error: &mongodb::error::Error) -> LinkError {
         use mongodb::error::ErrorKind;
-        let address = self.0.name.clone();
+        let address = self.shared.name.clone();
         match &*error.kind {
             ErrorKind::Command(refused) => LinkError::Command {
                 address,
@@ -144,21 +187,37 @@ impl Client {
             _ => LinkError::Connection {
                 address,
                 doing: doing.to_owned(),
-                source: std::io::Error::other(error.to_string()),
+                source: std::io::Error::other(reason_of(error)),
             },
         }
     }
 
     /// Waits so long that reading stays below the rate that was asked for.
     pub(crate) fn keep_pace(&self, bytes: usize) {
-        if let Some(pace) = &self.0.pace {
+        if let Some(pace) = &self.shared.pace {
             std::thread::sleep(pace.reserve(bytes, Instant::now()));
         }
     }
 }
 
 fn settings_error(error: &mongodb::error::Error) -> LinkError {
-    LinkError::Settings { reason: error.to_string() }
+    LinkError::Settings { reason: error.kind.to_string() }
+}
+
+/// What an error of the driver says, for people: of servers that were not found, why not.
+fn reason_of(error: &mongodb::error::Error) -> String {
+    let text = error.kind.to_string();
+    if !matches!(&*error.kind, mongodb::error::ErrorKind::ServerSelection { .. }) {
+        return text;
+    }
+    let mut reasons: Vec<&str> = text
+        .split("Error: Kind: ")
+        .skip(1)
+        .filter_map(|rest| Some(rest.split_once(", labels")?.0.trim()))
+        .collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    if reasons.is_empty() { text } else { format!("no server answers ({})", reasons.join("; ")) }
 }
 
 fn parse(runtime: &Handle, settings: &LinkSettings) -> Result<ClientOptions, LinkError> {
@@ -198,7 +257,9 @@ fn set_tls(
     let tls = match &mut options.tls {
         Some(Tls::Enabled(tls)) => tls,
         Some(Tls::Disabled) if has_files => {
-            return Err(refuse("the connection string switches TLS off, and certificates are given"));
+            return Err(refuse(
+                "the connection string switches TLS off, and certificates are given",
+            ));
         }
         _ if has_files => {
             options.tls = Some(Tls::Enabled(TlsOptions::default()));
@@ -269,7 +330,7 @@ mod tests {
         assert_eq!(pace.reserve(1_000_000, now), Duration::from_millis(100));
         assert_eq!(pace.reserve(2_000_000, now), Duration::from_millis(300));
         // What was not read in time past is not caught up with.
-        let later = now + Duration::from_secs(60);
+        let later = now + Duration::from_mins(1);
         assert_eq!(pace.reserve(1_000_000, later), Duration::from_millis(100));
     }
 }

@@ -3,31 +3,13 @@
 //! Documents pass through as they are: what a cursor answers is never decoded, and what a chunk
 //! holds is the body of an insert.
 
-use std::time::Duration;
-
 use bson::Document;
-use bson::raw::{RawArray, RawBsonRef, RawDocument};
+use bson::raw::RawDocument;
 
 use crate::driver_link::{DriverConnection, DriverSent};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Patience};
 use crate::error::LinkError;
 use crate::wire_link::{WireConnection, WireSent};
-
-/// How long a deployment may take before a connection to it is given up.
-#[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// To be reached, and for each answer until somebody is logged in.
-    pub connecting: Duration,
-    /// For each answer after that.
-    pub answer: Duration,
-}
-
-impl Default for Patience {
-    /// Building an index takes its time.
-    fn default() -> Self {
-        Self { connecting: Duration::from_secs(10), answer: Duration::from_hours(1) }
-    }
-}
 
 /// A command whose answer was not read yet.
 pub struct Sent(SentKind);
@@ -59,6 +41,11 @@ impl Connection {
                 Kind::Driver(DriverConnection::open(client.clone(), patience)?)
             }
         }))
+    }
+
+    /// Whether it leads to an engine inside Tidemark.
+    pub(crate) fn is_embedded(&self) -> bool {
+        matches!(self.0, Kind::Wire(_))
     }
 
     /// Runs a command and answers its reply; an error reply is an error.
@@ -120,20 +107,4 @@ impl Connection {
             Kind::Driver(link) => link.for_each(database, command, visit),
         }
     }
-}
-
-/// Visits the documents of one batch.
-pub(crate) fn visit_batch<E: From<LinkError>>(
-    address: &str,
-    batch: &RawArray,
-    visit: &mut impl FnMut(&RawDocument) -> Result<(), E>,
-) -> Result<(), E> {
-    for element in batch {
-        let Ok(RawBsonRef::Document(document)) = element else {
-            let reason = "a batch holds something that is not a document".to_owned();
-            return Err(LinkError::Protocol { address: address.to_owned(), reason }.into());
-        };
-        visit(document)?;
-    }
-    Ok(())
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 use bson::raw::{RawDocument, RawDocumentBuf};
 use bson::{Bson, Document};
 use futures_util::StreamExt;
-use mongodb::options::{ReadPreference, SelectionCriteria};
 use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
 use tokio::task::JoinHandle;
 
+use crate::batch::visit_batch;
 use crate::client::Client;
-use crate::connection::{Patience, visit_batch};
+use crate::endpoint::Patience;
 use crate::error::{LinkError, check_reply};
 
 /// How often something is sent that may be sent again.
@@ -22,8 +22,17 @@ const TRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Commands that write, and wait for the majority unless they say otherwise.
 const WRITING: &[&str] = &[
-    "applyOps", "collMod", "create", "createIndexes", "delete", "drop", "dropDatabase",
-    "dropIndexes", "insert", "renameCollection", "update",
+    "applyOps",
+    "collMod",
+    "create",
+    "createIndexes",
+    "delete",
+    "drop",
+    "dropDatabase",
+    "dropIndexes",
+    "insert",
+    "renameCollection",
+    "update",
 ];
 const DUPLICATE_KEY: i32 = 11_000;
 
@@ -42,7 +51,8 @@ pub(crate) struct DriverConnection {
 impl DriverConnection {
     /// Finds a server and logs in.
     pub(crate) fn open(client: Client, patience: Patience) -> Result<Self, LinkError> {
-        let mut link = Self { client, patience: Patience { answer: patience.connecting, ..patience } };
+        let mut link =
+            Self { client, patience: Patience { answer: patience.connecting, ..patience } };
         link.command("admin", bson::doc! { "ping": 1 })?;
         link.patience = patience;
         Ok(link)
@@ -57,7 +67,7 @@ impl DriverConnection {
         set_write_concern(&mut command, &name);
         let doing = format!("running {name} on {database}");
         let database = self.client.driver().database(database);
-        let answer = database.run_command(command);
+        let answer = database.run_command(command).selection_criteria(self.client.criteria());
         let reply = self.client.wait((&doing, self.patience.answer), async { answer.await });
         let reply = reply.map_err(|error| error.of_command(&name))?;
         let raw = RawDocumentBuf::try_from(&reply).map_err(|error| self.protocol(&error))?;
@@ -154,7 +164,7 @@ impl DriverConnection {
             let asked = self.client.wait((&doing, self.patience.answer), async {
                 let database = self.client.driver().database(database);
                 let asking = database.run_cursor_command(command.clone());
-                let mut cursor = asking.selection_criteria(self.criteria()).batch().await?;
+                let mut cursor = asking.selection_criteria(self.client.criteria()).batch().await?;
                 let first = cursor.next().await.transpose()?;
                 Ok((cursor, first))
             });
@@ -168,10 +178,6 @@ impl DriverConnection {
         }
     }
 
-    fn criteria(&self) -> SelectionCriteria {
-        SelectionCriteria::ReadPreference(ReadPreference::Primary)
-    }
-
     fn await_batch(
         &self,
         name: &str,
@@ -180,10 +186,8 @@ impl DriverConnection {
         let doing = format!("reading on with {name}");
         let patience = self.patience.answer;
         let abort = next.abort_handle();
-        let joined = self
-            .client
-            .runtime()
-            .block_on(async { tokio::time::timeout(patience, next).await });
+        let joined =
+            self.client.runtime().block_on(async { tokio::time::timeout(patience, next).await });
         match joined {
             Ok(Ok((cursor, following))) => {
                 let following = following.transpose();
@@ -231,9 +235,8 @@ impl Write {
         let command = if is_again { &self.again } else { &self.first };
         let asking = async { database.run_raw_command(command.clone()).await };
         let reply = match tokio::time::timeout(self.patience, asking).await {
-            Ok(reply) => reply.map_err(|error| {
-                self.client.error(&self.doing, &error).of_command(&self.name)
-            })?,
+            Ok(reply) => reply
+                .map_err(|error| self.client.error(&self.doing, &error).of_command(&self.name))?,
             Err(_) => return Err(self.client.too_slow(&self.doing, self.patience)),
         };
         if is_again && self.name == "insert" && only_duplicates(&reply) {
@@ -252,7 +255,8 @@ fn only_duplicates(reply: &Document) -> bool {
     let is_duplicate = |error: &Bson| {
         error.as_document().and_then(|e| e.get_i32("code").ok()) == Some(DUPLICATE_KEY)
     };
-    let is_ok = matches!(reply.get("ok"), Some(Bson::Double(1.0) | Bson::Int32(1) | Bson::Int64(1)));
+    let is_ok =
+        matches!(reply.get("ok"), Some(Bson::Double(1.0) | Bson::Int32(1) | Bson::Int64(1)));
     is_ok
         && !reply.contains_key("writeConcernError")
         && reply.get_array("writeErrors").is_ok_and(|errors| errors.iter().all(is_duplicate))
@@ -269,10 +273,7 @@ fn set_write_concern(command: &mut Document, name: &str) {
 }
 
 /// A command with concatenated documents as one of its fields.
-fn with_run(
-    command: &Document,
-    (field, run): (&str, &[u8]),
-) -> Result<RawDocumentBuf, String> {
+fn with_run(command: &Document, (field, run): (&str, &[u8])) -> Result<RawDocumentBuf, String> {
     let mut bytes = tidemark_wire::encode_document(command);
     bytes.reserve(run.len() + run.len() / 32 + 64);
     // The end of the document comes again at its new end.

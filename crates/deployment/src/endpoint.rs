@@ -1,8 +1,11 @@
 //! Where a deployment is and who logs in.
 
+use std::time::Duration;
+
 use tidemark_model::Secret;
 
 use crate::client::Client;
+use crate::error::LinkError;
 
 /// How to reach a deployment.
 #[derive(Debug, Clone)]
@@ -11,6 +14,16 @@ pub enum Endpoint {
     Embedded(Address),
     /// A deployment that somebody else runs.
     Attached(Client),
+}
+
+impl Endpoint {
+    /// The same, for reading data: from the member that its settings ask for, and only from that.
+    pub fn reading(&self) -> Result<Self, LinkError> {
+        Ok(match self {
+            Self::Embedded(_) => self.clone(),
+            Self::Attached(client) => Self::Attached(client.reading()?),
+        })
+    }
 }
 
 /// Where an embedded engine is and who logs in.
@@ -22,4 +35,20 @@ pub struct Address {
     pub user: String,
     /// The user's password.
     pub password: Secret,
+}
+
+/// How long a deployment may take before a connection to it is given up.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// To be reached, and for each answer until somebody is logged in.
+    pub connecting: Duration,
+    /// For each answer after that.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    /// Building an index takes its time.
+    fn default() -> Self {
+        Self { connecting: Duration::from_secs(10), answer: Duration::from_hours(1) }
+    }
 }

@@ -6,9 +6,7 @@ use bson::raw::{RawBsonRef, RawDocument};
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// The deployment cannot be reached, or the connection broke.
-    #[error(
-        "the connection to {address} failed while {doing}: {source}; the job can be tried again"
-    )]
+    #[error("the connection to {address} failed while {doing}: {source}")]
     Connection {
         /// The deployment.
         address: String,
@@ -55,7 +53,8 @@ pub enum LinkError {
 
 /// What a deployment refuses while its primary changes, it shuts down or is overloaded, and not a
 /// moment later: the codes of the drivers' specification of retryable operations.
-const PASSING: &[i32] = &[6, 7, 89, 91, 134, 189, 262, 9001, 10_107, 11_600, 11_602, 13_435, 13_436];
+const PASSING: &[i32] =
+    &[6, 7, 89, 91, 134, 189, 262, 9001, 10_107, 11_600, 11_602, 13_435, 13_436];
 
 impl LinkError {
     /// Whether the same may succeed later without anybody's help.

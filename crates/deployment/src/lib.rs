@@ -5,6 +5,7 @@
 //! topologies, certificates and logins. Whoever moves data does not see the difference.
 
 mod abilities;
+mod batch;
 mod client;
 mod connection;
 mod driver_link;
@@ -12,11 +13,17 @@ mod endpoint;
 mod error;
 mod listing;
 mod memory_file;
+mod privileges;
+mod report;
 mod wire_link;
 
-pub use client::Client;
-pub use connection::{Connection, Patience, Sent};
-pub use endpoint::{Address, Endpoint};
-pub use error::LinkError;
 pub use abilities::{Abilities, Product, newest_entry, open_snapshot, probe};
-pub use listing::{CollectionListing, STAGE_PREFIX, list_collections, list_indexes};
+pub use client::Client;
+pub use connection::{Connection, Sent};
+pub use endpoint::{Address, Endpoint, Patience};
+pub use error::LinkError;
+pub use listing::{
+    ATTACHED_STAGE_PREFIX, CollectionListing, STAGE_PREFIX, is_stage, list_collections,
+    list_indexes,
+};
+pub use report::{OPLOG, report};

@@ -5,8 +5,16 @@ use bson::{Binary, Bson, Document};
 use crate::connection::Connection;
 use crate::error::LinkError;
 
-/// Collections of a restore in progress begin with this; they belong to no snapshot.
+/// Collections of a restore in progress begin with this in an engine of ours; they belong to no
+/// snapshot.
 pub const STAGE_PREFIX: &str = "tidemark.stage.";
+/// Collections of a restore in progress begin with this in attached deployments.
+pub const ATTACHED_STAGE_PREFIX: &str = "tidemark_stage_";
+
+/// Whether a collection belongs to a restore in progress.
+pub fn is_stage(name: &str) -> bool {
+    name.starts_with(STAGE_PREFIX) || name.starts_with(ATTACHED_STAGE_PREFIX)
+}
 
 /// A collection as the deployment describes it.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +62,7 @@ pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionLis
         })?;
         for collection in found {
             let listing = read_listing(&database, &collection);
-            if !listing.name.starts_with("system.") && !listing.name.starts_with(STAGE_PREFIX) {
+            if !listing.name.starts_with("system.") && !is_stage(&listing.name) {
                 listings.push(listing);
             }
         }

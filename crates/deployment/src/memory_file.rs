@@ -10,8 +10,7 @@ pub(crate) struct MemoryFile(File);
 
 impl MemoryFile {
     pub(crate) fn new(content: &[u8]) -> io::Result<Self> {
-        let descriptor =
-            rustix::fs::memfd_create("tidemark", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let descriptor = rustix::fs::memfd_create("tidemark", rustix::fs::MemfdFlags::CLOEXEC)?;
         let mut file = File::from(descriptor);
         file.write_all(content)?;
         Ok(Self(file))

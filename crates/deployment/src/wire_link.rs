@@ -9,8 +9,8 @@ use bson::{Bson, Document};
 use tidemark_model::Secret;
 use tidemark_wire::{HEADER_BYTES, OpMsg, ScramClient, encode_msg, parse_header, parse_msg};
 
-use crate::connection::{Patience, visit_batch};
-use crate::endpoint::Address;
+use crate::batch::visit_batch;
+use crate::endpoint::{Address, Patience};
 use crate::error::{LinkError, check_reply};
 
 /// A command whose answer was not read yet.
@@ -86,7 +86,11 @@ impl WireConnection {
     }
 
     /// Runs a command and answers its reply; an error reply is an error.
-    pub(crate) fn command(&mut self, database: &str, command: Document) -> Result<Document, LinkError> {
+    pub(crate) fn command(
+        &mut self,
+        database: &str,
+        command: Document,
+    ) -> Result<Document, LinkError> {
         let message = self.send(database, command, None)?;
         Document::try_from(message.body()).map_err(|error| self.protocol(error.to_string()))
     }

@@ -40,6 +40,7 @@ mod spool;
 mod transaction;
 mod update;
 mod withheld;
+mod withheld_names;
 
 pub use auth::{Grant, User, UserDirectory};
 pub use identity::REPLICA_SET;

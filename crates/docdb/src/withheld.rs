@@ -1,7 +1,6 @@
 //! What an engine does not show of what it can do, so that others can be tried without it.
 
 use std::collections::BTreeSet;
-use std::str::FromStr;
 
 use crate::error::{Code, CommandError, Result};
 use crate::request::{ReadConcern, Request};
@@ -9,6 +8,10 @@ use crate::request::{ReadConcern, Request};
 /// Abilities and commands that a server behaves as if it lacked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Withheld(BTreeSet<String>);
+
+/// The abilities that can be withheld; any command can too.
+pub(crate) const ABILITIES: [&str; 5] =
+    [EXTENSIONS, REPLICA_SET, SNAPSHOT_READS, UUID_READS, DROP_TARGET];
 
 /// What is not MongoDB's: renames in one commit, bulk staging, reading by record numbers.
 const EXTENSIONS: &str = "extensions";
@@ -25,6 +28,11 @@ impl Withheld {
     /// Nothing is withheld.
     pub fn nothing() -> Self {
         Self::default()
+    }
+
+    /// These are.
+    pub(crate) fn of(names: BTreeSet<String>) -> Self {
+        Self(names)
     }
 
     pub(crate) fn extensions(&self) -> bool {
@@ -58,31 +66,12 @@ impl Withheld {
             let text = "support for field \"dropTarget\" is not implemented yet";
             return Err(CommandError::new(Code::CommandNotSupported, text));
         }
-        let is_oplog = request.database == "local" && request.text(request.name) == Some("oplog.rs");
+        let is_oplog =
+            request.database == "local" && request.text(request.name) == Some("oplog.rs");
         if self.replica_set() && is_oplog {
             let text = "there is no oplog";
             return Err(CommandError::new(Code::NamespaceNotFound, text));
         }
         Ok(())
-    }
-}
-
-impl FromStr for Withheld {
-    type Err = String;
-
-    /// Names of abilities and of commands, with commas between.
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let abilities = [EXTENSIONS, REPLICA_SET, SNAPSHOT_READS, UUID_READS, DROP_TARGET];
-        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-        let check = |name: &str| {
-            if abilities.contains(&name) || crate::commands::find(name).is_some() {
-                return Ok(name.to_owned());
-            }
-            Err(format!(
-                "{name:?} is neither an ability ({}) nor a command",
-                abilities.join(", ")
-            ))
-        };
-        names.map(check).collect::<std::result::Result<_, _>>().map(Self)
     }
 }

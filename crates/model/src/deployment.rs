@@ -107,11 +107,14 @@ pub enum Topology {
 
 /// Something that a deployment can do or not, as a probe has proved it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// What it is about.
     pub name: String,
     /// Whether it can.
     pub holds: bool,
+    /// Whether something is missing to its protection when it cannot.
+    pub is_needed: bool,
     /// What follows from that, in words.
     pub consequence: String,
 }
@@ -164,15 +167,12 @@ pub struct ProbeReport {
 impl ProbeReport {
     /// What it cannot do, as sentences.
     pub fn limits(&self) -> Vec<String> {
-        let lacking = self.findings.iter().filter(|finding| !finding.holds);
-        let mut limits: Vec<String> =
-            lacking.map(|finding| finding.consequence.clone()).collect();
+        let lacking = self.findings.iter().filter(|finding| finding.is_needed && !finding.holds);
+        let mut limits: Vec<String> = lacking.map(|finding| finding.consequence.clone()).collect();
         limits.extend(self.unprotected.iter().cloned());
         if !self.missing_privileges.is_empty() {
-            limits.push(format!(
-                "the user lacks privileges: {}",
-                self.missing_privileges.join(", ")
-            ));
+            limits
+                .push(format!("the user lacks privileges: {}", self.missing_privileges.join(", ")));
         }
         limits
     }
@@ -241,10 +241,14 @@ mod tests {
     #[test]
     fn what_is_secret_in_a_connection_string_is_not_shown() {
         for (given, shown) in [
-            ("mongodb://u:p@ss@a:1,b:2/db?replicaSet=rs&tlsCertificateKeyFilePassword=x",
-             "mongodb://a:1,b:2/db?replicaSet=rs"),
-            ("mongodb+srv://u:hunter2@cluster.example.net/?authMechanismProperties=AWS_SESSION_TOKEN:x",
-             "mongodb+srv://cluster.example.net/"),
+            (
+                "mongodb://u:p@ss@a:1,b:2/db?replicaSet=rs&tlsCertificateKeyFilePassword=x",
+                "mongodb://a:1,b:2/db?replicaSet=rs",
+            ),
+            (
+                "mongodb+srv://u:hunter2@cluster.example.net/?authMechanismProperties=AWS_SESSION_TOKEN:x",
+                "mongodb+srv://cluster.example.net/",
+            ),
             ("hunter2", "not a connection string"),
             ("mongodb://a", "mongodb://a"),
         ] {

@@ -17,10 +17,10 @@ mod snapshot;
 mod throttle;
 mod transition;
 
+pub use clock::{Clock, format_instant, parse_instant};
 pub use deployment::{
     Condition, DatabaseSize, Finding, LinkSettings, ProbeReport, ReadFrom, TlsSettings, Topology,
 };
-pub use clock::{Clock, format_instant, parse_instant};
 pub use ids::{
     ApiKeyId, DatabaseUserId, IdError, InstanceId, OrgId, ProjectId, RestoreJobId, SecretId,
     ServiceAccountId, SnapshotId, new_object_id,

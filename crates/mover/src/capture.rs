@@ -15,7 +15,7 @@ use crate::error::MoverError;
 use crate::restore::is_record_of_swaps;
 use crate::stop::Stop;
 use tidemark_deployment::Connection;
-use tidemark_deployment::{STAGE_PREFIX, newest_entry};
+use tidemark_deployment::{is_stage, newest_entry};
 
 /// A segment is stored when it has this size; a round that reads more stores several.
 const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
@@ -201,9 +201,7 @@ fn is_swap(entry: &RawDocument) -> bool {
         .ok()
         .filter(|op| *op == "c")
         .and_then(|_| entry.get_document("o").ok()?.get_str("renameCollection").ok());
-    renamed
-        .and_then(|from| from.split_once('.'))
-        .is_some_and(|(_, name)| name.starts_with(STAGE_PREFIX))
+    renamed.and_then(|from| from.split_once('.')).is_some_and(|(_, name)| is_stage(name))
 }
 
 /// Where the run of segments begins that follow each other up to the newest.

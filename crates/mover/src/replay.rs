@@ -17,7 +17,7 @@ use tidemark_wire::{OplogEntry, OplogOperation, apply_diff, encode_document};
 use crate::error::MoverError;
 use crate::stop::Stop;
 use tidemark_deployment::Connection;
-use tidemark_deployment::STAGE_PREFIX;
+use tidemark_deployment::is_stage;
 
 /// Entries that are applied together.
 const WINDOW_ENTRIES: usize = 2_000;
@@ -436,7 +436,7 @@ fn check_change(entry: &OplogEntry, change: &Document) -> Result<(), MoverError>
 fn check_rename(command: &Document) -> Result<(), MoverError> {
     let from = command.get_str("renameCollection").unwrap_or_default();
     let name = from.split_once('.').map_or("", |(_, name)| name);
-    if name.starts_with(STAGE_PREFIX) {
+    if is_stage(name) {
         let to = command.get_str("to").unwrap_or_default();
         let what = format!("what a restore put into {to}: it is not in the oplog");
         return Err(MoverError::OplogGap { what });

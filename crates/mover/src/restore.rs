@@ -16,14 +16,14 @@ use std::sync::Arc;
 use bson::Bson;
 use tidemark_vault::{ChunkRef, CollectionManifest, ListItem, Manifest, Vault};
 
-use self::attempt::MARKER_DATABASE;
+use self::attempt::{MARKER_DATABASE, Names};
 use self::entries::{Entries, Visited};
 use crate::error::MoverError;
 use crate::parts::in_parallel;
 use crate::replay::{Replayer, Stage, check_entry};
 use crate::stop::{Progress, Stop};
 use tidemark_deployment::{Connection, Endpoint, Sent};
-use tidemark_deployment::{STAGE_PREFIX, probe};
+use tidemark_deployment::{is_stage, probe};
 
 pub use self::attempt::Attempt;
 pub use self::entries::Replay;
@@ -53,6 +53,7 @@ pub struct Restore<'a> {
     vault: &'a Arc<Vault>,
     endpoint: Endpoint,
     attempt: Attempt,
+    names: Names,
     source: RestoreSource,
     stage: Stage,
     stop: &'a Stop,
@@ -74,8 +75,9 @@ impl<'a> Restore<'a> {
         stop: &'a Stop,
         progress: &'a Progress,
     ) -> Self {
-        let stage = Stage::new(attempt.prefix(), false);
-        Self { vault, endpoint, attempt, source, stage, stop, progress }
+        let names = Names::on(&endpoint);
+        let stage = Stage::new(names.of_attempt(&attempt), false);
+        Self { vault, endpoint, attempt, names, source, stage, stop, progress }
     }
 
     /// Reads everything that the restore needs and proves that it is whole and that all of it can be
@@ -101,10 +103,11 @@ impl<'a> Restore<'a> {
     pub fn stage(&mut self, _: &Verified) -> Result<(), MoverError> {
         discard_stage(&self.endpoint, &self.attempt.job)?;
         let mut connection = Connection::open(&self.endpoint)?;
-        connection.command(MARKER_DATABASE, bson::doc! { "create": self.attempt.marker() })?;
-        swap::prepare_records(&mut connection)?;
+        connection
+            .command(MARKER_DATABASE, bson::doc! { "create": self.names.marker(&self.attempt) })?;
+        swap::prepare_records(&mut connection, self.names)?;
         let is_bulk = probe(&mut connection)?.bulk_staging;
-        self.stage = Stage::new(self.attempt.prefix(), is_bulk);
+        self.stage = Stage::new(self.names.of_attempt(&self.attempt), is_bulk);
         let collections = self.source.manifest.collections.clone();
         for collection in &collections {
             self.stage.create(
@@ -221,9 +224,8 @@ impl<'a> Restore<'a> {
             });
         }
         // Leftovers of restores that were running at the restored moment.
-        let is_leftover = |namespace: &String| {
-            namespace.split_once('.').is_some_and(|(_, name)| name.starts_with(STAGE_PREFIX))
-        };
+        let is_leftover =
+            |namespace: &String| namespace.split_once('.').is_some_and(|(_, name)| is_stage(name));
         let leftovers: Vec<String> =
             self.stage.collections.keys().filter(|n| is_leftover(n)).cloned().collect();
         for namespace in leftovers {
@@ -247,7 +249,10 @@ impl<'a> Restore<'a> {
                     let mut index = index.clone();
                     index.remove("ns");
                     // Which is what an index has of which that is not said.
-                    if matches!(index.get("v"), Some(Bson::Int32(2) | Bson::Int64(2) | Bson::Double(2.0))) {
+                    if matches!(
+                        index.get("v"),
+                        Some(Bson::Int32(2) | Bson::Int64(2) | Bson::Double(2.0))
+                    ) {
                         index.remove("v");
                     }
                     Bson::Document(index)

@@ -80,10 +80,11 @@ pub fn read_snapshot(
     stop: &Stop,
     progress: &Progress,
 ) -> Result<ReadSnapshot, MoverError> {
-    let mut connection = Connection::open(&request.endpoint)?;
+    let endpoint = request.endpoint.reading()?;
+    let mut connection = Connection::open(&endpoint)?;
     let abilities = probe(&mut connection)?;
     let store = ChunkStore::start(vault.writer());
-    let reader = Reader { request, abilities: &abilities, store, stop, progress };
+    let reader = Reader { endpoint: &endpoint, abilities: &abilities, store, stop, progress };
     let read = if request.mode == WantedMode::Strongest && abilities.snapshot_reads {
         match reader.read_at_one_moment(&mut connection) {
             // Reading took longer than the deployment keeps the moment.
@@ -127,7 +128,8 @@ fn empty_collection(listing: &CollectionListing) -> CollectionManifest {
 }
 
 struct Reader<'a> {
-    request: &'a SnapshotRequest,
+    /// From where everything is read.
+    endpoint: &'a Endpoint,
     abilities: &'a Abilities,
     store: ChunkStore,
     stop: &'a Stop,
@@ -153,7 +155,8 @@ impl Reader<'_> {
     }
 
     fn read_with_oplog(&self, connection: &mut Connection) -> Result<FuzzyRead, MoverError> {
-        let start = if self.abilities.newest_entry.is_some() { newest_entry(connection)? } else { None };
+        let start =
+            if self.abilities.newest_entry.is_some() { newest_entry(connection)? } else { None };
         let listings = list_collections(connection)?;
         // In one part each: a name may come to mean another collection while parts are counted.
         let collections = self.read_collections(connection, &listings, (None, false))?;
@@ -183,14 +186,12 @@ impl Reader<'_> {
             }
         }
         let read =
-            in_parallel(
-                (&self.request.endpoint, READERS),
-                &parts,
-                |connection, part| match listings.get(part.collection) {
+            in_parallel((self.endpoint, READERS), &parts, |connection, part| {
+                match listings.get(part.collection) {
                     Some(listing) => self.read_part(connection, (listing, part), at),
                     None => Ok((DocumentSet::default(), ChunkList::default())),
-                },
-            )?;
+                }
+            })?;
         let mut collections: Vec<_> = listings.iter().map(empty_collection).collect();
         for (part, (content, chunks)) in parts.iter().zip(read) {
             if let Some(collection) = collections.get_mut(part.collection) {

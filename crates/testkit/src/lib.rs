@@ -14,8 +14,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 use tidemark_catalog::{
-    ApiKey, Catalog, Instance as Record, InstanceFamily, InstanceSettings, NewOrg, NewSecret, Org,
-    Project, ServiceAccount,
+    ApiKey, Backing, Catalog, Instance as Record, InstanceFamily, InstanceSettings, NewOrg,
+    NewSecret, Org, Project, ServiceAccount,
 };
 use tidemark_deployment::{Address, Client, Connection, Endpoint};
 use tidemark_docdb::{Grant, Server, ServerConfig, User, UserDirectory};
@@ -247,6 +247,7 @@ pub fn idle_instance(project: ProjectId, name: &str, created_at: Timestamp) -> R
         },
         created_at,
         changed_at: created_at,
+        backing: Backing::Embedded,
         port: Some(27_100),
         trouble: None,
     }

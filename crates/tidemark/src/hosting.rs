@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use tidemark_actions::instances;
-use tidemark_catalog::{Catalog, CatalogError, Instance, InstanceTrouble};
+use tidemark_catalog::{Backing, Catalog, CatalogError, Instance, InstanceTrouble};
 use tidemark_deployment::{Address, Endpoint};
 use tidemark_docdb::{Server, ServerConfig, ServerError, Withheld};
 use tidemark_model::{Clock, InstanceEvent, InstanceId, InstanceName, InstanceState, ProjectId};
 use tidemark_worker::Deployments;
 
+use crate::attached::Attached;
 use crate::config::InstancesSection;
 use crate::users::{InstanceUsers, InternalUser};
 
@@ -77,6 +78,8 @@ pub(crate) struct Hosting {
     /// Instances that could not be brought to their state: why, how often, and when to try again.
     /// Held for lookups.
     failing: Mutex<HashMap<InstanceId, Failing>>,
+    /// The deployments that are not here.
+    attached: Arc<Attached>,
     is_ready: AtomicBool,
     is_stopping: AtomicBool,
 }
@@ -87,6 +90,7 @@ impl Hosting {
         clock: Clock,
         config: InstancesSection,
         (folder, retention_after_delete): (PathBuf, SignedDuration),
+        attached: Arc<Attached>,
     ) -> Arc<Self> {
         Arc::new(Self {
             catalog,
@@ -97,6 +101,7 @@ impl Hosting {
             failing: Mutex::default(),
             internal: Arc::new(InternalUser::new()),
             running: Mutex::default(),
+            attached,
             is_ready: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
         })
@@ -147,6 +152,7 @@ impl Hosting {
     /// Asks the rounds to end.
     pub(crate) fn request_stop(&self) {
         self.is_stopping.store(true, Ordering::SeqCst);
+        self.attached.request_stop();
     }
 
     /// Stops all databases: running commands finish.
@@ -173,7 +179,9 @@ impl Hosting {
             }
         };
         self.remove_strangers(&instances);
-        for instance in &instances {
+        self.attached.run_round(&instances);
+        let embedded = instances.iter().filter(|instance| instance.backing == Backing::Embedded);
+        for instance in embedded {
             if self.is_stopping.load(Ordering::SeqCst) {
                 return;
             }
@@ -327,7 +335,7 @@ impl Hosting {
             advertised_host: self.config.advertised(),
             users: Arc::new(users),
             clock: self.clock.clone(),
-        withheld: Withheld::nothing(),
+            withheld: Withheld::nothing(),
         })?)
     }
 
@@ -348,6 +356,9 @@ impl Hosting {
 
 impl Deployments for Hosting {
     fn endpoint(&self, instance: &Instance) -> Option<Endpoint> {
+        if instance.backing == Backing::Attached {
+            return self.attached.endpoint(instance.id);
+        }
         let running = self.lock();
         let server = running.get(&instance.id)?;
         let mut address = server.address();
@@ -359,5 +370,9 @@ impl Deployments for Hosting {
             user: self.internal.name.clone(),
             password: self.internal.password.clone(),
         }))
+    }
+
+    fn has_oplog(&self, instance: &Instance) -> bool {
+        instance.backing == Backing::Embedded || self.attached.has_oplog(instance.id)
     }
 }

@@ -2,10 +2,14 @@
 //!
 //! The binary: configuration, wiring, commands, instance hosting, download serving.
 
+mod attached;
 mod bootstrap;
+mod client;
 mod config;
+mod deployments_command;
 mod dev;
 mod downloads;
+mod engine;
 mod environment;
 mod folder;
 mod hosting;
@@ -39,6 +43,8 @@ fn main() -> ExitCode {
             _ => Ok(ExitCode::FAILURE),
         },
         Some(("vault", matches)) => run_vault(matches),
+        Some(("deployments", matches)) => deployments_command::run(matches),
+        Some(("engine", matches)) => engine::run(matches),
         _ => Ok(ExitCode::FAILURE),
     };
     outcome.unwrap_or_else(|error| {
@@ -72,6 +78,8 @@ fn command() -> Command {
         .subcommand(env_command())
         .subcommand(keys_command())
         .subcommand(vault_commands())
+        .subcommand(deployments_command::command())
+        .subcommand(engine::command())
 }
 
 /// A command with every key of the configuration.

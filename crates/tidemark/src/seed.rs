@@ -11,8 +11,9 @@ use tidemark_atlas_api::{
     KeyPair, account_of, client_id_of, ha1, mask_private_key, new_account_secret, secret_record,
 };
 use tidemark_catalog::{
-    ApiKey, Catalog, CatalogError, DatabaseUser, DatabaseUserRole, Instance, InstanceFamily,
-    InstanceSettings, NewOrg, NewSecret, Org, Project, Seed as Everything, ServiceAccount, Tag,
+    ApiKey, Backing, Catalog, CatalogError, DatabaseUser, DatabaseUserRole, Instance,
+    InstanceFamily, InstanceSettings, NewOrg, NewSecret, Org, Project, Seed as Everything,
+    ServiceAccount, Tag,
 };
 use tidemark_model::{
     ApiKeyId, DatabaseUserId, InstanceId, InstanceState, OrgId, ProjectId, Role, Roles, Secret,
@@ -346,6 +347,7 @@ fn grow_instance(
         },
         created_at: now,
         changed_at: now,
+        backing: Backing::Embedded,
         port: None,
         trouble: None,
     })

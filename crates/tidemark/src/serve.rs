@@ -18,6 +18,7 @@ use tidemark_vault::{Vault, VaultKey};
 use tidemark_worker::{Severity, Trouble, Worker, WorkerConfig, WorkerWatch};
 use tokio::net::TcpListener;
 
+use crate::attached::Attached;
 use crate::config::{Config, RateLimitSetting, SunsetSetting};
 use crate::dev::Dev;
 use crate::downloads::{self, Downloads};
@@ -53,6 +54,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
         parts.clock.clone(),
         config.instances.clone(),
         (config.data_dir.join("instances"), policy(config).retention_after_delete),
+        Arc::clone(&parts.attached),
     );
     hosting.run_round();
     let rounds = hosting.start();
@@ -61,6 +63,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
         hosting: Arc::clone(&hosting),
         worker: worker.watch(),
         vault: Arc::clone(&parts.vault),
+        attached: Arc::clone(&parts.attached),
     };
     let router = parts.router((config, mode), &base_url, health)?;
     tracing::info!(%base_url, "the API listens");
@@ -94,6 +97,7 @@ struct Parts {
     clock: Clock,
     seed: Seed,
     downloads: PathBuf,
+    attached: Arc<Attached>,
 }
 
 impl Parts {
@@ -101,13 +105,16 @@ impl Parts {
         let clock = Clock::system();
         // The vault first: where it is refused nothing else is made.
         let (folder, key_file) = (config.vault_folder(), config.vault_key_file());
-        let vault = Vault::open(&folder, VaultKey::load_or_create(&key_file, &folder)?)?;
+        let key = VaultKey::load_or_create(&key_file, &folder)?;
+        let vault = Vault::open(&folder, key.clone())?;
         let catalog = Arc::new(Catalog::open(&config.data_dir.join(bootstrap::CATALOG))?);
         let seed = load_seed(config)?;
         bootstrap::run(&catalog, &clock, (&config.data_dir, base_url), &seed)?;
         let downloads = config.data_dir.join("downloads");
         std::fs::create_dir_all(&downloads)?;
-        Ok(Self { catalog, vault, clock, seed, downloads })
+        let records = (Arc::clone(&catalog), clock.clone());
+        let attached = Attached::new(records, key, policy(config).retention_after_delete);
+        Ok(Self { catalog, vault, clock, seed, downloads, attached })
     }
 
     fn worker_config(&self, config: &Config, hosting: &Arc<Hosting>) -> WorkerConfig {
@@ -139,7 +146,8 @@ impl Parts {
             base_url: base_url.to_owned(),
             seed: self.seed,
         });
-        let api = Api::new(self.catalog, self.clock.clone(), api_config(config, dev))?;
+        let api =
+            Api::new(self.catalog, self.clock.clone(), api_config(config, dev, self.attached))?;
         let api = Arc::new(api);
         let downloads =
             Downloads { api: Arc::clone(&api), clock: self.clock, folder: self.downloads };
@@ -187,7 +195,7 @@ fn policy(config: &Config) -> BackupPolicy {
     }
 }
 
-fn api_config(config: &Config, dev: Option<Dev>) -> ApiConfig {
+fn api_config(config: &Config, dev: Option<Dev>, attached: Arc<Attached>) -> ApiConfig {
     if dev.is_some() {
         tracing::warn!(
             "development mode: organization owners can move the clock and reset the server"
@@ -204,6 +212,7 @@ fn api_config(config: &Config, dev: Option<Dev>) -> ApiConfig {
         download_lifetime: SignedDuration::from_mins(i64::from(
             config.backup.download_lifetime_minutes,
         )),
+        attacher: Some(attached),
         dev: dev.map(|dev| Arc::new(dev) as Arc<dyn DevMode>),
         sunset: match config.server.sunset {
             SunsetSetting::Ignore => Sunset::Ignore,
@@ -224,6 +233,7 @@ struct Health {
     hosting: Arc<Hosting>,
     worker: WorkerWatch,
     vault: Arc<Vault>,
+    attached: Arc<Attached>,
 }
 
 fn router(api: Arc<Api>, downloads: Downloads, health: Health) -> Router {
@@ -243,6 +253,8 @@ impl Health {
     fn complaints(&self) -> Vec<Trouble> {
         let failing = |text| Trouble { severity: Severity::Failing, text };
         let mut complaints: Vec<_> = self.hosting.complaints().into_iter().map(failing).collect();
+        let degraded = |text| Trouble { severity: Severity::Degraded, text };
+        complaints.extend(self.attached.complaints().into_iter().map(degraded));
         complaints.extend(self.worker.troubles());
         complaints
     }

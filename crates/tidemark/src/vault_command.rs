@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{
-    Catalog, FoundSnapshot, Instance, InstanceFamily, InstanceSettings, NewSnapshot, Page,
+    Backing, Catalog, FoundSnapshot, Instance, InstanceFamily, InstanceSettings, NewSnapshot, Page,
 };
 use tidemark_model::{
     ApiKeyId, Caller, Clock, InstanceId, InstanceState, OplogSpan, Principal, ProjectId, Role,
@@ -149,6 +149,7 @@ impl Rebuild<'_> {
             },
             created_at: self.now,
             changed_at: self.now,
+            backing: Backing::Embedded,
             port: None,
             trouble: None,
         };

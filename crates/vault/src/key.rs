@@ -4,9 +4,9 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
-use tidemark_model::Secret;
+use tidemark_model::{Secret, random_bytes};
 
 use crate::layout::holds_objects;
 use crate::storage::{FolderStorage, sync_parent};
@@ -18,6 +18,9 @@ const SALT: &[u8] = b"tidemark vault 1";
 /// The master key of a vault.
 #[derive(Clone)]
 pub struct VaultKey([u8; 32]);
+
+/// What a key is for that encrypts a text outside of the vault.
+const KEPT_TEXT: &str = "kept text";
 
 /// Why there is no usable key.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +126,42 @@ impl VaultKey {
         LessSafeKey::new(key)
     }
 
+    /// Encrypts a text that belongs to an object and is kept outside of the vault, for `open_text`.
+    ///
+    /// # Panics
+    ///
+    /// For a text above 64 GiB.
+    pub fn seal_text(&self, object: &str, text: &Secret) -> String {
+        let nonce = random_bytes::<12>();
+        let mut body = text.expose().as_bytes().to_vec();
+        #[expect(clippy::expect_used, reason = "sealing fails only beyond 64 GiB")]
+        self.cipher(KEPT_TEXT, object.as_bytes())
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(object.as_bytes()),
+                &mut body,
+            )
+            .expect("a text below 64 GiB");
+        let sealed = [nonce.as_slice(), &body].concat();
+        sealed.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    }
+
+    /// Decrypts a text of `seal_text`; nothing if it was changed, belongs to another object or was
+    /// sealed with another key.
+    pub fn open_text(&self, object: &str, sealed: &str) -> Option<Secret> {
+        let bytes: Option<Vec<u8>> = (0..sealed.len())
+            .step_by(2)
+            .map(|at| u8::from_str_radix(sealed.get(at..at + 2)?, 16).ok())
+            .collect();
+        let bytes = bytes?;
+        let (nonce, body) = bytes.split_at_checked(12)?;
+        let nonce = Nonce::assume_unique_for_key(nonce.try_into().ok()?);
+        let mut body = body.to_vec();
+        let cipher = self.cipher(KEPT_TEXT, object.as_bytes());
+        let opened = cipher.open_in_place(nonce, Aad::from(object.as_bytes()), &mut body).ok()?;
+        Some(Secret::new(std::str::from_utf8(opened).ok()?))
+    }
+
     /// The key under which chunks are named.
     pub(crate) fn chunk_naming_key(&self) -> [u8; 32] {
         self.derive("chunk names", b"")
@@ -134,6 +173,23 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn a_text_opens_only_for_its_object_and_with_its_key() {
+        let key = VaultKey::from_bytes([7; 32]);
+        let sealed = key.seal_text("one", &Secret::new("mongodb://u:p@h"));
+        assert!(!sealed.contains("mongodb"));
+        assert_ne!(sealed, key.seal_text("one", &Secret::new("mongodb://u:p@h")));
+        let opened = |key: &VaultKey, object: &str, sealed: &str| {
+            key.open_text(object, sealed).map(|text| text.expose().to_owned())
+        };
+        assert_eq!(opened(&key, "one", &sealed).as_deref(), Some("mongodb://u:p@h"));
+        assert_eq!(opened(&key, "two", &sealed), None);
+        assert_eq!(opened(&VaultKey::from_bytes([8; 32]), "one", &sealed), None);
+        for broken in ["", "00", "zz", &sealed[2..], &sealed[..sealed.len() - 2], "é"] {
+            assert_eq!(opened(&key, "one", broken), None, "{broken}");
+        }
+    }
 
     #[test]
     fn a_key_file_is_made_once_and_is_private() {

@@ -12,6 +12,12 @@ use tidemark_vault::Vault;
 pub trait Deployments: Send + Sync {
     /// How to reach an instance; `None` while it does not run.
     fn endpoint(&self, instance: &Instance) -> Option<Endpoint>;
+
+    /// Whether an instance has an oplog that can be followed.
+    fn has_oplog(&self, instance: &Instance) -> bool {
+        let _ = instance;
+        true
+    }
 }
 
 /// What a worker needs.

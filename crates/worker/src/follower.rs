@@ -35,7 +35,10 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         }
     };
     shared.troubles.clear("captures");
-    let running = instances.iter().filter(|instance| instance.state.runs());
+    let deployments = &shared.config.deployments;
+    let running = instances
+        .iter()
+        .filter(|instance| instance.state.runs() && deployments.has_oplog(instance));
     let wanted: Vec<InstanceId> = running.map(|instance| instance.id).collect();
     let (lacking, ended) = shared.captures.keep_only(&wanted);
     for id in ended {

@@ -149,7 +149,9 @@ fn take(
     };
     // A range that begins before the snapshot makes every later moment restorable from it.
     enter("capture")?;
-    shared.captures.run_now(snapshot.instance, stop)?;
+    if config.deployments.has_oplog(&instance) {
+        shared.captures.run_now(snapshot.instance, stop)?;
+    }
     enter("read")?;
     let read = read_snapshot(&config.vault, &request, stop, progress)?;
     enter("store")?;

@@ -75,7 +75,8 @@ impl Restore<'_> {
         let mut documents = encode_document(&bson::doc! { "_id": "", "sealed": true });
         let mut uuids: BTreeMap<&str, BTreeMap<String, Binary>> = BTreeMap::new();
         for (namespace, staged) in &self.stage.collections {
-            let mut row = bson::doc! { "_id": namespace, "database": &staged.database, "name": &staged.name };
+            let mut row =
+                bson::doc! { "_id": namespace, "database": &staged.database, "name": &staged.name };
             let database = staged.database.as_str();
             if !uuids.contains_key(database) {
                 uuids.insert(database, uuids_in(connection, database)?);
@@ -85,7 +86,7 @@ impl Restore<'_> {
             }
             documents.extend(encode_document(&row));
         }
-        let name = self.attempt.marker();
+        let name = self.names.marker(&self.attempt);
         connection.command(
             MARKER_DATABASE,
             bson::doc! { "delete": &name, "deletes": [{ "q": {}, "limit": 0 }] },

@@ -8,13 +8,10 @@ use std::collections::BTreeMap;
 use bson::{Binary, Document};
 use tidemark_wire::encode_document;
 
-use super::attempt::{Attempt, MARKER, MARKER_DATABASE, prefix_of_job};
+use super::attempt::{Attempt, MARKER, MARKER_DATABASE, Names, job_of};
 use crate::error::MoverError;
+use tidemark_deployment::{CollectionListing, is_stage, list_collections, probe};
 use tidemark_deployment::{Connection, Endpoint, LinkError};
-use tidemark_deployment::{CollectionListing, STAGE_PREFIX, list_collections, probe};
-
-/// The collection with a record of each swap whose job is not over.
-const RECORDS: &str = "tidemark.stage.swapped";
 
 /// Puts what an attempt staged in the place of the target's collections, and drops what the
 /// restored state does not have. Done again after a crash, it finishes what was begun.
@@ -22,13 +19,13 @@ const RECORDS: &str = "tidemark.stage.swapped";
 /// Any attempt whose plan is there or whose swap is on record will do: a worker that takes the job
 /// up in its swap has another number than the one that staged.
 pub fn swap_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
-    let mut connection = Connection::open(endpoint)?;
-    if has_record(&mut connection, job)? {
+    let (mut connection, names) = (Connection::open(endpoint)?, Names::on(endpoint));
+    if has_record(&mut connection, (names, job))? {
         return Ok(());
     }
-    let (attempt, plan) = load_plan(&mut connection, job)?;
+    let (attempt, plan) = load_plan(&mut connection, (names, job))?;
     let targets = list_collections(&mut connection)?;
-    let swap = Swap { attempt, plan, targets };
+    let swap = Swap { names, attempt, plan, targets };
     let swapped = if probe(&mut connection)?.atomic_renames {
         swap.commit_at_once(&mut connection)
     } else {
@@ -36,13 +33,16 @@ pub fn swap_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     };
     match swapped {
         // Another worker that took the job up in its swap was faster.
-        Err(error) if error.code().is_some() && has_record(&mut connection, job)? => Ok(()),
+        Err(error) if error.code().is_some() && has_record(&mut connection, (names, job))? => {
+            Ok(())
+        }
         outcome => outcome,
     }
 }
 
 /// A swap that is about to happen, or that began to.
 struct Swap {
+    names: Names,
     attempt: Attempt,
     plan: SwapPlan,
     targets: Vec<CollectionListing>,
@@ -72,9 +72,9 @@ impl Swap {
         for target in self.doomed() {
             operations.push(command_entry(&target.database, bson::doc! { "drop": &target.name }));
         }
-        let namespace = format!("{MARKER_DATABASE}.{RECORDS}");
+        let namespace = format!("{MARKER_DATABASE}.{}", self.names.records());
         operations.push(bson::doc! { "op": "i", "ns": namespace, "o": self.record() });
-        let marker = bson::doc! { "drop": self.attempt.marker() };
+        let marker = bson::doc! { "drop": self.names.marker(&self.attempt) };
         operations.push(command_entry(MARKER_DATABASE, marker));
         Ok(connection.command("admin", bson::doc! { "applyOps": operations }).map(drop)?)
     }
@@ -86,10 +86,9 @@ impl Swap {
     fn go_step_by_step(&self, connection: &mut Connection) -> Result<(), MoverError> {
         let waiting = all_stages(connection)?;
         for (namespace, staged) in &self.plan {
-            let is_waiting =
-                waiting.iter().any(|(database, name)| {
-                    (database, name) == (&staged.database, &staged.name)
-                });
+            let is_waiting = waiting
+                .iter()
+                .any(|(database, name)| (database, name) == (&staged.database, &staged.name));
             let there = self.targets.iter().find(|target| target.namespace() == *namespace);
             if is_waiting {
                 move_over(connection, (&staged.namespace(), namespace), there)?;
@@ -100,13 +99,13 @@ impl Swap {
         for target in self.doomed() {
             drop_if_there(connection, (&target.database, &target.name))?;
         }
-        let insert = bson::doc! { "insert": RECORDS };
+        let insert = bson::doc! { "insert": self.names.records() };
         let record = encode_document(&self.record());
         match connection.write_run(MARKER_DATABASE, insert, ("documents", &record)) {
             Err(error) if error.code() == Some(DUPLICATE_KEY) => {}
             outcome => outcome?,
         }
-        drop_if_there(connection, (MARKER_DATABASE, &self.attempt.marker()))
+        drop_if_there(connection, (MARKER_DATABASE, &self.names.marker(&self.attempt)))
     }
 }
 
@@ -149,22 +148,25 @@ fn drop_if_there(
 
 /// Whether a namespace is that of the records.
 pub(crate) fn is_record_of_swaps(namespace: &str) -> bool {
-    namespace.split_once('.') == Some((MARKER_DATABASE, RECORDS))
+    Names::is_records(namespace)
 }
 
 /// Makes the collection of records, unless it is there.
-pub(super) fn prepare_records(connection: &mut Connection) -> Result<(), MoverError> {
+pub(super) fn prepare_records(connection: &mut Connection, names: Names) -> Result<(), MoverError> {
     const NAMESPACE_EXISTS: i32 = 48;
-    match connection.command(MARKER_DATABASE, bson::doc! { "create": RECORDS }) {
+    match connection.command(MARKER_DATABASE, bson::doc! { "create": names.records() }) {
         Err(error) if error.code() == Some(NAMESPACE_EXISTS) => Ok(()),
         outcome => Ok(outcome.map(drop)?),
     }
 }
 
 /// Whether the swap of a job is on record.
-fn has_record(connection: &mut Connection, job: &str) -> Result<bool, MoverError> {
+fn has_record(
+    connection: &mut Connection,
+    (names, job): (Names, &str),
+) -> Result<bool, MoverError> {
     let mut found = false;
-    let command = bson::doc! { "find": RECORDS, "filter": { "_id": job } };
+    let command = bson::doc! { "find": names.records(), "filter": { "_id": job } };
     connection.for_each(MARKER_DATABASE, command, |_| {
         found = true;
         Ok::<_, MoverError>(())
@@ -174,23 +176,23 @@ fn has_record(connection: &mut Connection, job: &str) -> Result<bool, MoverError
 
 /// Whether the swap of a job has happened.
 pub fn was_swapped(endpoint: &Endpoint, job: &str) -> Result<bool, MoverError> {
-    has_record(&mut Connection::open(endpoint)?, job)
+    has_record(&mut Connection::open(endpoint)?, (Names::on(endpoint), job))
 }
 
 /// Removes the record of a job that is over, and the collection of records with the last one.
 pub fn forget_swap(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     const NAMESPACE_NOT_FOUND: i32 = 26;
-    let mut connection = Connection::open(endpoint)?;
+    let (mut connection, records) = (Connection::open(endpoint)?, Names::on(endpoint).records());
     let mut others = 0;
-    connection.for_each(MARKER_DATABASE, bson::doc! { "find": RECORDS }, |record| {
+    connection.for_each(MARKER_DATABASE, bson::doc! { "find": &records }, |record| {
         others += usize::from(record.get_str("_id").is_ok_and(|other| other != job));
         Ok::<_, MoverError>(())
     })?;
     let command = if others == 0 {
-        bson::doc! { "drop": RECORDS }
+        bson::doc! { "drop": records }
     } else {
         let deletes = vec![bson::doc! { "q": { "_id": job }, "limit": 1 }];
-        bson::doc! { "delete": RECORDS, "deletes": deletes }
+        bson::doc! { "delete": records, "deletes": deletes }
     };
     match connection.command(MARKER_DATABASE, command) {
         Err(error) if error.code() == Some(NAMESPACE_NOT_FOUND) => Ok(()),
@@ -223,30 +225,33 @@ impl Planned {
     }
 }
 
-
 /// Which staging collection, by database and name, becomes what, and which attempt staged it.
-fn load_plan(connection: &mut Connection, job: &str) -> Result<(Attempt, SwapPlan), MoverError> {
-    let prefix = prefix_of_job(job);
+fn load_plan(
+    connection: &mut Connection,
+    (names, job): (Names, &str),
+) -> Result<(Attempt, SwapPlan), MoverError> {
     let marked = stages_in(connection, MARKER_DATABASE)?;
-    let numbers = marked.iter().filter_map(|name| {
-        name.strip_prefix(&prefix)?.strip_suffix(MARKER)?.strip_suffix('.')?.parse().ok()
-    });
+    let numbers = marked.iter().filter_map(|name| names.number_of_marker(job, name));
     let numbers: Vec<i64> = numbers.collect();
     for number in numbers {
         let attempt = Attempt { job: job.to_owned(), number };
         let mut plan = SwapPlan::new();
         let mut is_sealed = false;
-        connection.for_each(MARKER_DATABASE, bson::doc! { "find": attempt.marker() }, |row| {
-            is_sealed |= row.get_bool("sealed").unwrap_or(false);
-            if let (Ok(id), Ok(database), Ok(name)) =
-                (row.get_str("_id"), row.get_str("database"), row.get_str("name"))
-            {
-                let uuid = row.get_binary("uuid").ok().map(|uuid| uuid.to_binary());
-                let (database, name) = (database.to_owned(), name.to_owned());
-                plan.insert(id.to_owned(), Planned { database, name, uuid });
-            }
-            Ok::<_, MoverError>(())
-        })?;
+        connection.for_each(
+            MARKER_DATABASE,
+            bson::doc! { "find": names.marker(&attempt) },
+            |row| {
+                is_sealed |= row.get_bool("sealed").unwrap_or(false);
+                if let (Ok(id), Ok(database), Ok(name)) =
+                    (row.get_str("_id"), row.get_str("database"), row.get_str("name"))
+                {
+                    let uuid = row.get_binary("uuid").ok().map(|uuid| uuid.to_binary());
+                    let (database, name) = (database.to_owned(), name.to_owned());
+                    plan.insert(id.to_owned(), Planned { database, name, uuid });
+                }
+                Ok::<_, MoverError>(())
+            },
+        )?;
         if is_sealed {
             return Ok((attempt, plan));
         }
@@ -267,7 +272,7 @@ pub(super) fn uuids_in(
     connection.for_each(database, bson::doc! { "listCollections": 1 }, |collection| {
         let name = collection.get_str("name").unwrap_or_default();
         let info = collection.get_document("info").ok();
-        if name.starts_with(STAGE_PREFIX)
+        if is_stage(name)
             && let Some(uuid) = info.and_then(|info| info.get_binary("uuid").ok())
         {
             uuids.insert(name.to_owned(), uuid.to_binary());
@@ -283,7 +288,7 @@ fn stages_in(connection: &mut Connection, database: &str) -> Result<Vec<String>,
     let command = bson::doc! { "listCollections": 1, "nameOnly": true };
     connection.for_each(database, command, |collection| {
         let name = collection.get_str("name").unwrap_or_default();
-        if name.starts_with(STAGE_PREFIX) {
+        if is_stage(name) {
             names.push(name.to_owned());
         }
         Ok::<_, MoverError>(())
@@ -329,13 +334,11 @@ pub fn list_stages(endpoint: &Endpoint, look: Look) -> Result<Vec<String>, Mover
             all_stages(&mut connection)?.into_iter().map(|(_, name)| name).collect()
         }
     };
-    let job_of = |name: &String| {
-        let (job, _) = name.strip_prefix(STAGE_PREFIX)?.split_once('-')?;
-        Some(job.to_owned())
-    };
-    let mut jobs: Vec<String> = names.iter().filter_map(job_of).collect();
-    if names.iter().any(|name| name == RECORDS) {
-        connection.for_each(MARKER_DATABASE, bson::doc! { "find": RECORDS }, |record| {
+    let mut jobs: Vec<String> =
+        names.iter().filter_map(|name| job_of(name)).map(str::to_owned).collect();
+    let records = Names::on(endpoint).records();
+    if names.contains(&records) {
+        connection.for_each(MARKER_DATABASE, bson::doc! { "find": records }, |record| {
             jobs.extend(record.get_str("_id").ok().map(str::to_owned));
             Ok::<_, MoverError>(())
         })?;
@@ -347,12 +350,12 @@ pub fn list_stages(endpoint: &Endpoint, look: Look) -> Result<Vec<String>, Mover
 
 /// Removes the staging collections of all attempts at a job, wherever they are; markers go last.
 pub fn discard_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
-    discard(endpoint, &prefix_of_job(job))
+    discard(endpoint, &Names::on(endpoint).of_job(job))
 }
 
 /// Removes what one attempt at a job staged, and leaves other attempts alone.
 pub fn discard_attempt(endpoint: &Endpoint, attempt: &Attempt) -> Result<(), MoverError> {
-    discard(endpoint, &attempt.prefix())
+    discard(endpoint, &Names::on(endpoint).of_attempt(attempt))
 }
 
 fn discard(endpoint: &Endpoint, prefix: &str) -> Result<(), MoverError> {

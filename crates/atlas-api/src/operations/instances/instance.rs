@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tidemark_actions::instances::{
     self, Backups, ChangeInstanceError, CreateInstanceError, NewInstance,
 };
-use tidemark_catalog::{Instance, InstanceFamily, InstanceSettings, Page, Project};
+use tidemark_catalog::{Backing, Instance, InstanceFamily, InstanceSettings, Page, Project};
 use tidemark_model::{InstanceName, InstanceNameError, InstanceState};
 
 use crate::body::Body;
@@ -136,6 +136,10 @@ pub(crate) fn parse_changes(body: &Body<'_>, old: &InstanceSettings) -> Result<I
 pub(crate) fn connection_string(call: &Call<'_>, instance: &Instance) -> Option<String> {
     // At the port of one that is not served somebody else may listen.
     let is_served = !matches!(instance.state, InstanceState::Creating | InstanceState::Repairing);
+    if instance.backing == Backing::Attached {
+        let found = call.catalog.find_deployment(instance.id).ok()??;
+        return is_served.then_some(found.reach.address);
+    }
     let port = instance.port.filter(|_| is_served)?;
     let host = &call.api.config.advertised_host;
     // A direct connection works whatever name the client knows the server by.

@@ -1,0 +1,176 @@
+//! What a deployment is, can do and lacks, for the people who run it. Nothing is written for it.
+
+use bson::{Bson, Document};
+use tidemark_model::{DatabaseSize, Finding, ProbeReport, Topology};
+
+use crate::abilities::{Abilities, Product, probe, unless_refused};
+use crate::connection::Connection;
+use crate::error::LinkError;
+use crate::listing::{CollectionListing, INTERNAL_DATABASES, list_collections};
+use crate::privileges;
+
+/// The name of the finding about the oplog.
+pub const OPLOG: &str = "oplog";
+
+/// Looks at a deployment; `now_milliseconds` is our clock's.
+pub fn report(
+    connection: &mut Connection,
+    now_milliseconds: impl Fn() -> i64,
+) -> Result<ProbeReport, LinkError> {
+    let abilities = probe(connection)?;
+    let asked_at = now_milliseconds();
+    let hello = connection.command("admin", bson::doc! { "hello": 1 })?;
+    let heard_at = now_milliseconds();
+    let clock_ahead_milliseconds = hello
+        .get_datetime("localTime")
+        .ok()
+        .map(|theirs| theirs.timestamp_millis() - i64::midpoint(asked_at, heard_at));
+    let listings = unless_refused(list_collections(connection))?;
+    let rights = privileges::look(connection)?;
+    let hosts = hello.get_array("hosts").into_iter().flatten();
+    Ok(ProbeReport {
+        product: abilities.product.as_str().to_owned(),
+        version: abilities.version.clone(),
+        topology: abilities.topology,
+        set_name: hello.get_str("setName").ok().map(str::to_owned),
+        hosts: hosts.filter_map(|host| host.as_str().map(str::to_owned)).collect(),
+        findings: findings(&abilities, knows_renames(connection)?),
+        unprotected: match &listings {
+            Some(listings) => listings.iter().filter_map(unprotected).collect(),
+            None => vec!["collections cannot be listed: nothing can be protected".to_owned()],
+        },
+        missing_privileges: rights.missing,
+        create_role: rights.create_role,
+        clock_ahead_milliseconds,
+        oplog_window_seconds: oplog_window(connection, &abilities)?,
+        databases: sizes(connection)?,
+    })
+}
+
+fn findings(abilities: &Abilities, renames: bool) -> Vec<Finding> {
+    let oplog = abilities.newest_entry.is_some();
+    let finding = |name: &str, (holds, is_needed): (bool, bool), (yes, no): (&str, &str)| Finding {
+        name: name.to_owned(),
+        holds,
+        is_needed,
+        consequence: if holds { yes } else { no }.to_owned(),
+    };
+    let no_oplog = without_oplog(abilities.topology);
+    let no_moment = if oplog {
+        "snapshots are read while data changes, and made consistent with the oplog of that time"
+    } else {
+        "documents are read one after another while data changes: a snapshot shows no one moment"
+    };
+    vec![
+        finding(OPLOG, (oplog, true), ("every moment can be restored", no_oplog)),
+        finding(
+            "snapshotReads",
+            (abilities.snapshot_reads, !oplog),
+            ("a snapshot shows one moment", no_moment),
+        ),
+        finding(
+            "uuidReads",
+            (abilities.reads_by_uuid, false),
+            (
+                "a collection that is renamed while it is read is still found",
+                "collections are found by their names only",
+            ),
+        ),
+        finding(
+            "renames",
+            (renames, true),
+            (
+                "a restore is staged beside the data, and takes its place when it is whole",
+                "collections cannot be renamed: a restore has nothing to put in place what it staged",
+            ),
+        ),
+        finding(
+            "atomicSwap",
+            (abilities.atomic_renames, false),
+            (
+                "a restore takes the place of all collections in one commit",
+                "a restore takes the place of one collection after another: for a moment readers see some as they were and some as they are restored",
+            ),
+        ),
+        finding(
+            "renamesAcrossDatabases",
+            (renames && abilities.product != Product::FerretDb, false),
+            (
+                "collections can move to another database",
+                "collections cannot move to another database; restores need that nowhere",
+            ),
+        ),
+    ]
+}
+
+/// What follows from having no oplog that can be read.
+fn without_oplog(topology: Topology) -> &'static str {
+    match topology {
+        Topology::Standalone => {
+            "it is no replica set and has no oplog: no point in time can be restored, and snapshots do not show one moment; a replica set of one member is enough"
+        }
+        Topology::Sharded => {
+            "through a router there is no oplog: no point in time can be restored; attach each shard's replica set for that"
+        }
+        Topology::ReplicaSet => {
+            "the user may not read local.oplog.rs: no point in time can be restored"
+        }
+    }
+}
+
+/// Whether there is a command that renames. A deployment that does not say is taken to have one.
+fn knows_renames(connection: &mut Connection) -> Result<bool, LinkError> {
+    let listed = connection.command("admin", bson::doc! { "listCommands": 1 });
+    let Some(listed) = unless_refused(listed)? else { return Ok(true) };
+    Ok(listed.get_document("commands").map_or(true, |known| known.contains_key("renameCollection")))
+}
+
+/// Why a collection cannot be protected, if it cannot.
+fn unprotected(listing: &CollectionListing) -> Option<String> {
+    let namespace = listing.namespace();
+    if listing.kind == "timeseries" {
+        return Some(format!("{namespace} is a time series, which this release cannot protect"));
+    }
+    if listing.options.contains_key("encryptedFields") {
+        return Some(format!(
+            "{namespace} is encrypted by its clients: its documents are protected as they are, its state collections are not"
+        ));
+    }
+    None
+}
+
+fn oplog_window(
+    connection: &mut Connection,
+    abilities: &Abilities,
+) -> Result<Option<i64>, LinkError> {
+    let Some(newest) = abilities.newest_entry else { return Ok(None) };
+    let command = bson::doc! {
+        "find": "oplog.rs", "sort": { "$natural": 1 }, "limit": 1, "singleBatch": true,
+    };
+    let mut oldest = None;
+    let read = connection.for_each("local", command, |entry| {
+        oldest = entry.get_timestamp("ts").ok();
+        Ok::<_, LinkError>(())
+    });
+    unless_refused(read)?;
+    Ok(oldest.map(|oldest| i64::from(newest.seconds) - i64::from(oldest.time)))
+}
+
+fn sizes(connection: &mut Connection) -> Result<Vec<DatabaseSize>, LinkError> {
+    let listed = connection.command("admin", bson::doc! { "listDatabases": 1 });
+    let Some(listed) = unless_refused(listed)? else { return Ok(Vec::new()) };
+    let size = |database: &Document| {
+        let name = database.get_str("name").ok()?.to_owned();
+        let bytes = match database.get("sizeOnDisk") {
+            Some(Bson::Int64(bytes)) => Some(*bytes),
+            Some(Bson::Int32(bytes)) => Some(i64::from(*bytes)),
+            #[expect(clippy::cast_possible_truncation, reason = "a size on disk is a whole number")]
+            Some(Bson::Double(bytes)) => Some(*bytes as i64),
+            _ => None,
+        };
+        Some(DatabaseSize { name, bytes })
+    };
+    let databases = listed.get_array("databases").into_iter().flatten();
+    let sizes = databases.filter_map(|database| size(database.as_document()?));
+    Ok(sizes.filter(|size| !INTERNAL_DATABASES.contains(&size.name.as_str())).collect())
+}

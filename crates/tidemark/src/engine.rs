@@ -1,0 +1,98 @@
+//! `tidemark engine`: the embedded engine on its own, without anything of Tidemark around it.
+//!
+//! For tests of deployments, and for whoever wants a database that the dump tools and drivers know.
+//! It has one user, and behaves on demand as if it lacked some abilities.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Arg, ArgMatches, Command};
+use tidemark_docdb::{Grant, Server, ServerConfig, User, UserDirectory, Withheld};
+use tidemark_model::{Clock, Secret, random_bytes};
+use tidemark_wire::{SCRAM_ITERATIONS, ScramCredential};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::folder;
+
+/// The variable that holds the user's password.
+const PASSWORD: &str = "TIDEMARK_ENGINE_PASSWORD";
+
+/// The command with its flags.
+pub(crate) fn command() -> Command {
+    let text = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
+    Command::new("engine")
+        .about("Run the embedded engine on its own")
+        .arg(text("folder", "DIR", "Where its data is").required(true))
+        .arg(
+            text("listen", "ADDRESS", "Where it listens [127.0.0.1:27017]")
+                .value_parser(clap::value_parser!(SocketAddr)),
+        )
+        .arg(text(
+            "user",
+            "NAME",
+            "Its only user, who may do everything; the password is in $TIDEMARK_ENGINE_PASSWORD",
+        ).required(true))
+        .arg(
+            text("without", "NAMES", "Abilities and commands that it behaves as if it lacked")
+                .value_parser(|text: &str| text.parse::<Withheld>()),
+        )
+}
+
+/// The one user of an engine that stands on its own.
+struct OneUser {
+    name: String,
+    credential: ScramCredential,
+}
+
+impl UserDirectory for OneUser {
+    fn find_user(&self, name: &str) -> Option<User> {
+        let role = Grant { role: "root".into(), database: "admin".into(), collection: None };
+        (name == self.name)
+            .then(|| User { credential: self.credential.clone(), grants: vec![role] })
+    }
+
+    fn admits(&self, _: std::net::IpAddr) -> bool {
+        true
+    }
+
+    fn generation(&self) -> u64 {
+        0
+    }
+}
+
+/// Runs it until it is told to stop.
+pub(crate) fn run(matches: &ArgMatches) -> crate::Outcome {
+    let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
+    let password = std::env::var(PASSWORD)
+        .map_err(|_| format!("set {PASSWORD} to the password of the user {}", text("user")))?;
+    let password = Secret::new(password);
+    let credential =
+        ScramCredential::derive(password.expose(), random_bytes::<28>().to_vec(), SCRAM_ITERATIONS);
+    let folder = PathBuf::from(text("folder"));
+    let _lock = folder::lock(&folder)?;
+    let default = SocketAddr::from(([127, 0, 0, 1], 27_017));
+    let listen = matches.get_one::<SocketAddr>("listen").copied().unwrap_or(default);
+    let mut server = Server::start(ServerConfig {
+        folder: folder.join("data"),
+        listen,
+        advertised_host: listen.ip().to_string(),
+        users: Arc::new(OneUser { name: text("user"), credential }),
+        clock: Clock::system(),
+        withheld: matches.get_one::<Withheld>("without").cloned().unwrap_or_default(),
+    })?;
+    eprintln!("tidemark: the engine listens at {}", server.address());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = terminate.recv() => Ok(()),
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+        }
+    })?;
+    server.stop();
+    Ok(ExitCode::SUCCESS)
+}
