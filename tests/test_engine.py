@@ -118,6 +118,33 @@ def test_aggregation(items):
     assert list(items.aggregate([{"$skip": 1}, {"$limit": 1}, {"$count": "n"}])) == [{"n": 1}]
 
 
+def test_a_sample_holds_documents_that_are_there(items):
+    items.insert_many([{"_id": n} for n in range(5_000)])
+    sampled = [found["_id"] for found in items.aggregate([{"$sample": {"size": 100}}])]
+    assert len(set(sampled)) == 100 and all(0 <= n < 5_000 for n in sampled)
+    assert max(sampled) > 1_000, "they are the first ones"
+    assert len(list(items.aggregate([{"$sample": {"size": 6_000}}]))) == 5_000
+    for wrong in ({}, {"size": 0}, {"size": "x"}, {"size": 1, "other": 1}, 5):
+        with pytest.raises(pymongo.errors.OperationFailure):
+            items.aggregate([{"$sample": wrong}])
+
+
+def test_conditions_on_id_from_both_sides(items):
+    ids = [*range(100), *(n + 0.5 for n in range(100)), *(f"s{n:03}" for n in range(100)), None, True,
+           bson.ObjectId(), b"x", {"a": 1}, bson.MinKey(), bson.MaxKey()]
+    items.insert_many([{"_id": id} for id in ids])
+
+    def found(condition):
+        return [document["_id"] for document in items.find({"_id": condition})]
+
+    assert sorted(found({"$gte": 10, "$lt": 12})) == [10, 10.5, 11, 11.5]
+    assert sorted(found({"$gt": "s010", "$lte": "s012"})) == ["s011", "s012"]
+    assert found({"$gte": 12, "$lt": 10}) == [] and found({"$gte": 5, "$lt": "s005"}) == []
+    assert found({"$gt": 98, "$lt": 99, "$ne": 98.5}) == []
+    rest = found({"$type": [name for name in ("object", "binData", "objectId", "bool", "null", "minKey", "maxKey")]})
+    assert len(rest) == 7
+
+
 def test_snapshot_sessions_read_one_moment(items):
     items.insert_many({"_id": n} for n in range(10))
     with items.database.client.start_session(snapshot=True) as session:

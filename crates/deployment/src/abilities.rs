@@ -96,7 +96,7 @@ pub(crate) fn topology_of(hello: &Document) -> Topology {
 
 /// What was answered, or nothing if the deployment refused it: that says that it cannot do it. A
 /// connection that broke says nothing.
-pub(crate) fn unless_refused<T>(outcome: Result<T, LinkError>) -> Result<Option<T>, LinkError> {
+pub fn unless_refused<T>(outcome: Result<T, LinkError>) -> Result<Option<T>, LinkError> {
     match outcome {
         Err(error) if error.code().is_some() && !error.is_transient() => Ok(None),
         outcome => outcome.map(Some),

@@ -17,7 +17,7 @@ mod privileges;
 mod report;
 mod wire_link;
 
-pub use abilities::{Abilities, Product, newest_entry, open_snapshot, probe};
+pub use abilities::{Abilities, Product, newest_entry, open_snapshot, probe, unless_refused};
 pub use client::Client;
 pub use connection::{Connection, Sent};
 pub use endpoint::{Address, Endpoint, Patience};

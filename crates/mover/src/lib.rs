@@ -7,6 +7,7 @@ mod archive;
 mod capture;
 mod chunk_store;
 mod error;
+mod id_ranges;
 mod parts;
 mod replay;
 mod restore;
@@ -16,6 +17,7 @@ mod stop;
 pub use archive::{ArchiveSummary, write_archive};
 pub use capture::{Capture, CaptureOutcome, RangeEnd};
 pub use error::MoverError;
+pub use parts::PART_BYTES;
 pub use restore::{
     Attempt, Look, Replay, Restore, RestoreSource, Verified, discard_attempt, discard_stage,
     forget_swap, list_stages, swap_stage, was_swapped,

@@ -1,53 +1,74 @@
 //! Parts of collections, which are read at the same time.
 //!
-//! A deployment that numbers its documents can be asked for those of some numbers; any other is read
-//! one collection after another on each connection.
+//! An engine of ours numbers its documents and can be asked for those of some numbers; any other
+//! deployment is asked for ranges of `_id`.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bson::{Bson, Document};
 
 use crate::error::MoverError;
-use tidemark_deployment::{Connection, Endpoint};
+use crate::id_ranges::{Borders, IdRange, SAMPLES_PER_RANGE};
+use tidemark_deployment::{CollectionListing, Connection, Endpoint, LinkError, unless_refused};
 
 /// Parts that are read at the same time; each holds a few answers of the server in memory.
 pub(crate) const READERS: usize = 4;
-/// A part has so many bytes at most, by the average of documents.
-const PART_BYTES: i64 = 64 << 20;
+/// A part has so many bytes, by the average of documents.
+pub const PART_BYTES: i64 = 64 << 20;
 /// More parts are not made of one collection.
 const MOST_PARTS: i64 = 1_000;
 
 /// Some documents of a collection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Part {
     /// Which one of the collections.
     pub(crate) collection: usize,
-    /// The numbers of its documents, after one through another; `None` for all.
-    records: Option<(i64, i64)>,
+    slice: Slice,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Slice {
+    Whole,
+    /// The numbers of its documents, after one through another.
+    Records {
+        after: i64,
+        through: i64,
+    },
+    Ids(IdRange),
 }
 
 impl Part {
-    /// Restricts a `find` to the part.
-    pub(crate) fn restrict(&self, find: &mut Document) {
-        if let Some((after, through)) = self.records {
-            find.insert("tidemarkRecords", bson::doc! { "after": after, "through": through });
+    /// Restricts a `find` to the part, or to what of it comes after a document.
+    pub(crate) fn restrict(&self, find: &mut Document, last: Option<&Bson>) {
+        match &self.slice {
+            Slice::Whole => {}
+            Slice::Records { after, through } => {
+                let records = bson::doc! { "after": *after, "through": *through };
+                find.insert("tidemarkRecords", records);
+            }
+            Slice::Ids(range) => range.restrict(find, last),
         }
+    }
+
+    /// Whether documents come in the order of their `_id`, so that reading can go on after one.
+    pub(crate) fn is_ordered(&self) -> bool {
+        matches!(&self.slice, Slice::Ids(range) if range.is_ordered())
+    }
+
+    /// Whether documents come in natural order.
+    pub(crate) fn is_natural(&self) -> bool {
+        !matches!(self.slice, Slice::Ids(_))
     }
 }
 
-/// All parts of one collection. Together they are the whole of it, whatever was inserted meanwhile:
-/// the first begins at the first number there can be, the last ends at the last.
+/// All parts of one collection of an engine of ours. Together they are the whole of it, whatever was
+/// inserted meanwhile: the first begins at the first number there can be, the last ends at the last.
 pub(crate) fn parts_of(
     connection: &mut Connection,
     (database, name): (&str, &str),
     collection: usize,
 ) -> Result<Vec<Part>, MoverError> {
     let statistics = connection.command(database, bson::doc! { "collStats": name })?;
-    let number = |document: &Document, field: &str| match document.get(field) {
-        Some(Bson::Int64(number)) => *number,
-        Some(Bson::Int32(number)) => i64::from(*number),
-        _ => 0,
-    };
     let own = statistics.get_document("tidemark").ok();
     let record = |field: &str| own.map_or(0, |own| number(own, field));
     let records = (record("firstRecord"), record("lastRecord"));
@@ -55,17 +76,68 @@ pub(crate) fn parts_of(
     Ok(cut(collection, &borders))
 }
 
+fn number(document: &Document, field: &str) -> i64 {
+    match document.get(field) {
+        Some(Bson::Int64(number)) => *number,
+        Some(Bson::Int32(number)) => i64::from(*number),
+        #[expect(clippy::cast_possible_truncation, reason = "a count or a size")]
+        Some(Bson::Double(number)) => *number as i64,
+        _ => 0,
+    }
+}
+
+/// All parts of one collection of an attached deployment, of so many bytes each; one part where the
+/// deployment does not help to cut it, or where the order of `_id` is not the plain one.
+pub(crate) fn id_parts_of(
+    connection: &mut Connection,
+    listing: &CollectionListing,
+    (collection, part_bytes): (usize, i64),
+) -> Result<Vec<Part>, MoverError> {
+    let one = vec![whole(collection)];
+    if ["collation", "clusteredIndex", "capped"].iter().any(|o| listing.options.contains_key(o)) {
+        return Ok(one);
+    }
+    let statistics =
+        connection.command(&listing.database, bson::doc! { "collStats": &listing.name });
+    let Some(statistics) = unless_refused(statistics)? else { return Ok(one) };
+    let wanted = (number(&statistics, "size") / part_bytes.max(1)).min(MOST_PARTS);
+    if wanted < 2 {
+        return Ok(one);
+    }
+    let sample = bson::doc! {
+        "aggregate": &listing.name,
+        "pipeline": [
+            { "$sample": { "size": wanted * SAMPLES_PER_RANGE } },
+            { "$project": { "_id": 1 } },
+            { "$sort": { "_id": 1 } },
+        ],
+        "cursor": {},
+    };
+    let mut borders = Borders::new();
+    let sampled = connection.for_each(&listing.database, sample, |sample| {
+        borders.push(sample);
+        Ok::<_, LinkError>(())
+    });
+    if unless_refused(sampled)?.is_none() {
+        return Ok(one);
+    }
+    let ranges = borders.ranges(usize::try_from(wanted).unwrap_or(1));
+    let parts = ranges.into_iter().map(|range| Part { collection, slice: Slice::Ids(range) });
+    let parts: Vec<Part> = parts.collect();
+    Ok(if parts.is_empty() { one } else { parts })
+}
+
 /// The parts between borders.
 fn cut(collection: usize, borders: &[i64]) -> Vec<Part> {
     let starts = std::iter::once(0).chain(borders.iter().copied());
     let ends = borders.iter().copied().chain([i64::MAX]);
-    let part = |records| Part { collection, records: Some(records) };
+    let part = |(after, through)| Part { collection, slice: Slice::Records { after, through } };
     starts.zip(ends).map(part).collect()
 }
 
 /// A collection as a whole.
 pub(crate) fn whole(collection: usize) -> Part {
-    Part { collection, records: None }
+    Part { collection, slice: Slice::Whole }
 }
 
 /// Where the parts of a collection meet.
@@ -142,7 +214,13 @@ mod tests {
     fn parts_are_the_whole_collection() {
         for borders in [vec![], vec![10], vec![10, 20, 30]] {
             let parts = cut(3, &borders);
-            let records: Vec<_> = parts.iter().map(|part| part.records.unwrap()).collect();
+            let records: Vec<_> = parts
+                .iter()
+                .map(|part| match part.slice {
+                    Slice::Records { after, through } => (after, through),
+                    _ => panic!("{part:?}"),
+                })
+                .collect();
             assert_eq!((records[0].0, records[records.len() - 1].1), (0, i64::MAX));
             assert!(records.windows(2).all(|pair| pair[0].1 == pair[1].0), "{records:?}");
             assert!(parts.iter().all(|part| part.collection == 3));

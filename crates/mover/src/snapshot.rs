@@ -7,6 +7,7 @@
 //! data.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
@@ -18,7 +19,7 @@ use tidemark_vault::{
 
 use crate::chunk_store::{ChunkSequence, ChunkStore};
 use crate::error::MoverError;
-use crate::parts::{Part, READERS, in_parallel, parts_of, whole};
+use crate::parts::{Part, READERS, id_parts_of, in_parallel, parts_of, whole};
 use crate::stop::{Progress, Stop};
 use tidemark_deployment::{
     Abilities, CollectionListing, Product, list_collections, newest_entry, open_snapshot, probe,
@@ -28,6 +29,10 @@ use tidemark_deployment::{Connection, Endpoint};
 /// Documents in the first answer of a cursor; later answers are as large as the server makes them.
 const FIRST_BATCH: i32 = 1_000;
 
+/// How often reading a part goes on after nothing came.
+const MOST_FAILURES: u32 = 5;
+/// The wait before it goes on, times how often nothing came.
+const PAUSE: Duration = Duration::from_secs(1);
 /// A collection that does not exist, or that was dropped while it was read.
 const NAMESPACE_GONE: &[i32] = &[26, 175];
 /// SnapshotTooOld and SnapshotUnavailable.
@@ -55,6 +60,9 @@ pub struct SnapshotRequest {
     pub taken_at: String,
     /// Which mode it shall have.
     pub mode: WantedMode,
+    /// Collections of attached deployments are read in parts of so many bytes; `PART_BYTES` unless
+    /// a test says otherwise.
+    pub part_bytes: i64,
 }
 
 /// A snapshot whose documents are read and whose manifest is not stored: as long as that is not, the
@@ -84,7 +92,14 @@ pub fn read_snapshot(
     let mut connection = Connection::open(&endpoint)?;
     let abilities = probe(&mut connection)?;
     let store = ChunkStore::start(vault.writer());
-    let reader = Reader { endpoint: &endpoint, abilities: &abilities, store, stop, progress };
+    let reader = Reader {
+        endpoint: &endpoint,
+        abilities: &abilities,
+        part_bytes: request.part_bytes,
+        store,
+        stop,
+        progress,
+    };
     let read = if request.mode == WantedMode::Strongest && abilities.snapshot_reads {
         match reader.read_at_one_moment(&mut connection) {
             // Reading took longer than the deployment keeps the moment.
@@ -131,6 +146,7 @@ struct Reader<'a> {
     /// From where everything is read.
     endpoint: &'a Endpoint,
     abilities: &'a Abilities,
+    part_bytes: i64,
     store: ChunkStore,
     stop: &'a Stop,
     progress: &'a Progress,
@@ -148,8 +164,7 @@ impl Reader<'_> {
         let Some(at) = open_snapshot(connection)? else {
             return Ok(None);
         };
-        let how = (Some(at), self.abilities.record_ranges);
-        let collections = self.read_collections(connection, &before, how)?;
+        let collections = self.read_collections(connection, &before, Some(at))?;
         let after = list_collections(connection)?;
         Ok((before == after).then_some((at, collections)))
     }
@@ -158,8 +173,7 @@ impl Reader<'_> {
         let start =
             if self.abilities.newest_entry.is_some() { newest_entry(connection)? } else { None };
         let listings = list_collections(connection)?;
-        // In one part each: a name may come to mean another collection while parts are counted.
-        let collections = self.read_collections(connection, &listings, (None, false))?;
+        let collections = self.read_collections(connection, &listings, None)?;
         let Some(start) = start else {
             return Ok((SnapshotMode::AsIs, collections, ChunkList::default()));
         };
@@ -172,17 +186,13 @@ impl Reader<'_> {
         &self,
         connection: &mut Connection,
         listings: &[CollectionListing],
-        (at, has_parts): (Option<OplogTime>, bool),
+        at: Option<OplogTime>,
     ) -> Result<Vec<CollectionManifest>, MoverError> {
         let mut parts = Vec::new();
         for (number, listing) in listings.iter().enumerate() {
-            match listing.kind.as_str() {
-                "view" => {}
-                "collection" if has_parts => {
-                    let name = (listing.database.as_str(), listing.name.as_str());
-                    parts.extend(parts_of(connection, name, number)?);
-                }
-                _ => parts.push(whole(number)),
+            self.stop.check()?;
+            if listing.kind != "view" {
+                parts.extend(self.parts_of(connection, (listing, number), at)?);
             }
         }
         let read =
@@ -202,6 +212,28 @@ impl Reader<'_> {
         Ok(collections)
     }
 
+    fn parts_of(
+        &self,
+        connection: &mut Connection,
+        (listing, number): (&CollectionListing, usize),
+        at: Option<OplogTime>,
+    ) -> Result<Vec<Part>, MoverError> {
+        match (self.abilities.product, at) {
+            _ if listing.kind != "collection" => Ok(vec![whole(number)]),
+            // In one part unless it is of one moment: a name may come to mean another collection
+            // while parts are counted.
+            (Product::Tidemark, Some(_)) if self.abilities.record_ranges => {
+                let name = (listing.database.as_str(), listing.name.as_str());
+                parts_of(connection, name, number)
+            }
+            // It looks at every document for every part.
+            (Product::Tidemark | Product::FerretDb, _) => Ok(vec![whole(number)]),
+            (Product::MongoDb, _) => id_parts_of(connection, listing, (number, self.part_bytes)),
+        }
+    }
+
+    /// Reads one part. Where documents come in the order of their `_id`, a connection that breaks
+    /// costs nothing: reading goes on after the last one.
     fn read_part(
         &self,
         connection: &mut Connection,
@@ -209,33 +241,71 @@ impl Reader<'_> {
         at: Option<OplogTime>,
     ) -> Result<(DocumentSet, ChunkList), MoverError> {
         let mut pipeline = ChunkPipeline::new(&self.store);
-        let mut command =
-            bson::doc! { "find": self.name_or_uuid(listing, at), "batchSize": FIRST_BATCH };
-        if self.abilities.product != Product::FerretDb {
-            command.insert("noCursorTimeout", true);
-        }
-        part.restrict(&mut command);
-        match at {
-            Some(at) => {
-                let at = bson::Timestamp { time: at.seconds, increment: at.increment };
-                command
-                    .insert("readConcern", bson::doc! { "level": "snapshot", "atClusterTime": at });
+        let (mut last, mut failures) = (None, 0);
+        loop {
+            let find = self.find(listing, part, (at, last.as_ref()));
+            let mut has_read = false;
+            let read = connection.for_each(&listing.database, find, |document| {
+                self.stop.check()?;
+                self.progress.add(1, document.as_bytes().len() as u64);
+                if part.is_ordered() {
+                    last = id_of(document);
+                }
+                has_read = true;
+                pipeline.push(document)
+            });
+            match read {
+                Err(error)
+                    if part.is_ordered()
+                        && error.is_transient()
+                        && failures < MOST_FAILURES
+                        && (last.is_some() || !has_read) =>
+                {
+                    // What counts is how often nothing comes.
+                    failures = if has_read { 1 } else { failures + 1 };
+                    tracing::info!(%error, namespace = listing.namespace(), "reading goes on where it was");
+                    std::thread::sleep(PAUSE * failures);
+                }
+                // It was dropped meanwhile; so says the oplog.
+                Err(error)
+                    if at.is_none()
+                        && error.code().is_some_and(|code| NAMESPACE_GONE.contains(&code)) =>
+                {
+                    break;
+                }
+                Err(error) => return Err(error),
+                Ok(_) => break,
             }
-            None => drop(command.insert("hint", bson::doc! { "$natural": 1 })),
-        }
-        let read = connection.for_each(&listing.database, command, |document| {
-            self.stop.check()?;
-            self.progress.add(1, document.as_bytes().len() as u64);
-            pipeline.push(document)
-        });
-        match read {
-            // It was dropped meanwhile; so says the oplog.
-            Err(error)
-                if at.is_none()
-                    && error.code().is_some_and(|code| NAMESPACE_GONE.contains(&code)) => {}
-            outcome => drop(outcome?),
         }
         pipeline.finish(self.store.writer())
+    }
+
+    /// The question for a part, or for what of it comes after a document.
+    fn find(
+        &self,
+        listing: &CollectionListing,
+        part: &Part,
+        (at, last): (Option<OplogTime>, Option<&Bson>),
+    ) -> Document {
+        let mut find =
+            bson::doc! { "find": self.name_or_uuid(listing, at), "batchSize": FIRST_BATCH };
+        if self.abilities.product != Product::FerretDb {
+            find.insert("noCursorTimeout", true);
+        }
+        part.restrict(&mut find, last);
+        if let Some(at) = at {
+            let at = bson::Timestamp { time: at.seconds, increment: at.increment };
+            find.insert("readConcern", bson::doc! { "level": "snapshot", "atClusterTime": at });
+            return find;
+        }
+        if part.is_natural() {
+            find.insert("hint", bson::doc! { "$natural": 1 });
+        }
+        if self.abilities.newest_entry.is_some() {
+            // What a failing primary alone has may never have been.
+            find.insert("readConcern", bson::doc! { "level": "majority" });
+        }
+        find
     }
 
     /// What a read that follows the changes looks for: the collection itself, whatever its name is
@@ -279,6 +349,10 @@ impl Reader<'_> {
         }
         Ok(pipeline.finish(self.store.writer())?.1)
     }
+}
+
+fn id_of(document: &RawDocument) -> Option<Bson> {
+    document.get("_id").ok()??.try_into().ok()
 }
 
 /// Cuts documents into chunks and has them stored.

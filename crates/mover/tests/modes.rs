@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bson::{Document, doc};
 use tempfile::TempDir;
@@ -19,8 +19,15 @@ use tidemark_testkit::{Instance, Proxy, Verdict, link_settings, vault};
 use tidemark_vault::{Manifest, SnapshotMode, SnapshotOwner, Vault};
 
 fn snapshot(vault: &Arc<Vault>, instance: &Instance, mode: WantedMode) -> Manifest {
-    let request = SnapshotRequest {
-        endpoint: instance.endpoint(),
+    let stop = Stop::new();
+    let request = request(instance.endpoint(), mode);
+    let read = read_snapshot(vault, &request, &stop, &Progress::default()).unwrap();
+    read.store(&stop).unwrap()
+}
+
+fn request(endpoint: Endpoint, mode: WantedMode) -> SnapshotRequest {
+    SnapshotRequest {
+        endpoint,
         snapshot: "0123456789abcdef01234567".into(),
         owner: SnapshotOwner {
             instance: "i".into(),
@@ -31,10 +38,8 @@ fn snapshot(vault: &Arc<Vault>, instance: &Instance, mode: WantedMode) -> Manife
         },
         taken_at: "2026-01-01T00:00:00Z".into(),
         mode,
-    };
-    let stop = Stop::new();
-    let read = read_snapshot(vault, &request, &stop, &Progress::default()).unwrap();
-    read.store(&stop).unwrap()
+        part_bytes: 100_000,
+    }
 }
 
 fn restore(vault: &Arc<Vault>, target: &Instance, manifest: Manifest, replay: Option<Replay>) {
@@ -458,6 +463,63 @@ fn what_a_restore_stages_is_seen_and_dropped_by_nobody_else() {
     swap_stage(&source.endpoint(), "job").unwrap();
     let after = visible(&mut user);
     assert_eq!(after.0, before.0);
+}
+
+#[test]
+fn ranges_of_ids_are_the_whole_collection_and_reading_goes_on_after_a_break() {
+    let (source, proxy, endpoint) = behind_proxy("extensions,applyOps");
+    let mut connection = source.connect();
+    let number = |n: i32| bson::Bson::from(doc! { "_id": n, "text": "x".repeat(400) });
+    let documents: Vec<_> = (0..5_000).map(number).collect();
+    connection.command("d", doc! { "insert": "numbers", "documents": documents }).unwrap();
+    let strange = vec![
+        doc! { "_id": "text" },
+        doc! { "_id": bson::Bson::Null },
+        doc! { "_id": true },
+        doc! { "_id": 0.5 },
+        doc! { "_id": bson::Bson::MinKey },
+        doc! { "_id": bson::Bson::MaxKey },
+        doc! { "_id": { "a": 1 } },
+        doc! { "_id": bson::oid::ObjectId::new() },
+        doc! { "_id": bson::DateTime::now() },
+        doc! { "_id": bson::Timestamp { time: 1, increment: 2 } },
+    ];
+    let count = 5_000 + strange.len() as u64;
+    connection.command("d", doc! { "insert": "numbers", "documents": strange }).unwrap();
+    for mode in [WantedMode::Strongest, WantedMode::FuzzyWithOplog] {
+        let (_folder, vault) = vault();
+        // The first answers to a question for more are lost.
+        let (ranges, cuts) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (counted, cut) = (Arc::clone(&ranges), Arc::clone(&cuts));
+        let mut more = 0;
+        proxy.set(move |_, command| {
+            if command.contains_key("find")
+                && command.get_document("filter").is_ok_and(|f| f.contains_key("_id"))
+            {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+            if !command.contains_key("getMore") {
+                return Verdict::Pass;
+            }
+            more += 1;
+            if more > 2 {
+                return Verdict::Pass;
+            }
+            cut.fetch_add(1, Ordering::SeqCst);
+            Verdict::CutAfter
+        });
+        let small = SnapshotRequest { part_bytes: 900_000, ..request(endpoint.clone(), mode) };
+        let (stop, progress) = (Stop::new(), Progress::default());
+        let read = read_snapshot(&vault, &small, &stop, &progress).unwrap();
+        let manifest = read.store(&stop).unwrap();
+        let found = &manifest.collections[0];
+        assert_eq!((found.content.documents, progress.documents()), (count, count), "{mode:?}");
+        assert!(ranges.load(Ordering::SeqCst) >= 3, "it was read in one part");
+        assert!(cuts.load(Ordering::SeqCst) > 0, "no answer was lost");
+        let target = Instance::start();
+        restore(&vault, &target, manifest, None);
+        assert_eq!(content(&mut target.connect()), content(&mut source.connect()));
+    }
 }
 
 /// A database that has what a test puts into it, behind a proxy, and how it is reached.

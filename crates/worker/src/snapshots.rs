@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tidemark_catalog::{CatalogError, Claim, Done, SILENT_ENDS, Snapshot};
 use tidemark_model::{SnapshotEvent, SnapshotId, SnapshotState, format_instant};
-use tidemark_mover::{MoverError, Progress, SnapshotRequest, Stop, WantedMode, read_snapshot};
+use tidemark_mover::{
+    MoverError, PART_BYTES, Progress, SnapshotRequest, Stop, WantedMode, read_snapshot,
+};
 use tidemark_vault::{Manifest, SnapshotOwner, VaultError};
 
 use crate::heartbeat::{Interruption, keep_lease};
@@ -146,6 +148,7 @@ fn take(
         },
         taken_at: format_instant(config.clock.now()),
         mode: WantedMode::Strongest,
+        part_bytes: PART_BYTES,
     };
     // A range that begins before the snapshot makes every later moment restorable from it.
     enter("capture")?;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
+use tidemark_model::random_bytes;
 
 use super::group::{Group, Groups};
 use super::stage::{Stage, Unwind, add_fields, remove_at, replace_root};
@@ -36,7 +37,14 @@ enum Step<'p> {
     SortByCount(&'p Group, Groups),
     Sort(&'p SortOrder, Sorter),
     Count(&'p str, u64),
+    /// So many documents, each with a key by chance of which the first are kept.
+    Sample(usize, Sorter),
 }
+
+/// A sample drops what is certain to be left out when it holds this many times what is wanted, and
+/// not before it holds so many.
+const SAMPLE_SLACK: usize = 2;
+const SMALLEST_SLACK: usize = 1_000;
 
 impl<'p> Step<'p> {
     fn new(stage: &'p Stage, folder: &Path) -> Self {
@@ -48,6 +56,7 @@ impl<'p> Step<'p> {
             Stage::SortByCount(group) => Self::SortByCount(group, Groups::new(folder)),
             Stage::Sort(order) => Self::Sort(order, Sorter::new(folder)),
             Stage::Count(field) => Self::Count(field, 0),
+            Stage::Sample(size) => Self::Sample(*size, Sorter::new(folder)),
             stage => Self::Each(stage),
         }
     }
@@ -106,6 +115,13 @@ fn push(steps: &mut [Step<'_>], document: Document, sink: &mut Sink<'_>) -> Resu
         }
         Step::Count(_, count) => {
             *count += 1;
+            Ok(true)
+        }
+        Step::Sample(size, sorter) => {
+            sorter.push(&random_bytes::<8>(), &document.to_vec()?)?;
+            if sorter.held() >= size.saturating_mul(SAMPLE_SLACK).max(SMALLEST_SLACK) {
+                sorter.keep_first(*size);
+            }
             Ok(true)
         }
     }
@@ -212,6 +228,14 @@ fn release(
             let sorter = std::mem::replace(sorter, Sorter::new(folder));
             release_sorted(sorter, rest, sink)
         }
+        Step::Sample(size, sorter) => {
+            let sorter = std::mem::replace(sorter, Sorter::new(folder));
+            let mut left = *size;
+            release_some(sorter, |document| {
+                left -= 1;
+                Ok(push(rest, document, sink)? && left > 0)
+            })
+        }
         Step::Count(field, count) if *count > 0 => {
             let count = i32::try_from(*count).map_or_else(
                 |_| Bson::Int64(i64::try_from(*count).unwrap_or(i64::MAX)),
@@ -224,10 +248,14 @@ fn release(
 }
 
 fn release_sorted(sorter: Sorter, rest: &mut [Step<'_>], sink: &mut Sink<'_>) -> Result<()> {
+    release_some(sorter, |document| push(rest, document, sink))
+}
+
+/// Passes on what is sorted, until no more is wanted.
+fn release_some(sorter: Sorter, mut pass: impl FnMut(Document) -> Result<bool>) -> Result<()> {
     let mut sorted = sorter.finish()?;
     while let Some((_, bytes)) = sorted.next()? {
-        let document = Document::try_from(RawDocument::from_bytes(&bytes)?)?;
-        if !push(rest, document, sink)? {
+        if !pass(Document::try_from(RawDocument::from_bytes(&bytes)?)?)? {
             return Ok(());
         }
     }

@@ -23,6 +23,7 @@ pub(super) enum Stage {
     ReplaceRoot(Expression),
     Unwind(Unwind),
     Count(String),
+    Sample(usize),
     SortByCount(Group),
 }
 
@@ -48,6 +49,7 @@ pub(super) fn parse_stage(name: &str, argument: RawBsonRef<'_>) -> Result<Stage>
             0 => Err(CommandError::new(Code::BadValue, "the limit must be positive")),
             limit => Ok(Stage::Limit(limit)),
         },
+        "$sample" => parse_sample(document()?).map(Stage::Sample),
         "$skip" => whole_number(name, argument).map(Stage::Skip),
         "$project" => Projection::parse(document()?).map(Stage::Project),
         "$addFields" | "$set" => parse_fields(document()?).map(Stage::AddFields),
@@ -76,6 +78,22 @@ pub(super) fn parse_stage(name: &str, argument: RawBsonRef<'_>) -> Result<Stage>
             ),
         )),
     }
+}
+
+/// Source: the manual's page for `$sample`.
+fn parse_sample(argument: &RawDocument) -> Result<usize> {
+    let invalid = |text: &str| CommandError::new(Code::FailedToParse, text);
+    let mut size = None;
+    for option in argument {
+        match option? {
+            (name, value) if name == "size" => size = Some(whole_number("$sample's size", value)?),
+            (name, _) => {
+                return Err(invalid(&format!("unrecognized option to $sample: {name}")));
+            }
+        }
+    }
+    size.filter(|size| *size > 0)
+        .ok_or_else(|| invalid("$sample stage must specify a size above 0"))
 }
 
 fn whole_number(name: &str, argument: RawBsonRef<'_>) -> Result<usize> {

@@ -50,6 +50,10 @@ pub(crate) fn plan_records(
     let mut records: Vec<u64> = Vec::new();
     for range in ranges {
         let (from, to) = within_stored_keys(range);
+        // Conditions that no value fulfils together.
+        if from >= to {
+            continue;
+        }
         let prefix = index.id.to_be_bytes();
         let range =
             Range::new([prefix.as_slice(), &from].concat(), [prefix.as_slice(), &to].concat());
@@ -93,7 +97,15 @@ fn ranges_for(
         let tests =
             conjuncts.iter().filter(|(candidate, _)| *candidate == path).map(|(_, test)| *test);
         let Some(parts) = tests.clone().find_map(|test| exact_parts(test, direction)) else {
-            let bounds = tests.clone().find_map(|test| bounds(test, direction));
+            let mut all = tests.clone().filter_map(|test| bounds(test, direction));
+            // An `_id` is never an array: what fulfils two conditions lies within both bounds.
+            let bounds = if path.first() == "_id" && !path.is_nested() {
+                all.reduce(|(from, to), (also_from, also_to)| {
+                    (from.max(also_from), to.min(also_to))
+                })
+            } else {
+                all.next()
+            };
             return Ok(match (bounds, fixed_parts) {
                 (Some((from, to)), _) => Some((
                     2 * fixed_parts + 1,
@@ -149,8 +161,8 @@ fn lookup_part(operand: &Operand, direction: Direction) -> Option<Vec<u8>> {
     encode_part(operand.value.as_raw_bson_ref(), direction).ok()
 }
 
-/// One bound of a comparison within its type. Two bounds would be wrong for arrays, whose
-/// elements may each fulfil one.
+/// One bound of a comparison within its type. Two bounds together are wrong where there may be
+/// arrays, whose elements may each fulfil one.
 fn bounds(test: &Test, direction: Direction) -> Option<KeyRange> {
     let Test::Compare(comparison, operand) = test else {
         return None;

@@ -60,7 +60,7 @@ impl Restore<'_> {
         let mut content = DocumentSet::default();
         let mut command =
             bson::doc! { "find": &staged.name, "batchSize": 1_000, "hint": { "$natural": 1 } };
-        part.restrict(&mut command);
+        part.restrict(&mut command, None);
         connection.for_each(&staged.database, command, |document| {
             self.stop.check()?;
             content.add(document.as_bytes());

@@ -1,0 +1,188 @@
+//! Ranges of `_id`: how a large collection of an attached deployment is read in parts.
+//!
+//! A condition on `_id` compares values of one kind only, so the ranges are of the kind that most
+//! documents have, and one more part has those of all other kinds. Together they are the whole
+//! collection, whatever is inserted meanwhile.
+
+use bson::raw::{RawBsonRef, RawDocument};
+use bson::{Bson, Document};
+
+/// Samples for each range that is wanted: borders are evenly spread to about a quarter of a range.
+pub(crate) const SAMPLES_PER_RANGE: i64 = 20;
+
+/// Kinds of values that compare with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    ObjectId,
+    Number,
+    Text,
+    Binary,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::ObjectId, Self::Number, Self::Text, Self::Binary];
+
+    fn of(value: RawBsonRef<'_>) -> Option<Self> {
+        match value {
+            RawBsonRef::ObjectId(_) => Some(Self::ObjectId),
+            RawBsonRef::Int32(_)
+            | RawBsonRef::Int64(_)
+            | RawBsonRef::Double(_)
+            | RawBsonRef::Decimal128(_) => Some(Self::Number),
+            RawBsonRef::String(_) | RawBsonRef::Symbol(_) => Some(Self::Text),
+            RawBsonRef::Binary(_) => Some(Self::Binary),
+            _ => None,
+        }
+    }
+
+    /// The names of its types, as `$type` has them.
+    fn types(self) -> &'static [&'static str] {
+        match self {
+            Self::ObjectId => &["objectId"],
+            Self::Number => &["double", "int", "long", "decimal"],
+            Self::Text => &["string", "symbol"],
+            Self::Binary => &["binData"],
+        }
+    }
+
+    /// The names of all types that an `_id` can have and that are not of this kind.
+    fn other_types(self) -> Vec<&'static str> {
+        const OTHERS: &[&str] = &[
+            "object",
+            "undefined",
+            "bool",
+            "date",
+            "null",
+            "dbPointer",
+            "javascript",
+            "javascriptWithScope",
+            "timestamp",
+            "minKey",
+            "maxKey",
+        ];
+        let kinds = Self::ALL.into_iter().filter(|kind| *kind != self);
+        kinds.flat_map(Self::types).chain(OTHERS).copied().collect()
+    }
+}
+
+/// Some values of `_id`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum IdRange {
+    /// Those of a kind from one, included, to another, excluded; without an end on one side, as far
+    /// as the kind goes.
+    Between { from: Option<Bson>, to: Option<Bson> },
+    /// Those that are not of the kind.
+    Others(Kind),
+}
+
+impl IdRange {
+    /// Restricts a `find` to the range, or to what comes after `after` in it. In ranges documents
+    /// come in the order of their `_id`.
+    pub(crate) fn restrict(&self, find: &mut Document, after: Option<&Bson>) {
+        let condition = match self {
+            Self::Between { from, to } => {
+                let mut condition = Document::new();
+                match (after, from) {
+                    (Some(after), _) => drop(condition.insert("$gt", after)),
+                    (None, Some(from)) => drop(condition.insert("$gte", from)),
+                    (None, None) => {}
+                }
+                if let Some(to) = to {
+                    condition.insert("$lt", to);
+                }
+                find.insert("sort", bson::doc! { "_id": 1 });
+                condition
+            }
+            Self::Others(kind) => bson::doc! { "$type": kind.other_types() },
+        };
+        find.insert("filter", bson::doc! { "_id": condition });
+    }
+
+    /// Whether reading can go on after a document.
+    pub(crate) fn is_ordered(&self) -> bool {
+        matches!(self, Self::Between { .. })
+    }
+}
+
+/// Borders between ranges, from samples of `_id` in their order.
+pub(crate) struct Borders {
+    kind: Option<Kind>,
+    values: Vec<Bson>,
+}
+
+impl Borders {
+    pub(crate) fn new() -> Self {
+        Self { kind: None, values: Vec::new() }
+    }
+
+    /// Takes the next sample. The first kind that there are samples of is the kind of the ranges.
+    pub(crate) fn push(&mut self, sample: &RawDocument) {
+        let Ok(Some(id)) = sample.get("_id") else { return };
+        let Some(kind) = Kind::of(id) else { return };
+        let counts = *self.kind.get_or_insert(kind) == kind;
+        if let (true, Ok(id)) = (counts, Bson::try_from(id)) {
+            self.values.push(id);
+        }
+    }
+
+    /// So many ranges, or fewer; none if that would be one.
+    pub(crate) fn ranges(self, wanted: usize) -> Vec<IdRange> {
+        let Some(kind) = self.kind else { return Vec::new() };
+        let step = (self.values.len() / wanted.max(1)).max(1);
+        let mut borders: Vec<Bson> = self.values.into_iter().step_by(step).skip(1).collect();
+        borders.dedup();
+        if borders.is_empty() {
+            return Vec::new();
+        }
+        let starts = std::iter::once(None).chain(borders.iter().cloned().map(Some));
+        let ends = borders.iter().cloned().map(Some).chain([None]);
+        let ranges = starts.zip(ends).map(|(from, to)| IdRange::Between { from, to });
+        ranges.chain([IdRange::Others(kind)]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_meet_and_the_rest_is_one_more() {
+        let mut borders = Borders::new();
+        for n in 0..100 {
+            let sample = bson::doc! { "_id": n }.to_vec().unwrap();
+            borders.push(RawDocument::from_bytes(&sample).unwrap());
+        }
+        let other = bson::doc! { "_id": "text" }.to_vec().unwrap();
+        borders.push(RawDocument::from_bytes(&other).unwrap());
+        let ranges = borders.ranges(5);
+        assert_eq!(ranges.len(), 6, "{ranges:?}");
+        assert_eq!(ranges[5], IdRange::Others(Kind::Number));
+        let ends: Vec<_> = ranges[..5]
+            .iter()
+            .map(|range| match range {
+                IdRange::Between { from, to } => (from.clone(), to.clone()),
+                IdRange::Others(_) => panic!("{range:?}"),
+            })
+            .collect();
+        assert_eq!((ends[0].0.clone(), ends[4].1.clone()), (None, None));
+        assert!(ends.windows(2).all(|pair| pair[0].1.is_some() && pair[0].1 == pair[1].0));
+    }
+
+    #[test]
+    fn what_cannot_be_cut_is_one_part() {
+        assert!(Borders::new().ranges(5).is_empty());
+        let mut same = Borders::new();
+        let sample = bson::doc! { "_id": true }.to_vec().unwrap();
+        same.push(RawDocument::from_bytes(&sample).unwrap());
+        assert!(same.ranges(5).is_empty());
+    }
+
+    #[test]
+    fn every_type_is_of_the_kind_or_not() {
+        for kind in Kind::ALL {
+            let others = kind.other_types();
+            assert!(kind.types().iter().all(|name| !others.contains(name)));
+            assert_eq!(others.len() + kind.types().len(), 19);
+        }
+    }
+}
