@@ -35,6 +35,9 @@ const WRITING: &[&str] = &[
     "update",
 ];
 const DUPLICATE_KEY: i32 = 11_000;
+/// Bytes and documents of one command; one document alone may be larger.
+const BODY_BYTES: usize = 12 << 20;
+const BODY_DOCUMENTS: usize = 100_000;
 
 /// A command whose answer did not arrive yet.
 pub(crate) struct DriverSent {
@@ -88,16 +91,16 @@ impl DriverConnection {
         let name = name_of(&command);
         command.remove("writeConcern");
         set_write_concern(&mut command, &name);
-        let first = with_run(&command, (field, run)).map_err(|error| self.protocol(&error))?;
-        // What the first try wrote of it is in its place; the rest is still to be written.
-        command.insert("ordered", false);
+        let commands = split(run)
+            .map(|run| run.and_then(|run| with_run(&command, (field, run))))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| self.protocol(&error))?;
         let doing = format!("running {name} on {database}");
         let write = Write {
             client: self.client.clone(),
             patience: self.patience.answer,
             database: database.to_owned(),
-            again: with_run(&command, (field, run)).map_err(|error| self.protocol(&error))?,
-            first,
+            commands,
             name,
             doing: doing.clone(),
         };
@@ -210,17 +213,24 @@ struct Write {
     database: String,
     name: String,
     doing: String,
-    first: RawDocumentBuf,
-    again: RawDocumentBuf,
+    /// Done one after another.
+    commands: Vec<RawDocumentBuf>,
 }
 
 impl Write {
     /// Sends it until it is done or refused. Each of the statements can be done twice: documents have
     /// their `_id`, and changes name the document that they lead to.
     async fn run(self) -> Result<(), LinkError> {
+        for command in &self.commands {
+            self.run_one(command).await?;
+        }
+        Ok(())
+    }
+
+    async fn run_one(&self, command: &RawDocumentBuf) -> Result<(), LinkError> {
         let mut tries = 1;
         loop {
-            match self.send(tries > 1).await {
+            match self.send(command, tries > 1).await {
                 Err(error) if error.is_transient() && tries < TRIES => {
                     tokio::time::sleep(FIRST_WAIT * (1 << (tries - 1))).await;
                     tries += 1;
@@ -230,10 +240,17 @@ impl Write {
         }
     }
 
-    async fn send(&self, is_again: bool) -> Result<(), LinkError> {
+    async fn send(&self, command: &RawDocumentBuf, is_again: bool) -> Result<(), LinkError> {
         let database = self.client.driver().database(&self.database);
-        let command = if is_again { &self.again } else { &self.first };
-        let asking = async { database.run_raw_command(command.clone()).await };
+        let mut command = command.clone();
+        if is_again {
+            // What the first try wrote of it is in its place; the rest is still to be written.
+            command = unordered(&command).map_err(|reason| LinkError::Protocol {
+                address: self.client.name().to_owned(),
+                reason,
+            })?;
+        }
+        let asking = async { database.run_raw_command(command).await };
         let reply = match tokio::time::timeout(self.patience, asking).await {
             Ok(reply) => reply
                 .map_err(|error| self.client.error(&self.doing, &error).of_command(&self.name))?,
@@ -270,6 +287,48 @@ fn set_write_concern(command: &mut Document, name: &str) {
     if WRITING.contains(&name) && !command.contains_key("writeConcern") {
         command.insert("writeConcern", bson::doc! { "w": "majority" });
     }
+}
+
+/// Runs of whole documents that fit into one command each: its body is one document, which may have
+/// the size of the largest document and a little more.
+fn split(run: &[u8]) -> impl Iterator<Item = Result<&[u8], String>> {
+    let mut left = run;
+    std::iter::from_fn(move || {
+        if left.is_empty() {
+            return None;
+        }
+        let (mut bytes, mut documents) = (0, 0);
+        for document in tidemark_wire::DocumentRun::new(left) {
+            let length = match document {
+                Ok(document) => document.as_bytes().len(),
+                Err(error) => {
+                    left = &[];
+                    return Some(Err(error.to_string()));
+                }
+            };
+            if documents > 0 && (bytes + length > BODY_BYTES || documents == BODY_DOCUMENTS) {
+                break;
+            }
+            bytes += length;
+            documents += 1;
+        }
+        let (now, later) = left.split_at_checked(bytes)?;
+        left = later;
+        Some(Ok(now))
+    })
+}
+
+/// The same writing command, whose statements do not wait for each other.
+fn unordered(command: &RawDocumentBuf) -> Result<RawDocumentBuf, String> {
+    let mut other = RawDocumentBuf::new();
+    for element in command {
+        let (name, value) = element.map_err(|error| error.to_string())?;
+        if name != "ordered" {
+            other.append(name, value);
+        }
+    }
+    other.append(bson::raw::cstr!("ordered"), false);
+    Ok(other)
 }
 
 /// A command with concatenated documents as one of its fields.
@@ -319,6 +378,25 @@ mod tests {
             bson::doc! { "insert": "c", "ordered": true, "documents": documents.to_vec() };
         assert_eq!(Document::try_from(&*made).unwrap(), expected);
         assert!(with_run(&command, ("documents", &run[..run.len() - 1])).is_err());
+        let again = unordered(&made).unwrap();
+        let expected =
+            bson::doc! { "insert": "c", "documents": documents.to_vec(), "ordered": false };
+        assert_eq!(Document::try_from(&*again).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_does_not_fit_into_one_command_becomes_several() {
+        let document = |bytes: usize| bson::doc! { "t": "x".repeat(bytes) }.to_vec().unwrap();
+        let sizes = [100, 5 << 20, 6 << 20, 5 << 20, 15 << 20, 100, 100];
+        let run: Vec<u8> = sizes.iter().flat_map(|bytes| document(*bytes)).collect();
+        let parts: Vec<&[u8]> = split(&run).map(Result::unwrap).collect();
+        let counts = parts.iter().map(|part| tidemark_wire::DocumentRun::new(part).count());
+        assert_eq!(counts.collect::<Vec<_>>(), [3, 1, 1, 2]);
+        assert_eq!(parts.concat(), run);
+        assert_eq!(split(&[]).count(), 0);
+        assert!(split(&run[..50]).any(|part| part.is_err()));
+        let many: Vec<u8> = (0..=BODY_DOCUMENTS).flat_map(|_| document(0)).collect();
+        assert_eq!(split(&many).count(), 2);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Why something could not be moved.
 
 use tidemark_deployment::LinkError;
+use tidemark_model::OplogTime;
 use tidemark_vault::VaultError;
 
 /// Why a snapshot, a restore or a capture ended early.
@@ -32,6 +33,32 @@ pub enum MoverError {
     OplogGap {
         /// What is out of reach.
         what: String,
+    },
+    /// A transaction began before what is replayed.
+    #[error(
+        "the transaction that goes on at {at} began before what is replayed: its part at {before} is missing; restore another moment or another snapshot"
+    )]
+    CutTransaction {
+        /// The part whose parts before it are missing.
+        at: OplogTime,
+        /// The part before that one.
+        before: OplogTime,
+    },
+    /// A collection could not be read to its end, and nothing says that it was dropped.
+    #[error(
+        "{namespace} was taken away while it was read, and the oplog does not say that it was dropped; it is read again"
+    )]
+    WentAway {
+        /// The collection's name before.
+        namespace: String,
+    },
+    /// A collection was renamed while collections were read by their names.
+    #[error(
+        "{namespace} was renamed while it was read, and this deployment finds collections by their names only; it is read again"
+    )]
+    Renamed {
+        /// The collection's name before.
+        namespace: String,
     },
     /// Something between two positions is missing.
     #[error("{0}; restore an earlier moment or another snapshot")]
@@ -71,7 +98,11 @@ pub enum MoverError {
 impl MoverError {
     /// Whether the same work may succeed later without anybody's help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Link(error) if error.is_transient())
+        match self {
+            Self::Link(error) => error.is_transient(),
+            Self::Renamed { .. } | Self::WentAway { .. } => true,
+            _ => false,
+        }
     }
 
     /// MongoDB's code, if the deployment refused a command.

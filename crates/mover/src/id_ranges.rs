@@ -67,40 +67,39 @@ impl Kind {
 
 /// Some values of `_id`.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum IdRange {
-    /// Those of a kind from one, included, to another, excluded; without an end on one side, as far
-    /// as the kind goes.
-    Between { from: Option<Bson>, to: Option<Bson> },
-    /// Those that are not of the kind.
-    Others(Kind),
+pub(crate) struct IdRange {
+    /// All that are not of this kind; otherwise those of one kind between two.
+    others_of: Option<Kind>,
+    /// From this one on; as far as the kind goes without.
+    from: Option<Bson>,
+    /// Up to this one, which does not belong to it.
+    to: Option<Bson>,
 }
 
 impl IdRange {
-    /// Restricts a `find` to the range, or to what comes after `after` in it. In ranges documents
-    /// come in the order of their `_id`.
+    /// Restricts a `find` to the range, or to what comes after `after` in it. Between two values
+    /// documents come in the order of their `_id`.
     pub(crate) fn restrict(&self, find: &mut Document, after: Option<&Bson>) {
-        let condition = match self {
-            Self::Between { from, to } => {
-                let mut condition = Document::new();
-                match (after, from) {
-                    (Some(after), _) => drop(condition.insert("$gt", after)),
-                    (None, Some(from)) => drop(condition.insert("$gte", from)),
-                    (None, None) => {}
-                }
-                if let Some(to) = to {
-                    condition.insert("$lt", to);
-                }
-                find.insert("sort", bson::doc! { "_id": 1 });
-                condition
-            }
-            Self::Others(kind) => bson::doc! { "$type": kind.other_types() },
-        };
+        let mut condition = Document::new();
+        if let Some(kind) = self.others_of {
+            condition.insert("$type", kind.other_types());
+        } else {
+            find.insert("sort", bson::doc! { "_id": 1 });
+        }
+        match (after, &self.from) {
+            (Some(after), _) => drop(condition.insert("$gt", after)),
+            (None, Some(from)) => drop(condition.insert("$gte", from)),
+            (None, None) => {}
+        }
+        if let Some(to) = &self.to {
+            condition.insert("$lt", to);
+        }
         find.insert("filter", bson::doc! { "_id": condition });
     }
 
     /// Whether reading can go on after a document.
     pub(crate) fn is_ordered(&self) -> bool {
-        matches!(self, Self::Between { .. })
+        self.others_of.is_none()
     }
 }
 
@@ -136,8 +135,8 @@ impl Borders {
         }
         let starts = std::iter::once(None).chain(borders.iter().cloned().map(Some));
         let ends = borders.iter().cloned().map(Some).chain([None]);
-        let ranges = starts.zip(ends).map(|(from, to)| IdRange::Between { from, to });
-        ranges.chain([IdRange::Others(kind)]).collect()
+        let ranges = starts.zip(ends).map(|(from, to)| IdRange { others_of: None, from, to });
+        ranges.chain([IdRange { others_of: Some(kind), from: None, to: None }]).collect()
     }
 }
 
@@ -156,16 +155,10 @@ mod tests {
         borders.push(RawDocument::from_bytes(&other).unwrap());
         let ranges = borders.ranges(5);
         assert_eq!(ranges.len(), 6, "{ranges:?}");
-        assert_eq!(ranges[5], IdRange::Others(Kind::Number));
-        let ends: Vec<_> = ranges[..5]
-            .iter()
-            .map(|range| match range {
-                IdRange::Between { from, to } => (from.clone(), to.clone()),
-                IdRange::Others(_) => panic!("{range:?}"),
-            })
-            .collect();
-        assert_eq!((ends[0].0.clone(), ends[4].1.clone()), (None, None));
-        assert!(ends.windows(2).all(|pair| pair[0].1.is_some() && pair[0].1 == pair[1].0));
+        assert_eq!(ranges[5].others_of, Some(Kind::Number));
+        assert_eq!((&ranges[0].from, &ranges[4].to), (&None, &None));
+        let meet = |pair: &[IdRange]| pair[0].to.is_some() && pair[0].to == pair[1].from;
+        assert!(ranges[..5].windows(2).all(meet), "{ranges:?}");
     }
 
     #[test]

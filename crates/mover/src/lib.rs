@@ -8,11 +8,14 @@ mod capture;
 mod chunk_store;
 mod error;
 mod id_ranges;
+mod oplog_slice;
 mod parts;
 mod replay;
 mod restore;
 mod snapshot;
 mod stop;
+mod transactions;
+mod visit;
 
 pub use archive::{ArchiveSummary, write_archive};
 pub use capture::{Capture, CaptureOutcome, RangeEnd};

@@ -34,7 +34,7 @@ enum Slice {
         after: i64,
         through: i64,
     },
-    Ids(IdRange),
+    Ids(Box<IdRange>),
 }
 
 impl Part {
@@ -122,7 +122,8 @@ pub(crate) fn id_parts_of(
         return Ok(one);
     }
     let ranges = borders.ranges(usize::try_from(wanted).unwrap_or(1));
-    let parts = ranges.into_iter().map(|range| Part { collection, slice: Slice::Ids(range) });
+    let parts =
+        ranges.into_iter().map(|range| Part { collection, slice: Slice::Ids(Box::new(range)) });
     let parts: Vec<Part> = parts.collect();
     Ok(if parts.is_empty() { one } else { parts })
 }

@@ -16,6 +16,8 @@ use tidemark_wire::{OplogEntry, OplogOperation, apply_diff, encode_document};
 
 use crate::error::MoverError;
 use crate::stop::Stop;
+use crate::transactions::{Role, Transactions};
+use crate::visit::Visit;
 use tidemark_deployment::Connection;
 use tidemark_deployment::is_stage;
 
@@ -43,6 +45,8 @@ pub(crate) struct Staged {
 #[derive(Debug, Default)]
 pub(crate) struct Stage {
     pub(crate) collections: BTreeMap<String, Staged>,
+    /// Views with their options. Nothing is staged for them: they are made with the swap.
+    pub(crate) views: BTreeMap<String, Document>,
     prefix: String,
     next: usize,
     /// Whether the deployment loads collections without their oplog entries and indexes.
@@ -51,7 +55,7 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(prefix: String, is_bulk: bool) -> Self {
-        Self { collections: BTreeMap::new(), prefix, next: 0, is_bulk }
+        Self { collections: BTreeMap::new(), views: BTreeMap::new(), prefix, next: 0, is_bulk }
     }
 
     /// Creates the staging collection for a namespace that begins empty during the replay.
@@ -130,6 +134,7 @@ pub(crate) struct Replayer<'a> {
     window: BTreeMap<String, Vec<OplogEntry>>,
     entries: usize,
     bytes: usize,
+    transactions: Transactions,
     stop: &'a Stop,
 }
 
@@ -139,11 +144,50 @@ impl<'a> Replayer<'a> {
         stage: &'a mut Stage,
         stop: &'a Stop,
     ) -> Self {
-        Self { connection, stage, window: BTreeMap::new(), entries: 0, bytes: 0, stop }
+        let transactions = Transactions::default();
+        Self {
+            connection,
+            stage,
+            window: BTreeMap::new(),
+            entries: 0,
+            bytes: 0,
+            transactions,
+            stop,
+        }
     }
 
     /// Takes the next entry.
-    pub(crate) fn push(&mut self, raw: &RawDocument) -> Result<(), MoverError> {
+    pub(crate) fn push(&mut self, visit: &Visit<'_>) -> Result<(), MoverError> {
+        let (raw, mut transactions) = (visit.entry, std::mem::take(&mut self.transactions));
+        let outcome = match Role::of(raw) {
+            // It is in the snapshot.
+            Role::Alone if visit.is_before => Ok(()),
+            Role::Alone => self.push_whole(raw),
+            Role::Part(chain) if visit.is_before => {
+                // One that began earlier is over when what is replayed begins, or will be missed.
+                transactions.keep_if_whole(&chain, raw.as_bytes())
+            }
+            Role::Part(chain) => transactions.keep(&chain, raw.as_bytes()),
+            Role::Last(chain) | Role::Commit(chain) | Role::Abort(chain) if visit.is_before => {
+                transactions.abort(&chain);
+                Ok(())
+            }
+            Role::Last(chain) => {
+                let parts = transactions.finish(&chain, |part| self.push_whole(part));
+                parts.and_then(|()| self.push_whole(raw))
+            }
+            Role::Commit(chain) => transactions.finish(&chain, |part| self.push_whole(part)),
+            Role::Abort(chain) => {
+                transactions.abort(&chain);
+                Ok(())
+            }
+        };
+        self.transactions = transactions;
+        outcome
+    }
+
+    /// Takes an entry whose changes are visible now.
+    fn push_whole(&mut self, raw: &RawDocument) -> Result<(), MoverError> {
         let entry = parse(raw)?;
         self.bytes += raw.as_bytes().len();
         self.take(entry)?;
@@ -161,6 +205,7 @@ impl<'a> Replayer<'a> {
         let database = entry.database().to_owned();
         match &entry.operation {
             OplogOperation::Noop => Ok(()),
+            _ if is_definition_of_view(&entry) => self.define_view(&entry),
             OplogOperation::Command(command) => {
                 self.flush()?;
                 self.apply_command(&entry, &database, command)
@@ -209,6 +254,17 @@ impl<'a> Replayer<'a> {
         write(self.connection, staged, &before, after)
     }
 
+    /// Takes a change of a view: views are documents of a collection of their database.
+    fn define_view(&mut self, entry: &OplogEntry) -> Result<(), MoverError> {
+        let Some(Bson::String(view)) = id_of(&entry.operation) else { return Ok(()) };
+        let present = self.stage.views.remove(view);
+        if let Some(mut options) = apply(entry, present)? {
+            options.remove("_id");
+            self.stage.views.insert(view.clone(), options);
+        }
+        Ok(())
+    }
+
     fn apply_command(
         &mut self,
         entry: &OplogEntry,
@@ -220,6 +276,14 @@ impl<'a> Replayer<'a> {
         let namespace = format!("{database}.{}", value.as_str().unwrap_or_default());
         match name.as_str() {
             "create" if self.stage.collections.contains_key(&namespace) => Ok(()),
+            // It is there when there is a view.
+            "create" if value.as_str() == Some(VIEWS) => Ok(()),
+            "create" if command.contains_key("viewOn") => {
+                let mut options = command.clone();
+                options.remove("create");
+                self.stage.views.insert(namespace, options);
+                Ok(())
+            }
             "create" => {
                 let mut options = command.clone();
                 for field in ["create", "idIndex"] {
@@ -227,8 +291,12 @@ impl<'a> Replayer<'a> {
                 }
                 self.stage.create_complete(self.connection, &namespace, options)
             }
-            "drop" => self.stage.drop_collection(self.connection, &namespace),
+            "drop" => {
+                self.stage.views.remove(&namespace);
+                self.stage.drop_collection(self.connection, &namespace)
+            }
             "dropDatabase" => {
+                self.stage.views.retain(|view, _| database_of(view) != database);
                 let namespaces: Vec<String> = self.stage.collections.keys().cloned().collect();
                 for namespace in namespaces.iter().filter(|n| database_of(n) == database) {
                     self.stage.drop_collection(self.connection, namespace)?;
@@ -317,12 +385,6 @@ fn for_each_operation(
     mut visit: impl FnMut(OplogEntry) -> Result<(), MoverError>,
 ) -> Result<(), MoverError> {
     let refuse = |reason: String| MoverError::Replay { position: position(entry.ts), reason };
-    let is_open = command.get_bool("partialTxn").unwrap_or(false)
-        || command.get_bool("prepare").unwrap_or(false);
-    if is_open {
-        let reason = "transactions that span several entries are not supported by this release";
-        return Err(refuse(reason.to_owned()));
-    }
     let operations =
         command.get_array("applyOps").map_err(|_| refuse("it has no list of operations".into()))?;
     for operation in operations {
@@ -357,9 +419,49 @@ const KNOWN_COMMANDS: &[&str] = &[
     "dbCheck",
 ];
 
-/// Refuses an entry that this release cannot replay; what it cannot read is one of them.
-pub(crate) fn check_entry(raw: &RawDocument) -> Result<(), MoverError> {
-    check_parsed(&parse(raw)?)
+/// Refuses a part of a transaction that does not say of which one.
+fn refuse_stray_part(entry: &RawDocument) -> Result<(), MoverError> {
+    let command = entry.get_document("o").ok();
+    let is = |field: &str| command.is_some_and(|command| command.get_bool(field).unwrap_or(false));
+    if !is("partialTxn") && !is("prepare") {
+        return Ok(());
+    }
+    Err(MoverError::Replay {
+        position: entry.get_timestamp("ts").map_or_else(|_| "unknown".into(), position),
+        reason: "it is a part of one of several transactions and does not say of which".to_owned(),
+    })
+}
+
+/// Refuses entries that this release cannot replay: what it cannot read is one of them, and so is a
+/// transaction whose beginning is missing.
+#[derive(Default)]
+pub(crate) struct Checker {
+    transactions: Transactions,
+}
+
+impl Checker {
+    /// Looks at the next entry.
+    pub(crate) fn push(&mut self, visit: &Visit<'_>) -> Result<(), MoverError> {
+        match Role::of(visit.entry) {
+            Role::Alone if visit.is_before => return Ok(()),
+            Role::Part(chain) if visit.is_before => {
+                return self.transactions.keep_if_whole(&chain, &[]);
+            }
+            Role::Last(chain) | Role::Commit(chain) | Role::Abort(chain) if visit.is_before => {
+                self.transactions.abort(&chain);
+                return Ok(());
+            }
+            Role::Alone => refuse_stray_part(visit.entry)?,
+            Role::Part(chain) => self.transactions.keep(&chain, &[])?,
+            Role::Last(chain) => self.transactions.finish(&chain, |_| Ok(()))?,
+            Role::Commit(chain) => return self.transactions.finish(&chain, |_| Ok(())),
+            Role::Abort(chain) => {
+                self.transactions.abort(&chain);
+                return Ok(());
+            }
+        }
+        check_parsed(&parse(visit.entry)?)
+    }
 }
 
 fn check_parsed(entry: &OplogEntry) -> Result<(), MoverError> {
@@ -389,10 +491,8 @@ fn check_parsed(entry: &OplogEntry) -> Result<(), MoverError> {
                     for_each_operation(entry, command, |operation| check_parsed(&operation))
                 }
                 "renameCollection" => check_rename(command),
-                "create"
-                    if command.contains_key("timeseries") || command.contains_key("viewOn") =>
-                {
-                    Err(refuse("it creates a view or a time series".to_owned()))
+                "create" if command.contains_key("timeseries") => {
+                    Err(refuse("it creates a time series".to_owned()))
                 }
                 _ => Ok(()),
             }
@@ -449,6 +549,14 @@ fn parse(raw: &RawDocument) -> Result<OplogEntry, MoverError> {
         position: raw.get_timestamp("ts").map_or_else(|_| "unknown".into(), position),
         reason: error.to_string(),
     })
+}
+
+/// The collection of a database that holds its views.
+const VIEWS: &str = "system.views";
+
+/// Whether an entry makes, changes or removes a view.
+fn is_definition_of_view(entry: &OplogEntry) -> bool {
+    entry.namespace.split_once('.').is_some_and(|(_, name)| name == VIEWS)
 }
 
 /// Whether an entry concerns what belongs to the deployment and not to its users.

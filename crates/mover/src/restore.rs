@@ -14,13 +14,14 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 use bson::Bson;
+use tidemark_model::{OplogTime, chain};
 use tidemark_vault::{ChunkRef, CollectionManifest, ListItem, Manifest, Vault};
 
 use self::attempt::{MARKER_DATABASE, Names};
 use self::entries::{Entries, Visited};
 use crate::error::MoverError;
 use crate::parts::in_parallel;
-use crate::replay::{Replayer, Stage, check_entry};
+use crate::replay::{Checker, Replayer, Stage};
 use crate::stop::{Progress, Stop};
 use tidemark_deployment::{Connection, Endpoint, Sent};
 use tidemark_deployment::{is_stage, probe};
@@ -64,6 +65,8 @@ pub struct Restore<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verified {
     visited: Visited,
+    /// From where transactions are replayed that were open at the snapshot's moment.
+    earliest: Option<OplogTime>,
 }
 
 impl<'a> Restore<'a> {
@@ -86,17 +89,50 @@ impl<'a> Restore<'a> {
         let manifest = &self.source.manifest;
         self.vault.check_snapshot(manifest, |_| !self.stop.is_requested())?;
         self.stop.check()?;
-        if let Some(other) = manifest.collections.iter().find(|c| c.kind != "collection") {
-            return Err(MoverError::Unsupported {
-                what: format!("{}, which is a {}", other.namespace(), other.kind),
-            });
+        for collection in &manifest.collections {
+            self.check_kind(&collection.namespace(), &collection.kind)?;
         }
-        Ok(Verified { visited: self.entries().for_each(check_entry)? })
+        let mut earliest = None;
+        loop {
+            let mut checker = Checker::default();
+            let visited = self.entries(earliest).for_each(|visit| checker.push(&visit));
+            match visited {
+                // A transaction that was open at the snapshot's moment: its parts lie before that.
+                Err(MoverError::CutTransaction { before, .. })
+                    if earliest.is_none_or(|earliest| before < earliest)
+                        && self.is_captured(before)? =>
+                {
+                    earliest = Some(before);
+                }
+                visited => return Ok(Verified { visited: visited?, earliest }),
+            }
+        }
     }
 
-    fn entries(&self) -> Entries<'_> {
+    /// Refuses what cannot be restored into the target.
+    fn check_kind(&self, namespace: &str, kind: &str) -> Result<(), MoverError> {
+        let is_possible = match (kind, &self.endpoint) {
+            ("collection", _) | ("view", Endpoint::Attached(_)) => true,
+            // The engine has no views.
+            ("view", Endpoint::Embedded(_)) => false,
+            _ => false,
+        };
+        if is_possible {
+            return Ok(());
+        }
+        let what = format!("{namespace}, which is a {kind}, into this target");
+        Err(MoverError::Unsupported { what })
+    }
+
+    /// Whether the captured segments that are replayed, or what leads to them, hold a position.
+    fn is_captured(&self, position: OplogTime) -> Result<bool, MoverError> {
+        let Some(Replay { instance, plan }) = &self.source.replay else { return Ok(false) };
+        Ok(chain(&self.vault.segments(instance)?, position, plan.reaches).is_ok())
+    }
+
+    fn entries(&self, earliest: Option<OplogTime>) -> Entries<'_> {
         let RestoreSource { manifest, replay } = &self.source;
-        Entries { vault: self.vault, manifest, replay: replay.as_ref(), stop: self.stop }
+        Entries { vault: self.vault, manifest, replay: replay.as_ref(), earliest, stop: self.stop }
     }
 
     /// Loads the snapshot's documents into staging collections.
@@ -108,7 +144,12 @@ impl<'a> Restore<'a> {
         swap::prepare_records(&mut connection, self.names)?;
         let is_bulk = probe(&mut connection)?.bulk_staging;
         self.stage = Stage::new(self.names.of_attempt(&self.attempt), is_bulk);
-        let collections = self.source.manifest.collections.clone();
+        let all = &self.source.manifest.collections;
+        let (views, collections): (Vec<_>, Vec<_>) =
+            all.iter().cloned().partition(|collection| collection.kind == "view");
+        for view in views {
+            self.stage.views.insert(view.namespace(), view.options);
+        }
         for collection in &collections {
             self.stage.create(
                 &mut connection,
@@ -207,8 +248,8 @@ impl<'a> Restore<'a> {
         let mut stage = std::mem::take(&mut self.stage);
         let mut replayer = Replayer::new(&mut connection, &mut stage, self.stop);
         let outcome = self
-            .entries()
-            .for_each(|entry| replayer.push(entry))
+            .entries(verified.earliest)
+            .for_each(|visit| replayer.push(&visit))
             .and_then(|visited| replayer.flush().map(|()| visited));
         self.stage = stage;
         let replayed = outcome?;
@@ -222,6 +263,9 @@ impl<'a> Restore<'a> {
                 position: end(replayed),
                 reason: format!("it ended there and not at {}", end(verified.visited)),
             });
+        }
+        for view in self.stage.views.keys() {
+            self.check_kind(view, "view")?;
         }
         // Leftovers of restores that were running at the restored moment.
         let is_leftover =

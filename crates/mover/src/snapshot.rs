@@ -6,7 +6,7 @@
 //! parallel, each in natural order; memory holds a few batches per thread whatever the size of the
 //! data.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bson::raw::RawDocument;
@@ -19,10 +19,14 @@ use tidemark_vault::{
 
 use crate::chunk_store::{ChunkSequence, ChunkStore};
 use crate::error::MoverError;
+use crate::oplog_slice::{Dropped, oplog_start};
 use crate::parts::{Part, READERS, id_parts_of, in_parallel, parts_of, whole};
+use crate::replay::Checker;
 use crate::stop::{Progress, Stop};
+use crate::visit::Visit;
 use tidemark_deployment::{
-    Abilities, CollectionListing, Product, list_collections, newest_entry, open_snapshot, probe,
+    Abilities, CollectionListing, Product, is_stage, list_collections, newest_entry, open_snapshot,
+    probe,
 };
 use tidemark_deployment::{Connection, Endpoint};
 
@@ -96,6 +100,7 @@ pub fn read_snapshot(
         endpoint: &endpoint,
         abilities: &abilities,
         part_bytes: request.part_bytes,
+        gone: Mutex::default(),
         store,
         stop,
         progress,
@@ -147,6 +152,8 @@ struct Reader<'a> {
     endpoint: &'a Endpoint,
     abilities: &'a Abilities,
     part_bytes: i64,
+    /// Collections that were not there to be read to their end. Held for adding one.
+    gone: Mutex<Vec<CollectionListing>>,
     store: ChunkStore,
     stop: &'a Stop,
     progress: &'a Progress,
@@ -170,16 +177,59 @@ impl Reader<'_> {
     }
 
     fn read_with_oplog(&self, connection: &mut Connection) -> Result<FuzzyRead, MoverError> {
-        let start =
-            if self.abilities.newest_entry.is_some() { newest_entry(connection)? } else { None };
+        let start = match self.abilities.newest_entry {
+            Some(_) => oplog_start(connection)?,
+            None => None,
+        };
         let listings = list_collections(connection)?;
         let collections = self.read_collections(connection, &listings, None)?;
         let Some(start) = start else {
+            let collections = self.without_gone(connection, collections)?;
             return Ok((SnapshotMode::AsIs, collections, ChunkList::default()));
         };
         let end = newest_entry(connection)?.unwrap_or(start);
         let oplog = self.read_oplog(connection, start, end)?;
+        // The entry at the start is replayed too: it may be the first part of a transaction.
+        let start = OplogTime::from_u64(start.to_u64().saturating_sub(1));
         Ok((SnapshotMode::FuzzyWithOplog { start, end }, collections, oplog))
+    }
+
+    /// Without the collections that were dropped while they were read; where there is no oplog to say
+    /// so, that is what the deployment says now.
+    fn without_gone(
+        &self,
+        connection: &mut Connection,
+        mut collections: Vec<CollectionManifest>,
+    ) -> Result<Vec<CollectionManifest>, MoverError> {
+        let gone = std::mem::take(&mut *self.gone.lock().unwrap_or_else(PoisonError::into_inner));
+        if gone.is_empty() {
+            return Ok(collections);
+        }
+        let present = list_collections(connection)?;
+        for gone in gone {
+            let namespace = gone.namespace();
+            if present.iter().any(|listing| listing.namespace() == namespace) {
+                return Err(MoverError::WentAway { namespace });
+            }
+            collections.retain(|collection| collection.namespace() != namespace);
+        }
+        Ok(collections)
+    }
+
+    /// Refuses a rename by a user, where collections are read by their names: what was read under a
+    /// name may be of another collection.
+    fn check_rename(&self, entry: &RawDocument) -> Result<(), MoverError> {
+        if self.abilities.reads_by_uuid || self.abilities.product == Product::Tidemark {
+            return Ok(());
+        }
+        let renamed = entry.get_document("o").ok();
+        let from = renamed.and_then(|command| command.get_str("renameCollection").ok());
+        match from.and_then(|from| from.split_once('.')) {
+            Some((_, name)) if !is_stage(name) => {
+                Err(MoverError::Renamed { namespace: from.unwrap_or_default().to_owned() })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn read_collections(
@@ -266,11 +316,13 @@ impl Reader<'_> {
                     tracing::info!(%error, namespace = listing.namespace(), "reading goes on where it was");
                     std::thread::sleep(PAUSE * failures);
                 }
-                // It was dropped meanwhile; so says the oplog.
+                // It was dropped meanwhile, if the oplog says so.
                 Err(error)
                     if at.is_none()
                         && error.code().is_some_and(|code| NAMESPACE_GONE.contains(&code)) =>
                 {
+                    let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+                    gone.push(listing.clone());
                     break;
                 }
                 Err(error) => return Err(error),
@@ -333,13 +385,23 @@ impl Reader<'_> {
             "filter": { "ts": { "$gte": timestamp(start), "$lte": timestamp(end) } },
             "readConcern": { "level": "majority" },
         };
+        let (mut checker, mut dropped) = (Checker::default(), Dropped::default());
         connection.for_each("local", command, |entry| {
             self.stop.check()?;
             if first.is_none() {
                 first = entry.get_timestamp("ts").ok();
             }
+            // What could not be replayed makes no snapshot.
+            checker.push(&Visit { entry, is_before: false })?;
+            self.check_rename(entry)?;
+            dropped.note(entry);
             pipeline.push(entry)
         })?;
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(listing) = gone.iter().find(|listing| !dropped.has(listing)) {
+            return Err(MoverError::WentAway { namespace: listing.namespace() });
+        }
+        drop(gone);
         if first != Some(timestamp(start)) {
             return Err(MoverError::OplogGap {
                 what: format!(

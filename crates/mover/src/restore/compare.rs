@@ -86,6 +86,10 @@ impl Restore<'_> {
             }
             documents.extend(encode_document(&row));
         }
+        for (namespace, options) in &self.stage.views {
+            let row = bson::doc! { "_id": namespace, "view": options };
+            documents.extend(encode_document(&row));
+        }
         let name = self.names.marker(&self.attempt);
         connection.command(
             MARKER_DATABASE,

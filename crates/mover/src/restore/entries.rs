@@ -7,6 +7,7 @@ use tidemark_wire::DocumentRun;
 
 use crate::error::MoverError;
 use crate::stop::Stop;
+use crate::visit::Visit;
 
 /// How the state after the snapshot's own moment is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,9 @@ pub(super) struct Entries<'a> {
     pub(super) vault: &'a Vault,
     pub(super) manifest: &'a Manifest,
     pub(super) replay: Option<&'a Replay>,
+    /// From where captured entries are looked at for parts of transactions; not after the snapshot's
+    /// own moment.
+    pub(super) earliest: Option<OplogTime>,
     pub(super) stop: &'a Stop,
 }
 
@@ -46,13 +50,19 @@ impl Entries<'_> {
     /// plan says, and each begins with the last entry of the one before it, byte for byte.
     pub(super) fn for_each(
         &self,
-        mut visit: impl FnMut(&RawDocument) -> Result<(), MoverError>,
+        mut visit: impl FnMut(Visit<'_>) -> Result<(), MoverError>,
     ) -> Result<Visited, MoverError> {
-        let mut visited = Visited::default();
+        let (mut visited, mut seen) = (Visited::default(), None);
         let mut take = |entry: &RawDocument, bounds: Bounds| -> Result<(), MoverError> {
             let at = position_of(entry)?;
-            if at > bounds.after && at <= bounds.through {
-                visit(entry)?;
+            // Segments overlap by an entry, and what the snapshot has of its own comes first.
+            if at > bounds.through || seen.is_some_and(|seen| at <= seen) {
+                return Ok(());
+            }
+            seen = Some(at);
+            let is_before = at <= bounds.after;
+            visit(Visit { entry, is_before })?;
+            if !is_before {
                 visited.count += 1;
                 visited.last = Some(at);
             }
@@ -96,7 +106,8 @@ impl Entries<'_> {
         }
         let segments = self.vault.segments(&replay.instance)?;
         let mut before: Option<Vec<u8>> = None;
-        for name in chain(&segments, from, reaches)? {
+        let begins = self.earliest.map_or(from, |earliest| earliest.min(from));
+        for name in chain(&segments, begins, reaches)? {
             self.stop.check()?;
             let segment = self.vault.load_segment(&replay.instance, name)?;
             if before.as_ref().is_some_and(|entry| !segment.entries.starts_with(entry)) {

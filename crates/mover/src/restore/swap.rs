@@ -55,7 +55,7 @@ impl Swap {
 
     /// The target's collections that the restored state does not have.
     fn doomed(&self) -> impl Iterator<Item = &CollectionListing> {
-        self.targets.iter().filter(|target| !self.plan.contains_key(&target.namespace()))
+        self.targets.iter().filter(|target| !self.plan.has(&target.namespace()))
     }
 
     /// All in one commit.
@@ -63,7 +63,7 @@ impl Swap {
         let exists =
             |namespace: &str| self.targets.iter().any(|target| target.namespace() == namespace);
         let mut operations = Vec::new();
-        for (namespace, staged) in &self.plan {
+        for (namespace, staged) in &self.plan.collections {
             operations.push(command_entry(
                 &staged.database,
                 bson::doc! { "renameCollection": staged.namespace(), "to": namespace, "stayTemp": false, "dropTarget": exists(namespace) },
@@ -85,7 +85,7 @@ impl Swap {
     /// `a_swap_that_is_cut_anywhere_is_finished_by_the_next_worker`.
     fn go_step_by_step(&self, connection: &mut Connection) -> Result<(), MoverError> {
         let waiting = all_stages(connection)?;
-        for (namespace, staged) in &self.plan {
+        for (namespace, staged) in &self.plan.collections {
             let is_waiting = waiting
                 .iter()
                 .any(|(database, name)| (database, name) == (&staged.database, &staged.name));
@@ -98,6 +98,9 @@ impl Swap {
         }
         for target in self.doomed() {
             drop_if_there(connection, (&target.database, &target.name))?;
+        }
+        for (namespace, options) in &self.plan.views {
+            make_view(connection, namespace, options)?;
         }
         let insert = bson::doc! { "insert": self.names.records() };
         let record = encode_document(&self.record());
@@ -129,6 +132,19 @@ fn move_over(
         }
         outcome => Ok(outcome.map(drop)?),
     }
+}
+
+/// Makes a view anew, whatever has its name.
+fn make_view(
+    connection: &mut Connection,
+    namespace: &str,
+    options: &Document,
+) -> Result<(), MoverError> {
+    let (database, name) = namespace.split_once('.').unwrap_or((namespace, ""));
+    drop_if_there(connection, (database, name))?;
+    let mut create = bson::doc! { "create": name };
+    create.extend(options.clone());
+    Ok(connection.command(database, create).map(drop)?)
 }
 
 /// NotImplemented, CommandNotSupported, CommandNotSupportedOnView, NamespaceExists.
@@ -200,8 +216,20 @@ pub fn forget_swap(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     }
 }
 
-/// What becomes what: staging collections by the namespaces that they will have.
-type SwapPlan = BTreeMap<String, Planned>;
+/// What a swap leads to.
+#[derive(Default)]
+struct SwapPlan {
+    /// Staging collections by the namespaces that they will have.
+    collections: BTreeMap<String, Planned>,
+    /// The options of views.
+    views: BTreeMap<String, Document>,
+}
+
+impl SwapPlan {
+    fn has(&self, namespace: &str) -> bool {
+        self.collections.contains_key(namespace) || self.views.contains_key(namespace)
+    }
+}
 
 /// A staging collection in a plan.
 pub(super) struct Planned {
@@ -235,7 +263,7 @@ fn load_plan(
     let numbers: Vec<i64> = numbers.collect();
     for number in numbers {
         let attempt = Attempt { job: job.to_owned(), number };
-        let mut plan = SwapPlan::new();
+        let mut plan = SwapPlan::default();
         let mut is_sealed = false;
         connection.for_each(
             MARKER_DATABASE,
@@ -247,7 +275,12 @@ fn load_plan(
                 {
                     let uuid = row.get_binary("uuid").ok().map(|uuid| uuid.to_binary());
                     let (database, name) = (database.to_owned(), name.to_owned());
-                    plan.insert(id.to_owned(), Planned { database, name, uuid });
+                    plan.collections.insert(id.to_owned(), Planned { database, name, uuid });
+                }
+                if let (Ok(id), Ok(options)) = (row.get_str("_id"), row.get_document("view"))
+                    && let Ok(options) = Document::try_from(options)
+                {
+                    plan.views.insert(id.to_owned(), options);
                 }
                 Ok::<_, MoverError>(())
             },

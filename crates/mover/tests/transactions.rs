@@ -1,0 +1,273 @@
+//! Transactions that span several entries, and views, as servers write them into their oplogs.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::sync::{Arc, Mutex};
+
+use bson::{Bson, Document, doc};
+use tempfile::TempDir;
+use tidemark_deployment::{Client, Endpoint};
+use tidemark_model::{OplogSpan, OplogTime, RestorePlan, SnapshotId};
+use tidemark_mover::{
+    Attempt, MoverError, PART_BYTES, Progress, Replay, Restore, RestoreSource, SnapshotRequest,
+    Stop, WantedMode, read_snapshot, swap_stage,
+};
+use tidemark_testkit::{Instance, Proxy, Verdict, link_settings, vault};
+use tidemark_vault::{Manifest, OplogSegment, SnapshotOwner, Vault};
+
+/// A snapshot of a collection with one document, and a vault to capture into.
+struct World {
+    _folder: TempDir,
+    vault: Arc<Vault>,
+    manifest: Manifest,
+    /// The moment of the snapshot.
+    from: OplogTime,
+}
+
+fn world() -> World {
+    let source = Instance::start();
+    let insert = doc! { "insert": "c", "documents": [{ "_id": 0 }] };
+    source.connect().command("d", insert).unwrap();
+    let (folder, vault) = vault();
+    let manifest = snapshot(&vault, source.endpoint());
+    let from = manifest.mode.consistent_at().unwrap();
+    World { _folder: folder, vault, manifest, from }
+}
+
+fn snapshot(vault: &Arc<Vault>, endpoint: Endpoint) -> Manifest {
+    let request = SnapshotRequest {
+        endpoint,
+        snapshot: "0123456789abcdef01234567".into(),
+        owner: SnapshotOwner {
+            instance: "i".into(),
+            instance_name: "one".into(),
+            kind: "onDemand".into(),
+            created_at: "2026-01-01T00:00:00Z".into(),
+            expires_at: "2026-02-01T00:00:00Z".into(),
+        },
+        taken_at: "2026-01-01T00:00:00Z".into(),
+        mode: WantedMode::Strongest,
+        part_bytes: PART_BYTES,
+    };
+    let stop = Stop::new();
+    read_snapshot(vault, &request, &stop, &Progress::default()).unwrap().store(&stop).unwrap()
+}
+
+impl World {
+    /// A position some entries after the snapshot's, or before it.
+    fn at(&self, offset: i64) -> OplogTime {
+        OplogTime::from_u64(self.from.to_u64().checked_add_signed(offset).unwrap())
+    }
+
+    /// Captures entries that begin at an offset.
+    fn capture(&self, entries: &[(i64, Document)]) {
+        let (first, last) = (entries.first().unwrap().0, entries.last().unwrap().0);
+        let mut segment = OplogSegment {
+            name: OplogSpan::new(self.at(first), self.at(last)),
+            count: entries.len() as u64,
+            namespaces: vec![],
+            entries: vec![],
+        };
+        for (offset, entry) in entries {
+            let ts = self.at(*offset);
+            let mut entry = entry.clone();
+            entry.insert("ts", bson::Timestamp { time: ts.seconds, increment: ts.increment });
+            entry.to_writer(&mut segment.entries).unwrap();
+        }
+        self.vault.put_segment("i", &segment).unwrap();
+    }
+
+    fn restore(&self, target: Endpoint, through: i64, reaches: i64) -> Result<(), MoverError> {
+        let (stop, progress) = (Stop::new(), Progress::default());
+        let base: SnapshotId = "0123456789abcdef01234567".parse().unwrap();
+        let (through, reaches) = (self.at(through), self.at(reaches));
+        let plan = RestorePlan { base, from: self.from, through, reaches };
+        let replay = Some(Replay { instance: "i".into(), plan });
+        let source = RestoreSource { manifest: self.manifest.clone(), replay };
+        let attempt = Attempt { job: "job".into(), number: 1 };
+        let mut restore =
+            Restore::new(&self.vault, target.clone(), (attempt, source), &stop, &progress);
+        let verified = restore.verify()?;
+        restore.stage(&verified)?;
+        restore.replay(&verified)?;
+        restore.build_indexes()?;
+        restore.compare()?;
+        swap_stage(&target, "job")
+    }
+
+    /// The ids of the documents that a restore leads to.
+    fn ids_at(&self, through: i64, reaches: i64) -> Vec<i32> {
+        let target = Instance::start();
+        self.restore(target.endpoint(), through, reaches).unwrap();
+        let mut ids = Vec::new();
+        target
+            .connect()
+            .for_each("d", doc! { "find": "c", "sort": { "_id": 1 } }, |document| {
+                ids.push(document.get_i32("_id").unwrap());
+                Ok::<_, MoverError>(())
+            })
+            .unwrap();
+        ids
+    }
+
+    /// An entry of a transaction; `before` is the offset of the part before it.
+    fn part(&self, before: Option<i64>, command: Document) -> Document {
+        let ts = before.map_or(OplogTime::default(), |before| self.at(before));
+        let before = bson::Timestamp { time: ts.seconds, increment: ts.increment };
+        doc! {
+            "op": "c", "ns": "admin.$cmd", "o": command, "lsid": { "id": "session" },
+            "txnNumber": 1i64, "prevOpTime": { "ts": before, "t": 1i64 },
+        }
+    }
+}
+
+fn noop() -> Document {
+    doc! { "op": "n", "ns": "", "o": {} }
+}
+
+fn insert(id: i32) -> Document {
+    doc! { "op": "i", "ns": "d.c", "o": { "_id": id }, "o2": { "_id": id } }
+}
+
+fn list(ids: &[i32]) -> Vec<Bson> {
+    ids.iter().map(|id| insert(*id).into()).collect()
+}
+
+#[test]
+fn what_a_transaction_did_is_there_from_its_last_entry_on() {
+    let w = world();
+    w.capture(&[
+        (0, noop()),
+        (1, w.part(None, doc! { "applyOps": list(&[1, 2]), "partialTxn": true })),
+        (2, insert(10)),
+        (3, w.part(Some(1), doc! { "applyOps": list(&[3]), "partialTxn": true })),
+        (4, w.part(Some(3), doc! { "applyOps": list(&[4]), "count": 4i64 })),
+        (5, insert(11)),
+    ]);
+    assert_eq!(w.ids_at(1, 5), [0]);
+    assert_eq!(w.ids_at(3, 5), [0, 10]);
+    assert_eq!(w.ids_at(4, 5), [0, 1, 2, 3, 4, 10]);
+    assert_eq!(w.ids_at(5, 5), [0, 1, 2, 3, 4, 10, 11]);
+}
+
+#[test]
+fn what_was_prepared_is_there_when_it_is_committed_and_never_when_it_is_not() {
+    let w = world();
+    w.capture(&[
+        (0, noop()),
+        (1, w.part(None, doc! { "applyOps": list(&[1]), "partialTxn": true })),
+        (2, w.part(Some(1), doc! { "applyOps": list(&[2]), "prepare": true })),
+        (3, insert(10)),
+        (4, w.part(Some(2), doc! { "commitTransaction": 1 })),
+        (5, w.part(None, doc! { "applyOps": list(&[5]), "prepare": true })),
+        (6, w.part(Some(5), doc! { "abortTransaction": 1 })),
+        // Inserts of one batch are no transaction, although they are chained like one.
+        (7, {
+            let mut batch = w.part(Some(6), doc! { "applyOps": list(&[6, 7]) });
+            batch.insert("multiOpType", 1);
+            batch
+        }),
+    ]);
+    assert_eq!(w.ids_at(3, 7), [0, 10]);
+    assert_eq!(w.ids_at(4, 7), [0, 1, 2, 10]);
+    assert_eq!(w.ids_at(6, 7), [0, 1, 2, 10]);
+    assert_eq!(w.ids_at(7, 7), [0, 1, 2, 6, 7, 10]);
+}
+
+#[test]
+fn a_transaction_that_was_open_at_the_snapshots_moment_is_whole() {
+    let w = world();
+    w.capture(&[
+        (-5, noop()),
+        // One that was over before counts for nothing any more: it is in the snapshot or is not.
+        (-4, w.part(None, doc! { "applyOps": list(&[90]), "partialTxn": true })),
+        (-3, w.part(Some(-4), doc! { "abortTransaction": 1 })),
+        (-2, w.part(None, doc! { "applyOps": list(&[1]), "partialTxn": true })),
+    ]);
+    w.capture(&[
+        (-2, w.part(None, doc! { "applyOps": list(&[1]), "partialTxn": true })),
+        (0, noop()),
+        (1, w.part(Some(-2), doc! { "applyOps": list(&[2]) })),
+    ]);
+    assert_eq!(w.ids_at(1, 1), [0, 1, 2]);
+}
+
+#[test]
+fn a_transaction_that_began_before_the_capture_is_refused_before_anything_is_staged() {
+    let w = world();
+    w.capture(&[(0, noop()), (1, w.part(Some(-2), doc! { "applyOps": list(&[2]) }))]);
+    let target = Instance::start();
+    let error = w.restore(target.endpoint(), 1, 1).unwrap_err();
+    assert!(matches!(error, MoverError::CutTransaction { .. }), "{error}");
+    assert!(
+        tidemark_mover::list_stages(&target.endpoint(), tidemark_mover::Look::Everywhere)
+            .unwrap()
+            .is_empty()
+    );
+}
+
+/// Lets a database show a view that it does not have, and note which views are made.
+fn with_view(instance: &Instance, made: &Arc<Mutex<Vec<Document>>>) -> Endpoint {
+    let proxy = Proxy::start(instance.address());
+    let made = Arc::clone(made);
+    proxy.set(move |database, command| {
+        if command.contains_key("viewOn") {
+            made.lock().unwrap().push(command.clone());
+            return Verdict::Answer(doc! { "ok": 1.0 });
+        }
+        let is_listing = command.contains_key("listCollections") && database == "d";
+        if !is_listing || command.get_bool("nameOnly").unwrap_or(false) {
+            return Verdict::Pass;
+        }
+        let view = doc! {
+            "name": "v", "type": "view", "info": { "readOnly": true },
+            "options": { "viewOn": "c", "pipeline": [{ "$match": { "b": 1, "a": 2 } }], "collation": { "locale": "de" } },
+        };
+        let collection = doc! { "name": "c", "type": "collection", "options": {}, "info": {} };
+        let cursor = doc! { "id": 0i64, "ns": "d.$cmd.listCollections", "firstBatch": [collection, view] };
+        Verdict::Answer(doc! { "cursor": cursor, "ok": 1.0 })
+    });
+    Endpoint::Attached(Client::new(&link_settings(proxy.address())).unwrap())
+}
+
+#[test]
+fn views_are_made_as_they_were_and_as_the_oplog_changes_them() {
+    let source = Instance::start();
+    let made = Arc::default();
+    source.connect().command("d", doc! { "insert": "c", "documents": [{ "_id": 0 }] }).unwrap();
+    let (folder, vault) = vault();
+    let manifest = snapshot(&vault, with_view(&source, &made));
+    let from = manifest.mode.consistent_at().unwrap();
+    let w = World { _folder: folder, vault, manifest, from };
+    let view = |id: &str, more: Document| {
+        let mut o = doc! { "_id": id };
+        o.extend(more);
+        o
+    };
+    w.capture(&[
+        (0, noop()),
+        (1, doc! { "op": "c", "ns": "d.$cmd", "o": { "create": "system.views", "idIndex": {} } }),
+        (2, doc! { "op": "i", "ns": "d.system.views", "o": view("d.w", doc! { "viewOn": "c", "pipeline": [] }) }),
+        (3, doc! { "op": "u", "ns": "d.system.views", "o2": { "_id": "d.w" }, "o": { "$v": 2, "diff": { "u": { "viewOn": "v" } } } }),
+        (4, doc! { "op": "d", "ns": "d.system.views", "o": { "_id": "d.v" } }),
+    ]);
+    let names = |through: i64| {
+        let target = Instance::start();
+        w.restore(with_view(&target, &made), through, 4).unwrap();
+        let mut made: Vec<Document> = std::mem::take(&mut made.lock().unwrap());
+        made.iter_mut().for_each(|command| {
+            for field in ["writeConcern", "lsid", "$db", "$clusterTime", "$readPreference"] {
+                command.remove(field);
+            }
+        });
+        made
+    };
+    let v = doc! { "create": "v", "viewOn": "c", "pipeline": [{ "$match": { "b": 1, "a": 2 } }], "collation": { "locale": "de" } };
+    assert_eq!(names(1), std::slice::from_ref(&v));
+    assert_eq!(names(2), [v.clone(), doc! { "create": "w", "viewOn": "c", "pipeline": [] }]);
+    assert_eq!(names(3), [v, doc! { "create": "w", "viewOn": "v", "pipeline": [] }]);
+    assert_eq!(names(4), [doc! { "create": "w", "viewOn": "v", "pipeline": [] }]);
+    // An engine of ours has no views, and says so before it begins.
+    let error = w.restore(Instance::start().endpoint(), 1, 4).unwrap_err();
+    assert!(error.to_string().contains("d.v, which is a view"), "{error}");
+}
