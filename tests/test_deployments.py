@@ -3,13 +3,17 @@
 import contextlib
 import json
 import os
+import pathlib
+import shutil
 import subprocess
+import tempfile
 
 import pymongo
 import pytest
 
 from world import BINARY, CLIENTS, PASSWORD, ApiError, Ports, content, is_free, until
 
+STRANGERS = ["FerretDB on SQLite", "FerretDB on PostgreSQL", "mongo-java-server"]
 FERRETDB = CLIENTS / "bin" / "ferretdb"
 
 
@@ -52,12 +56,44 @@ def engine(ports, tmp_path):
         yield start
 
 
+def initialized(folder):
+    """A PostgreSQL that runs, and the address of a database in it. It refuses to run as root."""
+    found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))
+    assert found, "PostgreSQL is missing; scripts/need clients says how to install it"
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if as_user:
+        shutil.chown(folder, "postgres")
+    run = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder}
+    subprocess.run([*as_user, found[-1] / "initdb", "-D", folder / "data", "-U", "postgres", "-A", "trust",
+                    "--no-sync", "-E", "UTF8", "--locale=C"], **run)
+    return [*as_user, found[-1] / "postgres", "-D", folder / "data", "-k", folder, "-c", "fsync=off"]
+
+
 @pytest.fixture
-def ferretdb(ports, tmp_path):
-    """Starts FerretDB on SQLite."""
-    port, folder = ports.take(), tmp_path / "ferretdb"
-    folder.mkdir()
-    with served([FERRETDB, f"127.0.0.1:{port}", "sqlite", folder], port):
+def stranger(request, ports):
+    """A server that we did not write: FerretDB on SQLite or PostgreSQL, or mongo-java-server."""
+    port = ports.take()
+    # PostgreSQL's user has to reach it.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="tidemark-stranger-"))
+    folder.chmod(0o755)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        match request.param:
+            case "FerretDB on SQLite":
+                command = [FERRETDB, f"127.0.0.1:{port}", "sqlite", folder]
+            case "FerretDB on PostgreSQL":
+                behind = ports.take()
+                server = [*initialized(folder), "-h", "127.0.0.1", "-p", str(behind)]
+                stack.enter_context(served(server, behind))
+                create = ["psql", "-h", "127.0.0.1", "-p", str(behind), "-U", "postgres", "-qc",
+                          "CREATE DATABASE ferretdb"]
+                until(lambda: subprocess.run(create, capture_output=True).returncode == 0, "PostgreSQL")
+                command = [FERRETDB, f"127.0.0.1:{port}", "postgresql",
+                           f"postgres://postgres@127.0.0.1:{behind}/ferretdb"]
+            case "mongo-java-server":
+                java = CLIENTS / "mongo-java-server"
+                command = ["java", "-cp", f"{java}/lib/*:{java}/classes", "Main", "127.0.0.1", str(port)]
+        stack.enter_context(served(command, port))
         yield f"mongodb://127.0.0.1:{port}/"
 
 
@@ -176,14 +212,15 @@ def test_data_moves_between_embedded_and_attached(fresh, engine):
     assert content(inside) == content(outside)
 
 
-def test_ferretdb_is_protected_as_far_as_it_can_be(fresh, ferretdb):
+@pytest.mark.parametrize("stranger", STRANGERS, indirect=True)
+def test_servers_that_we_did_not_write_are_protected_as_far_as_they_can_be(fresh, stranger):
     world = fresh().start()
-    client = connect(ferretdb)
+    client = connect(stranger)
     client.shop.items.insert_many([{"_id": n, "text": "x" * 300} for n in range(3_000)])
     client.shop.items.create_index("text")
     client.other.things.insert_one({"_id": "one"})
     before = content(client)
-    shown = tidemark(world, "attach", "ferret", "--uri", ferretdb)
+    shown = tidemark(world, "attach", "ferret", "--uri", stranger)
     assert "LIMITED" in shown and "no point in time can be restored" in shown, shown
     world.wait_idle("ferret")
     snapshot = world.snapshot("ferret")
@@ -267,3 +304,89 @@ def test_attaching_says_what_is_wrong(fresh, engine):
     [kept] = [found for found in retired if found["name"] == "one"]
     status, found, _ = world.raw("GET", f"/api/tidemark/v1/groups/{world.group}/retired/{kept['id']}/snapshots")
     assert status == 200 and [s["id"] for s in found["results"] if s["id"] == snapshot["id"]], found
+
+
+def command(world, *arguments, code=0):
+    """Runs any command against the server of a world."""
+    done = subprocess.run([str(part) for part in [BINARY, *arguments, "--data-dir", world.data]],
+                          capture_output=True, text=True, timeout=90)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def restore_jobs(world, name, body):
+    return world.raw("POST", f"/api/tidemark/v1/groups/{world.group}/instances/{name}/restoreJobs", body)
+
+
+@pytest.mark.parametrize("backing", ["embedded", "attached"])
+def test_selected_namespaces_come_back_under_new_names(fresh, engine, backing):
+    world = fresh().start()
+    if backing == "attached":
+        uri, _ = engine()
+        client = connect(uri)
+        fill(client, 500)
+        tidemark(world, "attach", "one", "--uri", uri)
+        world.wait_idle("one")
+    else:
+        world.create_instance()
+        world.create_user()
+        client = world.client()
+        fill(client, 500)
+    snapshot = world.snapshot()
+    before = content(client)
+    client.shop.items.delete_many({"_id": {"$lt": 100}})
+    client.later.things.insert_one({"_id": 1})
+    changed = content(client)
+    body = {"snapshotId": snapshot["id"], "namespaces": [{"from": "shop.items", "to": "shop.items_yesterday"}]}
+    status, plan, _ = restore_jobs(world, "one", {**body, "dryRun": True})
+    assert status == 200, plan
+    [planned] = plan["namespaces"]
+    assert (planned["to"], planned["documents"], planned["replaces"]) == ("shop.items_yesterday", 500, False), plan
+    assert plan["dropped"] == [] and "shop.items" in plan["kept"] and plan["obstacles"] == [], plan
+    assert content(client) == changed, "a dry run changed something"
+    job = json.loads(command(world, "restores", "create", "one", "--snapshot", snapshot["id"],
+                             "--namespace", "shop.items=shop.items_yesterday", "--json"))
+    assert job["namespaces"] == body["namespaces"], job
+    world.wait_restored(job)
+    after = content(client)
+    assert after.pop("shop.items_yesterday") == before["shop.items"]
+    assert after == changed
+    progress = world.raw("GET", f"/api/tidemark/v1/groups/{world.group}/instances/one/restoreJobs/{job['id']}/progress")[1]
+    assert progress["state"] == "completed", progress
+    assert "completed" in command(world, "restores", "show", "one", job["id"])
+    # A whole dry run says what would be lost.
+    text = command(world, "restores", "create", "one", "--snapshot", snapshot["id"], "--dry-run")
+    assert "drop     later.things" in text and "replace  shop.items -> shop.items" in text, text
+    # All of a database, beside itself; at a moment.
+    world.wait_idle()
+    status, job, _ = restore_jobs(world, "one", {
+        "snapshotId": snapshot["id"], "namespaces": [{"from": "shop.*", "to": "copy.*"}]})
+    assert status == 201, job
+    world.wait_restored(job)
+    assert content(client)["copy.items"] == before["shop.items"]
+    for bad, said in [([], "namespaces"), ([{"from": "x"}], "INVALID_NAMESPACES"),
+                      ([{"from": "admin.x"}], "INVALID_NAMESPACES"), ([{"to": "a.b"}], "from")]:
+        status, refused, _ = restore_jobs(world, "one", {"snapshotId": snapshot["id"], "namespaces": bad})
+        assert status == 400 and said in json.dumps(refused), (bad, refused)
+    status, plan, _ = restore_jobs(world, "one", {
+        "snapshotId": snapshot["id"], "namespaces": [{"from": "no.thing"}], "dryRun": True})
+    assert status == 200 and plan["obstacles"], plan
+
+
+def test_what_shows_no_one_moment_says_so_everywhere(fresh, engine):
+    world = fresh().start()
+    shown = {}
+    for name, without in (("moment", "extensions"), ("fuzzy", "extensions,snapshotReads"),
+                          ("as-is", "extensions,snapshotReads,replicaSet")):
+        uri, _ = engine(without)
+        connect(uri).shop.items.insert_one({"_id": 1})
+        tidemark(world, "attach", name, "--uri", uri)
+        world.wait_idle(name)
+        taken = world.snapshot(name)["id"]
+        found = world.raw("GET", f"/api/tidemark/v1/groups/{world.group}/instances/{name}/snapshots/{taken}")[1]
+        shown[name] = (found["mode"], found["isPointInTime"], "modeReason" in found, "shows" in found)
+    assert shown == {
+        "moment": ("snapshot", True, False, True),
+        "fuzzy": ("fuzzyWithOplog", True, True, True),
+        "as-is": ("asIs", False, True, False),
+    }

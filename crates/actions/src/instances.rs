@@ -158,7 +158,7 @@ pub fn rehost(
         (None, None) => return Ok(None),
     };
     let when = (now, SignedDuration::ZERO);
-    Ok(Some(restore_jobs::create(catalog, instance, &ask, when)?))
+    Ok(Some(restore_jobs::create(catalog, instance, &ask.into(), when)?))
 }
 
 /// Why an instance does not begin anew.

@@ -9,8 +9,8 @@ use tidemark_catalog::{
 };
 use tidemark_model::{
     Base, Captured, Delivery, InstanceName, InstanceState, Material, OplogSpan, OplogTime,
-    PlanError, PointInTime, ProjectId, RestoreJobId, RestorePlan, SnapshotId, SnapshotState,
-    plan_restore, restorable,
+    PlanError, PointInTime, ProjectId, RestoreJobId, RestorePlan, Selection, SnapshotId,
+    SnapshotState, plan_restore, restorable,
 };
 
 /// Where a restore writes to: an instance by its project and name.
@@ -48,6 +48,22 @@ pub enum Ask {
     },
 }
 
+/// What of it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// What is asked for.
+    pub ask: Ask,
+    /// Which namespaces of it.
+    pub selection: Selection,
+}
+
+impl From<Ask> for Wish {
+    /// Everything of it.
+    fn from(ask: Ask) -> Self {
+        Self { ask, selection: Selection::everything() }
+    }
+}
+
 /// Why a restore job is not created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateRestoreJobError {
@@ -75,9 +91,10 @@ pub enum CreateRestoreJobError {
 pub fn create(
     catalog: &Catalog,
     source: &Instance,
-    ask: &Ask,
+    wish: &Wish,
     (now, download_lifetime): (Timestamp, SignedDuration),
 ) -> Result<RestoreJob, CreateRestoreJobError> {
+    let Wish { ask, selection } = wish;
     let own = TargetName { project: source.project, name: source.name.to_string() };
     let (delivery, snapshot, target) = match ask {
         Ask::Download { snapshot } => {
@@ -106,6 +123,7 @@ pub fn create(
         id: RestoreJobId::new(now),
         instance: source.id,
         delivery,
+        selection: selection.clone(),
         snapshot_at: moment_of(&snapshot),
         target,
         created_at: now,

@@ -54,7 +54,8 @@ impl World {
     }
 
     fn ask(&self, ask: &Ask) -> Result<(), CreateRestoreJobError> {
-        restore_jobs::create(&self.catalog, &self.instance, ask, (self.now, HOUR)).map(drop)
+        restore_jobs::create(&self.catalog, &self.instance, &ask.clone().into(), (self.now, HOUR))
+            .map(drop)
     }
 }
 

@@ -169,6 +169,7 @@ fn insert_jobs(catalog: &Catalog, clock: &Clock, instance: &Instance, jobs: u64)
             id: RestoreJobId::new(now),
             instance: instance.id,
             delivery: Delivery::Automated { snapshot: snapshot.id, target: instance.id },
+            selection: tidemark_model::Selection::everything(),
             snapshot_at: now,
             target: TargetName { project: instance.project, name: instance.name.to_string() },
             created_at: now,
@@ -200,6 +201,7 @@ fn config() -> ApiConfig {
             server_key: String::new(),
         },
         attacher: None,
+        rehearsal: None,
         dev: None,
     }
 }

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tidemark_catalog::{Catalog, Deployment, PasswordRecord};
-use tidemark_model::{BackupPolicy, Clock, InstanceId, LinkSettings, ProbeReport, Throttle};
+use tidemark_catalog::{Catalog, Deployment, Instance, PasswordRecord};
+use tidemark_model::{
+    BackupPolicy, Clock, InstanceId, LinkSettings, ProbeReport, RestorePlan, Selection, SnapshotId,
+    Throttle,
+};
 
 use crate::counts::Counts;
 use crate::identity::Known;
@@ -51,6 +54,8 @@ pub struct ApiConfig {
     pub hash_password: fn(&str) -> PasswordRecord,
     /// Speaks to attached deployments.
     pub attacher: Option<Arc<dyn Attacher>>,
+    /// Finds out what restores would do.
+    pub rehearsal: Option<Arc<dyn Rehearsal>>,
     /// Puts the server back to the beginning; only in the development mode.
     pub dev: Option<Arc<dyn DevMode>>,
 }
@@ -68,6 +73,19 @@ pub trait Attacher: Send + Sync + std::fmt::Debug {
 
     /// Says that how a deployment is reached has changed.
     fn look_again(&self, id: InstanceId);
+}
+
+/// Finds out what a restore would do.
+pub trait Rehearsal: Send + Sync + std::fmt::Debug {
+    /// What a restore of some namespaces of a snapshot, with a replay through a moment, would do to
+    /// a target, as JSON; or why that cannot be said. Nothing is written.
+    fn rehearse(
+        &self,
+        source: &Instance,
+        target: &Instance,
+        what: (SnapshotId, Option<RestorePlan>),
+        selection: &Selection,
+    ) -> Result<serde_json::Value, String>;
 }
 
 /// What only the development mode can do.

@@ -389,6 +389,19 @@ impl ApiError {
         error(NOT_FOUND, "DEPLOYMENT_NOT_FOUND", detail, &[name])
     }
 
+    pub(crate) fn invalid_namespaces(reason: &str) -> Self {
+        error(
+            BAD,
+            "INVALID_NAMESPACES",
+            format!("The namespaces cannot be restored so: {reason}."),
+            &[],
+        )
+    }
+
+    pub(crate) fn cannot_rehearse(reason: &str) -> Self {
+        error(BAD, "CANNOT_PLAN_RESTORE", format!("The restore cannot be planned: {reason}."), &[])
+    }
+
     pub(crate) fn deployment_unreachable(reason: &str) -> Self {
         let detail = format!("The deployment could not be looked at: {reason}.");
         error(BAD, "DEPLOYMENT_UNREACHABLE", detail, &[])

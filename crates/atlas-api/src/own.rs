@@ -5,6 +5,8 @@
 
 mod ask;
 mod deployments;
+mod describe;
+mod restore_jobs;
 
 use axum::body::Body;
 use axum::http::{Method, Response, StatusCode};
@@ -13,13 +15,13 @@ use serde_json::{Value, json};
 use tidemark_actions::instances::{self, RehostError};
 use tidemark_actions::restore_jobs::list_restorable;
 use tidemark_actions::{Change, change};
-use tidemark_catalog::{Instance, InstanceTrouble, Order, Page, Project, RestoreJob, Snapshot};
+use tidemark_catalog::{Instance, Order, Page, Project, RestoreJob};
 use tidemark_model::{
-    Caller, InstanceId, OplogSpan, OplogTime, RestoreJobId, RestoreState, Role, SnapshotId,
-    SnapshotState, format_instant,
+    Caller, InstanceId, RestoreJobId, RestoreState, Role, SnapshotId, format_instant,
 };
 
-use self::ask::{Ask, put};
+use self::ask::Ask;
+use self::describe::{describe_instance, describe_job, describe_snapshot, describe_span};
 use crate::api::Api;
 use crate::error::{ApiError, Result};
 use crate::incoming::Incoming;
@@ -45,6 +47,7 @@ pub(crate) fn respond(
             None => return failure(&ApiError::unknown_route(incoming.uri.path()), PLAIN),
         },
         [_, "instances", _, "rehost"] => &["POST", "OPTIONS"],
+        [_, "instances", _, "restoreJobs"] => &["POST", "GET", "HEAD", "OPTIONS"],
         _ => &["GET", "HEAD", "OPTIONS"],
     };
     if !known.contains(&incoming.method.as_str()) || incoming.method == Method::OPTIONS {
@@ -65,19 +68,27 @@ fn answer(ask: &Ask<'_>, parts: &[&str]) -> Result<(StatusCode, Value)> {
     let body = match rest {
         ["deployments", rest @ ..] => return deployments::respond(ask, &project, rest),
         ["instances", name, "rehost"] => rehost(api, incoming, caller, (&project, name)),
+        ["instances", name, "restoreJobs"] if incoming.method == Method::POST => {
+            let source = find_instance(api, &project, name)?;
+            return restore_jobs::create(ask, (&project, &source));
+        }
         ["retired"] => list_retired(api, &project),
         ["retired", instance, rest @ ..] => {
             let instance = find_retired(api, &project, instance)?;
             describe_backups(api, incoming, &instance, rest)
         }
         ["instances", name, rest @ ..] => {
-            let found = api.catalog.find_instance(project.id, name)?;
-            let instance = found.ok_or_else(|| ApiError::cluster_not_found(name, project.id))?;
+            let instance = find_instance(api, &project, name)?;
             describe_backups(api, incoming, &instance, rest)
         }
         _ => Err(unknown()),
     };
     Ok((StatusCode::OK, body?))
+}
+
+fn find_instance(api: &Api, project: &Project, name: &str) -> Result<Instance> {
+    let found = api.catalog.find_instance(project.id, name)?;
+    found.ok_or_else(|| ApiError::cluster_not_found(name, project.id))
 }
 
 fn find_project(api: &Api, caller: &Caller, text: &str) -> Result<Project> {
@@ -169,97 +180,44 @@ fn describe_backups(
             let items: Vec<_> = found.items.iter().map(describe_snapshot).collect();
             Ok(json!({ "results": items, "totalCount": found.total }))
         }
-        ["snapshots", id] => {
+        ["snapshots", id, rest @ ..] => {
             let parsed: SnapshotId = id.parse().map_err(|_| ApiError::invalid_snapshot_id(id))?;
             let found = api.catalog.find_snapshot(instance.id, parsed)?;
             let found = found.ok_or_else(|| ApiError::snapshot_not_found(id, name))?;
-            Ok(describe_snapshot(&found))
+            match rest {
+                [] => Ok(describe_snapshot(&found)),
+                ["progress"] => {
+                    let state = found.state.as_str();
+                    Ok(restore_jobs::describe_progress(id, state, None, &found.done))
+                }
+                _ => Err(ApiError::unknown_route(incoming.uri.path())),
+            }
         }
         ["restoreJobs"] => {
             let found = api.catalog.list_restore_jobs(instance.id, page)?;
             let items: Vec<_> = found.items.iter().map(describe_job).collect();
             Ok(json!({ "results": items, "totalCount": found.total }))
         }
-        ["restoreJobs", id] => {
+        ["restoreJobs", id, rest @ ..] => {
             let parsed: RestoreJobId = id.parse().map_err(|_| ApiError::invalid_job_id(id))?;
             let found = api.catalog.find_restore_job(instance.id, parsed)?;
             let found = found.ok_or_else(|| ApiError::restore_job_not_found(id, name))?;
-            Ok(describe_job(&found))
+            match rest {
+                [] => Ok(describe_job(&found)),
+                ["progress"] => {
+                    let (state, step) = (found.state.as_str(), step_of(&found));
+                    Ok(restore_jobs::describe_progress(id, state, step, &found.done))
+                }
+                _ => Err(ApiError::unknown_route(incoming.uri.path())),
+            }
         }
         _ => Err(ApiError::unknown_route(incoming.uri.path())),
     }
 }
 
-fn describe_instance(instance: &Instance) -> Value {
-    let mut body = json!({
-        "id": instance.id.to_string(),
-        "name": instance.name.as_str(),
-        "state": instance.state.as_str(),
-    });
-    match &instance.trouble {
-        Some(InstanceTrouble::DataLost) => put(&mut body, "reason", "its data is gone".into()),
-        Some(InstanceTrouble::NotStarted(text)) => put(&mut body, "reason", text.as_str().into()),
-        None => {}
-    }
-    body
-}
-
-fn describe_position(at: OplogTime) -> Value {
-    let instant = Timestamp::from_second(i64::from(at.seconds)).unwrap_or(Timestamp::UNIX_EPOCH);
-    // The last position of a second has no entry of its own.
-    match at.increment {
-        u32::MAX => json!({ "date": format_instant(instant), "oplogTs": at.seconds }),
-        increment => json!({
-            "date": format_instant(instant), "oplogInc": increment, "oplogTs": at.seconds,
-        }),
-    }
-}
-
-fn describe_span(span: &OplogSpan) -> Value {
-    json!({ "from": describe_position(span.first), "through": describe_position(span.last) })
-}
-
-fn describe_snapshot(snapshot: &Snapshot) -> Value {
-    let mut body = json!({
-        "createdAt": format_instant(snapshot.created_at),
-        "expiresAt": format_instant(snapshot.expires_at),
-        "id": snapshot.id.to_string(),
-        "kind": snapshot.kind.as_str(),
-        "state": snapshot.state.as_str(),
-    });
-    match &snapshot.state {
-        SnapshotState::Completed { consistent_at: Some(at), size_bytes, .. } => {
-            put(&mut body, "shows", describe_position(*at));
-            put(&mut body, "sizeBytes", (*size_bytes).into());
-        }
-        SnapshotState::Failed { reason, .. } => put(&mut body, "reason", reason.as_str().into()),
-        _ => {}
-    }
-    if let Some(at) = snapshot.state.finished_at() {
-        put(&mut body, "finishedAt", format_instant(at).into());
-    }
-    body
-}
-
-fn describe_job(job: &RestoreJob) -> Value {
-    let mut body = json!({
-        "bytesDone": job.done.bytes,
-        "createdAt": format_instant(job.created_at),
-        "deliveryType": job.delivery.as_str(),
-        "documentsDone": job.done.documents,
-        "id": job.id.to_string(),
-        "snapshotId": job.delivery.snapshot().to_string(),
-        "state": job.state.as_str(),
-        "targetClusterName": job.target.name.as_str(),
-        "targetGroupId": job.target.project.to_string(),
-    });
+fn step_of(job: &RestoreJob) -> Option<&'static str> {
     match &job.state {
-        RestoreState::Running { step } => put(&mut body, "step", step.as_str().into()),
-        RestoreState::Failed { reason, .. } => put(&mut body, "reason", reason.as_str().into()),
-        _ => {}
+        RestoreState::Running { step } => Some(step.as_str()),
+        _ => None,
     }
-    if let Some(at) = job.state.finished_at() {
-        put(&mut body, "finishedAt", format_instant(at).into());
-    }
-    body
 }

@@ -49,6 +49,7 @@ fn world_with(
         rate_limits: RateLimits::Report,
         download_lifetime: jiff::SignedDuration::from_hours(1),
         attacher: None,
+        rehearsal: None,
         dev: None,
         policy: BackupPolicy::default(),
         ports: 100,

@@ -2,6 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::error::CatalogError;
+use crate::row::Decoder;
+
 /// A worker, and the present.
 #[derive(Debug, Clone)]
 pub struct LeaseHolder {
@@ -49,10 +52,31 @@ pub struct Claim<I> {
 }
 
 /// How much a job has moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Done {
     /// Documents.
     pub documents: u64,
     /// Bytes of documents.
     pub bytes: u64,
+    /// Bytes that are to be moved; 0 while that is not known.
+    pub total_bytes: u64,
+    /// Bytes that were moved in the last second.
+    pub bytes_per_second: u64,
+    /// What is being moved.
+    pub namespace: Option<String>,
+}
+
+/// How much a job has moved.
+pub(crate) fn decode_done(row: &Decoder<'_>) -> Result<Done, CatalogError> {
+    let number = |column: &str| -> Result<u64, CatalogError> {
+        let number: i64 = row.get(column)?;
+        u64::try_from(number).map_err(|_| row.corrupt(format!("{column} holds {number}")))
+    };
+    Ok(Done {
+        documents: number("documents_done")?,
+        bytes: number("bytes_done")?,
+        total_bytes: number("bytes_total")?,
+        bytes_per_second: number("bytes_per_second")?,
+        namespace: row.get("namespace_now")?,
+    })
 }

@@ -50,4 +50,4 @@ pub use restore_jobs::{Download, NewRestoreJob, RestoreJob, TargetName};
 pub use schedule::Schedule;
 pub use service_accounts::{AccountSecret, NewSecret, ServiceAccount};
 pub use settings::Setting;
-pub use snapshots::{NewSnapshot, Order, SILENT_ENDS, Snapshot};
+pub use snapshots::{NewSnapshot, Order, Proof, SILENT_ENDS, Snapshot};

@@ -7,7 +7,7 @@ use crate::catalog::Catalog;
 use crate::error::CatalogError;
 use crate::instances::{self, Instance};
 use crate::lease::Claim;
-use crate::snapshots::NewSnapshot;
+use crate::snapshots::{NewSnapshot, Proof};
 
 /// A snapshot that a vault holds.
 #[derive(Debug, Clone)]
@@ -16,8 +16,8 @@ pub struct FoundSnapshot {
     pub wanted: NewSnapshot,
     /// How it ended.
     pub end: SnapshotEvent,
-    /// The version of the deployment.
-    pub server_version: String,
+    /// What else is known of it.
+    pub proof: Proof,
 }
 
 impl Catalog {
@@ -40,7 +40,7 @@ impl Catalog {
             catalog.record_snapshot_event(
                 &claim,
                 found.end.clone(),
-                Some(&found.server_version),
+                Some(&found.proof),
             )?;
             Ok(true)
         })

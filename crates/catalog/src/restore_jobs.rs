@@ -4,13 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 use tidemark_model::{
     Delivery, InstanceId, OplogTime, PointInTime, ProjectId, RestoreEvent, RestoreJobId,
-    RestoreState, RestoreStep,
+    RestoreState, RestoreStep, Selection,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
 use crate::error::CatalogError;
-use crate::lease::{Claim, Done, LeaseHolder, may_touch};
-use crate::row::{Decoder, decode_all};
+use crate::lease::{Claim, Done, LeaseHolder, decode_done, may_touch};
+use crate::row::{Decoder, decode_all, to_json};
 use crate::snapshots::{SILENT_ENDS, set_aside};
 
 /// The target as the API shows it; the instance may be renamed or deleted later.
@@ -33,6 +33,8 @@ pub struct NewRestoreJob {
     pub delivery: Delivery,
     /// When the snapshot was taken.
     pub snapshot_at: Timestamp,
+    /// What of it is restored.
+    pub selection: Selection,
     /// The target as the API shows it.
     pub target: TargetName,
     /// When it was asked for.
@@ -61,6 +63,8 @@ pub struct RestoreJob {
     pub instance: InstanceId,
     /// What is delivered.
     pub delivery: Delivery,
+    /// What of it is restored.
+    pub selection: Selection,
     /// When the snapshot was taken.
     pub snapshot_at: Timestamp,
     /// When the snapshot was complete.
@@ -90,6 +94,10 @@ fn decode(row: &Row<'_>) -> Result<RestoreJob, CatalogError> {
         id: row.parse("id")?,
         instance: row.parse("instance_id")?,
         delivery,
+        selection: match row.get::<Option<String>>("selection")? {
+            Some(_) => row.json("selection")?,
+            None => Selection::everything(),
+        },
         snapshot_at: row.instant("snapshot_at")?,
         snapshot_finished_at: row.optional_instant("snapshot_finished_at")?,
         target: TargetName {
@@ -102,15 +110,6 @@ fn decode(row: &Row<'_>) -> Result<RestoreJob, CatalogError> {
         cancel_requested: row.get("cancel_requested")?,
         done: decode_done(&row)?,
     })
-}
-
-/// How much a job has moved.
-pub(crate) fn decode_done(row: &Decoder<'_>) -> Result<Done, CatalogError> {
-    let number = |column: &str| -> Result<u64, CatalogError> {
-        let number: i64 = row.get(column)?;
-        u64::try_from(number).map_err(|_| row.corrupt(format!("{column} holds {number}")))
-    };
-    Ok(Done { documents: number("documents_done")?, bytes: number("bytes_done")? })
 }
 
 fn decode_delivery(row: &Decoder<'_>) -> Result<Delivery, CatalogError> {
@@ -235,8 +234,8 @@ impl Catalog {
         transaction.execute(
             "INSERT INTO restore_jobs (id, instance_id, number, delivery, snapshot_id, snapshot_at, target_id,
                  target_project_id, target_name, pit_seconds, pit_oplog_seconds, pit_oplog_increment, state,
-                 created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'queued', ?13)",
+                 created_at, selection)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'queued', ?13, ?14)",
             (
                 job.id.to_string(),
                 job.instance.to_string(),
@@ -251,6 +250,7 @@ impl Catalog {
                 oplog.map(|entry| entry.seconds),
                 oplog.map(|entry| entry.increment),
                 job.created_at.as_second(),
+                (!job.selection.is_everything()).then(|| to_json(&job.selection)),
             ),
         )?;
         if let Delivery::Download { snapshot } = job.delivery {
@@ -406,11 +406,12 @@ impl Catalog {
         &self,
         claim: &Claim<RestoreJobId>,
         (holder, now): (&LeaseHolder, Timestamp),
-        done: Done,
+        done: &Done,
     ) -> Result<bool, CatalogError> {
         self.lock()
             .query_row(
-                "UPDATE restore_jobs SET lease_until = ?3, documents_done = ?4, bytes_done = ?5
+                "UPDATE restore_jobs SET lease_until = ?3, documents_done = ?4, bytes_done = ?5,
+                     bytes_total = ?6, bytes_per_second = ?7, namespace_now = ?8
                  WHERE id = ?1 AND attempt = ?2 AND state = 'running'
                  RETURNING cancel_requested",
                 (
@@ -419,6 +420,9 @@ impl Catalog {
                     holder.until(now),
                     done.documents.cast_signed(),
                     done.bytes.cast_signed(),
+                    done.total_bytes.cast_signed(),
+                    done.bytes_per_second.cast_signed(),
+                    &done.namespace,
                 ),
                 |row| row.get(0),
             )

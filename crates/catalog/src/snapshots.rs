@@ -8,7 +8,7 @@ use tidemark_model::{
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
 use crate::error::CatalogError;
-use crate::lease::{Claim, Done, LeaseHolder, may_touch};
+use crate::lease::{Claim, Done, LeaseHolder, decode_done, may_touch};
 use crate::row::{Decoder, decode_all};
 
 /// A snapshot that shall be taken.
@@ -60,6 +60,23 @@ pub struct Snapshot {
     pub started_at: Option<Timestamp>,
     /// How often a worker that had it ended without a word.
     pub silent_ends: i64,
+    /// How it was made consistent, once it is complete.
+    pub mode: Option<String>,
+    /// Why not in a stronger way.
+    pub mode_reason: Option<String>,
+    /// How much was read so far.
+    pub done: Done,
+}
+
+/// What is known of a snapshot once it is complete, beside its moment and size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The version of the deployment.
+    pub server_version: String,
+    /// How it was made consistent, as `snapshot`, `fuzzyWithOplog` or `asIs`.
+    pub mode: String,
+    /// Why not in a stronger way.
+    pub mode_reason: Option<String>,
 }
 
 /// What a process died of so often is not tried again.
@@ -98,6 +115,9 @@ fn decode(row: &Row<'_>) -> Result<Snapshot, CatalogError> {
         server_version: row.get("server_version")?,
         started_at: row.optional_instant("started_at")?,
         silent_ends: row.get("silent_ends")?,
+        mode: row.get("mode")?,
+        mode_reason: row.get("mode_reason")?,
+        done: decode_done(&row)?,
     })
 }
 
@@ -348,10 +368,11 @@ impl Catalog {
         &self,
         claim: &Claim<SnapshotId>,
         (holder, now): (&LeaseHolder, Timestamp),
-        done: Done,
+        done: &Done,
     ) -> Result<(), CatalogError> {
         let changed = self.lock().execute(
-            "UPDATE snapshots SET lease_until = ?3, documents_done = ?4, bytes_done = ?5
+            "UPDATE snapshots SET lease_until = ?3, documents_done = ?4, bytes_done = ?5,
+                 bytes_total = ?6, bytes_per_second = ?7, namespace_now = ?8
              WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress'",
             (
                 claim.id.to_string(),
@@ -359,6 +380,9 @@ impl Catalog {
                 holder.until(now),
                 done.documents.cast_signed(),
                 done.bytes.cast_signed(),
+                done.total_bytes.cast_signed(),
+                done.bytes_per_second.cast_signed(),
+                &done.namespace,
             ),
         )?;
         one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))
@@ -369,7 +393,7 @@ impl Catalog {
         &self,
         claim: &Claim<SnapshotId>,
         event: SnapshotEvent,
-        server_version: Option<&str>,
+        proof: Option<&Proof>,
     ) -> Result<SnapshotState, CatalogError> {
         // Who holds the claim knows the state: a snapshot that is held is being taken.
         let state = SnapshotState::InProgress.after(event)?;
@@ -382,7 +406,8 @@ impl Catalog {
         };
         let changed = self.lock().execute(
             "UPDATE snapshots SET state = ?3, finished_at = ?4, consistent_seconds = ?5,
-                 consistent_increment = ?6, size_bytes = ?7, failure = ?8, server_version = ?9, lease_until = 0, is_held = 0
+                 consistent_increment = ?6, size_bytes = ?7, failure = ?8, server_version = ?9, mode = ?10,
+                 mode_reason = ?11, lease_until = 0, is_held = 0
              WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress'",
             (
                 claim.id.to_string(),
@@ -393,7 +418,9 @@ impl Catalog {
                 consistent_at.map(|at| at.increment),
                 size,
                 failure,
-                server_version,
+                proof.map(|proof| &proof.server_version),
+                proof.map(|proof| &proof.mode),
+                proof.and_then(|proof| proof.mode_reason.as_ref()),
             ),
         )?;
         one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))?;

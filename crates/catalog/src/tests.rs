@@ -13,7 +13,7 @@ use crate::{
     AccessUse, ApiKey, AuditEntry, Backing, Catalog, CatalogError, DatabaseUser, Done, Instance,
     InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, LeaseHolder, NetworkEntry,
     NetworkSource, NewOrg, NewRestoreJob, NewSecret, NewSnapshot, Order, Org, Page, PasswordRecord,
-    Project, ServiceAccount, TargetName,
+    Project, Proof, ServiceAccount, TargetName,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -137,7 +137,7 @@ impl Fixture {
             consistent_at: Some(OplogTime::new(u32::try_from(second).unwrap(), 5)),
             size_bytes: 10,
         };
-        let state = self.catalog.record_snapshot_event(&claim, stored, Some("7.0.12")).unwrap();
+        let state = self.catalog.record_snapshot_event(&claim, stored, Some(&proof())).unwrap();
         let found = self.catalog.find_snapshot(self.instance, snapshot.id).unwrap().unwrap();
         assert_eq!(found.state, state);
         snapshot.id
@@ -148,6 +148,7 @@ impl Fixture {
             id: RestoreJobId::new(at(2_000)),
             instance: self.instance,
             delivery,
+            selection: tidemark_model::Selection::everything(),
             snapshot_at: at(1_500),
             target: TargetName { project: self.project, name: "one".into() },
             created_at: at(2_000),
@@ -200,13 +201,13 @@ fn a_stale_claim_is_refused() {
     let job = f.job(Delivery::Download { snapshot });
     let (old, _) = f.catalog.claim_restore_job(&holder("a"), at(2_000)).unwrap().unwrap();
     assert!(f.catalog.claim_restore_job(&holder("b"), at(2_029)).unwrap().is_none());
-    f.catalog.renew_restore_job(&old, (&holder("a"), at(2_020)), Done::default()).unwrap();
+    f.catalog.renew_restore_job(&old, (&holder("a"), at(2_020)), &Done::default()).unwrap();
     assert!(f.catalog.claim_restore_job(&holder("b"), at(2_040)).unwrap().is_none());
     let (new, _) = f.catalog.claim_restore_job(&holder("b"), at(2_060)).unwrap().unwrap();
     let lost = |outcome: Result<(), CatalogError>| {
         assert!(matches!(outcome, Err(CatalogError::LeaseLost(_))));
     };
-    lost(f.catalog.renew_restore_job(&old, (&holder("a"), at(2_061)), Done::default()).map(drop));
+    lost(f.catalog.renew_restore_job(&old, (&holder("a"), at(2_061)), &Done::default()).map(drop));
     lost(f.catalog.record_restore_event(&old, RestoreEvent::Delivered(at(2_061))).map(drop));
     f.catalog.record_restore_event(&new, RestoreEvent::Delivered(at(2_062))).unwrap();
     let state = f.catalog.load_restore_job(job).unwrap().state;
@@ -822,4 +823,8 @@ fn readers_do_not_wait_for_a_transaction_and_do_not_see_it() {
         })
         .unwrap();
     assert_eq!(catalog.list_audit(10).unwrap().len(), 1);
+}
+
+fn proof() -> Proof {
+    Proof { server_version: "7.0.12".into(), mode: "snapshot".into(), mode_reason: None }
 }

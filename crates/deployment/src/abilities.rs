@@ -55,7 +55,7 @@ pub struct Abilities {
 /// Tries out what a deployment can do.
 pub fn probe(connection: &mut Connection) -> Result<Abilities, LinkError> {
     let build = connection.command("admin", bson::doc! { "buildInfo": 1 })?;
-    let hello = connection.command("admin", bson::doc! { "hello": 1 })?;
+    let hello = greet(connection)?;
     // They are for the server itself: whoever else logs in to an engine does not see what is staged.
     let extensions = hello.get_document("tidemark").ok().filter(|_| connection.is_embedded());
     let has = |extension| extensions.is_some_and(|e| e.get_bool(extension).unwrap_or(false));
@@ -72,6 +72,15 @@ pub fn probe(connection: &mut Connection) -> Result<Abilities, LinkError> {
         bulk_staging: has("bulkStaging"),
         record_ranges: has("recordRanges"),
     })
+}
+
+/// What a deployment says of itself.
+pub(crate) fn greet(connection: &mut Connection) -> Result<Document, LinkError> {
+    match unless_refused(connection.command("admin", bson::doc! { "hello": 1 }))? {
+        Some(hello) => Ok(hello),
+        // What it was called before.
+        None => connection.command("admin", bson::doc! { "isMaster": 1 }),
+    }
 }
 
 fn product_of(build: &Document, is_own: bool) -> Product {

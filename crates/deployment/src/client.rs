@@ -21,6 +21,8 @@ const APP_NAME: &str = "tidemark";
 /// How long a server is looked for: less than anybody's patience, so that what is said is why none
 /// was found.
 const SELECTION: Duration = Duration::from_secs(8);
+/// What the driver says of a refusal without a code.
+const NO_CODE: &str = "missing field `code`";
 /// Where systems keep the certificates that they trust.
 const SYSTEM_ROOTS: &[&str] = &[
     "/etc/ssl/certs/ca-certificates.crt",
@@ -180,6 +182,15 @@ impl Client {
             }
             ErrorKind::InvalidTlsConfig { .. } | ErrorKind::InvalidArgument { .. } => {
                 settings_error(error)
+            }
+            // Some servers refuse without a code, and the driver does not read such an answer.
+            ErrorKind::InvalidResponse { message, .. } if message.contains(NO_CODE) => {
+                LinkError::Command {
+                    address,
+                    command: doing.to_owned(),
+                    code: 0,
+                    message: "no reason that the driver understands".to_owned(),
+                }
             }
             ErrorKind::InvalidResponse { message, .. } => {
                 LinkError::Protocol { address, reason: message.clone() }

@@ -35,6 +35,9 @@ const WRITING: &[&str] = &[
     "update",
 ];
 const DUPLICATE_KEY: i32 = 11_000;
+/// Documents of an answer after the first: so many that the server's own bound of bytes counts.
+/// Some servers do not answer who does not say it.
+const LATER_BATCH: u32 = 100_000;
 /// Bytes and documents of one command; one document alone may be larger.
 const BODY_BYTES: usize = 12 << 20;
 const BODY_DOCUMENTS: usize = 100_000;
@@ -49,13 +52,27 @@ pub(crate) struct DriverSent {
 pub(crate) struct DriverConnection {
     client: Client,
     patience: Patience,
+    /// How many documents or statements a command may have.
+    most_documents: usize,
 }
 
 impl DriverConnection {
     /// Finds a server and logs in.
     pub(crate) fn open(client: Client, patience: Patience) -> Result<Self, LinkError> {
-        let mut link =
-            Self { client, patience: Patience { answer: patience.connecting, ..patience } };
+        let mut link = Self {
+            client,
+            patience: Patience { answer: patience.connecting, ..patience },
+            most_documents: BODY_DOCUMENTS,
+        };
+        // The old name of `hello` is the one that all servers know.
+        let hello = link.command("admin", bson::doc! { "isMaster": 1 })?;
+        let most = hello.get("maxWriteBatchSize").and_then(|most| match most {
+            Bson::Int32(most) => usize::try_from(*most).ok(),
+            Bson::Int64(most) => usize::try_from(*most).ok(),
+            _ => None,
+        });
+        link.most_documents = most.filter(|most| *most > 0).unwrap_or(BODY_DOCUMENTS);
+        // A server that lets nobody in answers that all the same.
         link.command("admin", bson::doc! { "ping": 1 })?;
         link.patience = patience;
         Ok(link)
@@ -91,7 +108,7 @@ impl DriverConnection {
         let name = name_of(&command);
         command.remove("writeConcern");
         set_write_concern(&mut command, &name);
-        let commands = split(run)
+        let commands = split(run, self.most_documents)
             .map(|run| run.and_then(|run| with_run(&command, (field, run))))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| self.protocol(&error))?;
@@ -167,7 +184,11 @@ impl DriverConnection {
             let asked = self.client.wait((&doing, self.patience.answer), async {
                 let database = self.client.driver().database(database);
                 let asking = database.run_cursor_command(command.clone());
-                let mut cursor = asking.selection_criteria(self.client.criteria()).batch().await?;
+                let mut cursor = asking
+                    .selection_criteria(self.client.criteria())
+                    .batch_size(LATER_BATCH)
+                    .batch()
+                    .await?;
                 let first = cursor.next().await.transpose()?;
                 Ok((cursor, first))
             });
@@ -291,7 +312,7 @@ fn set_write_concern(command: &mut Document, name: &str) {
 
 /// Runs of whole documents that fit into one command each: its body is one document, which may have
 /// the size of the largest document and a little more.
-fn split(run: &[u8]) -> impl Iterator<Item = Result<&[u8], String>> {
+fn split(run: &[u8], most: usize) -> impl Iterator<Item = Result<&[u8], String>> {
     let mut left = run;
     std::iter::from_fn(move || {
         if left.is_empty() {
@@ -306,7 +327,7 @@ fn split(run: &[u8]) -> impl Iterator<Item = Result<&[u8], String>> {
                     return Some(Err(error.to_string()));
                 }
             };
-            if documents > 0 && (bytes + length > BODY_BYTES || documents == BODY_DOCUMENTS) {
+            if documents > 0 && (bytes + length > BODY_BYTES || documents == most) {
                 break;
             }
             bytes += length;
@@ -389,14 +410,14 @@ mod tests {
         let document = |bytes: usize| bson::doc! { "t": "x".repeat(bytes) }.to_vec().unwrap();
         let sizes = [100, 5 << 20, 6 << 20, 5 << 20, 15 << 20, 100, 100];
         let run: Vec<u8> = sizes.iter().flat_map(|bytes| document(*bytes)).collect();
-        let parts: Vec<&[u8]> = split(&run).map(Result::unwrap).collect();
+        let parts: Vec<&[u8]> = split(&run, 100).map(Result::unwrap).collect();
         let counts = parts.iter().map(|part| tidemark_wire::DocumentRun::new(part).count());
         assert_eq!(counts.collect::<Vec<_>>(), [3, 1, 1, 2]);
         assert_eq!(parts.concat(), run);
-        assert_eq!(split(&[]).count(), 0);
-        assert!(split(&run[..50]).any(|part| part.is_err()));
+        assert_eq!(split(&[], 100).count(), 0);
+        assert!(split(&run[..50], 100).any(|part| part.is_err()));
         let many: Vec<u8> = (0..=BODY_DOCUMENTS).flat_map(|_| document(0)).collect();
-        assert_eq!(split(&many).count(), 2);
+        assert_eq!(split(&many, BODY_DOCUMENTS).count(), 2);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use bson::{Bson, Document};
 use tidemark_model::{DatabaseSize, Finding, ProbeReport, Topology};
 
-use crate::abilities::{Abilities, Product, probe, unless_refused};
+use crate::abilities::{Abilities, Product, greet, probe, unless_refused};
 use crate::connection::Connection;
 use crate::error::LinkError;
 use crate::listing::{CollectionListing, INTERNAL_DATABASES, list_collections};
@@ -19,7 +19,7 @@ pub fn report(
 ) -> Result<ProbeReport, LinkError> {
     let abilities = probe(connection)?;
     let asked_at = now_milliseconds();
-    let hello = connection.command("admin", bson::doc! { "hello": 1 })?;
+    let hello = greet(connection)?;
     let heard_at = now_milliseconds();
     let clock_ahead_milliseconds = hello
         .get_datetime("localTime")

@@ -13,6 +13,7 @@ mod policy;
 mod restore_job;
 mod roles;
 mod secret;
+mod selection;
 mod snapshot;
 mod throttle;
 mod transition;
@@ -37,6 +38,7 @@ pub use restore_job::{
 };
 pub use roles::{Caller, Principal, Role, Roles};
 pub use secret::{Secret, random_bytes};
+pub use selection::{Rule, Selection, SelectionError};
 pub use snapshot::{SnapshotEvent, SnapshotKind, SnapshotState};
 pub use throttle::Throttle;
 pub use transition::InvalidTransition;

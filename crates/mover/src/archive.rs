@@ -209,6 +209,7 @@ mod tests {
             taken_at: String::new(),
             server_version: "7.0.12".into(),
             mode: SnapshotMode::AsIs,
+            mode_reason: None,
             collections: vec![collection],
             oplog: ChunkList::default(),
         };

@@ -16,14 +16,15 @@ mod snapshot;
 mod stop;
 mod transactions;
 mod visit;
+mod wanted;
 
 pub use archive::{ArchiveSummary, write_archive};
 pub use capture::{Capture, CaptureOutcome, RangeEnd};
 pub use error::MoverError;
 pub use parts::PART_BYTES;
 pub use restore::{
-    Attempt, Look, Replay, Restore, RestoreSource, Verified, discard_attempt, discard_stage,
-    forget_swap, list_stages, swap_stage, was_swapped,
+    Attempt, Foreseen, ForeseenNamespace, Look, Replay, Restore, RestoreSource, Verified,
+    discard_attempt, discard_stage, forget_swap, list_stages, swap_stage, was_swapped,
 };
 pub use snapshot::{ReadSnapshot, SnapshotRequest, WantedMode, read_snapshot};
 pub use stop::{Progress, Stop};

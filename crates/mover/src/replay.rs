@@ -18,6 +18,7 @@ use crate::error::MoverError;
 use crate::stop::Stop;
 use crate::transactions::{Role, Transactions};
 use crate::visit::Visit;
+use crate::wanted::Wanted;
 use tidemark_deployment::Connection;
 use tidemark_deployment::is_stage;
 
@@ -47,6 +48,8 @@ pub(crate) struct Stage {
     pub(crate) collections: BTreeMap<String, Staged>,
     /// Views with their options. Nothing is staged for them: they are made with the swap.
     pub(crate) views: BTreeMap<String, Document>,
+    /// What is staged; everything else is passed over.
+    pub(crate) wanted: Wanted,
     prefix: String,
     next: usize,
     /// Whether the deployment loads collections without their oplog entries and indexes.
@@ -54,8 +57,9 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(prefix: String, is_bulk: bool) -> Self {
-        Self { collections: BTreeMap::new(), views: BTreeMap::new(), prefix, next: 0, is_bulk }
+    pub(crate) fn new(prefix: String, wanted: Wanted, is_bulk: bool) -> Self {
+        let (collections, views) = (BTreeMap::new(), BTreeMap::new());
+        Self { collections, views, wanted, prefix, next: 0, is_bulk }
     }
 
     /// Creates the staging collection for a namespace that begins empty during the replay.
@@ -83,14 +87,14 @@ impl Stage {
         Ok(connection.command(&staged.database, command).map(drop)?)
     }
 
-    /// Creates the staging collection for a namespace.
+    /// Creates the staging collection for a namespace, if it is wanted.
     pub(crate) fn create(
         &mut self,
         connection: &mut Connection,
         namespace: &str,
         options: Document,
     ) -> Result<(), MoverError> {
-        let database = database_of(namespace).to_owned();
+        let Some(database) = self.wanted.database_for(namespace) else { return Ok(()) };
         let name = format!("{}{}", self.prefix, self.next);
         self.next += 1;
         let mut command = bson::doc! { "create": &name };
@@ -104,6 +108,13 @@ impl Stage {
         let staged = Staged { database, name, content, options, indexes };
         self.collections.insert(namespace.to_owned(), staged);
         Ok(())
+    }
+
+    /// Notes a view, if it is wanted.
+    pub(crate) fn add_view(&mut self, namespace: &str, options: Document) {
+        if self.wanted.target_of(namespace).is_some() {
+            self.views.insert(namespace.to_owned(), options);
+        }
     }
 
     fn drop_collection(
@@ -260,7 +271,7 @@ impl<'a> Replayer<'a> {
         let present = self.stage.views.remove(view);
         if let Some(mut options) = apply(entry, present)? {
             options.remove("_id");
-            self.stage.views.insert(view.clone(), options);
+            self.stage.add_view(view, options);
         }
         Ok(())
     }
@@ -281,7 +292,7 @@ impl<'a> Replayer<'a> {
             "create" if command.contains_key("viewOn") => {
                 let mut options = command.clone();
                 options.remove("create");
-                self.stage.views.insert(namespace, options);
+                self.stage.add_view(&namespace, options);
                 Ok(())
             }
             "create" => {
@@ -437,6 +448,7 @@ fn refuse_stray_part(entry: &RawDocument) -> Result<(), MoverError> {
 #[derive(Default)]
 pub(crate) struct Checker {
     transactions: Transactions,
+    renames: Vec<(String, String)>,
 }
 
 impl Checker {
@@ -460,7 +472,25 @@ impl Checker {
                 return Ok(());
             }
         }
-        check_parsed(&parse(visit.entry)?)
+        let entry = parse(visit.entry)?;
+        check_parsed(&entry)?;
+        self.note_renames(&entry)
+    }
+
+    fn note_renames(&mut self, entry: &OplogEntry) -> Result<(), MoverError> {
+        let OplogOperation::Command(command) = &entry.operation else { return Ok(()) };
+        if let (Ok(from), Ok(to)) = (command.get_str("renameCollection"), command.get_str("to")) {
+            self.renames.push((from.to_owned(), to.to_owned()));
+        }
+        if command.contains_key("applyOps") {
+            return for_each_operation(entry, command, |operation| self.note_renames(&operation));
+        }
+        Ok(())
+    }
+
+    /// From what to what collections were renamed, in their order.
+    pub(crate) fn renames(&self) -> &[(String, String)] {
+        &self.renames
     }
 }
 

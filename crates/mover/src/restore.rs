@@ -8,13 +8,14 @@
 mod attempt;
 mod compare;
 mod entries;
+mod foresee;
 mod swap;
 
 use std::iter::Peekable;
 use std::sync::Arc;
 
 use bson::Bson;
-use tidemark_model::{OplogTime, chain};
+use tidemark_model::{OplogTime, Selection, chain};
 use tidemark_vault::{ChunkRef, CollectionManifest, ListItem, Manifest, Vault};
 
 use self::attempt::{MARKER_DATABASE, Names};
@@ -23,11 +24,13 @@ use crate::error::MoverError;
 use crate::parts::in_parallel;
 use crate::replay::{Checker, Replayer, Stage};
 use crate::stop::{Progress, Stop};
+use crate::wanted::Wanted;
 use tidemark_deployment::{Connection, Endpoint, Sent};
 use tidemark_deployment::{is_stage, probe};
 
 pub use self::attempt::Attempt;
 pub use self::entries::Replay;
+pub use self::foresee::{Foreseen, ForeseenNamespace};
 pub(crate) use self::swap::is_record_of_swaps;
 pub use self::swap::{
     Look, discard_attempt, discard_stage, forget_swap, list_stages, swap_stage, was_swapped,
@@ -47,6 +50,9 @@ pub struct RestoreSource {
     pub manifest: Manifest,
     /// The oplog to replay on it; `None` for the snapshot as it is.
     pub replay: Option<Replay>,
+    /// What of it is restored. With everything, what the target has beside it is dropped; otherwise
+    /// it stays.
+    pub selection: Selection,
 }
 
 /// A restore in progress.
@@ -67,6 +73,7 @@ pub struct Verified {
     visited: Visited,
     /// From where transactions are replayed that were open at the snapshot's moment.
     earliest: Option<OplogTime>,
+    wanted: Wanted,
 }
 
 impl<'a> Restore<'a> {
@@ -79,19 +86,34 @@ impl<'a> Restore<'a> {
         progress: &'a Progress,
     ) -> Self {
         let names = Names::on(&endpoint);
-        let stage = Stage::new(names.of_attempt(&attempt), false);
+        let stage = Stage::new(names.of_attempt(&attempt), Wanted::default(), false);
         Self { vault, endpoint, attempt, names, source, stage, stop, progress }
     }
 
     /// Reads everything that the restore needs and proves that it is whole and that all of it can be
     /// restored. Writes nothing.
     pub fn verify(&self) -> Result<Verified, MoverError> {
-        let manifest = &self.source.manifest;
-        self.vault.check_snapshot(manifest, |_| !self.stop.is_requested())?;
-        self.stop.check()?;
+        let verified = self.verify_entries()?;
+        let mut manifest = self.source.manifest.clone();
+        let is_wanted = |collection: &CollectionManifest| {
+            verified.wanted.database_for(&collection.namespace()).is_some()
+        };
+        manifest.collections.retain(is_wanted);
         for collection in &manifest.collections {
             self.check_kind(&collection.namespace(), &collection.kind)?;
         }
+        let namespaces: Vec<String> =
+            manifest.collections.iter().map(CollectionManifest::namespace).collect();
+        if self.source.replay.is_none() {
+            check_selection(&verified.wanted, &namespaces)?;
+        }
+        self.vault.check_snapshot(&manifest, |_| !self.stop.is_requested())?;
+        self.stop.check()?;
+        Ok(verified)
+    }
+
+    /// Looks at every entry that is replayed.
+    fn verify_entries(&self) -> Result<Verified, MoverError> {
         let mut earliest = None;
         loop {
             let mut checker = Checker::default();
@@ -104,7 +126,11 @@ impl<'a> Restore<'a> {
                 {
                     earliest = Some(before);
                 }
-                visited => return Ok(Verified { visited: visited?, earliest }),
+                visited => {
+                    let mut wanted = Wanted::new(self.source.selection.clone());
+                    wanted.follow(checker.renames());
+                    return Ok(Verified { visited: visited?, earliest, wanted });
+                }
             }
         }
     }
@@ -131,24 +157,25 @@ impl<'a> Restore<'a> {
     }
 
     fn entries(&self, earliest: Option<OplogTime>) -> Entries<'_> {
-        let RestoreSource { manifest, replay } = &self.source;
+        let RestoreSource { manifest, replay, .. } = &self.source;
         Entries { vault: self.vault, manifest, replay: replay.as_ref(), earliest, stop: self.stop }
     }
 
     /// Loads the snapshot's documents into staging collections.
-    pub fn stage(&mut self, _: &Verified) -> Result<(), MoverError> {
+    pub fn stage(&mut self, verified: &Verified) -> Result<(), MoverError> {
         discard_stage(&self.endpoint, &self.attempt.job)?;
         let mut connection = Connection::open(&self.endpoint)?;
         connection
             .command(MARKER_DATABASE, bson::doc! { "create": self.names.marker(&self.attempt) })?;
         swap::prepare_records(&mut connection, self.names)?;
         let is_bulk = probe(&mut connection)?.bulk_staging;
-        self.stage = Stage::new(self.names.of_attempt(&self.attempt), is_bulk);
+        let wanted = verified.wanted.clone();
+        self.stage = Stage::new(self.names.of_attempt(&self.attempt), wanted, is_bulk);
         let all = &self.source.manifest.collections;
         let (views, collections): (Vec<_>, Vec<_>) =
             all.iter().cloned().partition(|collection| collection.kind == "view");
         for view in views {
-            self.stage.views.insert(view.namespace(), view.options);
+            self.stage.add_view(&view.namespace(), view.options);
         }
         for collection in &collections {
             self.stage.create(
@@ -161,6 +188,9 @@ impl<'a> Restore<'a> {
                 staged.indexes.clone_from(&collection.indexes);
             }
         }
+        let is_staged =
+            |c: &&CollectionManifest| self.stage.collections.contains_key(&c.namespace());
+        self.progress.expect(collections.iter().filter(is_staged).map(|c| c.content.bytes).sum());
         self.load(&collections)?;
         for namespace in self.stage.collections.keys() {
             self.stop.check()?;
@@ -197,6 +227,7 @@ impl<'a> Restore<'a> {
         let Some(staged) = self.stage.collections.get(&collection.namespace()) else {
             return Ok(());
         };
+        self.progress.enter(&collection.namespace());
         let mut chunks = Vec::new();
         for item in items {
             chunks.extend(self.vault.load_item(item)?);
@@ -267,9 +298,12 @@ impl<'a> Restore<'a> {
         for view in self.stage.views.keys() {
             self.check_kind(view, "view")?;
         }
-        // Leftovers of restores that were running at the restored moment.
-        let is_leftover =
-            |namespace: &String| namespace.split_once('.').is_some_and(|(_, name)| is_stage(name));
+        // Leftovers of restores that were running at the restored moment, and what was needed only
+        // because it might have been renamed.
+        let is_leftover = |namespace: &String| {
+            namespace.split_once('.').is_some_and(|(_, name)| is_stage(name))
+                || verified.wanted.target_of(namespace).is_none()
+        };
         let leftovers: Vec<String> =
             self.stage.collections.keys().filter(|n| is_leftover(n)).cloned().collect();
         for namespace in leftovers {
@@ -277,7 +311,14 @@ impl<'a> Restore<'a> {
                 connection.command(&staged.database, bson::doc! { "drop": staged.name })?;
             }
         }
-        Ok(())
+        self.check_restored()
+    }
+
+    /// Refuses a selection that takes nothing, or puts several collections into one.
+    fn check_restored(&self) -> Result<(), MoverError> {
+        let namespaces: Vec<String> =
+            self.stage.collections.keys().chain(self.stage.views.keys()).cloned().collect();
+        check_selection(&self.stage.wanted, &namespaces)
     }
 
     /// Builds the indexes of the staging collections.
@@ -309,4 +350,14 @@ impl<'a> Restore<'a> {
         }
         Ok(())
     }
+}
+
+/// Refuses a selection that takes nothing of these namespaces, or puts several of them into one.
+fn check_selection(wanted: &Wanted, namespaces: &[String]) -> Result<(), MoverError> {
+    if let Some(rule) = wanted.idle_rule(namespaces.iter()) {
+        let what = format!("{rule}: there is no such collection in it");
+        return Err(MoverError::Unsupported { what });
+    }
+    let checked = wanted.selection().check(namespaces);
+    checked.map_err(|error| MoverError::Unsupported { what: format!("this selection: {error}") })
 }

@@ -105,20 +105,17 @@ pub fn read_snapshot(
         stop,
         progress,
     };
-    let read = if request.mode == WantedMode::Strongest && abilities.snapshot_reads {
-        match reader.read_at_one_moment(&mut connection) {
-            // Reading took longer than the deployment keeps the moment.
-            Err(error) if error.code().is_some_and(|code| MOMENT_GONE.contains(&code)) => None,
-            outcome => outcome?,
+    let read = reader.read_at_one_moment_if_possible(&mut connection, request.mode)?;
+    let (mode, mode_reason, collections, oplog) = match read {
+        Ok((at, collections)) => {
+            (SnapshotMode::Snapshot { at }, None, collections, ChunkList::default())
         }
-    } else {
-        None
-    };
-    let (mode, collections, oplog) = match read {
-        Some((at, collections)) => {
-            (SnapshotMode::Snapshot { at }, collections, ChunkList::default())
+        Err(reason) => {
+            let (mode, collections, oplog) = reader.read_with_oplog(&mut connection)?;
+            let no_oplog = "; there is no oplog that can be read either";
+            let end = if mode == SnapshotMode::AsIs { no_oplog } else { "" };
+            (mode, Some(format!("{reason}{end}")), collections, oplog)
         }
-        None => reader.read_with_oplog(&mut connection)?,
     };
     let store = reader.store;
     let manifest = Manifest {
@@ -127,6 +124,7 @@ pub fn read_snapshot(
         taken_at: request.taken_at.clone(),
         server_version: abilities.version,
         mode,
+        mode_reason,
         collections,
         oplog,
     };
@@ -159,14 +157,38 @@ struct Reader<'a> {
     progress: &'a Progress,
 }
 
+/// The moment and what it shows.
+type MomentRead = (OplogTime, Vec<CollectionManifest>);
 type FuzzyRead = (SnapshotMode, Vec<CollectionManifest>, ChunkList);
 
 impl Reader<'_> {
+    /// Reads everything at one moment, or says why that is not possible.
+    fn read_at_one_moment_if_possible(
+        &self,
+        connection: &mut Connection,
+        mode: WantedMode,
+    ) -> Result<Result<MomentRead, &'static str>, MoverError> {
+        if mode != WantedMode::Strongest {
+            return Ok(Err("it was asked for so"));
+        }
+        if !self.abilities.snapshot_reads {
+            return Ok(Err("the deployment cannot read one moment"));
+        }
+        match self.read_at_one_moment(connection) {
+            Err(error) if error.code().is_some_and(|code| MOMENT_GONE.contains(&code)) => {
+                Ok(Err("reading took longer than the deployment keeps a moment"))
+            }
+            Err(error) => Err(error),
+            Ok(Some(read)) => Ok(Ok(read)),
+            Ok(None) => Ok(Err("collections or indexes were defined anew while they were read")),
+        }
+    }
+
     /// Reads everything at one moment; `None` if definitions changed meanwhile.
     fn read_at_one_moment(
         &self,
         connection: &mut Connection,
-    ) -> Result<Option<(OplogTime, Vec<CollectionManifest>)>, MoverError> {
+    ) -> Result<Option<MomentRead>, MoverError> {
         let before = list_collections(connection)?;
         let Some(at) = open_snapshot(connection)? else {
             return Ok(None);
@@ -291,6 +313,7 @@ impl Reader<'_> {
         at: Option<OplogTime>,
     ) -> Result<(DocumentSet, ChunkList), MoverError> {
         let mut pipeline = ChunkPipeline::new(&self.store);
+        self.progress.enter(&listing.namespace());
         let (mut last, mut failures) = (None, 0);
         loop {
             let find = self.find(listing, part, (at, last.as_ref()));

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bson::{Document, doc};
 use tempfile::TempDir;
 use tidemark_deployment::{Client, Connection, Endpoint};
-use tidemark_model::{OplogTime, RestorePlan, SnapshotId};
+use tidemark_model::{OplogTime, RestorePlan, Selection, SnapshotId};
 use tidemark_mover::{
     Attempt, Capture, CaptureOutcome, Look, MoverError, Progress, RangeEnd, Replay, Restore,
     RestoreSource, SnapshotRequest, Stop, WantedMode, discard_stage, forget_swap, list_stages,
@@ -43,14 +43,22 @@ fn request(endpoint: Endpoint, mode: WantedMode) -> SnapshotRequest {
 }
 
 fn restore(vault: &Arc<Vault>, target: &Instance, manifest: Manifest, replay: Option<Replay>) {
-    stage_with(vault, target.endpoint(), RestoreSource { manifest, replay });
+    stage_with(
+        vault,
+        target.endpoint(),
+        RestoreSource { manifest, replay, selection: Selection::everything() },
+    );
     swap_stage(&target.endpoint(), "job").unwrap();
     // Once more, as after a crash: nothing happens.
     swap_stage(&target.endpoint(), "job").unwrap();
 }
 
 fn stage(vault: &Arc<Vault>, target: Endpoint, manifest: Manifest) {
-    stage_with(vault, target, RestoreSource { manifest, replay: None });
+    stage_with(
+        vault,
+        target,
+        RestoreSource { manifest, replay: None, selection: Selection::everything() },
+    );
 }
 
 /// Everything before the swap.
@@ -306,7 +314,8 @@ fn verify(
 ) -> Result<(), MoverError> {
     let (stop, progress) = (Stop::new(), Progress::default());
     let replay = Some(replay_through(manifest, (through, through)));
-    let source_ = RestoreSource { manifest: manifest.clone(), replay };
+    let source_ =
+        RestoreSource { manifest: manifest.clone(), replay, selection: Selection::everything() };
     let attempt = Attempt { job: "job".into(), number: 1 };
     Restore::new(vault, source.endpoint(), (attempt, source_), &stop, &progress).verify().map(drop)
 }
@@ -398,7 +407,11 @@ fn a_swap_without_its_plan_fails_and_leaves_the_target_as_it_was() {
     let (stop, progress) = (Stop::new(), Progress::default());
     let prepared = |number| {
         let attempt = Attempt { job: "job".into(), number };
-        let from = RestoreSource { manifest: manifest.clone(), replay: None };
+        let from = RestoreSource {
+            manifest: manifest.clone(),
+            replay: None,
+            selection: Selection::everything(),
+        };
         let mut restore =
             Restore::new(&vault, source.endpoint(), (attempt, from), &stop, &progress);
         let verified = restore.verify().unwrap();
@@ -448,7 +461,7 @@ fn what_a_restore_stages_is_seen_and_dropped_by_nobody_else() {
     let before = visible(&mut user);
     let (stop, progress) = (Stop::new(), Progress::default());
     let attempt = Attempt { job: "job".into(), number: 1 };
-    let from = RestoreSource { manifest, replay: None };
+    let from = RestoreSource { manifest, replay: None, selection: Selection::everything() };
     let mut restore = Restore::new(&vault, source.endpoint(), (attempt, from), &stop, &progress);
     let verified = restore.verify().unwrap();
     restore.stage(&verified).unwrap();

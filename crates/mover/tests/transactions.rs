@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use bson::{Bson, Document, doc};
 use tempfile::TempDir;
-use tidemark_deployment::{Client, Endpoint};
-use tidemark_model::{OplogSpan, OplogTime, RestorePlan, SnapshotId};
+use tidemark_deployment::{Client, Endpoint, list_collections};
+use tidemark_model::{OplogSpan, OplogTime, RestorePlan, Rule, Selection, SnapshotId};
 use tidemark_mover::{
     Attempt, MoverError, PART_BYTES, Progress, Replay, Restore, RestoreSource, SnapshotRequest,
     Stop, WantedMode, read_snapshot, swap_stage,
@@ -78,12 +78,21 @@ impl World {
     }
 
     fn restore(&self, target: Endpoint, through: i64, reaches: i64) -> Result<(), MoverError> {
+        self.restore_some(target, (through, reaches), Selection::everything())
+    }
+
+    fn restore_some(
+        &self,
+        target: Endpoint,
+        (through, reaches): (i64, i64),
+        selection: Selection,
+    ) -> Result<(), MoverError> {
         let (stop, progress) = (Stop::new(), Progress::default());
         let base: SnapshotId = "0123456789abcdef01234567".parse().unwrap();
         let (through, reaches) = (self.at(through), self.at(reaches));
         let plan = RestorePlan { base, from: self.from, through, reaches };
         let replay = Some(Replay { instance: "i".into(), plan });
-        let source = RestoreSource { manifest: self.manifest.clone(), replay };
+        let source = RestoreSource { manifest: self.manifest.clone(), replay, selection };
         let attempt = Attempt { job: "job".into(), number: 1 };
         let mut restore =
             Restore::new(&self.vault, target.clone(), (attempt, source), &stop, &progress);
@@ -270,4 +279,96 @@ fn views_are_made_as_they_were_and_as_the_oplog_changes_them() {
     // An engine of ours has no views, and says so before it begins.
     let error = w.restore(Instance::start().endpoint(), 1, 4).unwrap_err();
     assert!(error.to_string().contains("d.v, which is a view"), "{error}");
+}
+
+fn select(rules: &[(&str, &str)]) -> Selection {
+    let rule = |(from, to): &(&str, &str)| Rule { from: (*from).into(), to: (*to).into() };
+    Selection::new(rules.iter().map(rule).collect()).unwrap()
+}
+
+/// Every namespace of a database with the ids in it.
+fn everything(target: &Instance) -> Vec<(String, Vec<Bson>)> {
+    let mut connection = target.connect();
+    let mut found = Vec::new();
+    for listing in list_collections(&mut connection).unwrap() {
+        let mut ids = Vec::new();
+        let command = doc! { "find": &listing.name, "sort": { "_id": 1 } };
+        connection
+            .for_each(&listing.database, command, |document| {
+                ids.push(document.get("_id").unwrap().unwrap().try_into().unwrap());
+                Ok::<_, MoverError>(())
+            })
+            .unwrap();
+        found.push((listing.namespace(), ids));
+    }
+    found
+}
+
+#[test]
+fn what_is_selected_comes_back_under_its_new_name_and_nothing_else_changes() {
+    let w = world();
+    let rename = |from: &str, to: &str| {
+        doc! { "op": "c", "ns": "d.$cmd", "o": { "renameCollection": from, "to": to } }
+    };
+    let insert_into = |namespace: &str, id: i32| {
+        doc! { "op": "i", "ns": namespace, "o": { "_id": id }, "o2": { "_id": id } }
+    };
+    let create = |name: &str| doc! { "op": "c", "ns": "d.$cmd", "o": { "create": name } };
+    w.capture(&[
+        (0, noop()),
+        (1, insert(1)),
+        (2, create("other")),
+        (3, insert_into("d.other", 5)),
+        // As an aggregation with `$out` does it.
+        (4, create("tmp.agg_out.1")),
+        (5, insert_into("d.tmp.agg_out.1", 7)),
+        (6, rename("d.tmp.agg_out.1", "d.c")),
+        (7, insert(8)),
+    ]);
+    let ids = |ids: &[i32]| ids.iter().map(|id| Bson::Int32(*id)).collect::<Vec<_>>();
+    for start in [Instance::start, Instance::start_attached] {
+        for (through, rules, restored) in [
+            (3, vec![("d.c", "d.c")], vec![("d.c", ids(&[0, 1]))]),
+            (
+                3,
+                vec![("d.c", "d.yesterday")],
+                vec![("d.c", ids(&[90])), ("d.yesterday", ids(&[0, 1]))],
+            ),
+            (
+                3,
+                vec![("d.*", "x.*")],
+                vec![("d.c", ids(&[90])), ("x.c", ids(&[0, 1])), ("x.other", ids(&[5]))],
+            ),
+            (7, vec![("d.c", "x.c")], vec![("d.c", ids(&[90])), ("x.c", ids(&[7, 8]))]),
+        ] {
+            let target = start();
+            let mut connection = target.connect();
+            for (database, name) in [("d", "c"), ("d", "kept"), ("e", "kept")] {
+                let insert = doc! { "insert": name, "documents": [{ "_id": 90 }] };
+                connection.command(database, insert).unwrap();
+            }
+            w.restore_some(target.endpoint(), (through, 7), select(&rules)).unwrap();
+            let mut expected: Vec<(String, Vec<Bson>)> =
+                restored.into_iter().map(|(name, ids)| (name.to_owned(), ids)).collect();
+            expected.extend(["d.kept", "e.kept"].map(|name| (name.to_owned(), ids(&[90]))));
+            expected.sort_by(|a, b| a.0.cmp(&b.0));
+            assert_eq!(everything(&target), expected, "{rules:?}");
+        }
+    }
+}
+
+#[test]
+fn a_selection_of_what_is_not_there_or_of_two_into_one_changes_nothing() {
+    let w = world();
+    w.capture(&[(0, noop()), (1, doc! { "op": "c", "ns": "e.$cmd", "o": { "create": "c" } })]);
+    for rules in [
+        vec![("d.nothing", "d.nothing")],
+        vec![("no.*", "no.*")],
+        vec![("d.*", "x.*"), ("e.c", "x.c")],
+    ] {
+        let target = Instance::start();
+        let error = w.restore_some(target.endpoint(), (1, 1), select(&rules)).unwrap_err();
+        assert!(matches!(error, MoverError::Unsupported { .. }), "{error}");
+        assert_eq!(everything(&target), []);
+    }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command};
 use serde_json::{Map, Value, json};
 
-use crate::client::{Client, items, text, with_server};
+use crate::client::{Client, items, percent_encode, text, with_server};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -90,17 +90,6 @@ pub(crate) fn run(matches: &ArgMatches) -> crate::Outcome {
         print_one(&answer);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn percent_encode(name: &str) -> String {
-    let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    name.bytes().fold(String::new(), |text, byte| {
-        if keep(byte) {
-            text + &char::from(byte).to_string()
-        } else {
-            text + &format!("%{byte:02X}")
-        }
-    })
 }
 
 fn attach_body(matches: &ArgMatches) -> Result<Value, Failure> {

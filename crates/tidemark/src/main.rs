@@ -15,6 +15,8 @@ mod folder;
 mod hosting;
 mod keys;
 mod listening;
+mod rehearsal;
+mod restores_command;
 mod seed;
 mod serve;
 mod users;
@@ -44,6 +46,8 @@ fn main() -> ExitCode {
         },
         Some(("vault", matches)) => run_vault(matches),
         Some(("deployments", matches)) => deployments_command::run(matches),
+        Some(("restores", matches)) => restores_command::run(matches),
+        Some(("instances", matches)) => restores_command::run_instances(matches),
         Some(("engine", matches)) => engine::run(matches),
         _ => Ok(ExitCode::FAILURE),
     };
@@ -79,6 +83,8 @@ fn command() -> Command {
         .subcommand(keys_command())
         .subcommand(vault_commands())
         .subcommand(deployments_command::command())
+        .subcommand(restores_command::command())
+        .subcommand(restores_command::instances_command())
         .subcommand(engine::command())
 }
 

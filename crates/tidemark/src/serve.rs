@@ -23,6 +23,7 @@ use crate::config::{Config, RateLimitSetting, SunsetSetting};
 use crate::dev::Dev;
 use crate::downloads::{self, Downloads};
 use crate::hosting::Hosting;
+use crate::rehearsal::Rehearser;
 use crate::seed::Seed;
 use crate::{bootstrap, folder, listening, users};
 
@@ -138,6 +139,10 @@ impl Parts {
         base_url: &str,
         health: Health,
     ) -> Result<Router, Failure> {
+        let rehearsal = Arc::new(Rehearser {
+            vault: Arc::clone(&self.vault),
+            deployments: Arc::clone(&health.hosting) as Arc<dyn tidemark_worker::Deployments>,
+        });
         let dev = (mode == Mode::Development).then(|| Dev {
             catalog: Arc::clone(&self.catalog),
             clock: self.clock.clone(),
@@ -146,8 +151,11 @@ impl Parts {
             base_url: base_url.to_owned(),
             seed: self.seed,
         });
-        let api =
-            Api::new(self.catalog, self.clock.clone(), api_config(config, dev, self.attached))?;
+        let api = Api::new(
+            self.catalog,
+            self.clock.clone(),
+            api_config(config, dev, (self.attached, rehearsal)),
+        )?;
         let api = Arc::new(api);
         let downloads =
             Downloads { api: Arc::clone(&api), clock: self.clock, folder: self.downloads };
@@ -195,7 +203,11 @@ fn policy(config: &Config) -> BackupPolicy {
     }
 }
 
-fn api_config(config: &Config, dev: Option<Dev>, attached: Arc<Attached>) -> ApiConfig {
+fn api_config(
+    config: &Config,
+    dev: Option<Dev>,
+    (attached, rehearsal): (Arc<Attached>, Arc<Rehearser>),
+) -> ApiConfig {
     if dev.is_some() {
         tracing::warn!(
             "development mode: organization owners can move the clock and reset the server"
@@ -213,6 +225,7 @@ fn api_config(config: &Config, dev: Option<Dev>, attached: Arc<Attached>) -> Api
             config.backup.download_lifetime_minutes,
         )),
         attacher: Some(attached),
+        rehearsal: Some(rehearsal),
         dev: dev.map(|dev| Arc::new(dev) as Arc<dyn DevMode>),
         sunset: match config.server.sunset {
             SunsetSetting::Ignore => Sunset::Ignore,

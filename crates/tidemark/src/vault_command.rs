@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{
     Backing, Catalog, FoundSnapshot, Instance, InstanceFamily, InstanceSettings, NewSnapshot, Page,
+    Proof,
 };
 use tidemark_model::{
     ApiKeyId, Caller, Clock, InstanceId, InstanceState, OplogSpan, Principal, ProjectId, Role,
@@ -128,8 +129,12 @@ impl Rebuild<'_> {
             consistent_at: manifest.mode.consistent_at(),
             size_bytes: manifest.size_bytes(),
         };
-        let server_version = manifest.server_version.clone();
-        Ok(self.catalog.insert_found_snapshot(&FoundSnapshot { wanted, end, server_version })?)
+        let proof = Proof {
+            server_version: manifest.server_version.clone(),
+            mode: manifest.mode.as_str().to_owned(),
+            mode_reason: manifest.mode_reason.clone(),
+        };
+        Ok(self.catalog.insert_found_snapshot(&FoundSnapshot { wanted, end, proof })?)
     }
 
     fn add_instance(&self, id: InstanceId, name: &str) -> Result<(), Failure> {

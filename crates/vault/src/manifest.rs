@@ -37,6 +37,15 @@ pub enum SnapshotMode {
 }
 
 impl SnapshotMode {
+    /// The word for it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Snapshot { .. } => "snapshot",
+            Self::FuzzyWithOplog { .. } => "fuzzyWithOplog",
+            Self::AsIs => "asIs",
+        }
+    }
+
     /// The moment that restored data shows, if it is one.
     pub fn consistent_at(&self) -> Option<OplogTime> {
         match self {
@@ -104,6 +113,8 @@ pub struct Manifest {
     pub server_version: String,
     /// How it was made consistent.
     pub mode: SnapshotMode,
+    /// Why not in a stronger way.
+    pub mode_reason: Option<String>,
     /// The collections.
     pub collections: Vec<CollectionManifest>,
     /// Oplog entries that belong to the snapshot, in order; empty unless the mode needs them.
@@ -136,6 +147,8 @@ struct Head {
     taken_at: String,
     server_version: String,
     mode: SnapshotMode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mode_reason: Option<String>,
     collections: i64,
 }
 
@@ -165,6 +178,7 @@ impl Manifest {
             taken_at: self.taken_at.clone(),
             server_version: self.server_version.clone(),
             mode: self.mode,
+            mode_reason: self.mode_reason.clone(),
             collections: i64::try_from(self.collections.len())
                 .map_err(|_| ManifestError::Field("collections"))?,
         };
@@ -212,6 +226,7 @@ impl Manifest {
             taken_at: head.taken_at,
             server_version: head.server_version,
             mode: head.mode,
+            mode_reason: head.mode_reason,
             collections,
             oplog,
         })
@@ -304,6 +319,7 @@ mod tests {
                 start: OplogTime::new(1, 2),
                 end: OplogTime::new(3, 4),
             },
+            mode_reason: Some("why".into()),
             collections: vec![CollectionManifest {
                 database: "d".into(),
                 name: "c\n$/".into(),

@@ -54,6 +54,7 @@ fn manifest(id: &str, content: DocumentSet, chunks: ChunkList) -> Manifest {
         taken_at: "2026-01-01T00:00:00Z".into(),
         server_version: "7.0.12".into(),
         mode: SnapshotMode::AsIs,
+        mode_reason: None,
         collections: vec![CollectionManifest {
             database: "d".into(),
             name: "c".into(),

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tidemark_catalog::CatalogError;
+use tidemark_catalog::{CatalogError, Done};
+use tidemark_mover::Progress;
 
 use crate::shared::Shared;
 
@@ -14,6 +15,17 @@ pub(crate) const ATTEMPTS: i64 = 3;
 const FIRST_WAIT_SECONDS: i64 = 2;
 /// Between two tries to record an outcome.
 const RECORD_WAIT: Duration = Duration::from_secs(1);
+
+/// How far a job is, as it is recorded.
+pub(crate) fn done_of(progress: &Progress) -> Done {
+    Done {
+        documents: progress.documents(),
+        bytes: progress.bytes(),
+        total_bytes: progress.total(),
+        bytes_per_second: progress.bytes_per_second(),
+        namespace: progress.namespace(),
+    }
+}
 
 /// When a job is tried again that was given back now, after so many attempts.
 pub(crate) fn next_try(now: Timestamp, attempt: i64) -> Timestamp {

@@ -5,7 +5,7 @@ use std::io::BufWriter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidemark_catalog::{CatalogError, Claim, Done, RestoreJob};
+use tidemark_catalog::{CatalogError, Claim, RestoreJob};
 use tidemark_model::{
     Captured, Delivery, DownloadStep, InstanceEvent, InstanceId, Material, OplogTime, PointInTime,
     ReplaceStep, RestoreEvent, RestoreJobId, RestorePlan, RestoreStep, SnapshotId, plan_restore,
@@ -16,7 +16,7 @@ use tidemark_mover::{
 };
 
 use crate::heartbeat::{Interruption, keep_lease};
-use crate::jobs::{ATTEMPTS, catch_panic, next_try, record_until_done};
+use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
 use crate::shared::Shared;
 use crate::steps::{StepError, enter_step};
 
@@ -54,8 +54,8 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
     }
     let progress = Progress::default();
     let renew = || {
-        let done = Done { documents: progress.documents(), bytes: progress.bytes() };
-        catalog.renew_restore_job(claim, (&shared.holder, clock.now()), done)
+        let done = done_of(&progress);
+        catalog.renew_restore_job(claim, (&shared.holder, clock.now()), &done)
     };
     let running = Running { shared, claim, job, progress: &progress };
     let (outcome, interruption) =
@@ -200,7 +200,7 @@ impl Running<'_> {
         let manifest = manifest.map_err(MoverError::from)?;
         let plan = moment.map(|moment| self.plan(moment, snapshot, stop)).transpose()?;
         let replay = plan.map(|plan| Replay { instance: self.job.instance.to_string(), plan });
-        Ok(RestoreSource { manifest, replay })
+        Ok(RestoreSource { manifest, replay, selection: self.job.selection.clone() })
     }
 
     /// Plans how the moment is reached, after the oplog through it was captured.

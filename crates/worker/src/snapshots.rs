@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidemark_catalog::{CatalogError, Claim, Done, SILENT_ENDS, Snapshot};
+use tidemark_catalog::{CatalogError, Claim, Proof, SILENT_ENDS, Snapshot};
 use tidemark_model::{SnapshotEvent, SnapshotId, SnapshotState, format_instant};
 use tidemark_mover::{
     MoverError, PART_BYTES, Progress, SnapshotRequest, Stop, WantedMode, read_snapshot,
@@ -10,7 +10,7 @@ use tidemark_mover::{
 use tidemark_vault::{Manifest, SnapshotOwner, VaultError};
 
 use crate::heartbeat::{Interruption, keep_lease};
-use crate::jobs::{ATTEMPTS, catch_panic, next_try, record_until_done};
+use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
 use crate::shared::Shared;
 use crate::steps::{StepError, enter_step};
 
@@ -45,8 +45,8 @@ fn run(
     let clock = &shared.config.clock;
     let progress = Progress::default();
     let renew = || {
-        let done = Done { documents: progress.documents(), bytes: progress.bytes() };
-        catalog.renew_snapshot(claim, (&shared.holder, clock.now()), done).map(|()| false)
+        let done = done_of(&progress);
+        catalog.renew_snapshot(claim, (&shared.holder, clock.now()), &done).map(|()| false)
     };
     let (outcome, interruption) = keep_lease(&shared.stop, renew, |stop| {
         if snapshot.silent_ends >= SILENT_ENDS {
@@ -59,9 +59,9 @@ fn run(
     }
     let what = format!("snapshot {}", claim.id);
     let finished_at = clock.now();
-    let record_event = |event: SnapshotEvent, version: Option<&str>| {
+    let record_event = |event: SnapshotEvent, proof: Option<&Proof>| {
         record_until_done(shared, &what, || {
-            catalog.record_snapshot_event(claim, event.clone(), version).map(drop)
+            catalog.record_snapshot_event(claim, event.clone(), proof).map(drop)
         })
     };
     let fail = |reason: String| {
@@ -85,7 +85,12 @@ fn run(
                 consistent_at: manifest.mode.consistent_at(),
                 size_bytes: manifest.size_bytes(),
             };
-            record_event(stored, Some(&manifest.server_version))?;
+            let proof = Proof {
+                server_version: manifest.server_version.clone(),
+                mode: manifest.mode.as_str().to_owned(),
+                mode_reason: manifest.mode_reason.clone(),
+            };
+            record_event(stored, Some(&proof))?;
             tracing::info!(snapshot = %claim.id, bytes = manifest.size_bytes(), "a snapshot is complete");
             Ok(())
         }

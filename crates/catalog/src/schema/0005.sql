@@ -17,3 +17,17 @@ CREATE TABLE deployments (
     probed_at INTEGER,
     report TEXT
 ) STRICT;
+
+-- Which namespaces a job restores, and under which names; NULL for everything.
+ALTER TABLE restore_jobs ADD COLUMN selection TEXT;
+
+-- What a job moves at the moment, how fast, and how much there is to move (0 while that is not known).
+ALTER TABLE restore_jobs ADD COLUMN bytes_total INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE restore_jobs ADD COLUMN bytes_per_second INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE restore_jobs ADD COLUMN namespace_now TEXT;
+ALTER TABLE snapshots ADD COLUMN bytes_total INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE snapshots ADD COLUMN bytes_per_second INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE snapshots ADD COLUMN namespace_now TEXT;
+-- How a snapshot was made consistent, and why not in a stronger way.
+ALTER TABLE snapshots ADD COLUMN mode TEXT;
+ALTER TABLE snapshots ADD COLUMN mode_reason TEXT;

@@ -72,9 +72,12 @@ impl Restore<'_> {
     /// Writes into the marker which staging collection becomes what, so that any worker can do
     /// the swap.
     fn seal_plan(&self, connection: &mut Connection) -> Result<(), MoverError> {
-        let mut documents = encode_document(&bson::doc! { "_id": "", "sealed": true });
+        let keeps_others = !self.stage.wanted.selection().is_everything();
+        let head = bson::doc! { "_id": "", "sealed": true, "keepsOthers": keeps_others };
+        let mut documents = encode_document(&head);
         let mut uuids: BTreeMap<&str, BTreeMap<String, Binary>> = BTreeMap::new();
         for (namespace, staged) in &self.stage.collections {
+            let Some(namespace) = self.stage.wanted.target_of(namespace) else { continue };
             let mut row =
                 bson::doc! { "_id": namespace, "database": &staged.database, "name": &staged.name };
             let database = staged.database.as_str();
@@ -87,6 +90,7 @@ impl Restore<'_> {
             documents.extend(encode_document(&row));
         }
         for (namespace, options) in &self.stage.views {
+            let Some(namespace) = self.stage.wanted.target_of(namespace) else { continue };
             let row = bson::doc! { "_id": namespace, "view": options };
             documents.extend(encode_document(&row));
         }

@@ -55,7 +55,10 @@ impl Swap {
 
     /// The target's collections that the restored state does not have.
     fn doomed(&self) -> impl Iterator<Item = &CollectionListing> {
-        self.targets.iter().filter(|target| !self.plan.has(&target.namespace()))
+        let is_doomed = |target: &&CollectionListing| {
+            !self.plan.keeps_others && !self.plan.has(&target.namespace())
+        };
+        self.targets.iter().filter(is_doomed)
     }
 
     /// All in one commit.
@@ -158,8 +161,23 @@ fn drop_if_there(
     const NAMESPACE_NOT_FOUND: i32 = 26;
     match connection.command(database, bson::doc! { "drop": name }) {
         Err(error) if error.code() == Some(NAMESPACE_NOT_FOUND) => Ok(()),
+        // Some servers refuse it without a code.
+        Err(error) if error.code() == Some(0) && !is_there(connection, (database, name))? => Ok(()),
         outcome => Ok(outcome.map(drop)?),
     }
+}
+
+fn is_there(
+    connection: &mut Connection,
+    (database, name): (&str, &str),
+) -> Result<bool, MoverError> {
+    let mut is_there = false;
+    let command = bson::doc! { "listCollections": 1, "nameOnly": true };
+    connection.for_each(database, command, |collection| {
+        is_there |= collection.get_str("name").is_ok_and(|there| there == name);
+        Ok::<_, MoverError>(())
+    })?;
+    Ok(is_there)
 }
 
 /// Whether a namespace is that of the records.
@@ -223,6 +241,8 @@ struct SwapPlan {
     collections: BTreeMap<String, Planned>,
     /// The options of views.
     views: BTreeMap<String, Document>,
+    /// Whether what the target has beside them stays.
+    keeps_others: bool,
 }
 
 impl SwapPlan {
@@ -270,6 +290,7 @@ fn load_plan(
             bson::doc! { "find": names.marker(&attempt) },
             |row| {
                 is_sealed |= row.get_bool("sealed").unwrap_or(false);
+                plan.keeps_others |= row.get_bool("keepsOthers").unwrap_or(false);
                 if let (Ok(id), Ok(database), Ok(name)) =
                     (row.get_str("_id"), row.get_str("database"), row.get_str("name"))
                 {

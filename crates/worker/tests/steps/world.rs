@@ -170,7 +170,7 @@ impl World {
             },
         };
         let when = (self.clock.now(), SignedDuration::from_hours(1));
-        restore_jobs::create(&self.catalog, &self.record, &ask, when).unwrap().id
+        restore_jobs::create(&self.catalog, &self.record, &ask.into(), when).unwrap().id
     }
 
     pub(crate) fn wait_for_end(&self, job: RestoreJobId, context: &str) -> RestoreState {

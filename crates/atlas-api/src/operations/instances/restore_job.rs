@@ -48,7 +48,7 @@ pub(crate) fn create(
     (download_lifetime, refusals): (SignedDuration, &Refusals),
 ) -> Result<RestoreJob> {
     let when = (call.api.clock.now(), download_lifetime);
-    restore_jobs::create(call.catalog, source, ask, when)
+    restore_jobs::create(call.catalog, source, &ask.clone().into(), when)
         .map_err(|error| refusals.of(source, error))
 }
 

@@ -1,0 +1,93 @@
+//! Instances, snapshots, restore jobs and moments, as `/api/tidemark/v1` shows them.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tidemark_catalog::{Instance, InstanceTrouble, RestoreJob, Snapshot};
+use tidemark_model::{OplogSpan, OplogTime, RestoreState, SnapshotState, format_instant};
+
+use super::ask::put;
+
+pub(super) fn describe_instance(instance: &Instance) -> Value {
+    let mut body = json!({
+        "id": instance.id.to_string(),
+        "name": instance.name.as_str(),
+        "state": instance.state.as_str(),
+    });
+    match &instance.trouble {
+        Some(InstanceTrouble::DataLost) => put(&mut body, "reason", "its data is gone".into()),
+        Some(InstanceTrouble::NotStarted(text)) => put(&mut body, "reason", text.as_str().into()),
+        None => {}
+    }
+    body
+}
+
+pub(super) fn describe_position(at: OplogTime) -> Value {
+    let instant = Timestamp::from_second(i64::from(at.seconds)).unwrap_or(Timestamp::UNIX_EPOCH);
+    // The last position of a second has no entry of its own.
+    match at.increment {
+        u32::MAX => json!({ "date": format_instant(instant), "oplogTs": at.seconds }),
+        increment => json!({
+            "date": format_instant(instant), "oplogInc": increment, "oplogTs": at.seconds,
+        }),
+    }
+}
+
+pub(super) fn describe_span(span: &OplogSpan) -> Value {
+    json!({ "from": describe_position(span.first), "through": describe_position(span.last) })
+}
+
+pub(super) fn describe_snapshot(snapshot: &Snapshot) -> Value {
+    let mut body = json!({
+        "createdAt": format_instant(snapshot.created_at),
+        "expiresAt": format_instant(snapshot.expires_at),
+        "id": snapshot.id.to_string(),
+        "kind": snapshot.kind.as_str(),
+        "state": snapshot.state.as_str(),
+    });
+    match &snapshot.state {
+        SnapshotState::Completed { consistent_at: Some(at), size_bytes, .. } => {
+            put(&mut body, "shows", describe_position(*at));
+            put(&mut body, "sizeBytes", (*size_bytes).into());
+        }
+        SnapshotState::Failed { reason, .. } => put(&mut body, "reason", reason.as_str().into()),
+        _ => {}
+    }
+    if let Some(mode) = &snapshot.mode {
+        put(&mut body, "mode", mode.as_str().into());
+        // Nobody shall take it for the state of one moment.
+        put(&mut body, "isPointInTime", (mode != "asIs").into());
+    }
+    if let Some(reason) = &snapshot.mode_reason {
+        put(&mut body, "modeReason", reason.as_str().into());
+    }
+    if let Some(at) = snapshot.state.finished_at() {
+        put(&mut body, "finishedAt", format_instant(at).into());
+    }
+    body
+}
+
+pub(super) fn describe_job(job: &RestoreJob) -> Value {
+    let mut body = json!({
+        "bytesDone": job.done.bytes,
+        "createdAt": format_instant(job.created_at),
+        "deliveryType": job.delivery.as_str(),
+        "documentsDone": job.done.documents,
+        "id": job.id.to_string(),
+        "snapshotId": job.delivery.snapshot().to_string(),
+        "state": job.state.as_str(),
+        "targetClusterName": job.target.name.as_str(),
+        "targetGroupId": job.target.project.to_string(),
+    });
+    if !job.selection.is_everything() {
+        put(&mut body, "namespaces", json!(job.selection));
+    }
+    match &job.state {
+        RestoreState::Running { step } => put(&mut body, "step", step.as_str().into()),
+        RestoreState::Failed { reason, .. } => put(&mut body, "reason", reason.as_str().into()),
+        _ => {}
+    }
+    if let Some(at) = job.state.finished_at() {
+        put(&mut body, "finishedAt", format_instant(at).into());
+    }
+    body
+}

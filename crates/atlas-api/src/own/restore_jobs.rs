@@ -1,0 +1,197 @@
+//! `/groups/{groupId}/instances/{name}/restoreJobs`: restores of selected namespaces, what a restore
+//! would do, and how far one is.
+
+use axum::http::StatusCode;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use tidemark_actions::restore_jobs::{self, Ask, CreateRestoreJobError, Destination, Wish};
+use tidemark_actions::{Change, change};
+use tidemark_catalog::{Done, Instance, Project};
+use tidemark_model::{
+    OplogTime, PlanError, PointInTime, ProjectId, Role, Rule, Selection, SnapshotId,
+};
+
+use super::ask::{Ask as Asked, put};
+use super::describe::describe_job;
+use crate::body::Body;
+use crate::error::{ApiError, Result};
+
+const ATTRIBUTES: &[&str] = &[
+    "dryRun",
+    "namespaces",
+    "oplogInc",
+    "oplogTs",
+    "pointInTimeUTCSeconds",
+    "snapshotId",
+    "targetClusterName",
+    "targetGroupId",
+];
+
+/// Records that a restore is wanted, or says what it would do.
+pub(super) fn create(
+    asked: &Asked<'_>,
+    (project, source): (&Project, &Instance),
+) -> Result<(StatusCode, Value)> {
+    let body = asked.incoming.json()?;
+    let body = Body::new(&body)?;
+    body.allow(ATTRIBUTES)?;
+    let wish = parse(&body, project, source)?;
+    let to = match &wish.ask {
+        Ask::Automated { to, .. } | Ask::PointInTime { to, .. } => to.clone(),
+        Ask::Download { .. } => return Err(ApiError::unexpected()),
+    };
+    check_rights(asked, project, to.project)?;
+    if body.flag("dryRun")?.unwrap_or(false) {
+        return dry_run(asked, source, &wish).map(|plan| (StatusCode::OK, plan));
+    }
+    let now = asked.api.clock.now();
+    let (actor, address) = (asked.caller.principal.id(), asked.incoming.address.to_string());
+    let by = Change {
+        at: now,
+        actor: &actor,
+        address: Some(&address),
+        action: "createRestoreJob",
+        subject: asked.incoming.uri.path(),
+    };
+    let job = change(&asked.api.catalog, by, |catalog| {
+        restore_jobs::create(catalog, source, &wish, (now, SignedDuration::ZERO))
+            .map_err(|error| refusal(source, error))
+    })?;
+    Ok((StatusCode::CREATED, describe_job(&job)))
+}
+
+/// Whoever restores needs the right to in the project of the target too.
+fn check_rights(asked: &Asked<'_>, source: &Project, target: ProjectId) -> Result<()> {
+    if !asked.caller.may_in_project(source.org, source.id, Role::GroupOwner) {
+        return Err(ApiError::not_authorized());
+    }
+    if target == source.id {
+        return Ok(());
+    }
+    let found = asked.api.catalog.find_project(target)?;
+    let found = found.ok_or_else(|| ApiError::group_not_found(target))?;
+    if asked.caller.may_in_project(found.org, found.id, Role::GroupOwner) {
+        Ok(())
+    } else {
+        Err(ApiError::cannot_restore_to_target())
+    }
+}
+
+fn parse(body: &Body<'_>, project: &Project, source: &Instance) -> Result<Wish> {
+    let name = body.text("targetClusterName")?.unwrap_or(source.name.as_str());
+    let group = match body.text("targetGroupId")? {
+        Some(text) => text.parse().map_err(|_| ApiError::invalid_group_id(text))?,
+        None => project.id,
+    };
+    let to = Destination {
+        project: group,
+        name: name.parse().map_err(|_| ApiError::cluster_not_found(name, group))?,
+    };
+    let snapshot = body.text("snapshotId")?;
+    let snapshot: Option<SnapshotId> = snapshot
+        .map(|text| text.parse().map_err(|_| ApiError::invalid_snapshot_id(text)))
+        .transpose()?;
+    let number = |attribute: &str| -> Result<Option<u32>> {
+        let number = body.integer(attribute)?;
+        number.map(|n| u32::try_from(n).map_err(|_| body.invalid(attribute))).transpose()
+    };
+    let moment = match (number("pointInTimeUTCSeconds")?, number("oplogTs")?, number("oplogInc")?) {
+        (None, None, None) => None,
+        (Some(second), None, None) => Some(PointInTime::Second(second)),
+        (None, Some(second), Some(increment)) => {
+            Some(PointInTime::Entry(OplogTime::new(second, increment)))
+        }
+        _ => return Err(body.invalid("pointInTimeUTCSeconds")),
+    };
+    let ask = match (moment, snapshot) {
+        (Some(moment), base) => Ask::PointInTime { moment, base, to },
+        (None, Some(snapshot)) => Ask::Automated { snapshot, to },
+        (None, None) => {
+            return Err(ApiError::missing_one_of("snapshotId", "pointInTimeUTCSeconds"));
+        }
+    };
+    Ok(Wish { ask, selection: parse_selection(body)? })
+}
+
+fn parse_selection(body: &Body<'_>) -> Result<Selection> {
+    let Some(items) = body.objects("namespaces")? else { return Ok(Selection::everything()) };
+    let mut rules = Vec::new();
+    for item in items {
+        item.allow(&["from", "to"])?;
+        let from = item.required_text("from")?.to_owned();
+        let to = item.text("to")?.map_or_else(|| from.clone(), str::to_owned);
+        rules.push(Rule { from, to });
+    }
+    if rules.is_empty() {
+        return Err(body.invalid("namespaces"));
+    }
+    Selection::new(rules).map_err(|error| ApiError::invalid_namespaces(&error.to_string()))
+}
+
+fn refusal(source: &Instance, error: CreateRestoreJobError) -> ApiError {
+    match error {
+        CreateRestoreJobError::SnapshotNotFound(id) => {
+            ApiError::snapshot_not_found(&id.to_string(), source.name.as_str())
+        }
+        CreateRestoreJobError::SnapshotIncomplete => ApiError::snapshot_incomplete(),
+        CreateRestoreJobError::TargetNotFound(to) => {
+            ApiError::cluster_not_found(to.name.as_str(), to.project)
+        }
+        CreateRestoreJobError::TargetUnavailable(_) => ApiError::target_unavailable(),
+        CreateRestoreJobError::Plan(PlanError::Outside { before, after, .. }) => {
+            ApiError::invalid_restore_time("pointInTimeUTCSeconds", (before, after))
+        }
+        CreateRestoreJobError::Plan(PlanError::WrongBase { .. }) => {
+            ApiError::invalid_restore_time("snapshotId", (None, None))
+        }
+        CreateRestoreJobError::Catalog(error) => error.into(),
+    }
+}
+
+/// What a restore would do. Nothing is written.
+fn dry_run(asked: &Asked<'_>, source: &Instance, wish: &Wish) -> Result<Value> {
+    let (catalog, now) = (&asked.api.catalog, asked.api.clock.now());
+    let refuse = |error| refusal(source, error);
+    let (to, snapshot, plan) = match &wish.ask {
+        Ask::Automated { snapshot, to } => (to, *snapshot, None),
+        Ask::PointInTime { moment, base, to } => {
+            let plan =
+                restore_jobs::plan(catalog, source, (*moment, *base), now).map_err(refuse)?;
+            (to, plan.base, Some(plan))
+        }
+        Ask::Download { .. } => return Err(ApiError::unexpected()),
+    };
+    restore_jobs::find_complete(catalog, source, snapshot).map_err(refuse)?;
+    let target = restore_jobs::find_target(catalog, to).map_err(refuse)?;
+    let rehearsal = asked.api.config.rehearsal.as_deref().ok_or_else(ApiError::unexpected)?;
+    rehearsal
+        .rehearse(source, &target, (snapshot, plan), &wish.selection)
+        .map_err(|reason| ApiError::cannot_rehearse(&reason))
+}
+
+/// How far a job is.
+pub(super) fn describe_progress(id: &str, state: &str, step: Option<&str>, done: &Done) -> Value {
+    let mut body = json!({
+        "bytesDone": done.bytes,
+        "documentsDone": done.documents,
+        "id": id,
+        "state": state,
+    });
+    if let Some(step) = step {
+        put(&mut body, "step", step.into());
+    }
+    if let Some(namespace) = &done.namespace {
+        put(&mut body, "namespace", namespace.as_str().into());
+    }
+    if done.bytes_per_second > 0 {
+        put(&mut body, "bytesPerSecond", done.bytes_per_second.into());
+    }
+    if done.total_bytes > 0 {
+        put(&mut body, "bytesTotal", done.total_bytes.into());
+        let left = done.total_bytes.saturating_sub(done.bytes);
+        if let Some(seconds) = left.checked_div(done.bytes_per_second) {
+            put(&mut body, "estimatedSecondsLeft", seconds.into());
+        }
+    }
+    body
+}

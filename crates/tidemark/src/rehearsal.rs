@@ -1,0 +1,107 @@
+//! What restores would do, for the API.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidemark_atlas_api::Rehearsal;
+use tidemark_catalog::Instance;
+use tidemark_model::{RestorePlan, Selection, SnapshotId};
+use tidemark_mover::{
+    Attempt, Foreseen, MoverError, Progress, Replay, Restore, RestoreSource, Stop,
+};
+use tidemark_vault::Vault;
+use tidemark_worker::Deployments;
+
+/// What is assumed of a target to say how long a restore takes, until one has shown better.
+const BYTES_PER_SECOND: u64 = 40_000_000;
+const ENTRIES_PER_SECOND: u64 = 10_000;
+
+/// Looks at vault and target.
+pub(crate) struct Rehearser {
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) deployments: Arc<dyn Deployments>,
+}
+
+impl std::fmt::Debug for Rehearser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rehearser")
+    }
+}
+
+impl Rehearsal for Rehearser {
+    fn rehearse(
+        &self,
+        source: &Instance,
+        target: &Instance,
+        (snapshot, plan): (SnapshotId, Option<RestorePlan>),
+        selection: &Selection,
+    ) -> Result<Value, String> {
+        let look = || -> Result<Foreseen, MoverError> {
+            let manifest = self.vault.load_manifest(&snapshot.to_string())?;
+            let replay = plan.map(|plan| Replay { instance: source.id.to_string(), plan });
+            let what = RestoreSource { manifest, replay, selection: selection.clone() };
+            let endpoint = self.deployments.endpoint(target).ok_or(MoverError::StageLost)?;
+            // A name that no job has; nothing gets it.
+            let attempt = Attempt { job: "rehearsal".to_owned(), number: 0 };
+            let (stop, progress) = (Stop::new(), Progress::default());
+            Restore::new(&self.vault, endpoint, (attempt, what), &stop, &progress).foresee()
+        };
+        let foreseen = look().map_err(|error| match error {
+            MoverError::StageLost => "the target does not run".to_owned(),
+            error => error.to_string(),
+        })?;
+        Ok(describe(&foreseen, snapshot, plan))
+    }
+}
+
+fn describe(foreseen: &Foreseen, snapshot: SnapshotId, plan: Option<RestorePlan>) -> Value {
+    let bytes: u64 = foreseen.namespaces.iter().map(|found| found.bytes).sum();
+    let documents: u64 = foreseen.namespaces.iter().map(|found| found.documents).sum();
+    let namespaces: Vec<Value> = foreseen
+        .namespaces
+        .iter()
+        .map(|found| {
+            json!({
+                "bytes": found.bytes,
+                "documents": found.documents,
+                "from": found.from,
+                "kind": found.kind,
+                "replaces": found.replaces,
+                "to": found.to,
+            })
+        })
+        .collect();
+    let swap = if foreseen.is_atomic {
+        "all collections take their places in one commit"
+    } else {
+        "one collection after another takes its place: for a moment readers see some as they were and some as they are restored"
+    };
+    let mut steps = vec![
+        json!({ "step": "verify", "what": "every chunk is read and hashed, every entry parsed" }),
+        json!({ "step": "stage", "bytes": bytes, "documents": documents }),
+    ];
+    if plan.is_some() {
+        steps.push(json!({ "step": "replay", "entries": foreseen.entries }));
+    }
+    for (step, what) in [
+        ("index", "indexes are built"),
+        ("compare", "what is staged is read and compared with what it must hold"),
+        ("swap", swap),
+    ] {
+        steps.push(json!({ "step": step, "what": what }));
+    }
+    let seconds = bytes / BYTES_PER_SECOND + foreseen.entries / ENTRIES_PER_SECOND + 1;
+    json!({
+        "bytes": bytes,
+        "documents": documents,
+        "dropped": foreseen.dropped,
+        "entries": foreseen.entries,
+        "estimatedSeconds": seconds,
+        "isAtomic": foreseen.is_atomic,
+        "kept": foreseen.kept,
+        "namespaces": namespaces,
+        "obstacles": foreseen.obstacles,
+        "snapshotId": snapshot.to_string(),
+        "steps": steps,
+    })
+}
