@@ -7,13 +7,13 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import urllib.request
 
 import pymongo
 import pytest
 
-from world import BINARY, CLIENTS, PASSWORD, ApiError, Ports, content, is_free, until
+from world import BINARY, CLIENTS, PASSWORD, TOP, ApiError, Ports, content, is_free, until
 
-STRANGERS = ["FerretDB on SQLite", "FerretDB on PostgreSQL", "mongo-java-server"]
 FERRETDB = CLIENTS / "bin" / "ferretdb"
 
 
@@ -69,16 +69,17 @@ def initialized(folder):
     return [*as_user, found[-1] / "postgres", "-D", folder / "data", "-k", folder, "-c", "fsync=off"]
 
 
-@pytest.fixture
-def stranger(request, ports):
-    """A server that we did not write: FerretDB on SQLite or PostgreSQL, or mongo-java-server."""
+@contextlib.contextmanager
+def started(what, ports):
+    """A server of its own, by what it is: a stranger's name, or what our engine is to lack."""
     port = ports.take()
+    address = f"mongodb://127.0.0.1:{port}/"
     # PostgreSQL's user has to reach it.
     folder = pathlib.Path(tempfile.mkdtemp(prefix="tidemark-stranger-"))
     folder.chmod(0o755)
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        match request.param:
+        match what:
             case "FerretDB on SQLite":
                 command = [FERRETDB, f"127.0.0.1:{port}", "sqlite", folder]
             case "FerretDB on PostgreSQL":
@@ -93,8 +94,12 @@ def stranger(request, ports):
             case "mongo-java-server":
                 java = CLIENTS / "mongo-java-server"
                 command = ["java", "-cp", f"{java}/lib/*:{java}/classes", "Main", "127.0.0.1", str(port)]
-        stack.enter_context(served(command, port))
-        yield f"mongodb://127.0.0.1:{port}/"
+            case without:
+                command = [BINARY, "engine", "--folder", folder, "--listen", f"127.0.0.1:{port}",
+                           "--user", "admin", "--without", without]
+                address = f"mongodb://admin:{PASSWORD}@127.0.0.1:{port}/?directConnection=true"
+        stack.enter_context(served(command, port, TIDEMARK_ENGINE_PASSWORD=PASSWORD))
+        yield address
 
 
 def tidemark(world, *arguments, code=0):
@@ -122,63 +127,99 @@ def fill(client, documents=3_000):
     client.other["odd name é"].insert_one({"_id": "one"})
 
 
-def everything_but(client, *databases):
-    return {name: value for name, value in content(client).items() if name.split(".")[0] not in databases}
-
-
-LIMITS = {
-    "extensions,applyOps": "REACHABLE",
-    "extensions,applyOps,snapshotReads,uuidReads,dropTarget": "REACHABLE",
-    "extensions,applyOps,snapshotReads,uuidReads,dropTarget,replicaSet": "LIMITED",
+# Servers by the names that the matrix has: what our engine is to lack, or a stranger; and the state.
+SERVERS = {
+    "own engine as a replica set": ("extensions,applyOps", "REACHABLE"),
+    "own engine without snapshot reads and UUIDs": (
+        "extensions,applyOps,snapshotReads,uuidReads,dropTarget", "REACHABLE"),
+    "own engine on its own": ("extensions,applyOps,snapshotReads,uuidReads,dropTarget,replicaSet", "LIMITED"),
+    "FerretDB 1.24.2 on SQLite": ("FerretDB on SQLite", "LIMITED"),
+    "FerretDB 1.24.2 on PostgreSQL": ("FerretDB on PostgreSQL", "LIMITED"),
+    "mongo-java-server 1.47.0": ("mongo-java-server", "LIMITED"),
 }
+MATRIX_HEAD = "| server | mode | `automated` | `pointInTime` | `download` |\n|---|---|---|---|---|\n"
 
 
-@pytest.mark.parametrize("without", LIMITS)
-def test_a_snapshot_of_an_attached_deployment_is_restored_into_it(fresh, engine, without):
+@pytest.fixture(scope="module")
+def matrix():
+    """What came of each server; written into the documentation when all were tried."""
+    rows = {}
+    yield rows
+    if set(rows) == set(SERVERS):
+        path = TOP / "docs" / "deployments.md"
+        text = path.read_text()
+        begin, end = text.index(MATRIX_HEAD), text.index("\n\n", text.index(MATRIX_HEAD))
+        lines = [f"| {server} | " + " | ".join(rows[server]) + " |" for server in SERVERS]
+        path.write_text(text[:begin] + MATRIX_HEAD + "\n".join(lines) + text[end:])
+
+
+@pytest.fixture
+def server(request, ports):
+    """A server of the matrix, by its name."""
+    what = SERVERS[request.param][0]
+    with started(what, ports) as address:
+        yield request.param, address
+
+
+def restorable_to(world, name, ts):
+    spans = world.raw("GET", f"/api/tidemark/v1/groups/{world.group}/instances/{name}/restorable")[1]["results"]
+    return any((span["through"]["oplogTs"], span["through"].get("oplogInc", 2**32)) >= (ts.time, ts.inc)
+               for span in spans)
+
+
+@pytest.mark.parametrize("server", SERVERS, indirect=True)
+def test_each_server_is_protected_as_far_as_it_can_be(fresh, server, matrix):
+    label, uri = server
     world = fresh().start()
-    uri, _ = engine(without)
     client = connect(uri)
-    fill(client)
+    client.shop.items.insert_many([{"_id": n, "text": "x" * 300} for n in range(3_000)])
+    client.shop.items.create_index("text")
+    client.other.things.insert_one({"_id": "one"})
+    if label.startswith("own engine"):
+        client.shop.empty.create_index([("a", 1), ("b", -1)], unique=True)
+        client.other["odd name é"].insert_one({"_id": "one"})
     before = content(client)
     shown = json.loads(tidemark(world, "attach", "mine", "--uri", uri, "--json"))
-    assert shown["state"] == LIMITS[without], shown
+    assert shown["state"] == SERVERS[label][1], shown
     world.wait_idle("mine")
     snapshot = world.snapshot("mine")
+    found = world.raw("GET", f"/api/tidemark/v1/groups/{world.group}/instances/mine/snapshots/{snapshot['id']}")[1]
+    mode = found["mode"]
     client.shop.items.delete_many({"_id": {"$lt": 500}})
     client.shop.items.drop_index("text_1")
-    client.other.drop_collection("odd name é")
+    client.other.drop_collection("things")
     client.later.things.insert_one({"_id": 1})
     world.wait_restored(world.restore("automated", "mine", "mine", snapshotId=snapshot["id"]), "mine")
     assert content(client) == before
     names = [name for database in client.list_database_names() if database not in ("local", "admin", "config")
              for name in client[database].list_collection_names()]
-    assert not [name for name in names if name.startswith("tidemark.stage.")], names
-
-
-def test_a_moment_of_an_attached_deployment_is_restored_exactly(fresh, engine):
-    world = fresh().start()
-    uri, _ = engine()
-    client = connect(uri)
-    fill(client)
-    tidemark(world, "attach", "mine", "--uri", uri)
-    world.wait_idle("mine")
-    world.snapshot("mine")
-    client.shop.items.update_many({"_id": {"$lt": 100}}, {"$set": {"changed": True}})
-    client.shop.items.delete_one({"_id": 200})
-    before = content(client)
-    newest = client.local["oplog.rs"].find_one(sort=[("$natural", -1)])["ts"]
-    client.shop.items.delete_many({})
-
-    def restorable():
-        spans = world.raw("GET", f"/api/tidemark/v1/groups/{world.group}/instances/mine/restorable")[1]["results"]
-        return any(span["through"]["oplogTs"] > newest.time for span in spans) or any(
-            (span["through"]["oplogTs"], span["through"].get("oplogInc", 2**32)) >= (newest.time, newest.inc)
-            for span in spans)
-
-    until(restorable, "the capture to reach the moment")
-    job = world.restore("pointInTime", "mine", "mine", oplogTs=newest.time, oplogInc=newest.inc)
-    world.wait_restored(job, "mine")
-    assert content(client) == before
+    assert not [name for name in names if name.startswith("tidemark")], names
+    if mode == "asIs":
+        assert not found["isPointInTime"]
+        with pytest.raises(ApiError) as error:
+            world.restore("pointInTime", "mine", "mine", pointInTimeUTCSeconds=1_700_000_000)
+        assert error.value.code == "INVALID_PIT_RESTORE_TIME"
+        moment = "refused: no oplog"
+    else:
+        world.wait_idle("mine")
+        world.snapshot("mine")
+        client.shop.items.update_many({"_id": {"$lt": 100}}, {"$set": {"changed": True}})
+        client.shop.items.delete_one({"_id": 200})
+        wanted = content(client)
+        newest = client.local["oplog.rs"].find_one(sort=[("$natural", -1)])["ts"]
+        client.shop.items.delete_many({})
+        until(lambda: restorable_to(world, "mine", newest), "the capture to reach the moment")
+        job = world.restore("pointInTime", "mine", "mine", oplogTs=newest.time, oplogInc=newest.inc)
+        world.wait_restored(job, "mine")
+        assert content(client) == wanted
+        moment = "exact to the entry"
+    job = world.call("POST", world.instance_path("mine") + "/backup/restoreJobs",
+                     {"deliveryType": "download", "snapshotId": snapshot["id"],
+                      "targetClusterName": "mine", "targetGroupId": world.group})
+    [link] = world.wait_restored(job, "mine")["deliveryUrl"]
+    with urllib.request.urlopen(link, timeout=60) as answer:
+        assert answer.read(2) == b"\x1f\x8b"
+    matrix[label] = (f"`{mode}`", "exact", moment, "archive for `mongorestore`")
 
 
 def test_data_moves_between_embedded_and_attached(fresh, engine):
@@ -210,29 +251,6 @@ def test_data_moves_between_embedded_and_attached(fresh, engine):
     snapshot = world.snapshot("inside")
     world.wait_restored(world.restore("automated", "inside", "mine", snapshotId=snapshot["id"]), "inside")
     assert content(inside) == content(outside)
-
-
-@pytest.mark.parametrize("stranger", STRANGERS, indirect=True)
-def test_servers_that_we_did_not_write_are_protected_as_far_as_they_can_be(fresh, stranger):
-    world = fresh().start()
-    client = connect(stranger)
-    client.shop.items.insert_many([{"_id": n, "text": "x" * 300} for n in range(3_000)])
-    client.shop.items.create_index("text")
-    client.other.things.insert_one({"_id": "one"})
-    before = content(client)
-    shown = tidemark(world, "attach", "ferret", "--uri", stranger)
-    assert "LIMITED" in shown and "no point in time can be restored" in shown, shown
-    world.wait_idle("ferret")
-    snapshot = world.snapshot("ferret")
-    client.shop.items.delete_many({"_id": {"$lt": 500}})
-    client.other.drop_collection("things")
-    client.later.things.insert_one({"_id": 1})
-    world.wait_restored(world.restore("automated", "ferret", "ferret", snapshotId=snapshot["id"]), "ferret")
-    after = content(client)
-    assert {name: found for name, found in after.items()} == before
-    with pytest.raises(ApiError) as error:
-        world.restore("pointInTime", "ferret", "ferret", pointInTimeUTCSeconds=1_700_000_000)
-    assert error.value.code == "INVALID_PIT_RESTORE_TIME"
 
 
 def test_a_deployment_that_goes_away_is_said_and_comes_back(fresh, engine, ports):
@@ -390,3 +408,86 @@ def test_what_shows_no_one_moment_says_so_everywhere(fresh, engine):
         "fuzzy": ("fuzzyWithOplog", True, True, True),
         "as-is": ("asIs", False, True, False),
     }
+
+
+@pytest.mark.parametrize("what", ["extensions,renameCollection,applyOps", "FerretDB on SQLite"])
+def test_where_nothing_can_be_renamed_it_is_replaced_in_place_if_that_is_allowed(fresh, ports, what):
+    with started(what, ports) as uri:
+        check_replacing_in_place(fresh().start(), uri)
+
+
+def check_replacing_in_place(world, uri):
+    client = connect(uri)
+    # FerretDB renames nothing that has a dot in its name.
+    client.shop["items.old"].insert_many([{"_id": n, "text": "x" * 300} for n in range(20_000)])
+    client.shop["items.old"].create_index("text")
+    before = content(client)
+    tidemark(world, "attach", "mine", "--uri", uri)
+    world.wait_idle("mine")
+    snapshot = world.snapshot("mine")
+    client.shop["items.old"].delete_many({"_id": {"$lt": 5_000}})
+    changed = content(client)
+    job = json.loads(command(world, "restores", "create", "mine", "--snapshot", snapshot["id"], "--json"))
+    assert world.wait_job(job["id"], "mine")["failed"]
+    # What was staged goes when the failure is on record.
+    until(lambda: content(client) == changed, "the deployment to be as it was")
+    world.wait_idle("mine")
+    job = json.loads(command(world, "restores", "create", "mine", "--snapshot", snapshot["id"],
+                             "--replace-in-place", "--json"))
+    assert job["replaceInPlace"] is True
+    world.wait_restored(job, "mine")
+    assert content(client) == before
+    assert client.shop.list_collection_names() == ["items.old"]
+
+
+def certificates(folder):
+    """An authority, and certificates that it signed for a server on this machine and a client."""
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem",
+            "-days", "2", "-subj", "/CN=authority")
+    (folder / "san").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    for name in ("server", "client"):
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr",
+                "-subj", f"/CN={name}")
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+                "-out", f"{name}.crt", "-days", "2", "-extfile", "san")
+        both = (folder / f"{name}.crt").read_text() + (folder / f"{name}.key").read_text()
+        (folder / f"{name}.pem").write_text(both)
+
+
+def test_a_deployment_behind_tls_is_reached_with_its_own_authority_and_a_client_certificate(fresh, ports, tmp_path):
+    world = fresh().start()
+    certificates(tmp_path)
+    port = ports.take()
+    command_line = [BINARY, "engine", "--folder", tmp_path / "engine", "--listen", f"127.0.0.1:{port}",
+                    "--user", "admin", "--tls-certificate-key-file", tmp_path / "server.pem",
+                    "--tls-ca-file", tmp_path / "ca.pem"]
+    # As a replica set: the driver follows the names that the server says.
+    uri = f"mongodb://admin:{PASSWORD}@127.0.0.1:{port}/?tls=true"
+    with served(command_line, port, TIDEMARK_ENGINE_PASSWORD=PASSWORD):
+        client = pymongo.MongoClient(uri, tlsCAFile=str(tmp_path / "ca.pem"), directConnection=True,
+                                     tlsCertificateKeyFile=str(tmp_path / "client.pem"))
+        fill(client, 300)
+        before = content(client)
+        stranger = tidemark(world, "attach", "mine", "--uri", uri, code=1)
+        assert "certificate" in stranger.lower(), stranger
+        nobody = tidemark(world, "attach", "mine", "--uri", uri, "--tls-ca-file", tmp_path / "ca.pem", code=1)
+        assert "DEPLOYMENT_UNREACHABLE" in nobody, nobody
+        tidemark(world, "attach", "mine", "--uri", uri, "--tls-ca-file", tmp_path / "ca.pem",
+                 "--tls-certificate-key-file", tmp_path / "client.pem")
+        world.wait_idle("mine")
+        snapshot = world.snapshot("mine")
+        client.shop.items.drop()
+        world.wait_restored(world.restore("automated", "mine", "mine", snapshotId=snapshot["id"]), "mine")
+        assert content(client) == before
+        # And after a restart, from what is sealed in the catalog.
+        world.stop()
+        world.start(ready=False)
+        until(lambda: own(world, "/mine")["state"] == "REACHABLE", "it to answer again")
+        world.wait_idle("mine")
+        world.snapshot("mine")
+        key = (tmp_path / "client.key").read_text().splitlines()[1]
+        kept = [path for path in world.folder.rglob("*") if path.is_file()]
+        assert [path for path in kept if key.encode() in path.read_bytes()] == []

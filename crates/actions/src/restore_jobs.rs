@@ -55,12 +55,14 @@ pub struct Wish {
     pub ask: Ask,
     /// Which namespaces of it.
     pub selection: Selection,
+    /// Whether documents may be replaced where they are, where the target cannot rename.
+    pub replaces_in_place: bool,
 }
 
 impl From<Ask> for Wish {
     /// Everything of it.
     fn from(ask: Ask) -> Self {
-        Self { ask, selection: Selection::everything() }
+        Self { ask, selection: Selection::everything(), replaces_in_place: false }
     }
 }
 
@@ -94,7 +96,7 @@ pub fn create(
     wish: &Wish,
     (now, download_lifetime): (Timestamp, SignedDuration),
 ) -> Result<RestoreJob, CreateRestoreJobError> {
-    let Wish { ask, selection } = wish;
+    let Wish { ask, selection, .. } = wish;
     let own = TargetName { project: source.project, name: source.name.to_string() };
     let (delivery, snapshot, target) = match ask {
         Ask::Download { snapshot } => {
@@ -124,6 +126,7 @@ pub fn create(
         instance: source.id,
         delivery,
         selection: selection.clone(),
+        replaces_in_place: wish.replaces_in_place,
         snapshot_at: moment_of(&snapshot),
         target,
         created_at: now,

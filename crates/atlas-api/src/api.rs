@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tidemark_actions::restore_jobs::Wish;
 use tidemark_catalog::{Catalog, Deployment, Instance, PasswordRecord};
 use tidemark_model::{
-    BackupPolicy, Clock, InstanceId, LinkSettings, ProbeReport, RestorePlan, Selection, SnapshotId,
-    Throttle,
+    BackupPolicy, Clock, InstanceId, LinkSettings, ProbeReport, RestorePlan, SnapshotId, Throttle,
 };
 
 use crate::counts::Counts;
@@ -84,7 +84,7 @@ pub trait Rehearsal: Send + Sync + std::fmt::Debug {
         source: &Instance,
         target: &Instance,
         what: (SnapshotId, Option<RestorePlan>),
-        selection: &Selection,
+        wish: &Wish,
     ) -> Result<serde_json::Value, String>;
 }
 

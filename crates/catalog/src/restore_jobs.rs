@@ -35,6 +35,8 @@ pub struct NewRestoreJob {
     pub snapshot_at: Timestamp,
     /// What of it is restored.
     pub selection: Selection,
+    /// Whether documents may be replaced where they are, where the target cannot rename.
+    pub replaces_in_place: bool,
     /// The target as the API shows it.
     pub target: TargetName,
     /// When it was asked for.
@@ -65,6 +67,8 @@ pub struct RestoreJob {
     pub delivery: Delivery,
     /// What of it is restored.
     pub selection: Selection,
+    /// Whether documents may be replaced where they are, where the target cannot rename.
+    pub replaces_in_place: bool,
     /// When the snapshot was taken.
     pub snapshot_at: Timestamp,
     /// When the snapshot was complete.
@@ -98,6 +102,7 @@ fn decode(row: &Row<'_>) -> Result<RestoreJob, CatalogError> {
             Some(_) => row.json("selection")?,
             None => Selection::everything(),
         },
+        replaces_in_place: row.get("replaces_in_place")?,
         snapshot_at: row.instant("snapshot_at")?,
         snapshot_finished_at: row.optional_instant("snapshot_finished_at")?,
         target: TargetName {
@@ -234,8 +239,8 @@ impl Catalog {
         transaction.execute(
             "INSERT INTO restore_jobs (id, instance_id, number, delivery, snapshot_id, snapshot_at, target_id,
                  target_project_id, target_name, pit_seconds, pit_oplog_seconds, pit_oplog_increment, state,
-                 created_at, selection)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'queued', ?13, ?14)",
+                 created_at, selection, replaces_in_place)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'queued', ?13, ?14, ?15)",
             (
                 job.id.to_string(),
                 job.instance.to_string(),
@@ -251,6 +256,7 @@ impl Catalog {
                 oplog.map(|entry| entry.increment),
                 job.created_at.as_second(),
                 (!job.selection.is_everything()).then(|| to_json(&job.selection)),
+                job.replaces_in_place,
             ),
         )?;
         if let Delivery::Download { snapshot } = job.delivery {

@@ -44,6 +44,8 @@ pub struct Abilities {
     pub snapshot_reads: bool,
     /// Whether a collection is found by its UUID, whatever its name is by then.
     pub reads_by_uuid: bool,
+    /// Whether a collection can be renamed.
+    pub renames: bool,
     /// Whether a list of renames can be one commit.
     pub atomic_renames: bool,
     /// Whether a collection can be staged without its oplog entries and indexes.
@@ -68,10 +70,18 @@ pub fn probe(connection: &mut Connection) -> Result<Abilities, LinkError> {
         newest_entry: if has_oplog { readable_oplog(connection)? } else { None },
         snapshot_reads: unless_refused(open_snapshot(connection))?.flatten().is_some(),
         reads_by_uuid: finds_by_uuid(connection)?,
+        renames: connection.is_embedded() || knows_renames(connection)?,
         atomic_renames: has("atomicApplyOps"),
         bulk_staging: has("bulkStaging"),
         record_ranges: has("recordRanges"),
     })
+}
+
+/// Whether there is a command that renames. A deployment that does not say is taken to have one.
+fn knows_renames(connection: &mut Connection) -> Result<bool, LinkError> {
+    let listed = connection.command("admin", bson::doc! { "listCommands": 1 });
+    let Some(listed) = unless_refused(listed)? else { return Ok(true) };
+    Ok(listed.get_document("commands").map_or(true, |known| known.contains_key("renameCollection")))
 }
 
 /// What a deployment says of itself.

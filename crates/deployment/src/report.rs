@@ -34,7 +34,7 @@ pub fn report(
         topology: abilities.topology,
         set_name: hello.get_str("setName").ok().map(str::to_owned),
         hosts: hosts.filter_map(|host| host.as_str().map(str::to_owned)).collect(),
-        findings: findings(&abilities, knows_renames(connection)?),
+        findings: findings(&abilities),
         unprotected: match &listings {
             Some(listings) => listings.iter().filter_map(unprotected).collect(),
             None => vec!["collections cannot be listed: nothing can be protected".to_owned()],
@@ -47,7 +47,7 @@ pub fn report(
     })
 }
 
-fn findings(abilities: &Abilities, renames: bool) -> Vec<Finding> {
+fn findings(abilities: &Abilities) -> Vec<Finding> {
     let oplog = abilities.newest_entry.is_some();
     let finding = |name: &str, (holds, is_needed): (bool, bool), (yes, no): (&str, &str)| Finding {
         name: name.to_owned(),
@@ -78,10 +78,10 @@ fn findings(abilities: &Abilities, renames: bool) -> Vec<Finding> {
         ),
         finding(
             "renames",
-            (renames, true),
+            (abilities.renames, true),
             (
                 "a restore is staged beside the data, and takes its place when it is whole",
-                "collections cannot be renamed: a restore has nothing to put in place what it staged",
+                "collections cannot be renamed: a restore has to be allowed to replace them in place",
             ),
         ),
         finding(
@@ -94,7 +94,7 @@ fn findings(abilities: &Abilities, renames: bool) -> Vec<Finding> {
         ),
         finding(
             "renamesAcrossDatabases",
-            (renames && abilities.product != Product::FerretDb, false),
+            (abilities.renames && abilities.product != Product::FerretDb, false),
             (
                 "collections can move to another database",
                 "collections cannot move to another database; restores need that nowhere",
@@ -116,13 +116,6 @@ fn without_oplog(topology: Topology) -> &'static str {
             "the user may not read local.oplog.rs: no point in time can be restored"
         }
     }
-}
-
-/// Whether there is a command that renames. A deployment that does not say is taken to have one.
-fn knows_renames(connection: &mut Connection) -> Result<bool, LinkError> {
-    let listed = connection.command("admin", bson::doc! { "listCommands": 1 });
-    let Some(listed) = unless_refused(listed)? else { return Ok(true) };
-    Ok(listed.get_document("commands").map_or(true, |known| known.contains_key("renameCollection")))
 }
 
 /// Why a collection cannot be protected, if it cannot.

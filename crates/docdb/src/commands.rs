@@ -62,6 +62,7 @@ const COMMANDS: &[Command] = &[
     ),
     command(&["startSession"], Privilege::Authenticated, diagnostics::start_session),
     command(&["connectionStatus"], Privilege::Anyone, diagnostics::connection_status),
+    command(&["listCommands"], Privilege::Anyone, list_commands),
     command(&["whatsmyuri"], Privilege::Authenticated, diagnostics::whats_my_uri),
     command(&["getParameter"], Privilege::Authenticated, diagnostics::get_parameter),
     command(&["getCmdLineOpts"], Privilege::Authenticated, diagnostics::command_line),
@@ -94,6 +95,15 @@ const COMMANDS: &[Command] = &[
     command(&["renameCollection"], Privilege::Authenticated, rename::run),
     command(&["applyOps"], Privilege::Administer, apply_ops::run),
 ];
+
+/// `listCommands`: by their first names, as far as they are not withheld.
+fn list_commands(context: &mut Context<'_>, _: &Request<'_>) -> Result<Reply> {
+    let names = COMMANDS.iter().filter_map(|command| command.names.first());
+    let shown = names.filter(|name| !context.shared.withheld.has(name));
+    let commands: bson::Document =
+        shown.map(|name| ((*name).to_owned(), bson::doc! { "help": "" }.into())).collect();
+    Ok(bson::doc! { "commands": commands }.into())
+}
 
 /// The collection that a command names by its UUID.
 pub(crate) fn resolve(context: &Context<'_>, request: &Request<'_>) -> Result<Namespace> {

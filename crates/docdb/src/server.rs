@@ -39,6 +39,8 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// The host name that clients are told to connect to.
     pub advertised_host: String,
+    /// The port that they are told, if it is another than the one on which it listens.
+    pub advertised_port: Option<u16>,
     /// Its users.
     pub users: Arc<dyn UserDirectory>,
     /// The time.
@@ -93,7 +95,11 @@ impl Server {
             cursors: Cursors::default(),
             users: config.users,
             withheld: config.withheld,
-            advertised: format!("{}:{}", config.advertised_host, address.port()),
+            advertised: format!(
+                "{}:{}",
+                config.advertised_host,
+                config.advertised_port.unwrap_or(address.port())
+            ),
             process: ObjectId::new(),
             stopping: AtomicBool::new(false),
             throttle: Throttle::default(),

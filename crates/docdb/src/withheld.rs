@@ -35,6 +35,11 @@ impl Withheld {
         Self(names)
     }
 
+    /// Whether an ability or a command is withheld.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+
     pub(crate) fn extensions(&self) -> bool {
         self.0.contains(EXTENSIONS)
     }

@@ -8,6 +8,7 @@ mod capture;
 mod chunk_store;
 mod error;
 mod id_ranges;
+mod indexes;
 mod oplog_slice;
 mod parts;
 mod replay;

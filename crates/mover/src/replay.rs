@@ -12,7 +12,9 @@ use bson::raw::RawDocument;
 use bson::{Bson, Document};
 use tidemark_model::OplogTime;
 use tidemark_vault::DocumentSet;
-use tidemark_wire::{OplogEntry, OplogOperation, apply_diff, encode_document};
+use tidemark_wire::{
+    OplogEntry, OplogOperation, apply_diff, apply_operators, check_operators, encode_document,
+};
 
 use crate::error::MoverError;
 use crate::stop::Stop;
@@ -550,16 +552,24 @@ fn is_complete(name: &str, command: &Document) -> bool {
     }
 }
 
-/// Refuses operators of updates, which servers before 5.0 wrote.
+/// Refuses changes that are neither a difference, nor operators as servers before 5.0 write them, nor a
+/// whole document.
 fn check_change(entry: &OplogEntry, change: &Document) -> Result<(), MoverError> {
-    let has_operators = change.keys().any(|name| name.starts_with('$') && name != "$v");
-    if change.get_document("diff").is_err() && (has_operators || change.contains_key("$v")) {
-        return Err(MoverError::Replay {
-            position: position(entry.ts),
-            reason: "update operators of servers before 5.0 are not supported".to_owned(),
-        });
+    let refuse = |reason: String| MoverError::Replay { position: position(entry.ts), reason };
+    if change.get_document("diff").is_ok() {
+        return Ok(());
+    }
+    if has_operators(change) {
+        return check_operators(change).map_err(|error| refuse(error.to_string()));
+    }
+    if change.contains_key("$v") {
+        return Err(refuse("it says neither what changed nor what it became".to_owned()));
     }
     Ok(())
+}
+
+fn has_operators(change: &Document) -> bool {
+    change.keys().any(|name| name.starts_with('$') && name != "$v")
 }
 
 /// Refuses to go over the place where a restore put something in that the oplog does not hold.
@@ -634,9 +644,14 @@ fn apply(entry: &OplogEntry, present: Option<Document>) -> Result<Option<Documen
                 }
                 // The document was deleted later, before it was read.
                 (Ok(_), None) => Ok(None),
-                (Err(_), _) if change.keys().any(|name| name.starts_with('$')) => {
-                    check_change(entry, change).map(|()| None)
+                (Err(_), Some(mut document)) if has_operators(change) => {
+                    apply_operators(&mut document, change).map_err(|error| MoverError::Replay {
+                        position: position(entry.ts),
+                        reason: error.to_string(),
+                    })?;
+                    Ok(Some(document))
                 }
+                (Err(_), None) if has_operators(change) => Ok(None),
                 (Err(_), _) => Ok(Some(change.clone())),
             }
         }

@@ -14,13 +14,13 @@ mod swap;
 use std::iter::Peekable;
 use std::sync::Arc;
 
-use bson::Bson;
 use tidemark_model::{OplogTime, Selection, chain};
 use tidemark_vault::{ChunkRef, CollectionManifest, ListItem, Manifest, Vault};
 
 use self::attempt::{MARKER_DATABASE, Names};
 use self::entries::{Entries, Visited};
 use crate::error::MoverError;
+use crate::indexes::wanted_indexes;
 use crate::parts::in_parallel;
 use crate::replay::{Checker, Replayer, Stage};
 use crate::stop::{Progress, Stop};
@@ -62,6 +62,7 @@ pub struct Restore<'a> {
     attempt: Attempt,
     names: Names,
     source: RestoreSource,
+    may_replace_in_place: bool,
     stage: Stage,
     stop: &'a Stop,
     progress: &'a Progress,
@@ -87,12 +88,30 @@ impl<'a> Restore<'a> {
     ) -> Self {
         let names = Names::on(&endpoint);
         let stage = Stage::new(names.of_attempt(&attempt), Wanted::default(), false);
-        Self { vault, endpoint, attempt, names, source, stage, stop, progress }
+        Self {
+            vault,
+            endpoint,
+            attempt,
+            names,
+            source,
+            may_replace_in_place: false,
+            stage,
+            stop,
+            progress,
+        }
+    }
+
+    /// Where the target cannot rename, documents may be replaced where they are: until the end of the
+    /// swap readers see collections that are half filled.
+    #[must_use]
+    pub fn allow_replacing_in_place(self) -> Self {
+        Self { may_replace_in_place: true, ..self }
     }
 
     /// Reads everything that the restore needs and proves that it is whole and that all of it can be
     /// restored. Writes nothing.
     pub fn verify(&self) -> Result<Verified, MoverError> {
+        self.check_target()?;
         let verified = self.verify_entries()?;
         let mut manifest = self.source.manifest.clone();
         let is_wanted = |collection: &CollectionManifest| {
@@ -110,6 +129,16 @@ impl<'a> Restore<'a> {
         self.vault.check_snapshot(&manifest, |_| !self.stop.is_requested())?;
         self.stop.check()?;
         Ok(verified)
+    }
+
+    /// Refuses a target in which nothing can take the place of what is there.
+    fn check_target(&self) -> Result<(), MoverError> {
+        if self.may_replace_in_place || probe(&mut Connection::open(&self.endpoint)?)?.renames {
+            return Ok(());
+        }
+        Err(MoverError::Unsupported {
+            what: "into a deployment that cannot rename collections, unless it may replace them in place (`replaceInPlace`)".to_owned(),
+        })
     }
 
     /// Looks at every entry that is replayed.
@@ -326,23 +355,7 @@ impl<'a> Restore<'a> {
         let mut connection = Connection::open(&self.endpoint)?;
         for staged in self.stage.collections.values() {
             self.stop.check()?;
-            let specs: Vec<Bson> = staged
-                .indexes
-                .iter()
-                .filter(|index| index.get_str("name").is_ok_and(|name| name != "_id_"))
-                .map(|index| {
-                    let mut index = index.clone();
-                    index.remove("ns");
-                    // Which is what an index has of which that is not said.
-                    if matches!(
-                        index.get("v"),
-                        Some(Bson::Int32(2) | Bson::Int64(2) | Bson::Double(2.0))
-                    ) {
-                        index.remove("v");
-                    }
-                    Bson::Document(index)
-                })
-                .collect();
+            let specs = wanted_indexes(&staged.indexes);
             if !specs.is_empty() {
                 let command = bson::doc! { "createIndexes": &staged.name, "indexes": specs };
                 connection.command(&staged.database, command)?;

@@ -467,15 +467,3 @@ impl ChunkPipeline {
         Ok((self.content, self.chunks.finish(writer)?))
     }
 }
-
-/// Whether two index specifications describe the same index.
-pub(crate) fn is_same_index(left: &Document, right: &Document) -> bool {
-    let relevant = |spec: &Document| {
-        let mut spec = spec.clone();
-        for field in ["ns", "v", "background"] {
-            spec.remove(field);
-        }
-        spec
-    };
-    relevant(left) == relevant(right)
-}

@@ -3,19 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bson::{Document, doc};
 use tempfile::TempDir;
 use tidemark_deployment::{Client, Connection, Endpoint};
-use tidemark_model::{OplogTime, RestorePlan, Selection, SnapshotId};
+use tidemark_model::{OplogTime, ReadFrom, RestorePlan, Selection, SnapshotId};
 use tidemark_mover::{
     Attempt, Capture, CaptureOutcome, Look, MoverError, Progress, RangeEnd, Replay, Restore,
     RestoreSource, SnapshotRequest, Stop, WantedMode, discard_stage, forget_swap, list_stages,
     read_snapshot, swap_stage, was_swapped,
 };
-use tidemark_testkit::{Instance, Proxy, Verdict, link_settings, vault};
+use tidemark_testkit::{Instance, Proxy, ReplicaSet, Verdict, link_settings, vault};
 use tidemark_vault::{Manifest, SnapshotMode, SnapshotOwner, Vault};
 
 fn snapshot(vault: &Arc<Vault>, instance: &Instance, mode: WantedMode) -> Manifest {
@@ -346,7 +346,8 @@ fn an_entry_that_cannot_be_replayed_fails_the_restore_before_anything_is_staged(
     for (change, reason) in [
         (doc! { "op": "x" }, "unknown operation"),
         (doc! { "op": "c", "ns": "d.$cmd", "o": { "importCollection": "x" } }, "importCollection"),
-        (doc! { "op": "u", "o2": { "_id": 1 }, "o": { "$set": { "a": 1 } } }, "5.0"),
+        (doc! { "op": "u", "o2": { "_id": 1 }, "o": { "$inc": { "a": 1 } } }, "$inc"),
+        (doc! { "op": "u", "o2": { "_id": 1 }, "o": { "$v": 2 } }, "neither"),
         (doc! { "op": "i", "o": { "no": "id" } }, "which document"),
         (
             doc! { "op": "c", "ns": "d.$cmd", "o": { "applyOps": [{ "op": "c", "ns": "d.$cmd", "o": { "nonsense": 1 } }] } },
@@ -599,4 +600,107 @@ fn a_swap_that_is_cut_anywhere_is_finished_by_the_next_worker() {
         }
         assert!(was_cut >= 10, "{withheld}: only {was_cut} cuts");
     }
+}
+
+/// Makes the other member the primary.
+type Elector = Box<dyn Fn() + Send>;
+
+#[test]
+fn elections_in_the_middle_of_batches_lose_and_double_nothing() {
+    let source = filled(Instance::start);
+    let (_folder, vault) = vault();
+    let manifest = snapshot(&vault, &source, WantedMode::Strongest);
+    let target = Instance::start();
+    let elect: Arc<Mutex<Option<Elector>>> = Arc::default();
+    let (elections, elector) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&elect));
+    let counted = Arc::clone(&elections);
+    let mut inserts = 0;
+    let set = ReplicaSet::start(
+        target.address(),
+        Box::new(move |_, name| {
+            if name != "insert" && name != "renameCollection" {
+                return Verdict::Pass;
+            }
+            inserts += 1;
+            let is_enough = counted.load(Ordering::SeqCst) >= 6;
+            if is_enough || inserts % 2 == 0 {
+                return Verdict::Pass;
+            }
+            counted.fetch_add(1, Ordering::SeqCst);
+            if let Some(elect) = &*elector.lock().unwrap() {
+                elect();
+            }
+            // The server has done it, or has not; nobody hears which.
+            if inserts % 4 == 1 { Verdict::CutAfter } else { Verdict::CutBefore }
+        }),
+    );
+    *elect.lock().unwrap() = Some(Box::new(set.elector()));
+    let client = Client::new(&set.link_settings(ReadFrom::Primary)).unwrap();
+    let endpoint = Endpoint::Attached(client);
+    stage(&vault, endpoint.clone(), manifest);
+    for _ in 0..5 {
+        if swap_stage(&endpoint, "job").is_ok() {
+            break;
+        }
+    }
+    assert!(was_swapped(&endpoint, "job").unwrap());
+    assert!(elections.load(Ordering::SeqCst) > 1, "there was no election");
+    assert_eq!(content(&mut target.connect()), content(&mut source.connect()));
+}
+
+#[test]
+fn data_is_read_from_a_secondary_and_only_from_that() {
+    let source = filled(Instance::start);
+    let set = ReplicaSet::start(source.address(), Box::new(|_, _| Verdict::Pass));
+    for (read_from, member) in [(ReadFrom::Secondary, 1), (ReadFrom::Primary, 0)] {
+        let (_folder, vault) = vault();
+        let client = Client::new(&set.link_settings(read_from)).unwrap();
+        for member in [0, 1] {
+            set.take_count(member, "find");
+        }
+        let (stop, progress) = (Stop::new(), Progress::default());
+        let asked = request(Endpoint::Attached(client), WantedMode::FuzzyWithOplog);
+        let read = read_snapshot(&vault, &asked, &stop, &progress).unwrap();
+        assert_eq!(read.store(&stop).unwrap().collections[0].content.documents, 3_000);
+        assert_eq!(set.take_count(1 - member, "find"), 0, "{read_from:?}");
+        assert!(set.take_count(member, "find") > 0, "{read_from:?}");
+    }
+}
+
+#[test]
+fn a_target_that_refuses_a_rename_in_the_middle_keeps_what_it_had() {
+    let source = filled(Instance::start);
+    let (_folder, vault) = vault();
+    let manifest = snapshot(&vault, &source, WantedMode::Strongest);
+    let (target, proxy, endpoint) = behind_proxy("extensions,applyOps,dropTarget");
+    let mut direct = target.connect();
+    let insert = doc! { "insert": "numbers", "documents": [{ "_id": "before" }] };
+    direct.command("d", insert).unwrap();
+    let before = content(&mut direct);
+    stage(&vault, endpoint.clone(), manifest);
+    // Room is made, and then what is staged may not have the name; back it goes.
+    proxy.set(|_, command| {
+        let renames =
+            |from: &str| from.split_once('.').is_some_and(|(_, name)| name.ends_with("_0"));
+        match command.get_str("renameCollection") {
+            Ok(from) if renames(from) => Verdict::Answer(doc! {
+                "ok": 0.0, "code": 73, "codeName": "InvalidNamespace", "errmsg": "no",
+            }),
+            _ => Verdict::Pass,
+        }
+    });
+    let error = swap_stage(&endpoint, "job").unwrap_err();
+    assert!(error.to_string().contains("73"), "{error}");
+    assert_eq!(content(&mut direct), before);
+    // Room is made, and the connection is gone before it can be undone: nothing is dropped.
+    proxy.set(|_, command| match command.get_str("renameCollection") {
+        Ok(_) if command.contains_key("dropTarget") => Verdict::Pass,
+        Ok(from) if from.contains("aside") || from.ends_with("_0") => Verdict::CutBefore,
+        _ => Verdict::Pass,
+    });
+    assert!(swap_stage(&endpoint, "job").is_err());
+    proxy.set(|_, _| Verdict::Pass);
+    discard_stage(&endpoint, "job").unwrap();
+    let kept = list_stages(&endpoint, Look::Everywhere).unwrap();
+    assert_eq!(kept, ["job"], "what waited aside was dropped");
 }

@@ -372,3 +372,32 @@ fn a_selection_of_what_is_not_there_or_of_two_into_one_changes_nothing() {
         assert_eq!(everything(&target), []);
     }
 }
+
+#[test]
+fn changes_of_servers_before_5_0_are_applied() {
+    let w = world();
+    let update = |o: Document| doc! { "op": "u", "ns": "d.c", "o2": { "_id": 0 }, "o": o };
+    w.capture(&[
+        (0, noop()),
+        (1, update(doc! { "$v": 1, "$set": { "a": { "b": [1] }, "x": 1 } })),
+        (2, update(doc! { "$v": 1, "$set": { "a.b.1": 2 }, "$unset": { "x": true } })),
+        (3, update(doc! { "_id": 0, "whole": true })),
+    ]);
+    for (through, expected) in [
+        (1, doc! { "_id": 0, "a": { "b": [1] }, "x": 1 }),
+        (2, doc! { "_id": 0, "a": { "b": [1, 2] } }),
+        (3, doc! { "_id": 0, "whole": true }),
+    ] {
+        let target = Instance::start();
+        w.restore(target.endpoint(), through, 3).unwrap();
+        let mut found = Vec::new();
+        target
+            .connect()
+            .for_each("d", doc! { "find": "c" }, |document| {
+                found.push(Document::try_from(document).unwrap());
+                Ok::<_, MoverError>(())
+            })
+            .unwrap();
+        assert_eq!(found, [expected]);
+    }
+}

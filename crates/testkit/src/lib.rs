@@ -7,6 +7,7 @@
 )]
 
 mod proxy;
+mod replica_set;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,7 +27,8 @@ use tidemark_model::{
 use tidemark_vault::{Vault, VaultKey};
 use tidemark_wire::ScramCredential;
 
-pub use proxy::{Proxy, Rule, Verdict};
+pub use proxy::{Greeting, Proxy, Rule, Verdict};
+pub use replica_set::{Fault, ReplicaSet};
 
 const PASSWORD: &str = "password";
 
@@ -136,6 +138,7 @@ fn serve(folder: &TempDir, withheld: &str) -> Server {
         folder: folder.path().to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),
         advertised_host: "127.0.0.1".into(),
+        advertised_port: None,
         users: Arc::new(Root),
         clock: Clock::system(),
         withheld: withheld.parse().unwrap(),

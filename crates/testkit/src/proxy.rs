@@ -22,12 +22,41 @@ pub enum Verdict {
 
 /// Decides by database and command.
 pub type Rule = Box<dyn FnMut(&str, &Document) -> Verdict + Send>;
+/// Changes what a server says of itself.
+pub type Greeting = Box<dyn FnMut(&mut Document) + Send>;
 
 /// A proxy on an address of its own.
 pub struct Proxy {
     address: SocketAddr,
+    rules: Arc<Rules>,
+}
+
+struct Rules {
     /// Held while one command is judged.
-    rule: Arc<Mutex<Rule>>,
+    rule: Mutex<Rule>,
+    /// Held while one answer is changed.
+    greeting: Mutex<Greeting>,
+}
+
+impl Rules {
+    fn judge(&self, database: &str, command: &Document) -> Verdict {
+        (self.rule.lock().unwrap_or_else(PoisonError::into_inner))(database, command)
+    }
+
+    /// The answer to a greeting, as clients shall see it.
+    fn greet(&self, answer: Vec<u8>) -> io::Result<Vec<u8>> {
+        // A message of today begins its document after flags and a kind, an old one after a cursor.
+        let is_old = answer.get(12..16) == Some([1, 0, 0, 0].as_slice());
+        let at = HEADER_BYTES + if is_old { 20 } else { 5 };
+        let body = answer.get(at..).unwrap_or_default();
+        let mut said = Document::from_reader(body).map_err(io::Error::other)?;
+        (self.greeting.lock().unwrap_or_else(PoisonError::into_inner))(&mut said);
+        let mut changed = answer.get(..at).unwrap_or_default().to_vec();
+        changed.extend(encode_document(&said));
+        let length = u32::try_from(changed.len()).map_err(io::Error::other)?.to_le_bytes();
+        changed.splice(..4, length);
+        Ok(changed)
+    }
 }
 
 impl Proxy {
@@ -35,21 +64,23 @@ impl Proxy {
     pub fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let pass: Rule = Box::new(|_, _| Verdict::Pass);
-        let rule = Arc::new(Mutex::new(pass));
-        let rules = Arc::clone(&rule);
+        let rules = Arc::new(Rules {
+            rule: Mutex::new(Box::new(|_, _| Verdict::Pass)),
+            greeting: Mutex::new(Box::new(|_| {})),
+        });
+        let for_connections = Arc::clone(&rules);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let rule = Arc::clone(&rules);
+                let rules = Arc::clone(&for_connections);
                 std::thread::spawn(move || {
                     if let Ok(server) = TcpStream::connect(server) {
                         // A connection that ends is what a proxy is for.
-                        let _ = serve(client, server, &rule);
+                        let _ = serve(client, server, &rules);
                     }
                 });
             }
         });
-        Self { address, rule }
+        Self { address, rules }
     }
 
     /// Where it listens.
@@ -59,24 +90,31 @@ impl Proxy {
 
     /// From now on commands are judged so.
     pub fn set(&self, rule: impl FnMut(&str, &Document) -> Verdict + Send + 'static) {
-        *self.rule.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(rule);
+        *self.rules.rule.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(rule);
+    }
+
+    /// From now on what the server says of itself is changed so.
+    pub fn greet(&self, greeting: impl FnMut(&mut Document) + Send + 'static) {
+        *self.rules.greeting.lock().unwrap_or_else(PoisonError::into_inner) = Box::new(greeting);
     }
 }
 
 /// Passes one command and its answer after another.
-fn serve(mut client: TcpStream, mut server: TcpStream, rule: &Mutex<Rule>) -> io::Result<()> {
+fn serve(mut client: TcpStream, mut server: TcpStream, rules: &Rules) -> io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     loop {
         let (frame, message) = receive(&mut client)?;
-        let verdict = match &message {
+        let (verdict, is_greeting) = match &message {
             Some(message) => {
                 let command = Document::try_from(message.body()).map_err(io::Error::other)?;
                 let database = command.get_str("$db").unwrap_or_default().to_owned();
-                (rule.lock().unwrap_or_else(PoisonError::into_inner))(&database, &command)
+                let name = command.keys().next().map_or("", String::as_str);
+                let is_greeting = ["hello", "ismaster"].contains(&name.to_lowercase().as_str());
+                (rules.judge(&database, &command), is_greeting)
             }
             // Drivers greet with an old message.
-            None => Verdict::Pass,
+            None => (Verdict::Pass, true),
         };
         match verdict {
             Verdict::CutBefore => return Ok(()),
@@ -91,6 +129,7 @@ fn serve(mut client: TcpStream, mut server: TcpStream, rule: &Mutex<Rule>) -> io
                 if verdict == Verdict::CutAfter {
                     return Ok(());
                 }
+                let answer = if is_greeting { rules.greet(answer)? } else { answer };
                 client.write_all(&answer)?;
             }
         }

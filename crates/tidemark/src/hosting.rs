@@ -333,6 +333,7 @@ impl Hosting {
             folder: self.folder_of(instance.id),
             listen: SocketAddr::new(self.config.host, port),
             advertised_host: self.config.advertised(),
+            advertised_port: None,
             users: Arc::new(users),
             clock: self.clock.clone(),
             withheld: Withheld::nothing(),

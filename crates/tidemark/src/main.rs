@@ -19,6 +19,7 @@ mod rehearsal;
 mod restores_command;
 mod seed;
 mod serve;
+mod tls_front;
 mod users;
 mod vault_command;
 

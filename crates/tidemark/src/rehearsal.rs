@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tidemark_actions::restore_jobs::Wish;
 use tidemark_atlas_api::Rehearsal;
 use tidemark_catalog::Instance;
-use tidemark_model::{RestorePlan, Selection, SnapshotId};
+use tidemark_model::{RestorePlan, SnapshotId};
 use tidemark_mover::{
     Attempt, Foreseen, MoverError, Progress, Replay, Restore, RestoreSource, Stop,
 };
@@ -34,17 +35,22 @@ impl Rehearsal for Rehearser {
         source: &Instance,
         target: &Instance,
         (snapshot, plan): (SnapshotId, Option<RestorePlan>),
-        selection: &Selection,
+        wish: &Wish,
     ) -> Result<Value, String> {
         let look = || -> Result<Foreseen, MoverError> {
             let manifest = self.vault.load_manifest(&snapshot.to_string())?;
             let replay = plan.map(|plan| Replay { instance: source.id.to_string(), plan });
-            let what = RestoreSource { manifest, replay, selection: selection.clone() };
+            let what = RestoreSource { manifest, replay, selection: wish.selection.clone() };
             let endpoint = self.deployments.endpoint(target).ok_or(MoverError::StageLost)?;
             // A name that no job has; nothing gets it.
             let attempt = Attempt { job: "rehearsal".to_owned(), number: 0 };
             let (stop, progress) = (Stop::new(), Progress::default());
-            Restore::new(&self.vault, endpoint, (attempt, what), &stop, &progress).foresee()
+            let restore = Restore::new(&self.vault, endpoint, (attempt, what), &stop, &progress);
+            if wish.replaces_in_place {
+                restore.allow_replacing_in_place().foresee()
+            } else {
+                restore.foresee()
+            }
         };
         let foreseen = look().map_err(|error| match error {
             MoverError::StageLost => "the target does not run".to_owned(),

@@ -50,6 +50,12 @@ fn create_command() -> Command {
             .action(ArgAction::Append),
         )
         .arg(
+            Arg::new("replace-in-place")
+                .long("replace-in-place")
+                .action(ArgAction::SetTrue)
+                .help("Where the target cannot rename, replace documents where they are"),
+        )
+        .arg(
             Arg::new("dry-run")
                 .long("dry-run")
                 .action(ArgAction::SetTrue)
@@ -136,6 +142,9 @@ fn body_of(matches: &ArgMatches) -> Result<Value, Failure> {
     put("pointInTimeUTCSeconds", at.map(Value::from));
     put("targetClusterName", flag("to").map(Value::from));
     put("targetGroupId", flag("to-project").map(Value::from));
+    if matches.get_flag("replace-in-place") {
+        put("replaceInPlace", Some(true.into()));
+    }
     if matches.get_flag("dry-run") {
         put("dryRun", Some(true.into()));
     }

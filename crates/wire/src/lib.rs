@@ -7,6 +7,7 @@ mod depth;
 mod diff;
 mod documents;
 mod frame;
+mod operators;
 mod oplog_entry;
 mod scram;
 
@@ -18,6 +19,7 @@ pub use frame::{
     MSG_HEAD_BYTES, MessageFlags, OpMsg, Request, complete_msg, encode_msg, encode_reply,
     parse_header, parse_msg, parse_request,
 };
+pub use operators::{OperatorError, apply_operators, check_operators};
 pub use oplog_entry::{OplogEntry, OplogEntryError, OplogOperation};
 pub use scram::{
     SCRAM_ITERATIONS, ScramClient, ScramCredential, ScramError, ScramServer, user_of_first_message,

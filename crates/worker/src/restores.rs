@@ -247,6 +247,9 @@ impl Running<'_> {
             stop,
             self.progress,
         );
+        if self.job.replaces_in_place {
+            restore = restore.allow_replacing_in_place();
+        }
         self.begin(ReplaceStep::Verify)?;
         let verified = restore.verify()?;
         self.begin(ReplaceStep::Stage)?;

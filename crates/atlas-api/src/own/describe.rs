@@ -78,6 +78,9 @@ pub(super) fn describe_job(job: &RestoreJob) -> Value {
         "targetClusterName": job.target.name.as_str(),
         "targetGroupId": job.target.project.to_string(),
     });
+    if job.replaces_in_place {
+        put(&mut body, "replaceInPlace", true.into());
+    }
     if !job.selection.is_everything() {
         put(&mut body, "namespaces", json!(job.selection));
     }

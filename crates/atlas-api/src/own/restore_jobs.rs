@@ -22,6 +22,7 @@ const ATTRIBUTES: &[&str] = &[
     "oplogInc",
     "oplogTs",
     "pointInTimeUTCSeconds",
+    "replaceInPlace",
     "snapshotId",
     "targetClusterName",
     "targetGroupId",
@@ -110,7 +111,11 @@ fn parse(body: &Body<'_>, project: &Project, source: &Instance) -> Result<Wish> 
             return Err(ApiError::missing_one_of("snapshotId", "pointInTimeUTCSeconds"));
         }
     };
-    Ok(Wish { ask, selection: parse_selection(body)? })
+    Ok(Wish {
+        ask,
+        selection: parse_selection(body)?,
+        replaces_in_place: body.flag("replaceInPlace")?.unwrap_or(false),
+    })
 }
 
 fn parse_selection(body: &Body<'_>) -> Result<Selection> {
@@ -165,7 +170,7 @@ fn dry_run(asked: &Asked<'_>, source: &Instance, wish: &Wish) -> Result<Value> {
     let target = restore_jobs::find_target(catalog, to).map_err(refuse)?;
     let rehearsal = asked.api.config.rehearsal.as_deref().ok_or_else(ApiError::unexpected)?;
     rehearsal
-        .rehearse(source, &target, (snapshot, plan), &wish.selection)
+        .rehearse(source, &target, (snapshot, plan), wish)
         .map_err(|reason| ApiError::cannot_rehearse(&reason))
 }
 

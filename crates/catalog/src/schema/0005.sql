@@ -20,6 +20,8 @@ CREATE TABLE deployments (
 
 -- Which namespaces a job restores, and under which names; NULL for everything.
 ALTER TABLE restore_jobs ADD COLUMN selection TEXT;
+-- Whether documents may be replaced where they are, where a target cannot rename.
+ALTER TABLE restore_jobs ADD COLUMN replaces_in_place INTEGER NOT NULL DEFAULT 0;
 
 -- What a job moves at the moment, how fast, and how much there is to move (0 while that is not known).
 ALTER TABLE restore_jobs ADD COLUMN bytes_total INTEGER NOT NULL DEFAULT 0;

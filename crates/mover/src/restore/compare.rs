@@ -10,9 +10,9 @@ use super::Restore;
 use super::attempt::MARKER_DATABASE;
 use super::swap::uuids_in;
 use crate::error::MoverError;
+use crate::indexes::is_same_index;
 use crate::parts::{Part, READERS, in_parallel, parts_of, whole};
 use crate::replay::Staged;
-use crate::snapshot::is_same_index;
 use tidemark_deployment::Connection;
 use tidemark_deployment::{list_indexes, probe};
 
@@ -73,7 +73,7 @@ impl Restore<'_> {
     /// the swap.
     fn seal_plan(&self, connection: &mut Connection) -> Result<(), MoverError> {
         let keeps_others = !self.stage.wanted.selection().is_everything();
-        let head = bson::doc! { "_id": "", "sealed": true, "keepsOthers": keeps_others };
+        let head = bson::doc! { "_id": "", "sealed": true, "keepsOthers": keeps_others, "replacesInPlace": self.may_replace_in_place };
         let mut documents = encode_document(&head);
         let mut uuids: BTreeMap<&str, BTreeMap<String, Binary>> = BTreeMap::new();
         for (namespace, staged) in &self.stage.collections {

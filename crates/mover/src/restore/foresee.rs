@@ -47,6 +47,10 @@ impl Restore<'_> {
     /// writes nothing.
     pub fn foresee(&self) -> Result<Foreseen, MoverError> {
         let mut obstacles = Vec::new();
+        match self.check_target() {
+            Err(error @ MoverError::Unsupported { .. }) => obstacles.push(error.to_string()),
+            outcome => outcome?,
+        }
         let verified = match self.verify_entries() {
             Ok(verified) => Some(verified),
             Err(error @ (MoverError::Link(_) | MoverError::Stopped)) => return Err(error),

@@ -10,7 +10,8 @@ use tidemark_wire::encode_document;
 
 use super::attempt::{Attempt, MARKER, MARKER_DATABASE, Names, job_of};
 use crate::error::MoverError;
-use tidemark_deployment::{CollectionListing, is_stage, list_collections, probe};
+use crate::indexes::wanted_indexes;
+use tidemark_deployment::{CollectionListing, is_stage, list_collections, list_indexes, probe};
 use tidemark_deployment::{Connection, Endpoint, LinkError};
 
 /// Puts what an attempt staged in the place of the target's collections, and drops what the
@@ -29,7 +30,7 @@ pub fn swap_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     let swapped = if probe(&mut connection)?.atomic_renames {
         swap.commit_at_once(&mut connection)
     } else {
-        swap.go_step_by_step(&mut connection)
+        swap.go_step_by_step(&mut connection, endpoint)
     };
     match swapped {
         // Another worker that took the job up in its swap was faster.
@@ -86,15 +87,31 @@ impl Swap {
     /// collections as they were and some as they are restored until it is over. What was moved
     /// already is recognized by its UUID, and goes on from there after a crash at any step:
     /// `a_swap_that_is_cut_anywhere_is_finished_by_the_next_worker`.
-    fn go_step_by_step(&self, connection: &mut Connection) -> Result<(), MoverError> {
+    fn go_step_by_step(
+        &self,
+        connection: &mut Connection,
+        endpoint: &Endpoint,
+    ) -> Result<(), MoverError> {
         let waiting = all_stages(connection)?;
-        for (namespace, staged) in &self.plan.collections {
+        for (number, (namespace, staged)) in self.plan.collections.iter().enumerate() {
             let is_waiting = waiting
                 .iter()
                 .any(|(database, name)| (database, name) == (&staged.database, &staged.name));
             let there = self.targets.iter().find(|target| target.namespace() == *namespace);
             if is_waiting {
-                move_over(connection, (&staged.namespace(), namespace), there)?;
+                let prefix = self.names.of_attempt(&self.attempt);
+                let name = format!("{prefix}{ASIDE}{number}");
+                let aside = Aside { database: staged.database.clone(), name };
+                let names = (staged.namespace(), namespace);
+                match move_over(connection, (&names.0, names.1), (there, &aside)) {
+                    Err(error)
+                        if self.plan.replaces_in_place
+                            && error.code().is_some_and(|code| CANNOT_RENAME.contains(&code)) =>
+                    {
+                        copy_over(connection, endpoint, (staged, namespace))?;
+                    }
+                    outcome => outcome?,
+                }
             } else if there.is_none_or(|there| !staged.is(there)) {
                 return Err(MoverError::StageLost);
             }
@@ -115,26 +132,125 @@ impl Swap {
     }
 }
 
-/// Renames a collection over another one, if there is one.
+/// Renames a collection over another one, if there is one. If that is not possible, what was there is
+/// there afterwards.
 fn move_over(
     connection: &mut Connection,
     (from, to): (&str, &str),
-    there: Option<&CollectionListing>,
+    (there, aside): (Option<&CollectionListing>, &Aside),
 ) -> Result<(), MoverError> {
     let rename = bson::doc! { "renameCollection": from, "to": to };
     let Some(there) = there else {
-        return Ok(connection.command("admin", rename).map(drop)?);
+        return aside.or_put_back(connection, to, |c| Ok(c.command("admin", rename).map(drop)?));
     };
     let mut replace = rename.clone();
     replace.insert("dropTarget", true);
     match connection.command("admin", replace) {
-        // Some servers rename, but not over what is there; and nobody renames over a view.
-        Err(error) if error.code().is_some_and(|code| CANNOT_REPLACE.contains(&code)) => {
+        // Nobody renames over a view.
+        Err(error) if error.code().is_some() && there.kind == "view" => {
             drop_if_there(connection, (&there.database, &there.name))?;
             Ok(connection.command("admin", rename).map(drop)?)
         }
+        // Some servers rename, but not over what is there: that makes room first.
+        Err(error) if error.code().is_some_and(|code| CANNOT_REPLACE.contains(&code)) => {
+            let make_room = bson::doc! { "renameCollection": to, "to": aside.namespace() };
+            connection.command("admin", make_room)?;
+            aside.or_put_back(connection, to, |c| Ok(c.command("admin", rename).map(drop)?))?;
+            drop_if_there(connection, (&aside.database, &aside.name))
+        }
         outcome => Ok(outcome.map(drop)?),
     }
+}
+
+/// Where a collection waits until another one has its name: it is the target's own, and no restore's
+/// to drop until the swap is on record.
+struct Aside {
+    database: String,
+    name: String,
+}
+
+/// What is in the name of each of them.
+const ASIDE: &str = "aside";
+
+impl Aside {
+    fn namespace(&self) -> String {
+        format!("{}.{}", self.database, self.name)
+    }
+
+    /// Does something; if it fails, what waits has its name again, in this attempt or a later one.
+    fn or_put_back(
+        &self,
+        connection: &mut Connection,
+        to: &str,
+        work: impl FnOnce(&mut Connection) -> Result<(), MoverError>,
+    ) -> Result<(), MoverError> {
+        let Err(error) = work(connection) else { return Ok(()) };
+        if is_there(connection, (&self.database, &self.name))? {
+            let back = bson::doc! { "renameCollection": self.namespace(), "to": to };
+            connection.command("admin", back)?;
+        }
+        Err(error)
+    }
+}
+
+/// Fills a collection with what is staged for it. What is staged goes last: cut anywhere, it is done
+/// again from its beginning.
+fn copy_over(
+    connection: &mut Connection,
+    endpoint: &Endpoint,
+    (staged, namespace): (&Planned, &str),
+) -> Result<(), MoverError> {
+    let (database, name) = namespace.split_once('.').unwrap_or((namespace, ""));
+    drop_if_there(connection, (database, name))?;
+    let mut create = bson::doc! { "create": name };
+    create.extend(options_of(connection, (&staged.database, &staged.name))?);
+    connection.command(database, create)?;
+    let mut to = Connection::open(endpoint)?;
+    let insert = bson::doc! {
+        "insert": name, "ordered": true, "bypassDocumentValidation": true,
+        "bypassEmptyTsReplacement": true,
+    };
+    let mut batch = Vec::new();
+    let read = bson::doc! { "find": &staged.name };
+    connection.for_each(&staged.database, read, |document| {
+        batch.extend_from_slice(document.as_bytes());
+        if batch.len() < COPY_BYTES {
+            return Ok(());
+        }
+        let full = std::mem::take(&mut batch);
+        Ok::<_, MoverError>(to.write_run(database, insert.clone(), ("documents", &full))?)
+    })?;
+    if !batch.is_empty() {
+        to.write_run(database, insert, ("documents", &batch))?;
+    }
+    let indexes = list_indexes(connection, &staged.database, &staged.name)?;
+    let indexes = wanted_indexes(&indexes);
+    if !indexes.is_empty() {
+        connection.command(database, bson::doc! { "createIndexes": name, "indexes": indexes })?;
+    }
+    drop_if_there(connection, (&staged.database, &staged.name))
+}
+
+/// Bytes of documents that are copied at a time.
+const COPY_BYTES: usize = 4 << 20;
+
+/// The options of a collection.
+fn options_of(
+    connection: &mut Connection,
+    (database, name): (&str, &str),
+) -> Result<Document, MoverError> {
+    let mut options = Document::new();
+    connection.for_each(database, bson::doc! { "listCollections": 1 }, |collection| {
+        if collection.get_str("name").is_ok_and(|there| there == name)
+            && let Ok(found) = collection.get_document("options")
+        {
+            options = Document::try_from(found).map_err(|error| MoverError::Unsupported {
+                what: format!("the options of {database}.{name} ({error})"),
+            })?;
+        }
+        Ok::<_, MoverError>(())
+    })?;
+    Ok(options)
 }
 
 /// Makes a view anew, whatever has its name.
@@ -153,6 +269,8 @@ fn make_view(
 /// NotImplemented, CommandNotSupported, CommandNotSupportedOnView, NamespaceExists.
 const CANNOT_REPLACE: &[i32] = &[238, 115, 166, 48];
 const DUPLICATE_KEY: i32 = 11_000;
+/// CommandNotFound, InvalidNamespace, CommandNotSupported, NotImplemented.
+const CANNOT_RENAME: &[i32] = &[59, 73, 115, 238];
 
 fn drop_if_there(
     connection: &mut Connection,
@@ -243,6 +361,8 @@ struct SwapPlan {
     views: BTreeMap<String, Document>,
     /// Whether what the target has beside them stays.
     keeps_others: bool,
+    /// Whether documents may be replaced where they are, where nothing can be renamed.
+    replaces_in_place: bool,
 }
 
 impl SwapPlan {
@@ -291,6 +411,7 @@ fn load_plan(
             |row| {
                 is_sealed |= row.get_bool("sealed").unwrap_or(false);
                 plan.keeps_others |= row.get_bool("keepsOthers").unwrap_or(false);
+                plan.replaces_in_place |= row.get_bool("replacesInPlace").unwrap_or(false);
                 if let (Ok(id), Ok(database), Ok(name)) =
                     (row.get_str("_id"), row.get_str("database"), row.get_str("name"))
                 {
@@ -416,9 +537,21 @@ fn discard(endpoint: &Endpoint, prefix: &str) -> Result<(), MoverError> {
     let mut connection = Connection::open(endpoint)?;
     let mut leftovers = all_stages(&mut connection)?;
     leftovers.retain(|(_, name)| name.starts_with(prefix));
+    // What waits aside is the target's own until the swap is on record.
+    let job = job_of(prefix).unwrap_or_default().to_owned();
+    if leftovers.iter().any(|(_, name)| is_aside(name))
+        && !has_record(&mut connection, (Names::on(endpoint), &job))?
+    {
+        tracing::error!(job, "a collection of the target waits aside; it is kept under its name");
+        leftovers.retain(|(_, name)| !is_aside(name));
+    }
     leftovers.sort_by_key(|(_, name)| name.ends_with(MARKER));
     for (database, name) in leftovers {
         connection.command(&database, bson::doc! { "drop": name })?;
     }
     Ok(())
+}
+
+fn is_aside(name: &str) -> bool {
+    name.rsplit(['.', '_']).next().is_some_and(|last| last.starts_with(ASIDE))
 }
