@@ -9,7 +9,7 @@ mod clusters;
 mod database_users;
 mod flex;
 mod groups;
-mod instances;
+pub(crate) mod instances;
 mod key_access_lists;
 mod network;
 mod orgs;

@@ -133,7 +133,12 @@ impl<'a> Restore<'a> {
 
     /// Refuses a target in which nothing can take the place of what is there.
     fn check_target(&self) -> Result<(), MoverError> {
-        if self.may_replace_in_place || probe(&mut Connection::open(&self.endpoint)?)?.renames {
+        // An engine of ours is not asked what it can do.
+        let is_own = matches!(self.endpoint, Endpoint::Embedded(_));
+        if is_own
+            || self.may_replace_in_place
+            || probe(&mut Connection::open(&self.endpoint)?)?.renames
+        {
             return Ok(());
         }
         Err(MoverError::Unsupported {

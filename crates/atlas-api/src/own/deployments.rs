@@ -7,14 +7,14 @@ use tidemark_actions::instances::{self, Backups, ChangeInstanceError, CreateInst
 use tidemark_actions::{Change, change};
 use tidemark_catalog::{Deployment, Instance, InstanceFamily, Project, Reach};
 use tidemark_model::{
-    InstanceId, InstanceName, InstanceNameError, LinkSettings, ProbeReport, ReadFrom, Role, Secret,
-    TlsSettings, format_instant,
+    InstanceId, LinkSettings, ProbeReport, ReadFrom, Role, Secret, TlsSettings, format_instant,
 };
 
 use super::ask::{Ask, put};
 use crate::api::Attacher;
 use crate::body::Body;
 use crate::error::{ApiError, Result};
+use crate::operations::instances::instance::parse_name;
 
 const ATTRIBUTES: &[&str] =
     &["connectionString", "name", "readFrom", "readRateMegabytes", "tls", "view"];
@@ -225,14 +225,6 @@ impl Desk<'_> {
         };
         change(&self.ask.api.catalog, by, work)
     }
-}
-
-fn parse_name(body: &Body<'_>) -> Result<InstanceName> {
-    let text = body.required_text("name")?;
-    text.parse().map_err(|error| match error {
-        InstanceNameError::Invalid => ApiError::cluster_name_invalid(text),
-        InstanceNameError::TooLong => ApiError::cluster_name_too_long(text, InstanceName::LONGEST),
-    })
 }
 
 fn parse_view(body: &Body<'_>) -> Result<InstanceFamily> {

@@ -15,6 +15,7 @@ use super::ask::{Ask as Asked, put};
 use super::describe::describe_job;
 use crate::body::Body;
 use crate::error::{ApiError, Result};
+use crate::operations::instances::restore_job::Refusals;
 
 const ATTRIBUTES: &[&str] = &[
     "dryRun",
@@ -133,24 +134,17 @@ fn parse_selection(body: &Body<'_>) -> Result<Selection> {
     Selection::new(rules).map_err(|error| ApiError::invalid_namespaces(&error.to_string()))
 }
 
+/// As the serverless API refuses it, but a snapshot that leads nowhere is named.
 fn refusal(source: &Instance, error: CreateRestoreJobError) -> ApiError {
-    match error {
-        CreateRestoreJobError::SnapshotNotFound(id) => {
-            ApiError::snapshot_not_found(&id.to_string(), source.name.as_str())
-        }
-        CreateRestoreJobError::SnapshotIncomplete => ApiError::snapshot_incomplete(),
-        CreateRestoreJobError::TargetNotFound(to) => {
-            ApiError::cluster_not_found(to.name.as_str(), to.project)
-        }
-        CreateRestoreJobError::TargetUnavailable(_) => ApiError::target_unavailable(),
-        CreateRestoreJobError::Plan(PlanError::Outside { before, after, .. }) => {
-            ApiError::invalid_restore_time("pointInTimeUTCSeconds", (before, after))
-        }
-        CreateRestoreJobError::Plan(PlanError::WrongBase { .. }) => {
-            ApiError::invalid_restore_time("snapshotId", (None, None))
-        }
-        CreateRestoreJobError::Catalog(error) => error.into(),
+    if matches!(error, CreateRestoreJobError::Plan(PlanError::WrongBase { .. })) {
+        return ApiError::invalid_restore_time("snapshotId", (None, None));
     }
+    let refusals = Refusals {
+        snapshot_not_found: ApiError::snapshot_not_found,
+        incomplete: ApiError::snapshot_incomplete,
+        moment: "pointInTimeUTCSeconds",
+    };
+    refusals.of(source, error)
 }
 
 /// What a restore would do. Nothing is written.
