@@ -36,6 +36,16 @@ DEVIATIONS = [
     ("(Group|Org|listClusterDetails)", r"(^|\.)(name|groupName|orgName)$", "pattern"),
     # The schema's bound for the increment of a timestamp is that of its seconds.
     ("GroupServerlessBackupRestoreJob", r"desiredTimestamp\.increment$", "minimum"),
+    # Recorded on jobs of clusters that go to no moment: nulls, and an attribute beside the two.
+    ("GroupClusterBackupRestoreJob", r"desiredTimestamp\.(date|increment|time)$", "(type|nullable|minimum|unknown)"),
+    ("GroupClusterBackupRestoreJob", r"^targetDeploymentItemName$", "unknown"),
+    # Recorded on snapshots of clusters that somebody asked for.
+    ("GroupClusterBackupSnapshot", r"^frequencyType$", "enum"),
+    # Recorded in lower case.
+    ("GroupCluster", r"^biConnector\.readPreference$", "enum"),
+    # Hardware is of one provider, and fits the schemas of all; names of regions are texts.
+    ("GroupCluster", r"regionConfigs\.\d+\.(analytics|electable|readOnly)Specs$", "oneOf"),
+    ("GroupCluster", r"regionConfigs\.\d+\.regionName$", "(oneOf|type)"),
     # A new entry was used 0 times; the schema begins at 1, recordings at 0.
     ("OrgApiKeyAccessList", r"\.?count$", "minimum"),
     # Newer descriptions of the service have the caller's address, and no key for service accounts.
@@ -56,7 +66,23 @@ def path_of_schema():
 @functools.cache
 def document():
     # Python writes Unicode classes in another way.
-    return json.loads(path_of_schema().read_text().replace(r"\\p{L}\\p{N}", r"\\w"))
+    schema = json.loads(path_of_schema().read_text().replace(r"\\p{L}\\p{N}", r"\\w"))
+    unroll(schema["components"]["schemas"])
+    return schema
+
+
+def unroll(schemas):
+    """A choice whose alternatives contain it again, as a validator can follow it: they contain what it
+    says beside the choice."""
+    for name, schema in list(schemas.items()):
+        base = f"{name}_base"
+        there, here = (f"#/components/schemas/{name}", f"#/components/schemas/{base}")
+        for alternative in schema.get("oneOf", []):
+            parts = schemas.get(alternative.get("$ref", "").rsplit("/", 1)[-1], {}).get("allOf", [])
+            for part in (part for part in parts if part.get("$ref") == there):
+                part["$ref"] = here
+                schemas[base] = {key: value for key, value in schema.items()
+                                 if key not in ("oneOf", "discriminator")}
 
 
 @functools.cache

@@ -49,8 +49,8 @@ def owner(world, method, path, body=None, key="cicicici:not-a-secret"):
     return int(code), json.loads(text) if text else None
 
 
-def advance(world, seconds):
-    code, clock = owner(world, "POST", "/clock", {"advanceSeconds": seconds})
+def advance(world, seconds, key="cicicici:not-a-secret"):
+    code, clock = owner(world, "POST", "/clock", {"advanceSeconds": seconds}, key)
     assert code == 200, clock
     world.token = None
     return clock

@@ -8,6 +8,7 @@ mod audit;
 pub mod deployments;
 pub mod instances;
 pub mod restore_jobs;
+pub mod schedules;
 pub mod snapshots;
 #[cfg(test)]
 mod tests;

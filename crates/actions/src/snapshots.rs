@@ -29,13 +29,29 @@ pub enum DeleteSnapshotError {
     Catalog(#[from] CatalogError),
 }
 
+/// A snapshot that somebody wants now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnDemand {
+    /// How long it is kept.
+    pub retention: SignedDuration,
+    /// What it is for, in the words of who wants it.
+    pub description: Option<String>,
+}
+
+impl From<SignedDuration> for OnDemand {
+    fn from(retention: SignedDuration) -> Self {
+        Self { retention, description: None }
+    }
+}
+
 /// Records that a snapshot is wanted now.
 pub fn take(
     catalog: &Catalog,
     instance: &Instance,
-    retention: SignedDuration,
+    wanted: impl Into<OnDemand>,
     now: Timestamp,
 ) -> Result<Snapshot, TakeSnapshotError> {
+    let OnDemand { retention, description } = wanted.into();
     if !instance.state.runs() {
         return Err(TakeSnapshotError::Unavailable(instance.state));
     }
@@ -45,7 +61,10 @@ pub fn take(
     if newest.iter().any(is_waiting) {
         return Err(TakeSnapshotError::Unfinished);
     }
-    let snapshot = NewSnapshot::new(instance.id, SnapshotKind::OnDemand, now, retention);
+    let snapshot = NewSnapshot {
+        description,
+        ..NewSnapshot::new(instance.id, SnapshotKind::OnDemand, now, retention)
+    };
     catalog.insert_snapshot(&snapshot)?;
     let found = catalog.find_snapshot(instance.id, snapshot.id)?;
     found.ok_or_else(|| CatalogError::Missing(format!("snapshot {}", snapshot.id)).into())

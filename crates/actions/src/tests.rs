@@ -1,15 +1,19 @@
 //! The rules, on a catalog in memory.
 
 use jiff::{SignedDuration, Timestamp};
-use tidemark_catalog::{Catalog, CatalogError, Instance, LeaseHolder};
+use tidemark_catalog::{
+    Backing, Catalog, CatalogError, Instance, InstanceFamily, LeaseHolder, NewSnapshot,
+};
 use tidemark_model::{
-    Clock, InstanceEvent, InstanceState, OplogSpan, OplogTime, PlanError, PointInTime, ProjectId,
-    RestoreEvent, RestoreStep, SnapshotEvent, SnapshotId,
+    Clock, Frequency, InstanceEvent, InstanceId, InstanceState, OplogSpan, OplogTime, PlanError,
+    PointInTime, PolicyItem, PolicyMatch, ProjectId, RestoreEvent, RestoreStep, Retention,
+    SnapshotEvent, SnapshotId, SnapshotKind,
 };
 use tidemark_testkit::{idle_instance, tenant};
 
 use crate::instances::{self, Backups, ChangeInstanceError, CreateInstanceError, NewInstance};
 use crate::restore_jobs::{self, Ask, CreateRestoreJobError, Destination};
+use crate::schedules::{self, ChangeScheduleError, ItemChange, PolicyChange, ScheduleChange};
 use crate::snapshots::{self, DeleteSnapshotError, TakeSnapshotError};
 use crate::{Change, change};
 
@@ -252,4 +256,104 @@ fn a_change_is_recorded_with_who_made_it_or_not_made() {
     let audit = w.catalog.list_audit(10).unwrap();
     assert_eq!(audit.len(), 1);
     assert_eq!((audit[0].actor.as_str(), audit[0].action.as_str()), ("key", "takeSnapshot"));
+}
+
+/// A cluster, which has a schedule of its own.
+fn cluster(w: &World) -> Instance {
+    let cluster = Instance {
+        id: InstanceId::new(w.now),
+        name: "cluster".parse().unwrap(),
+        family: InstanceFamily::Cluster,
+        backing: Backing::Attached,
+        port: None,
+        ..w.instance.clone()
+    };
+    w.catalog.insert_instance(&cluster).unwrap();
+    cluster
+}
+
+fn line(item: &PolicyItem) -> ItemChange {
+    let PolicyItem { id, frequency, interval, retention, .. } = item.clone();
+    ItemChange { id: Some(id), frequency, interval, retention }
+}
+
+fn policy(items: Vec<ItemChange>) -> ScheduleChange {
+    let policy = Some(PolicyChange { id: None, items });
+    ScheduleChange { policy, ..ScheduleChange::default() }
+}
+
+#[test]
+fn a_line_that_stays_is_not_asked_for_again_and_a_changed_one_begins_now() {
+    let w = world();
+    let cluster = cluster(&w);
+    let old = schedules::load(&w.catalog, &cluster).unwrap();
+    let later = w.now.saturating_add(HOUR).unwrap();
+    let (hourly, daily) = (line(&old.items[0]), line(&old.items[1]));
+    // One without an id that says what one said is that one, with another interval it is a new one.
+    let unnamed = ItemChange { id: None, ..daily };
+    let other = ItemChange { interval: 12, ..hourly };
+    let new =
+        schedules::change(&w.catalog, &cluster, &policy(vec![other, unnamed]), later).unwrap();
+    let ids: Vec<_> = new.items.iter().map(|item| item.id).collect();
+    assert_eq!(ids, [old.items[0].id, old.items[1].id]);
+    let served: Vec<_> = new.items.iter().map(|item| item.served_until).collect();
+    assert_eq!(served, [later, w.now]);
+    // Another reference time does not make up for slots that it puts into the past.
+    let moved = ScheduleChange { hour: Some(new.hour ^ 1), ..ScheduleChange::default() };
+    let moved = schedules::change(&w.catalog, &cluster, &moved, later).unwrap();
+    assert!(moved.items.iter().all(|item| item.served_until == later));
+    let none = schedules::change(&w.catalog, &w.instance, &ScheduleChange::default(), later);
+    assert!(matches!(none, Err(ChangeScheduleError::NoSchedule)));
+}
+
+#[test]
+fn snapshots_follow_a_changed_policy_only_if_that_is_asked_for() {
+    let w = world();
+    let cluster = cluster(&w);
+    let old = schedules::load(&w.catalog, &cluster).unwrap();
+    let snapshot = |items: &[usize]| {
+        let items: Vec<_> = items.iter().map(|place| old.items[*place].id).collect();
+        let expires_at = old.expiry(&items, w.now).unwrap();
+        let snapshot = NewSnapshot {
+            expires_at,
+            policy: Some(PolicyMatch { frequency: Frequency::Hourly, items }),
+            ..NewSnapshot::new(cluster.id, SnapshotKind::Scheduled, w.now, HOUR)
+        };
+        w.catalog.insert_snapshot(&snapshot).unwrap();
+        let holder = LeaseHolder { worker: "w".into(), duration: HOUR };
+        let (claim, _) = w.catalog.claim_snapshot(&holder, w.now).unwrap().unwrap();
+        let stored = SnapshotEvent::Stored { at: w.now, consistent_at: None, size_bytes: 1 };
+        w.catalog.record_snapshot_event(&claim, stored, None).unwrap();
+        snapshot.id
+    };
+    let (hourly, both, last) = (snapshot(&[0]), snapshot(&[0, 1]), snapshot(&[0]));
+    let end = |id| w.catalog.find_snapshot(cluster.id, id).unwrap().map(|found| found.expires_at);
+    let ends = [hourly, both, last].map(end);
+    let shorter = ItemChange { retention: Retention::days(2), ..line(&old.items[0]) };
+    let change = policy(vec![shorter, line(&old.items[1])]);
+    schedules::change(&w.catalog, &cluster, &change, w.now).unwrap();
+    assert_eq!([hourly, both, last].map(end), ends);
+    let change = ScheduleChange { updates_snapshots: true, ..change };
+    schedules::change(&w.catalog, &cluster, &change, w.now).unwrap();
+    let two_days = Some(Retention::days(2).after(w.now));
+    assert_eq!([hourly, both, last].map(end), [two_days, ends[1], two_days]);
+    // Without its line a snapshot goes if that is asked for, but never the newest one.
+    let change = ScheduleChange { deletes_snapshots: true, ..policy(vec![line(&old.items[1])]) };
+    schedules::change(&w.catalog, &cluster, &change, w.now).unwrap();
+    assert_eq!([hourly, both, last].map(end), [None, ends[1], two_days]);
+}
+
+#[test]
+fn a_rarer_snapshot_is_not_kept_shorter() {
+    let w = world();
+    let cluster = cluster(&w);
+    let old = schedules::load(&w.catalog, &cluster).unwrap();
+    let shorter = ItemChange { retention: Retention::days(6), ..line(&old.items[1]) };
+    let refused =
+        schedules::change(&w.catalog, &cluster, &policy(vec![line(&old.items[0]), shorter]), w.now);
+    let text = refused.unwrap_err().to_string();
+    assert_eq!(text, "daily snapshots would be kept shorter than hourly ones");
+    assert_eq!(schedules::load(&w.catalog, &cluster).unwrap(), old);
+    let emptied = schedules::clear(&w.catalog, &cluster).unwrap();
+    assert!(emptied.items.is_empty() && emptied.policy == old.policy);
 }

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::header::ACCEPT;
 use axum::http::{Response, StatusCode};
 use tidemark_actions::{Change, change};
-use tidemark_catalog::{Catalog, Org, Project};
+use tidemark_catalog::{Catalog, InstanceFamily, Org, Project};
 use tidemark_model::Caller;
 
 use crate::answer::Answer;
@@ -31,23 +31,67 @@ pub(crate) struct Asked<'a> {
     pub(crate) caller: &'a Caller,
     pub(crate) query: &'a [(String, String)],
     pub(crate) style: Style,
+    pub(crate) edition: Edition,
 }
+
+/// Which of the API's editions is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Edition {
+    /// The one with versions by date.
+    Dated,
+    /// The one before it, which had none: the first version of each operation, as plain JSON.
+    Undated,
+}
+
+impl Edition {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Dated, Self::Undated];
+
+    /// The path under which it is.
+    pub(crate) const fn root(self) -> &'static str {
+        match self {
+            Self::Dated => "/api/atlas/v2",
+            Self::Undated => "/api/atlas/v1.0",
+        }
+    }
+
+    /// Whether it has an operation.
+    pub(crate) fn has(self, operation: &Operation) -> bool {
+        self == Self::Dated || operation.path.starts_with(UNDATED)
+    }
+
+    /// The version in which a request is answered.
+    fn resolve(self, accept: Option<&str>, versions: &'static [Version]) -> Option<Version> {
+        match self {
+            Self::Dated => resolve(accept, versions),
+            Self::Undated => versions.first().copied(),
+        }
+    }
+}
+
+/// What scripts that are older than the dated API call: clusters and their backups.
+const UNDATED: &str = "/groups/{groupId}/clusters";
 
 impl Asked<'_> {
     /// Carries out an operation.
     pub(crate) fn respond(&self, operation: &Operation, path_values: PathValues) -> Response<Body> {
         self.api.counts.note(operation.id);
         let accept = self.incoming.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
-        let Some(version) = resolve(accept, operation.versions) else {
+        let Some(version) = self.edition.resolve(accept, operation.versions) else {
             return failure(&ApiError::invalid_version(), self.style);
         };
         let mut limit = None;
         let outcome = self.carry_out(operation, version, path_values, &mut limit);
         let mut response = match outcome {
-            Ok(answer) => success(version, answer, self.style),
+            Ok(answer) => {
+                let dated = (self.edition == Edition::Dated).then_some(version);
+                success(dated, answer, self.style)
+            }
             Err(error) => failure(&error, self.style),
         };
-        add_deprecation(&mut response, version);
+        if self.edition == Edition::Dated {
+            add_deprecation(&mut response, version);
+        }
         if let Some(limit) = limit.filter(|_| response.status() != StatusCode::UNAUTHORIZED) {
             add_rate_limit(&mut response, limit);
         }
@@ -68,13 +112,15 @@ impl Asked<'_> {
         let path = incoming.uri.path();
         let today = || api.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
         if api.config.sunset == Sunset::Enforce
+            && self.edition == Edition::Dated
             && version.sunset.is_some_and(|sunset| sunset <= today())
             && !operation.is_added
         {
             return Err(ApiError::version_gone(&version.date.to_string(), path));
         }
-        let work =
-            |catalog: &Catalog| self.carry_out_with(catalog, (operation, path_values), limit);
+        let work = |catalog: &Catalog| {
+            self.carry_out_with(catalog, (operation, version, path_values), limit)
+        };
         if operation.verb == Verb::Get {
             return work(&api.catalog);
         }
@@ -93,7 +139,7 @@ impl Asked<'_> {
     fn carry_out_with(
         &self,
         catalog: &Catalog,
-        (operation, path_values): (&Operation, PathValues),
+        (operation, version, path_values): (&Operation, Version, PathValues),
         limit: &mut Option<(u64, u64)>,
     ) -> Result<Answer> {
         let (api, incoming) = (self.api, self.incoming);
@@ -106,6 +152,8 @@ impl Asked<'_> {
             address: incoming.address,
             base_url: &base_url,
             download_url: &download_url,
+            version,
+            root: self.edition.root(),
             path: incoming.uri.path(),
             path_values,
             query: self.query,
@@ -154,16 +202,21 @@ fn run(call: &Call<'_>, operation: &Operation, subject: &Subject) -> Result<Answ
             };
             run(call, &target)
         }
-        (Handler::Cluster(_), Subject::Project(project)) => Err(refuse_cluster(call, project)?),
+        (Handler::Cluster(_), Subject::Project(project)) => {
+            Err(refuse_cluster(call, operation, project)?)
+        }
         (Handler::NotOffered(_), _) => Err(ApiError::not_offered(operation.id)),
         _ => Err(ApiError::unexpected()),
     }
 }
 
 /// The error by which clients find out what a cluster is.
-fn refuse_cluster(call: &Call<'_>, project: &Project) -> Result<ApiError> {
+fn refuse_cluster(call: &Call<'_>, operation: &Operation, project: &Project) -> Result<ApiError> {
     let name = call.instance_name();
     Ok(match call.catalog.find_instance(project.id, name)? {
+        Some(instance) if instance.family == InstanceFamily::Cluster => {
+            ApiError::not_offered(operation.id)
+        }
         Some(_) => ApiError::flex_in_cluster_api(name),
         None => ApiError::cluster_not_found(name, project.id),
     })

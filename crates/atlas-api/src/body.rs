@@ -129,6 +129,16 @@ impl<'a> Body<'a> {
         Ok(Some(end))
     }
 
+    /// The names of all attributes.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.fields.keys().map(String::as_str)
+    }
+
+    /// An attribute as it is.
+    pub(crate) fn value(&self, attribute: &str) -> Option<&'a Value> {
+        self.fields.get(attribute)
+    }
+
     /// Whether an attribute is given, be it as null.
     pub(crate) fn has(&self, attribute: &str) -> bool {
         self.fields.contains_key(attribute)

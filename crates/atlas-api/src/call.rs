@@ -12,6 +12,7 @@ use crate::api::Api;
 use crate::body::Body;
 use crate::credentials::account_of;
 use crate::error::{ApiError, Result};
+use crate::version::Version;
 
 /// Items on a page unless the client says otherwise, and at most.
 const DEFAULT_PAGE_SIZE: u64 = 100;
@@ -32,6 +33,10 @@ pub(crate) struct Call<'a> {
     pub(crate) base_url: &'a str,
     /// Scheme and host in links to downloads: never what an unknown client says they are.
     pub(crate) download_url: &'a str,
+    /// The version that is answered in.
+    pub(crate) version: Version,
+    /// Under which path the API was asked.
+    pub(crate) root: &'static str,
     /// The path as requested.
     pub(crate) path: &'a str,
     pub(crate) path_values: PathValues,
@@ -139,7 +144,11 @@ impl Call<'_> {
         let instance = self.catalog.find_instance(project.id, name)?;
         let instance = instance.ok_or_else(|| ApiError::cluster_not_found(name, project.id))?;
         if !view.shows(instance.family) {
-            return Err(ApiError::cluster_in_serverless_api(name));
+            return Err(match view {
+                InstanceView::Serverless => ApiError::cluster_in_serverless_api(name),
+                InstanceView::Flex => ApiError::cluster_in_flex_api(name),
+                InstanceView::Cluster => ApiError::flex_in_cluster_api(name),
+            });
         }
         Ok(Target { project: project.clone(), instance })
     }
@@ -193,7 +202,7 @@ impl Call<'_> {
 
     /// The address of a resource below the API's root.
     pub(crate) fn href(&self, path: &str) -> String {
-        format!("{}/api/atlas/v2{path}", self.base_url)
+        format!("{}{}{path}", self.base_url, self.root)
     }
 }
 

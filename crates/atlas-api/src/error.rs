@@ -443,6 +443,71 @@ impl ApiError {
         )
     }
 
+    pub(crate) fn automated_restore_not_cancellable() -> Self {
+        let detail = "Automated restore cannot be cancelled.";
+        error(BAD, "CANNOT_CANCEL_AUTOMATED_RESTORE", detail, &[])
+    }
+
+    pub(crate) fn retention_unchangeable() -> Self {
+        let detail = "Snapshot retention can only be modified once it is completed.";
+        error(BAD, "CANNOT_MODIFY_IN_PROGRESS_SNAPSHOT_RETENTION", detail, &[])
+    }
+
+    pub(crate) fn no_backup_schedule(cluster: InstanceId, project: ProjectId) -> Self {
+        let (cluster, project) = (cluster.to_string(), project.to_string());
+        let detail =
+            format!("No backup configuration exists for cluster {cluster} in group {project}.");
+        error(NOT_FOUND, "BACKUP_CONFIG_NOT_FOUND", detail, &[&cluster, &project])
+    }
+
+    pub(crate) fn several_policies() -> Self {
+        error(BAD, "INVALID_NUM_OF_POLICIES", "Must have exactly one policy.", &[])
+    }
+
+    pub(crate) fn no_policy_items() -> Self {
+        error(BAD, "INVALID_NUM_OF_POLICY_ITEMS", "Must have at least one policy item.", &[])
+    }
+
+    pub(crate) fn invalid_policy_id(id: &str) -> Self {
+        error(BAD, "INVALID_POLICY_ID", format!("The policy id {id} is invalid."), &[id])
+    }
+
+    pub(crate) fn invalid_policy_item_id(id: &str) -> Self {
+        let detail = format!("The policy item id {id} is invalid.");
+        error(BAD, "INVALID_POLICY_ITEM_ID", detail, &[id])
+    }
+
+    pub(crate) fn policy_item_frequency_is_fixed(id: &str) -> Self {
+        let detail = format!("The frequency type of policy item {id} cannot be changed.");
+        error(BAD, "INVALID_FREQUENCY_TYPE_CHANGE", detail, &[id])
+    }
+
+    pub(crate) fn invalid_backup_policy(reason: &str) -> Self {
+        let detail = format!("The backup policy is invalid: {reason}.");
+        error(BAD, "INVALID_BACKUP_POLICY", detail, &[reason])
+    }
+
+    pub(crate) fn invalid_reference_hour() -> Self {
+        let detail = "The reference hour of the day must be between 0 and 23.";
+        error(BAD, "INVALID_REFERENCE_HOUR_OF_DAY", detail, &[])
+    }
+
+    pub(crate) fn invalid_reference_minute() -> Self {
+        let detail = "The reference minute of the hour must be between 0 and 59.";
+        error(BAD, "INVALID_REFERENCE_MINUTE_OF_HOUR", detail, &[])
+    }
+
+    pub(crate) fn invalid_restore_window() -> Self {
+        let detail = "The restore window must be a positive number of days.";
+        error(BAD, "INVALID_RESTORE_WINDOW", detail, &[])
+    }
+
+    /// An attribute of the real service for something that this one does not do.
+    pub(crate) fn attribute_not_offered(attribute: &str) -> Self {
+        let detail = format!("{attribute} is not offered by this service.");
+        error(BAD, "FEATURE_UNSUPPORTED", detail, &[attribute])
+    }
+
     pub(crate) fn not_cancellable(state: &str) -> Self {
         let detail = format!("The restore job is {state} and cannot be cancelled any more.");
         error(CONFLICT, "RESTORE_JOB_NOT_CANCELLABLE", detail, &[state])
@@ -764,6 +829,11 @@ impl ApiError {
     pub(crate) fn flex_in_cluster_api(name: &str) -> Self {
         let detail = format!("Flex cluster {name} cannot be used in the Cluster API.");
         error(BAD, "CANNOT_USE_FLEX_CLUSTER_IN_CLUSTER_API", detail, &[name])
+    }
+
+    pub(crate) fn cluster_in_flex_api(name: &str) -> Self {
+        let detail = format!("Cannot use non-flex cluster {name} in the flex API.");
+        error(BAD, "CANNOT_USE_NON_FLEX_CLUSTER_IN_FLEX_API", detail, &[name])
     }
 
     pub(crate) fn cluster_in_serverless_api(name: &str) -> Self {

@@ -46,7 +46,7 @@ pub(crate) enum Handler {
     Project(&'static [Role], fn(&Call<'_>, &Project) -> Result<Answer>),
     /// On the instance of the path, if the view shows it.
     Instance(&'static [Role], InstanceView, fn(&Call<'_>, &Target) -> Result<Answer>),
-    /// On a dedicated cluster; there are none, and the errors tell clients what there is.
+    /// On a cluster, and not offered; the errors tell clients what there is.
     Cluster(&'static [Role]),
     /// Official, but not offered.
     NotOffered(&'static [Role]),
@@ -167,6 +167,14 @@ impl Operation {
         run: fn(&Call<'_>, &Target) -> Result<Answer>,
     ) -> Self {
         Self { handler: Handler::Instance(roles, InstanceView::Flex, run), ..self }
+    }
+
+    pub(crate) const fn on_cluster(
+        self,
+        roles: &'static [Role],
+        run: fn(&Call<'_>, &Target) -> Result<Answer>,
+    ) -> Self {
+        Self { handler: Handler::Instance(roles, InstanceView::Cluster, run), ..self }
     }
 
     pub(crate) const fn cluster(self, roles: &'static [Role]) -> Self {

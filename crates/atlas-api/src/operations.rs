@@ -318,30 +318,45 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     delete("cancelGroupFlexClusterBackupRestoreJob", FLEX_JOB).versions(V2024_11_13).added()
         .flex(RESTORE, flex::cancel_flex_restore_job::run),
 
-    // Dedicated clusters: there are none, and these say what there is instead.
+    // Clusters: attached deployments that are shown as such. Of other instances these say what they are.
     get("listGroupClusters", CLUSTERS).versions(CLUSTERS_READ).project(READ, clusters::list_clusters::run).page("Cluster"),
     post("createGroupCluster", CLUSTERS).versions(CLUSTERS_WRITE).not_offered(&[GroupClusterCreator]),
-    get("getGroupCluster", CLUSTER).versions(CLUSTERS_READ).cluster(READ),
-    patch("updateGroupCluster", CLUSTER).versions(CLUSTERS_WRITE).cluster(CHANGE_CLUSTER),
-    delete("deleteGroupCluster", CLUSTER).versions(CLUSTERS_DELETE).cluster(OWN),
+    get("getGroupCluster", CLUSTER).versions(CLUSTERS_READ).on_cluster(READ, clusters::get_cluster::run).one("Cluster"),
+    patch("updateGroupCluster", CLUSTER).versions(CLUSTERS_WRITE)
+        .on_cluster(CHANGE_CLUSTER, clusters::update_cluster::run).takes("ClusterUpdate").one("Cluster"),
+    delete("deleteGroupCluster", CLUSTER).versions(CLUSTERS_DELETE).on_cluster(OWN, clusters::delete_cluster::run)
+        .answers(202, One("Accepted")).query(&["retainBackups"]),
     get("listGroupClusterBackupExports", "/groups/{groupId}/clusters/{clusterName}/backup/exports").cluster(BACKUP),
     post("createGroupClusterBackupExport", "/groups/{groupId}/clusters/{clusterName}/backup/exports").cluster(EXPORT),
     get("getGroupClusterBackupExport", "/groups/{groupId}/clusters/{clusterName}/backup/exports/{exportId}").cluster(BACKUP),
-    get("listGroupClusterBackupRestoreJobs", CLUSTER_JOBS).cluster(BACKUP),
-    post("createGroupClusterBackupRestoreJob", CLUSTER_JOBS).cluster(RESTORE_OR_EXPORT),
-    get("getGroupClusterBackupRestoreJob", CLUSTER_JOB).cluster(BACKUP),
-    delete("cancelGroupClusterBackupRestoreJob", CLUSTER_JOB).cluster(RESTORE_OR_EXPORT),
-    get("getGroupClusterBackupSchedule", SCHEDULE).versions(SCHEDULES).cluster(READ),
-    patch("updateGroupClusterBackupSchedule", SCHEDULE).versions(SCHEDULES).cluster(BACKUP),
-    delete("deleteGroupClusterBackupSchedule", SCHEDULE).versions(SCHEDULES).cluster(BACKUP),
+    get("listGroupClusterBackupRestoreJobs", CLUSTER_JOBS)
+        .on_cluster(BACKUP, clusters::list_cluster_restore_jobs::run).page("ClusterRestoreJob"),
+    post("createGroupClusterBackupRestoreJob", CLUSTER_JOBS)
+        .on_cluster(RESTORE_OR_EXPORT, clusters::create_cluster_restore_job::run).takes("ClusterRestoreJobCreate")
+        .one("ClusterRestoreJob"),
+    get("getGroupClusterBackupRestoreJob", CLUSTER_JOB)
+        .on_cluster(BACKUP, clusters::get_cluster_restore_job::run).one("ClusterRestoreJob"),
+    delete("cancelGroupClusterBackupRestoreJob", CLUSTER_JOB)
+        .on_cluster(RESTORE_OR_EXPORT, clusters::cancel_cluster_restore_job::run),
+    get("getGroupClusterBackupSchedule", SCHEDULE).versions(SCHEDULES)
+        .on_cluster(READ, clusters::get_schedule::run).one("BackupSchedule"),
+    patch("updateGroupClusterBackupSchedule", SCHEDULE).versions(SCHEDULES)
+        .on_cluster(BACKUP, clusters::update_schedule::run).takes("BackupScheduleUpdate").one("BackupSchedule"),
+    delete("deleteGroupClusterBackupSchedule", SCHEDULE).versions(SCHEDULES)
+        .on_cluster(BACKUP, clusters::clear_schedule::run).one("BackupSchedule"),
     get("listGroupClusterBackupSnapshotShardedClusters", "/groups/{groupId}/clusters/{clusterName}/backup/snapshots/shardedClusters").cluster(READ),
     get("getGroupClusterBackupSnapshotShardedCluster", SHARDED).cluster(READ),
     delete("deleteGroupClusterBackupSnapshotShardedCluster", SHARDED).cluster(BACKUP),
-    get("listGroupClusterBackupSnapshots", CLUSTER_SNAPSHOTS).cluster(READ),
-    post("takeGroupClusterBackupSnapshots", CLUSTER_SNAPSHOTS).cluster(TAKE),
-    get("getGroupClusterBackupSnapshot", CLUSTER_SNAPSHOT).cluster(READ),
-    patch("updateGroupClusterBackupSnapshot", CLUSTER_SNAPSHOT).cluster(BACKUP),
-    delete("deleteGroupClusterBackupSnapshot", CLUSTER_SNAPSHOT).cluster(BACKUP),
+    get("listGroupClusterBackupSnapshots", CLUSTER_SNAPSHOTS)
+        .on_cluster(READ, clusters::list_cluster_snapshots::run).page("ClusterSnapshot"),
+    post("takeGroupClusterBackupSnapshots", CLUSTER_SNAPSHOTS)
+        .on_cluster(TAKE, clusters::take_cluster_snapshot::run).takes("SnapshotCreate").one("ClusterSnapshot"),
+    get("getGroupClusterBackupSnapshot", CLUSTER_SNAPSHOT)
+        .on_cluster(READ, clusters::get_cluster_snapshot::run).one("ClusterSnapshot"),
+    patch("updateGroupClusterBackupSnapshot", CLUSTER_SNAPSHOT)
+        .on_cluster(BACKUP, clusters::update_cluster_snapshot::run).takes("SnapshotRetention").one("ClusterSnapshot"),
+    delete("deleteGroupClusterBackupSnapshot", CLUSTER_SNAPSHOT)
+        .on_cluster(BACKUP, clusters::delete_cluster_snapshot::run),
     get("listGroupClusterBackupSnapshotDatabases", "/groups/{groupId}/clusters/{clusterName}/backup/snapshots/{snapshotId}/databases")
         .versions(V2025_03_12).cluster(BACKUP),
     get("getGroupClusterBackupSnapshotDatabase", "/groups/{groupId}/clusters/{clusterName}/backup/snapshots/{snapshotId}/databases/{databaseName}")

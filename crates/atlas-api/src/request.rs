@@ -7,7 +7,7 @@ use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::api::Api;
-use crate::asked::Asked;
+use crate::asked::{Asked, Edition};
 use crate::auth::AuthError;
 use crate::call::query_flag;
 use crate::error::ApiError;
@@ -16,8 +16,6 @@ use crate::incoming::Incoming;
 use crate::response::{PLAIN, Style, build, challenge_response, failure, wrong_method};
 use crate::routing::{Route, route};
 use crate::{dev, openapi, own, private, token_endpoint};
-
-const ROOT: &str = "/api/atlas/v2";
 
 /// Answers a request to anything below `/api`.
 pub async fn serve(api: Arc<Api>, request: Request<Body>) -> Response<Body> {
@@ -89,13 +87,20 @@ fn respond(api: &Api, incoming: &Incoming) -> Response<Body> {
     if let Some(path) = path.strip_prefix(own::ROOT) {
         return own::respond(api, incoming, &identity.caller, path);
     }
-    let below = path.strip_prefix(ROOT).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    match below.map_or(Route::Unknown, |below| route(incoming.method.as_str(), below)) {
-        Route::Found(operation, path_values) => {
-            let asked = Asked { api, incoming, caller: &identity.caller, query: &query, style };
+    let below = Edition::ALL.into_iter().find_map(|edition| {
+        let rest = path.strip_prefix(edition.root())?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((edition, rest))
+    });
+    let Some((edition, below)) = below else {
+        return failure(&ApiError::unknown_route(path), style);
+    };
+    match route(incoming.method.as_str(), below) {
+        Route::Found(operation, path_values) if edition.has(operation) => {
+            let caller = &identity.caller;
+            let asked = Asked { api, incoming, caller, query: &query, style, edition };
             asked.respond(operation, path_values)
         }
         Route::WrongMethod(methods) => wrong_method(&methods),
-        Route::Unknown => failure(&ApiError::unknown_route(path), style),
+        Route::Found(..) | Route::Unknown => failure(&ApiError::unknown_route(path), style),
     }
 }

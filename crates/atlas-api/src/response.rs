@@ -41,8 +41,8 @@ const RATE_LIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-rema
 const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
 const SUNSET: HeaderName = HeaderName::from_static("sunset");
 
-/// The answer of an operation in a version.
-pub(crate) fn success(version: Version, answer: Answer, style: Style) -> Response<Body> {
+/// The answer of an operation, in a version where versions are named.
+pub(crate) fn success(version: Option<Version>, answer: Answer, style: Style) -> Response<Body> {
     let status = answer.status;
     let body = match (answer.body, style.envelope) {
         (Some(Value::Object(mut list)), true) if answer.is_list => {
@@ -52,7 +52,10 @@ pub(crate) fn success(version: Version, answer: Answer, style: Style) -> Respons
         (Some(entity), true) => Some(envelope(entity, status)),
         (body, _) => body,
     };
-    let content_type = format!("application/vnd.atlas.{}+json;charset=utf-8", version.date);
+    let content_type = version.map_or_else(
+        || "application/json".to_owned(),
+        |version| format!("application/vnd.atlas.{}+json;charset=utf-8", version.date),
+    );
     let mut response = build(status, &content_type, body.map(|body| write(body, style)));
     if let Some(location) = answer.location {
         insert(&mut response, LOCATION, &location);

@@ -28,10 +28,10 @@ const fn succeeded(date: Date, deprecated: Date, sunset: Option<Date>) -> Versio
 }
 
 const D2023_01_01: Date = date(2023, 1, 1);
-const D2023_02_01: Date = date(2023, 2, 1);
+pub(crate) const D2023_02_01: Date = date(2023, 2, 1);
 const D2023_10_01: Date = date(2023, 10, 1);
 const D2024_05_30: Date = date(2024, 5, 30);
-const D2024_08_05: Date = date(2024, 8, 5);
+pub(crate) const D2024_08_05: Date = date(2024, 8, 5);
 const D2024_10_23: Date = date(2024, 10, 23);
 const D2025_02_19: Date = date(2025, 2, 19);
 /// When most old versions are switched off.

@@ -112,7 +112,7 @@ impl Catalog {
         let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT i.*, d.* FROM instances i JOIN deployments d ON d.instance_id = i.id
-             WHERE i.project_id = ?1 AND i.state <> 'DELETED' ORDER BY i.number",
+             WHERE i.project_id = ?1 AND i.state <> 'DELETED' ORDER BY i.id",
         )?;
         decode_all(statement.query([project.to_string()])?, |row| {
             Ok((instances::decode(row)?, decode(row)?))

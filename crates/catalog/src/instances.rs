@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 use tidemark_model::{
-    InstanceEvent, InstanceId, InstanceName, InstanceState, OplogTime, ProjectId,
+    BackupSchedule, InstanceEvent, InstanceId, InstanceName, InstanceState, OplogTime, ProjectId,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row, taken};
@@ -29,6 +29,8 @@ pub enum InstanceFamily {
     Serverless,
     /// The flex API.
     Flex,
+    /// The API of dedicated clusters; in no other.
+    Cluster,
 }
 
 /// Through which API instances are looked at.
@@ -36,21 +38,31 @@ pub enum InstanceFamily {
 pub enum InstanceView {
     /// The serverless API: only what was created through it.
     Serverless,
-    /// The flex API: everything.
+    /// The flex API: those and what was created through it.
     Flex,
+    /// The API of dedicated clusters: only those.
+    Cluster,
 }
 
 impl InstanceView {
     /// Whether it shows instances of a family.
     pub fn shows(self, family: InstanceFamily) -> bool {
-        self == Self::Flex || family == InstanceFamily::Serverless
+        match family {
+            InstanceFamily::Serverless => self != Self::Cluster,
+            InstanceFamily::Flex => self == Self::Flex,
+            InstanceFamily::Cluster => self == Self::Cluster,
+        }
     }
+
+    /// All of them.
+    const ALL: [Self; 3] = [Self::Serverless, Self::Flex, Self::Cluster];
 
     /// The count in the project and the number in the instance.
     fn columns(self) -> (&'static str, &'static str) {
         match self {
             Self::Serverless => ("serverless_count", "serverless_number"),
             Self::Flex => ("instance_count", "number"),
+            Self::Cluster => ("cluster_count", "cluster_number"),
         }
     }
 }
@@ -60,11 +72,14 @@ impl InstanceFamily {
         match self {
             Self::Serverless => "serverless",
             Self::Flex => "flex",
+            Self::Cluster => "cluster",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Serverless, Self::Flex].into_iter().find(|family| family.as_str() == text)
+        [Self::Serverless, Self::Flex, Self::Cluster]
+            .into_iter()
+            .find(|family| family.as_str() == text)
     }
 }
 
@@ -178,24 +193,27 @@ pub(crate) fn decode(row: &Row<'_>) -> Result<Instance, CatalogError> {
 
 /// Records a wanted instance as the last of its project; the caller commits.
 pub(crate) fn insert(connection: &Connection, instance: &Instance) -> Result<(), CatalogError> {
-    let numbers: Option<(i64, i64)> = connection
+    let shown = |view: InstanceView| view.shows(instance.family);
+    let [in_flex, in_serverless, in_clusters] =
+        [InstanceView::Flex, InstanceView::Serverless, InstanceView::Cluster].map(shown);
+    let numbers: Option<(i64, i64, i64)> = connection
         .prepare_cached(
-            "UPDATE projects SET instance_count = instance_count + 1, serverless_count = serverless_count + ?2
-             WHERE id = ?1 AND deleted_at IS NULL RETURNING instance_count, serverless_count",
+            "UPDATE projects SET instance_count = instance_count + ?2, serverless_count = serverless_count + ?3,
+                 cluster_count = cluster_count + ?4
+             WHERE id = ?1 AND deleted_at IS NULL RETURNING instance_count, serverless_count, cluster_count",
         )?
         .query_row(
-            (instance.project.to_string(), instance.family == InstanceFamily::Serverless),
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            (instance.project.to_string(), in_flex, in_serverless, in_clusters),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
         .optional()?;
-    let (number, serverless_number) =
+    let (number, serverless_number, cluster_number) =
         numbers.ok_or_else(|| CatalogError::Missing(format!("project {}", instance.project)))?;
-    let is_serverless = instance.family == InstanceFamily::Serverless;
     connection
         .prepare_cached(
             "INSERT INTO instances (id, project_id, name, family, state, settings, created_at, changed_at, port,
-                 number, serverless_number, backing)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                 number, serverless_number, cluster_number, backing)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute((
             instance.id.to_string(),
@@ -207,11 +225,19 @@ pub(crate) fn insert(connection: &Connection, instance: &Instance) -> Result<(),
             instance.created_at.as_second(),
             instance.changed_at.as_second(),
             instance.port,
-            number,
-            is_serverless.then_some(serverless_number),
+            in_flex.then_some(number),
+            in_serverless.then_some(serverless_number),
+            in_clusters.then_some(cluster_number),
             instance.backing.as_str(),
         ))
         .map_err(|error| taken(error, instance.name.as_str()))?;
+    if instance.family == InstanceFamily::Cluster {
+        let schedule = BackupSchedule::new(instance.created_at);
+        connection.execute(
+            "INSERT INTO backup_schedules (instance_id, schedule) VALUES (?1, ?2)",
+            (instance.id.to_string(), to_json(&schedule)),
+        )?;
+    }
     Ok(())
 }
 
@@ -396,7 +422,7 @@ impl Catalog {
             let project = catalog.load_instance(id)?.project.to_string();
             catalog.record_instance_event(id, InstanceEvent::Removed, at)?;
             let (connection, key) = (catalog.lock(), id.to_string());
-            for view in [InstanceView::Serverless, InstanceView::Flex] {
+            for view in InstanceView::ALL {
                 let (count, number) = view.columns();
                 let place: Option<i64> = connection.query_row(
                     &format!("SELECT {number} FROM instances WHERE id = ?1"),
@@ -415,12 +441,12 @@ impl Catalog {
                     [&project],
                 )?;
             }
+            for table in ["deployments", "backup_schedules"] {
+                let sql = format!("DELETE FROM {table} WHERE instance_id = ?1");
+                connection.execute(&sql, [&key])?;
+            }
             connection.execute(
-                "DELETE FROM deployments WHERE instance_id = ?1",
-                [&key],
-            )?;
-            connection.execute(
-                "UPDATE instances SET number = NULL, serverless_number = NULL,
+                "UPDATE instances SET number = NULL, serverless_number = NULL, cluster_number = NULL,
                      retained_until = CASE WHEN keeps_backups THEN ?3 ELSE ?2 END WHERE id = ?1",
                 (&key, at.as_second(), kept_until.as_second()),
             )?;

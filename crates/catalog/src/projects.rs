@@ -26,7 +26,7 @@ pub struct Project {
     pub created_at: Timestamp,
     /// Its tags.
     pub tags: Vec<Tag>,
-    /// How many instances it has.
+    /// How many instances it has, clusters among them.
     pub instance_count: u64,
     /// What was set, by the names of the API; absent is the default.
     pub settings: Map<String, Value>,
@@ -58,7 +58,8 @@ fn decode(row: &Row<'_>) -> Result<Project, CatalogError> {
         name: row.get("name")?,
         created_at: row.instant("created_at")?,
         tags: row.json("tags")?,
-        instance_count: row.get::<i64>("instance_count")?.unsigned_abs(),
+        instance_count: (row.get::<i64>("instance_count")? + row.get::<i64>("cluster_count")?)
+            .unsigned_abs(),
         settings: row.json("settings")?,
         limits: row.json("limits")?,
     })
@@ -182,7 +183,7 @@ impl Catalog {
         let project = id.to_string();
         let changed = transaction.execute(
             "UPDATE projects SET deleted_at = ?2
-             WHERE id = ?1 AND deleted_at IS NULL AND instance_count = 0",
+             WHERE id = ?1 AND deleted_at IS NULL AND instance_count = 0 AND cluster_count = 0",
             (&project, at.as_second()),
         )?;
         if changed == 0 {

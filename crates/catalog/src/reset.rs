@@ -31,6 +31,7 @@ const TABLES: &[&str] = &[
     "network_entries",
     "access_entries",
     "deployments",
+    "backup_schedules",
     "instances",
     "revoked_tokens",
     "service_account_secrets",

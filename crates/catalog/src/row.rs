@@ -63,7 +63,24 @@ impl<'a> Decoder<'a> {
         column: &str,
     ) -> Result<T, CatalogError> {
         let text: String = self.get(column)?;
-        serde_json::from_str(&text).map_err(|error| self.corrupt(format!("{column}: {error}")))
+        self.parse_json(column, &text)
+    }
+
+    /// A value that is kept as JSON, or nothing.
+    pub(crate) fn optional_json<T: serde::de::DeserializeOwned>(
+        &self,
+        column: &str,
+    ) -> Result<Option<T>, CatalogError> {
+        let text: Option<String> = self.get(column)?;
+        text.map(|text| self.parse_json(column, &text)).transpose()
+    }
+
+    fn parse_json<T: serde::de::DeserializeOwned>(
+        &self,
+        column: &str,
+        text: &str,
+    ) -> Result<T, CatalogError> {
+        serde_json::from_str(text).map_err(|error| self.corrupt(format!("{column}: {error}")))
     }
 }
 

@@ -1,11 +1,12 @@
 //! What the scheduler needs to know of all instances, in one question.
 
 use jiff::Timestamp;
-use tidemark_model::{InstanceId, OplogTime};
+use tidemark_model::{BackupSchedule, InstanceId, OplogTime, PolicyMatch};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, one_row};
 use crate::error::CatalogError;
-use crate::row::{Decoder, decode_all};
+use crate::row::{Decoder, decode_all, to_json};
+use crate::snapshots::decode_policy;
 
 /// The snapshots of an instance, as far as the next one depends on them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +27,15 @@ pub struct Schedule {
     pub span_begins: Option<OplogTime>,
     /// When it was restored last.
     pub restored_at: Option<Timestamp>,
+    /// When its snapshots are taken, where it has a schedule of its own.
+    pub own: Option<BackupSchedule>,
+    /// For what a policy asked for its newest snapshot, if one did.
+    pub newest_policy: Option<PolicyMatch>,
 }
 
-const SELECT: &str = "SELECT i.id AS id, n.created_at AS newest,
+const SELECT: &str = "SELECT i.id AS id, n.created_at AS newest, n.frequency AS frequency,
+     n.policy_items AS policy_items,
+     (SELECT schedule FROM backup_schedules b WHERE b.instance_id = i.id) AS schedule,
      CASE WHEN n.state = 'failed' THEN n.finished_at END AS failed_at,
      (SELECT count(*) FROM snapshots f WHERE f.instance_id = i.id AND f.state = 'failed' AND f.number IS NOT NULL
       AND f.number > coalesce((SELECT max(c.number) FROM snapshots c
@@ -64,7 +71,34 @@ impl Catalog {
                 newest_moment: position("newest_moment")?,
                 span_begins: position("span_begins")?,
                 restored_at: row.optional_instant("restored_at")?,
+                own: row.optional_json("schedule")?,
+                newest_policy: decode_policy(&row)?,
             })
         })
+    }
+
+    /// When the snapshots of an instance are taken, if it has a schedule of its own.
+    pub fn find_backup_schedule(
+        &self,
+        instance: InstanceId,
+    ) -> Result<Option<BackupSchedule>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection
+            .prepare_cached("SELECT schedule FROM backup_schedules WHERE instance_id = ?1")?;
+        let mut rows = statement.query([instance.to_string()])?;
+        rows.next()?.map(|row| Decoder::new("backup_schedules", row).json("schedule")).transpose()
+    }
+
+    /// Says anew when the snapshots of an instance are taken.
+    pub fn set_backup_schedule(
+        &self,
+        instance: InstanceId,
+        schedule: &BackupSchedule,
+    ) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "UPDATE backup_schedules SET schedule = ?2 WHERE instance_id = ?1",
+            (instance.to_string(), to_json(schedule)),
+        )?;
+        one_row(changed, || CatalogError::Missing(format!("schedule of instance {instance}")))
     }
 }

@@ -3,13 +3,14 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, Row};
 use tidemark_model::{
-    Base, InstanceId, OplogTime, SnapshotEvent, SnapshotId, SnapshotKind, SnapshotState,
+    Base, Frequency, InstanceId, OplogTime, PolicyItemId, PolicyMatch, SnapshotEvent, SnapshotId,
+    SnapshotKind, SnapshotState,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
 use crate::error::CatalogError;
 use crate::lease::{Claim, Done, LeaseHolder, decode_done, may_touch};
-use crate::row::{Decoder, decode_all};
+use crate::row::{Decoder, decode_all, to_json};
 
 /// A snapshot that shall be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,10 @@ pub struct NewSnapshot {
     pub created_at: Timestamp,
     /// When it may be removed.
     pub expires_at: Timestamp,
+    /// What who asked for it wrote.
+    pub description: Option<String>,
+    /// For what a policy asked for it, if one did.
+    pub policy: Option<PolicyMatch>,
 }
 
 impl NewSnapshot {
@@ -35,7 +40,8 @@ impl NewSnapshot {
         retention: SignedDuration,
     ) -> Self {
         let expires_at = now.saturating_add(retention).unwrap_or(now);
-        Self { id: SnapshotId::new(now), instance, kind, created_at: now, expires_at }
+        let id = SnapshotId::new(now);
+        Self { id, instance, kind, created_at: now, expires_at, description: None, policy: None }
     }
 }
 
@@ -52,6 +58,10 @@ pub struct Snapshot {
     pub created_at: Timestamp,
     /// When it may be removed.
     pub expires_at: Timestamp,
+    /// What who asked for it wrote.
+    pub description: Option<String>,
+    /// For what a policy asked for it, if one did.
+    pub policy: Option<PolicyMatch>,
     /// Where it stands.
     pub state: SnapshotState,
     /// The version of the deployment, once it was read.
@@ -111,6 +121,8 @@ fn decode(row: &Row<'_>) -> Result<Snapshot, CatalogError> {
         kind: SnapshotKind::parse(&kind).ok_or_else(|| row.corrupt(format!("kind {kind:?}")))?,
         created_at: row.instant("created_at")?,
         expires_at: row.instant("expires_at")?,
+        description: row.get("description")?,
+        policy: decode_policy(&row)?,
         state: decode_state(&row)?,
         server_version: row.get("server_version")?,
         started_at: row.optional_instant("started_at")?,
@@ -119,6 +131,15 @@ fn decode(row: &Row<'_>) -> Result<Snapshot, CatalogError> {
         mode_reason: row.get("mode_reason")?,
         done: decode_done(&row)?,
     })
+}
+
+/// The part of a policy that a snapshot stands for.
+pub(crate) fn decode_policy(row: &Decoder<'_>) -> Result<Option<PolicyMatch>, CatalogError> {
+    let Some(word) = row.get::<Option<String>>("frequency")? else { return Ok(None) };
+    let frequency =
+        Frequency::parse(&word).ok_or_else(|| row.corrupt(format!("frequency {word:?}")))?;
+    let items: Vec<PolicyItemId> = row.json("policy_items")?;
+    Ok(Some(PolicyMatch { frequency, items }))
 }
 
 fn decode_state(row: &Decoder<'_>) -> Result<SnapshotState, CatalogError> {
@@ -172,8 +193,9 @@ impl Catalog {
         let number = number
             .ok_or_else(|| CatalogError::Missing(format!("instance {}", snapshot.instance)))?;
         transaction.execute(
-            "INSERT INTO snapshots (id, instance_id, number, kind, state, created_at, expires_at)
-             VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6)",
+            "INSERT INTO snapshots (id, instance_id, number, kind, state, created_at, expires_at,
+                 description, frequency, policy_items)
+             VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9)",
             (
                 snapshot.id.to_string(),
                 snapshot.instance.to_string(),
@@ -181,6 +203,9 @@ impl Catalog {
                 snapshot.kind.as_str(),
                 snapshot.created_at.as_second(),
                 snapshot.expires_at.as_second(),
+                &snapshot.description,
+                snapshot.policy.as_ref().map(|policy| policy.frequency.as_str()),
+                snapshot.policy.as_ref().map(|policy| to_json(&policy.items)),
             ),
         )?;
         Ok(transaction.commit()?)
@@ -481,6 +506,19 @@ impl Catalog {
             [instance.to_string()],
         )?;
         Ok(transaction.commit()?)
+    }
+
+    /// Says anew until when a snapshot is kept.
+    pub fn set_snapshot_expiry(
+        &self,
+        id: SnapshotId,
+        expires_at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "UPDATE snapshots SET expires_at = ?2 WHERE id = ?1 AND is_deleted = 0",
+            (id.to_string(), expires_at.as_second()),
+        )?;
+        one_row(changed, || CatalogError::Missing(format!("snapshot {id}")))
     }
 
     /// Whether a snapshot is the newest complete one of an instance that exists.

@@ -8,6 +8,8 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use crate::secret::random_bytes;
 
 /// Why a text is not an id.
@@ -57,7 +59,8 @@ fn parse_hex(text: &str) -> Result<[u8; 12], IdError> {
 macro_rules! object_id {
     ($($(#[$doc:meta])* $name:ident)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub struct $name([u8; 12]);
 
         impl $name {
@@ -85,6 +88,20 @@ macro_rules! object_id {
             }
         }
 
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.to_string()
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -104,7 +121,7 @@ object_id! {
     OrgId
     /// A project, which Atlas calls group.
     ProjectId
-    /// An instance: a serverless instance or flex cluster.
+    /// An instance: a serverless instance, a flex cluster or a cluster.
     InstanceId
     /// A snapshot.
     SnapshotId
@@ -118,6 +135,10 @@ object_id! {
     SecretId
     /// A database user.
     DatabaseUserId
+    /// The policy of a backup schedule.
+    PolicyId
+    /// One line of a policy.
+    PolicyItemId
 }
 
 #[cfg(test)]

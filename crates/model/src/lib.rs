@@ -12,6 +12,7 @@ mod plan;
 mod policy;
 mod restore_job;
 mod roles;
+mod schedule;
 mod secret;
 mod selection;
 mod snapshot;
@@ -23,8 +24,8 @@ pub use deployment::{
     Condition, DatabaseSize, Finding, LinkSettings, ProbeReport, ReadFrom, TlsSettings, Topology,
 };
 pub use ids::{
-    ApiKeyId, DatabaseUserId, IdError, InstanceId, OrgId, ProjectId, RestoreJobId, SecretId,
-    ServiceAccountId, SnapshotId, new_object_id,
+    ApiKeyId, DatabaseUserId, IdError, InstanceId, OrgId, PolicyId, PolicyItemId, ProjectId,
+    RestoreJobId, SecretId, ServiceAccountId, SnapshotId, new_object_id,
 };
 pub use instance::{InstanceEvent, InstanceName, InstanceNameError, InstanceState};
 pub use oplog_time::OplogTime;
@@ -37,6 +38,9 @@ pub use restore_job::{
     Delivery, DownloadStep, PointInTime, ReplaceStep, RestoreEvent, RestoreState, RestoreStep,
 };
 pub use roles::{Caller, Principal, Role, Roles};
+pub use schedule::{
+    BackupSchedule, Frequency, LAST_DAY, PolicyItem, PolicyMatch, Retention, RetentionUnit,
+};
 pub use secret::{Secret, random_bytes};
 pub use selection::{Rule, Selection, SelectionError};
 pub use snapshot::{SnapshotEvent, SnapshotKind, SnapshotState};

@@ -19,7 +19,7 @@ pub(crate) fn command() -> Command {
         Arg::new("view")
             .long("view")
             .value_name("VIEW")
-            .value_parser(["serverless", "flex"])
+            .value_parser(["serverless", "flex", "cluster"])
             .help("Through which API it is shown [serverless]"),
     );
     Command::new("deployments")

@@ -123,6 +123,8 @@ impl Rebuild<'_> {
             kind,
             created_at,
             expires_at: instant(&owner.expires_at)?,
+            description: None,
+            policy: None,
         };
         let end = SnapshotEvent::Stored {
             at: instant(&manifest.taken_at)?,

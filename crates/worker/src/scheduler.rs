@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, NewSnapshot, Order, Page, Schedule, Snapshot};
-use tidemark_model::{BackupPolicy, OplogTime, SnapshotKind, SnapshotState};
+use tidemark_model::{BackupPolicy, OplogTime, PolicyMatch, SnapshotKind, SnapshotState};
 
 use crate::shared::Shared;
 
@@ -40,47 +40,93 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
 fn schedule(shared: &Shared) -> Result<(), CatalogError> {
     let (now, policy) = (shared.config.clock.now(), shared.config.policy);
     for schedule in shared.config.catalog.list_schedules()? {
-        if !is_snapshot_due(&schedule, &policy, now) {
-            continue;
-        }
-        let snapshot = NewSnapshot::new(
-            schedule.instance,
-            SnapshotKind::Scheduled,
-            now,
-            policy.snapshot_retention,
-        );
-        match shared.config.catalog.insert_snapshot(&snapshot) {
+        let Some(due) = find_due(&schedule, &policy, now) else { continue };
+        let instance = schedule.instance;
+        let snapshot =
+            NewSnapshot::new(instance, SnapshotKind::Scheduled, now, policy.snapshot_retention);
+        let inserted = shared.config.catalog.transact(|catalog| match &schedule.own {
+            None => catalog.insert_snapshot(&snapshot).map(|()| true),
+            Some(_) => insert_by_policy(catalog, (snapshot.clone(), due), now),
+        });
+        let is_inserted = match inserted {
             // The instance is gone since.
             Err(CatalogError::Missing(_)) => continue,
             outcome => outcome?,
+        };
+        if !is_inserted {
+            continue;
         }
         tracing::info!(snapshot = %snapshot.id, instance = %schedule.instance, "a snapshot is scheduled");
     }
     Ok(())
 }
 
+/// Records a snapshot of an instance that has a schedule of its own, and in that which of its items
+/// were served; answers whether one is asked for: the schedule may have been changed since.
+fn insert_by_policy(
+    catalog: &Catalog,
+    (snapshot, due): (NewSnapshot, Due),
+    now: Timestamp,
+) -> Result<bool, CatalogError> {
+    let instance = snapshot.instance;
+    let Some(own) = catalog.find_backup_schedule(instance)? else { return Ok(false) };
+    let asked = match due {
+        Due::Time => own.due(now),
+        Due::Needed => own.most_frequent(),
+        Due::Again(failed) => match (failed, own.due(now)) {
+            (Some(failed), Some(due)) => Some(failed.and(due)),
+            (failed, due) => failed.or(due).or_else(|| own.most_frequent()),
+        },
+    };
+    let Some(policy) = asked else { return Ok(false) };
+    let expires_at = own.expiry(&policy.items, now).unwrap_or(snapshot.expires_at);
+    let own = own.served(&policy.items, now);
+    catalog.insert_snapshot(&NewSnapshot { expires_at, policy: Some(policy), ..snapshot })?;
+    catalog.set_backup_schedule(instance, &own).map(|()| true)
+}
+
+/// Why a snapshot is due.
+enum Due {
+    /// It is time for the next one.
+    Time,
+    /// The last one failed a while ago; what its policy said of it.
+    Again(Option<PolicyMatch>),
+    /// There is none, or none from which the captured oplog leads on.
+    Needed,
+}
+
 /// Whether the next snapshot is due: the last one is old, or failed a while ago, or shows a moment
 /// from which the captured oplog does not lead on, or a restore replaced everything since.
-fn is_snapshot_due(schedule: &Schedule, policy: &BackupPolicy, now: Timestamp) -> bool {
-    let Some(newest) = schedule.newest else { return true };
-    if schedule.is_open {
-        return false;
+fn find_due(schedule: &Schedule, policy: &BackupPolicy, now: Timestamp) -> Option<Due> {
+    // Whoever emptied the schedule wants none.
+    let is_wanted = schedule.own.as_ref().is_none_or(|own| !own.items.is_empty());
+    if schedule.is_open || !is_wanted {
+        return None;
     }
+    let Some(newest) = schedule.newest else { return Some(Due::Needed) };
     // The clock went back: the next one is not due when the clock is there again, but now.
     if newest > now || schedule.failed_at.is_some_and(|failed_at| failed_at > now) {
-        return true;
+        return Some(Due::Needed);
     }
     let after =
         |from: Timestamp, wait: SignedDuration| now >= from.saturating_add(wait).unwrap_or(from);
     if let Some(failed_at) = schedule.failed_at {
         let doubled = FIRST_RETRY.saturating_mul(1 << schedule.failures.saturating_sub(1).min(10));
-        return after(failed_at, doubled.min(policy.snapshot_interval));
+        let is_due = after(failed_at, doubled.min(policy.snapshot_interval));
+        return is_due.then(|| Due::Again(schedule.newest_policy.clone()));
     }
     let is_cut_off = schedule
         .span_begins
         .is_some_and(|begins| schedule.newest_moment.is_some_and(|moment| moment < begins));
     let is_replaced = schedule.restored_at.is_some_and(|restored| restored > newest);
-    is_cut_off || is_replaced || after(newest, policy.snapshot_interval)
+    let is_time = match &schedule.own {
+        None => after(newest, policy.snapshot_interval),
+        Some(own) => own.due(now).is_some(),
+    };
+    if is_cut_off || is_replaced {
+        return Some(Due::Needed);
+    }
+    is_time.then_some(Due::Time)
 }
 
 fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
@@ -175,10 +221,13 @@ fn trim_oplogs(shared: &Shared) -> Result<(), CatalogError> {
         return Ok(());
     }
     let (catalog, vault) = (&shared.config.catalog, &shared.config.vault);
-    let oldest =
-        shared.config.clock.now().as_second() - shared.config.policy.oplog_retention.as_secs();
-    let oldest = OplogTime::new(u32::try_from(oldest).unwrap_or(0), 0);
     for instance in catalog.list_all_instances()? {
+        let retention = match catalog.find_backup_schedule(instance.id)? {
+            None => shared.config.policy.oplog_retention,
+            Some(own) => SignedDuration::from_hours(24 * i64::from(own.restore_window_days)),
+        };
+        let oldest = shared.config.clock.now().as_second() - retention.as_secs();
+        let oldest = OplogTime::new(u32::try_from(oldest).unwrap_or(0), 0);
         let ranges = catalog.list_oplog_ranges(instance.id)?;
         if ranges.first().is_none_or(|range| range.first >= oldest) {
             continue;
@@ -235,9 +284,11 @@ fn remove_old_downloads(shared: &Shared) -> Result<(), CatalogError> {
 
 #[cfg(test)]
 mod tests {
-    use tidemark_catalog::{Instance, LeaseHolder};
+    use tidemark_catalog::{Backing, Instance, InstanceFamily, LeaseHolder};
     use tidemark_deployment::Endpoint;
-    use tidemark_model::{Clock, InstanceEvent, InstanceId, SnapshotEvent};
+    use tidemark_model::{
+        BackupSchedule, Clock, Frequency, InstanceEvent, InstanceId, SnapshotEvent,
+    };
     use tidemark_mover::Stop;
     use tidemark_vault::{Vault, VaultKey};
 
@@ -386,6 +437,62 @@ mod tests {
             assert_eq!(f.snapshots().len(), before + 1, "{hours} hours back: it stalls");
             f.complete();
         }
+    }
+
+    /// A fixture whose instance is a cluster, with what Atlas gives a new one.
+    fn cluster() -> Fixture {
+        let f = fixture();
+        let catalog = &f.shared.config.catalog;
+        let one = catalog.load_instance(f.instance).unwrap();
+        let cluster = Instance {
+            id: InstanceId::new(one.created_at),
+            name: "cluster".parse().unwrap(),
+            family: InstanceFamily::Cluster,
+            backing: Backing::Attached,
+            ..one
+        };
+        catalog.insert_instance(&cluster).unwrap();
+        let now = f.shared.config.clock.now();
+        catalog.record_instance_event(f.instance, InstanceEvent::DeleteAsked, now).unwrap();
+        catalog.retire_instance(f.instance, now, SignedDuration::ZERO).unwrap();
+        Fixture { instance: cluster.id, ..f }
+    }
+
+    #[test]
+    fn a_cluster_has_snapshots_by_its_own_schedule() {
+        let f = cluster();
+        let (catalog, clock) = (&f.shared.config.catalog, &f.shared.config.clock);
+        let words = |snapshots: Vec<Snapshot>| {
+            let word = |snapshot: &Snapshot| snapshot.policy.as_ref().unwrap().frequency.as_str();
+            snapshots.iter().map(word).collect::<Vec<_>>().join(" ")
+        };
+        let own = catalog.find_backup_schedule(f.instance).unwrap().unwrap();
+        assert_eq!(words(f.snapshots()), "hourly", "there was none");
+        f.complete();
+        clock.advance(6 * 3_600 - 60);
+        assert_eq!(words(f.snapshots()), "hourly");
+        clock.advance(60);
+        assert_eq!(words(f.snapshots()), "hourly hourly");
+        // The next slots pass while it fails: the retry stands for them too.
+        let failed = |f: &Fixture| {
+            let now = clock.now();
+            let (claim, _) = catalog.claim_snapshot(&f.shared.holder, now).unwrap().unwrap();
+            let given_up = SnapshotEvent::GivenUp { at: now, reason: "x".into() };
+            catalog.record_snapshot_event(&claim, given_up, None).unwrap();
+        };
+        failed(&f);
+        clock.advance(18 * 3_600);
+        let retried = f.snapshots().remove(0);
+        let policy = retried.policy.clone().unwrap();
+        assert_eq!(policy.items[..2], [own.items[0].id, own.items[1].id], "{policy:?}");
+        assert!(policy.frequency > Frequency::Hourly);
+        assert_eq!(Some(retried.expires_at), own.expiry(&policy.items, retried.created_at));
+        // Whoever empties it wants none, and that while it is looked at wins.
+        f.complete();
+        let emptied = BackupSchedule { items: Vec::new(), ..own };
+        catalog.set_backup_schedule(f.instance, &emptied).unwrap();
+        clock.advance(48 * 3_600);
+        assert_eq!(f.snapshots().len(), 3);
     }
 
     #[test]

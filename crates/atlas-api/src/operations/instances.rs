@@ -1,5 +1,7 @@
-//! What serverless instances and flex clusters have in common.
+//! What serverless instances, flex clusters and clusters have in common.
 
 pub(crate) mod instance;
 pub(crate) mod restore_job;
+pub(crate) mod restore_job_body;
+pub(crate) mod restore_request;
 pub(crate) mod snapshot;

@@ -13,7 +13,6 @@ pub(crate) mod list_serverless_instances;
 pub(crate) mod list_serverless_restore_jobs;
 pub(crate) mod list_serverless_snapshots;
 pub(crate) mod serverless_instance;
-pub(crate) mod serverless_restore_job;
 pub(crate) mod serverless_snapshot;
 pub(crate) mod set_serverless_auto_indexing;
 pub(crate) mod take_serverless_snapshot;

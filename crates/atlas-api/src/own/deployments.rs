@@ -228,8 +228,9 @@ impl Desk<'_> {
 }
 
 fn parse_view(body: &Body<'_>) -> Result<InstanceFamily> {
-    Ok(match body.one_of("view", &["serverless", "flex"])? {
+    Ok(match body.one_of("view", &["serverless", "flex", "cluster"])? {
         Some("flex") => InstanceFamily::Flex,
+        Some("cluster") => InstanceFamily::Cluster,
         _ => InstanceFamily::Serverless,
     })
 }
@@ -238,6 +239,7 @@ fn view(instance: &Instance) -> &'static str {
     match instance.family {
         InstanceFamily::Serverless => "serverless",
         InstanceFamily::Flex => "flex",
+        InstanceFamily::Cluster => "cluster",
     }
 }
 

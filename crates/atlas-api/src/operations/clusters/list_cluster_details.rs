@@ -19,9 +19,11 @@ pub(crate) fn run(call: &Call<'_>) -> Result<Answer> {
 }
 
 fn describe(call: &Call<'_>, org: &Org, project: &Project) -> Result<Value> {
-    let instances = call.catalog.list_instances(project.id, InstanceView::Flex, MOST_SHOWN)?;
+    let of_view = |view| call.catalog.list_instances(project.id, view, MOST_SHOWN);
+    let (flex, clusters) = (of_view(InstanceView::Flex)?, of_view(InstanceView::Cluster)?);
+    let shown = flex.items.iter().chain(&clusters.items).map(describe_details);
     Ok(json!({
-        "clusters": instances.items.iter().map(describe_details).collect::<Vec<_>>(),
+        "clusters": shown.collect::<Vec<_>>(),
         "groupId": project.id.to_string(),
         "groupName": project.name,
         "orgId": org.id.to_string(),

@@ -1,12 +1,15 @@
-//! `GET /groups/{groupId}/clusters`: the dedicated clusters of a project. There are none.
+//! `GET /groups/{groupId}/clusters`: the clusters of a project, by age.
 
-use tidemark_catalog::Project;
+use tidemark_catalog::{InstanceView, Project};
 
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
-use crate::links::list_of;
+use crate::links::list_body;
 
-pub(crate) fn run(call: &Call<'_>, _: &Project) -> Result<Answer> {
-    list_of(call, call.page()?.of(Vec::new())).map(Answer::list)
+use super::cluster::describe;
+
+pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
+    let paged = call.catalog.list_instances(project.id, InstanceView::Cluster, call.page()?)?;
+    list_body(call, &paged, |instance| describe(call, instance)).map(Answer::list)
 }

@@ -1,7 +1,7 @@
 //! Snapshots, whichever API they are looked at through: taking, finding, removing.
 
 use jiff::SignedDuration;
-use tidemark_actions::snapshots::{self, DeleteSnapshotError, TakeSnapshotError};
+use tidemark_actions::snapshots::{self, DeleteSnapshotError, OnDemand, TakeSnapshotError};
 use tidemark_catalog::{Instance, Snapshot};
 use tidemark_model::SnapshotId;
 
@@ -10,6 +10,8 @@ use crate::error::{ApiError, Result};
 
 /// The longest retention that can be asked for, ten years.
 const LONGEST_RETENTION_DAYS: i64 = 3_650;
+/// The longest description of a snapshot, in characters.
+const LONGEST_DESCRIPTION: usize = 1_024;
 
 /// What an API says of a snapshot or job that an instance does not have.
 pub(super) type NotFound = fn(id: &str, instance: &str) -> ApiError;
@@ -36,7 +38,10 @@ pub(crate) fn take(call: &Call<'_>, target: &Target) -> Result<Snapshot> {
     let instance = &target.instance;
     let body = call.body()?;
     body.allow(&["description", "retentionInDays"])?;
-    body.text("description")?;
+    let description = body.text("description")?.filter(|text| !text.is_empty());
+    if description.is_some_and(|text| text.chars().count() > LONGEST_DESCRIPTION) {
+        return Err(body.invalid("description"));
+    }
     let retention = match body.integer("retentionInDays")? {
         None => call.api.config.policy.snapshot_retention,
         Some(days) if (1..=LONGEST_RETENTION_DAYS).contains(&days) => {
@@ -45,7 +50,8 @@ pub(crate) fn take(call: &Call<'_>, target: &Target) -> Result<Snapshot> {
         Some(_) => return Err(ApiError::retention_invalid()),
     };
     let now = call.api.clock.now();
-    snapshots::take(call.catalog, instance, retention, now).map_err(|error| match error {
+    let wanted = OnDemand { retention, description: description.map(str::to_owned) };
+    snapshots::take(call.catalog, instance, wanted, now).map_err(|error| match error {
         TakeSnapshotError::Unavailable(_) => {
             ApiError::not_updatable("The cluster is not available")
         }

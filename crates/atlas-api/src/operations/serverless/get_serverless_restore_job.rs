@@ -4,10 +4,10 @@ use crate::answer::Answer;
 use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
 
-use super::serverless_restore_job::describe;
 use crate::operations::instances::restore_job::find;
+use crate::operations::instances::restore_job_body::{Shown, describe};
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     let job = find(call, target, ApiError::restore_job_not_found)?;
-    Ok(Answer::entity(describe(call, &target.instance, &job)))
+    Ok(Answer::entity(describe(call, &target.instance, (&job, Shown::Serverless))))
 }

@@ -5,9 +5,10 @@ use crate::call::{Call, Target};
 use crate::error::Result;
 use crate::links::list_body;
 
-use super::serverless_restore_job::describe;
+use crate::operations::instances::restore_job_body::{Shown, describe};
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     let paged = call.catalog.list_restore_jobs(target.instance.id, call.page()?)?;
-    list_body(call, &paged, |job| describe(call, &target.instance, job)).map(Answer::list)
+    list_body(call, &paged, |job| describe(call, &target.instance, (job, Shown::Serverless)))
+        .map(Answer::list)
 }

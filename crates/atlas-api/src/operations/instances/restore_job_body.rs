@@ -1,6 +1,7 @@
-//! How a restore job is shown in the serverless API.
+//! How a restore job is shown in the serverless API and in that of dedicated clusters.
 //!
-//! Presence rules and links follow the recorded jobs of dedicated clusters, whose shape it has.
+//! Presence rules and links follow the recorded jobs of dedicated clusters; of serverless instances
+//! none were recorded.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -11,7 +12,18 @@ use crate::call::Call;
 use crate::links::{link, part_link};
 use crate::operations::instances::restore_job::download_link;
 
-pub(super) fn describe(call: &Call<'_>, instance: &Instance, job: &RestoreJob) -> Value {
+/// In which of the two APIs a job is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Serverless,
+    Cluster,
+}
+
+pub(crate) fn describe(
+    call: &Call<'_>,
+    instance: &Instance,
+    (job, shown): (&RestoreJob, Shown),
+) -> Value {
     let now = call.api.clock.now();
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
@@ -25,15 +37,26 @@ pub(super) fn describe(call: &Call<'_>, instance: &Instance, job: &RestoreJob) -
         matches!(job.state, RestoreState::Failed { .. } | RestoreState::Cancelled { .. });
     put("failed", has_failed.into());
     put("id", job.id.to_string().into());
-    put("links", links(call, instance, job));
+    put("links", links(call, instance, (job, shown)));
     put("snapshotId", job.delivery.snapshot().to_string().into());
-    put("targetClusterName", job.target.name.as_str().into());
-    put("targetGroupId", job.target.project.to_string().into());
+    // A cluster's download was recorded without a target.
+    if shown == Shown::Serverless || job.download.is_none() {
+        put("targetClusterName", job.target.name.as_str().into());
+        put("targetGroupId", job.target.project.to_string().into());
+    }
+    if shown == Shown::Cluster {
+        put("desiredTimestamp", json!({ "date": null, "increment": null, "time": null }));
+        if job.download.is_none() {
+            put("targetDeploymentItemName", job.target.name.as_str().into());
+        }
+    }
     put("timestamp", format_instant(job.snapshot_at).into());
     if let Some(end) = ends_at {
         put("expiresAt", format_instant(end).into());
     }
-    if let Some(finished_at) = job.state.finished_at() {
+    // While a cluster's download is there it is not shown as finished.
+    let is_there = shown == Shown::Cluster && ends_at.is_some_and(|end| end > now);
+    if let Some(finished_at) = job.state.finished_at().filter(|_| !is_there) {
         put("finishedAt", format_instant(finished_at).into());
     }
     if let Delivery::PointInTime { moment, .. } = job.delivery {
@@ -64,9 +87,13 @@ fn delivery_url(call: &Call<'_>, job: &RestoreJob, now: Timestamp) -> Value {
     download_link(call, job, now).filter(|_| job.state.is_final()).into_iter().collect()
 }
 
-fn links(call: &Call<'_>, instance: &Instance, job: &RestoreJob) -> Value {
+fn links(call: &Call<'_>, instance: &Instance, (job, shown): (&RestoreJob, Shown)) -> Value {
     let group = call.href(&format!("/groups/{}", instance.project));
-    let cluster = format!("{group}/serverless/{}", instance.name);
+    let family = match shown {
+        Shown::Serverless => "serverless",
+        Shown::Cluster => "clusters",
+    };
+    let cluster = format!("{group}/{family}/{}", instance.name);
     json!([
         link(format!("{cluster}/backup/restoreJobs/{}", job.id), "self"),
         part_link(format!("{cluster}/backup/snapshots/{}", job.delivery.snapshot()), "snapshot"),
