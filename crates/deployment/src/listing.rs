@@ -41,7 +41,7 @@ impl CollectionListing {
 }
 
 /// Databases that belong to the deployment and not to its users.
-pub(crate) const INTERNAL_DATABASES: &[&str] = &["admin", "config", "local"];
+pub const INTERNAL_DATABASES: &[&str] = &["admin", "config", "local"];
 
 /// Lists the users' collections with their options and indexes.
 pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionListing>, LinkError> {

@@ -180,6 +180,7 @@ mod tests {
         let chunk = chunker.finish().unwrap();
         let id = writer.put_chunk(&chunk).unwrap();
         let collection = CollectionManifest {
+            is_sorted: false,
             database: "d".into(),
             name: "a".into(),
             kind: "collection".into(),

@@ -155,6 +155,19 @@ impl ChunkSequence {
         self.jobs.send(job).map_err(|_| MoverError::Stopped)
     }
 
+    /// Puts a chunk that the vault has behind those that were sent.
+    pub(crate) fn keep(
+        &mut self,
+        writer: &SnapshotWriter,
+        chunk: ChunkRef,
+    ) -> Result<(), MoverError> {
+        writer.keep_chunk(chunk.id)?;
+        let mut state = lock(&self.stored.state);
+        state.take(writer, (self.sent, chunk))?;
+        self.sent += 1;
+        Ok(())
+    }
+
     /// The list of all chunks in their order, once all are stored.
     pub(crate) fn finish(self, writer: &SnapshotWriter) -> Result<ChunkList, MoverError> {
         let mut state = lock(&self.stored.state);

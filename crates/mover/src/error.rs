@@ -77,6 +77,12 @@ pub enum MoverError {
         /// What it is.
         what: String,
     },
+    /// A snapshot cannot be made of the one before it and the oplog.
+    #[error("no snapshot can be made of the one before it: {what}")]
+    Synthesis {
+        /// Why not.
+        what: String,
+    },
     /// An oplog entry that cannot be replayed.
     #[error("the oplog entry at {position} cannot be replayed: {reason}")]
     Replay {

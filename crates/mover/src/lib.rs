@@ -15,6 +15,7 @@ mod replay;
 mod restore;
 mod snapshot;
 mod stop;
+mod synthesis;
 mod transactions;
 mod visit;
 mod wanted;
@@ -29,3 +30,4 @@ pub use restore::{
 };
 pub use snapshot::{ReadSnapshot, SnapshotRequest, WantedMode, read_snapshot};
 pub use stop::{Progress, Stop};
+pub use synthesis::{SynthesisRequest, synthesize};

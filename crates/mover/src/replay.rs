@@ -1,10 +1,10 @@
-//! Replaying an oplog onto staging collections.
+//! Replaying an oplog: onto staging collections, or onto a snapshot in the vault.
 //!
-//! During a restore nobody else writes to the staging collections, so entries are applied by
-//! reading the present documents, changing them here, and writing the results back: many entries
-//! on one document become one write, a `$v: 2` difference is applied exactly, and the content of
-//! every collection is known without reading it again. Commands are barriers. Entries are
-//! idempotent, so replay may begin before the staged data's moment.
+//! Nobody else changes what is replayed onto, so entries are applied by reading the present
+//! documents, changing them here, and writing the results back: many entries on one document become
+//! one write, a `$v: 2` difference is applied exactly, and the content of every collection is known
+//! without reading it again. Commands are barriers. Entries are idempotent, so replay may begin
+//! before the staged data's moment.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -24,10 +24,50 @@ use crate::wanted::Wanted;
 use tidemark_deployment::Connection;
 use tidemark_deployment::is_stage;
 
-/// Entries that are applied together.
-const WINDOW_ENTRIES: usize = 2_000;
-/// Bytes of entries that are applied together.
-const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+/// Entries that are applied together to staging collections.
+const STAGE_WINDOW: Window = Window { entries: 2_000, bytes: 8 * 1024 * 1024 };
+
+/// How much is applied together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) entries: usize,
+    /// Bytes of entries.
+    pub(crate) bytes: usize,
+}
+
+/// What entries are replayed onto.
+pub(crate) trait Target {
+    /// How much is applied together.
+    fn window(&self) -> Window;
+    /// Whether there is a collection of this name.
+    fn has(&self, namespace: &str) -> bool;
+    /// The names of all collections.
+    fn namespaces(&self) -> Vec<String>;
+    /// Views with their options.
+    fn views(&mut self) -> &mut BTreeMap<String, Document>;
+    /// Notes a view, if it is wanted.
+    fn add_view(&mut self, namespace: &str, options: Document);
+    /// Makes an empty collection as an entry says, if it is wanted.
+    fn create(&mut self, namespace: &str, created: Created<'_>) -> Result<(), MoverError>;
+    /// Removes a collection, if it is there.
+    fn drop_collection(&mut self, namespace: &str) -> Result<(), MoverError>;
+    /// Gives a collection that is there another name; nothing has that name.
+    fn rename(&mut self, from: &str, to: &str);
+    /// Applies entries on documents of one collection, in their order.
+    fn apply(&mut self, namespace: &str, entries: &[OplogEntry]) -> Result<(), MoverError>;
+    /// The indexes of a collection that is there.
+    fn indexes(&mut self, namespace: &str) -> Option<&mut Vec<Document>>;
+    /// Changes the options of a collection, if it is there.
+    fn modify(&mut self, namespace: &str, changes: Document) -> Result<(), MoverError>;
+}
+
+/// A collection as its `create` entry has it.
+pub(crate) struct Created<'a> {
+    pub(crate) options: Document,
+    /// Its index on `_id`, where the entry says it.
+    pub(crate) id_index: Option<Document>,
+    pub(crate) entry: &'a OplogEntry,
+}
 
 /// A collection that is being restored.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,19 +158,87 @@ impl Stage {
             self.views.insert(namespace.to_owned(), options);
         }
     }
+}
 
-    fn drop_collection(
-        &mut self,
-        connection: &mut Connection,
-        namespace: &str,
-    ) -> Result<(), MoverError> {
-        match self.collections.remove(namespace) {
+/// The stage of a restore, with the connection by which it is changed.
+pub(crate) struct StageTarget<'a> {
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) stage: &'a mut Stage,
+}
+
+impl Target for StageTarget<'_> {
+    fn window(&self) -> Window {
+        STAGE_WINDOW
+    }
+
+    fn has(&self, namespace: &str) -> bool {
+        self.stage.collections.contains_key(namespace)
+    }
+
+    fn namespaces(&self) -> Vec<String> {
+        self.stage.collections.keys().cloned().collect()
+    }
+
+    fn views(&mut self) -> &mut BTreeMap<String, Document> {
+        &mut self.stage.views
+    }
+
+    fn add_view(&mut self, namespace: &str, options: Document) {
+        self.stage.add_view(namespace, options);
+    }
+
+    fn create(&mut self, namespace: &str, created: Created<'_>) -> Result<(), MoverError> {
+        self.stage.create_complete(self.connection, namespace, created.options)
+    }
+
+    fn drop_collection(&mut self, namespace: &str) -> Result<(), MoverError> {
+        match self.stage.collections.remove(namespace) {
             Some(staged) => {
                 let command = bson::doc! { "drop": staged.name };
-                Ok(connection.command(&staged.database, command).map(drop)?)
+                Ok(self.connection.command(&staged.database, command).map(drop)?)
             }
             None => Ok(()),
         }
+    }
+
+    fn rename(&mut self, from: &str, to: &str) {
+        if let Some(staged) = self.stage.collections.remove(from) {
+            self.stage.collections.insert(to.to_owned(), staged);
+        }
+    }
+
+    fn apply(&mut self, namespace: &str, entries: &[OplogEntry]) -> Result<(), MoverError> {
+        // One that is not there was dropped or renamed later, before its documents were read.
+        let Some(staged) = self.stage.collections.get_mut(namespace) else { return Ok(()) };
+        let ids: Vec<Bson> =
+            entries.iter().filter_map(|entry| id_of(&entry.operation)).cloned().collect();
+        let before = load(self.connection, staged, ids)?;
+        let mut after: HashMap<Vec<u8>, (Bson, Option<Document>)> = HashMap::new();
+        for entry in entries {
+            let Some(id) = id_of(&entry.operation) else {
+                continue;
+            };
+            let key = key_of(id);
+            let present = match after.remove(&key) {
+                Some((_, present)) => present,
+                None => before.get(&key).map(|bytes| decode(bytes, entry)).transpose()?,
+            };
+            after.insert(key, (id.clone(), apply(entry, present)?));
+        }
+        write(self.connection, staged, &before, after)
+    }
+
+    fn indexes(&mut self, namespace: &str) -> Option<&mut Vec<Document>> {
+        self.stage.collections.get_mut(namespace).map(|staged| &mut staged.indexes)
+    }
+
+    fn modify(&mut self, namespace: &str, changes: Document) -> Result<(), MoverError> {
+        let Some(staged) = self.stage.collections.get_mut(namespace) else { return Ok(()) };
+        let mut modify = bson::doc! { "collMod": &staged.name };
+        modify.extend(changes.clone());
+        self.connection.command(&staged.database, modify)?;
+        staged.options.extend(changes);
+        Ok(())
     }
 }
 
@@ -139,10 +247,9 @@ pub(crate) fn database_of(namespace: &str) -> &str {
     namespace.split_once('.').map_or(namespace, |(database, _)| database)
 }
 
-/// Applies entries to a stage.
-pub(crate) struct Replayer<'a> {
-    connection: &'a mut Connection,
-    stage: &'a mut Stage,
+/// Applies entries to a target.
+pub(crate) struct Replayer<'a, T> {
+    target: T,
     /// Entries that wait, by namespace, in their order.
     window: BTreeMap<String, Vec<OplogEntry>>,
     entries: usize,
@@ -151,22 +258,16 @@ pub(crate) struct Replayer<'a> {
     stop: &'a Stop,
 }
 
-impl<'a> Replayer<'a> {
-    pub(crate) fn new(
-        connection: &'a mut Connection,
-        stage: &'a mut Stage,
-        stop: &'a Stop,
-    ) -> Self {
-        let transactions = Transactions::default();
-        Self {
-            connection,
-            stage,
-            window: BTreeMap::new(),
-            entries: 0,
-            bytes: 0,
-            transactions,
-            stop,
-        }
+impl<'a, T: Target> Replayer<'a, T> {
+    pub(crate) fn new(target: T, stop: &'a Stop) -> Self {
+        let (window, transactions) = (BTreeMap::new(), Transactions::default());
+        Self { target, window, entries: 0, bytes: 0, transactions, stop }
+    }
+
+    /// Applies what waits; answers what it was applied to.
+    pub(crate) fn finish(mut self) -> Result<T, MoverError> {
+        self.flush()?;
+        Ok(self.target)
     }
 
     /// Takes the next entry.
@@ -204,11 +305,8 @@ impl<'a> Replayer<'a> {
         let entry = parse(raw)?;
         self.bytes += raw.as_bytes().len();
         self.take(entry)?;
-        if self.entries >= WINDOW_ENTRIES || self.bytes >= WINDOW_BYTES {
-            self.flush()
-        } else {
-            Ok(())
-        }
+        let most = self.target.window();
+        if self.entries >= most.entries || self.bytes >= most.bytes { self.flush() } else { Ok(()) }
     }
 
     fn take(&mut self, entry: OplogEntry) -> Result<(), MoverError> {
@@ -232,48 +330,22 @@ impl<'a> Replayer<'a> {
     }
 
     /// Applies what waits.
-    pub(crate) fn flush(&mut self) -> Result<(), MoverError> {
+    fn flush(&mut self) -> Result<(), MoverError> {
         self.stop.check()?;
         for (namespace, entries) in std::mem::take(&mut self.window) {
-            self.apply_window(&namespace, &entries)?;
+            self.target.apply(&namespace, &entries)?;
         }
         (self.entries, self.bytes) = (0, 0);
         Ok(())
     }
 
-    fn apply_window(&mut self, namespace: &str, entries: &[OplogEntry]) -> Result<(), MoverError> {
-        if !self.stage.collections.contains_key(namespace) {
-            // The collection was dropped or renamed later, before its documents were read.
-            return Ok(());
-        }
-        let ids: Vec<Bson> =
-            entries.iter().filter_map(|entry| id_of(&entry.operation)).cloned().collect();
-        let Some(staged) = self.stage.collections.get_mut(namespace) else {
-            return Ok(());
-        };
-        let before = load(self.connection, staged, ids)?;
-        let mut after: HashMap<Vec<u8>, (Bson, Option<Document>)> = HashMap::new();
-        for entry in entries {
-            let Some(id) = id_of(&entry.operation) else {
-                continue;
-            };
-            let key = key_of(id);
-            let present = match after.remove(&key) {
-                Some((_, present)) => present,
-                None => before.get(&key).map(|bytes| decode(bytes, entry)).transpose()?,
-            };
-            after.insert(key, (id.clone(), apply(entry, present)?));
-        }
-        write(self.connection, staged, &before, after)
-    }
-
     /// Takes a change of a view: views are documents of a collection of their database.
     fn define_view(&mut self, entry: &OplogEntry) -> Result<(), MoverError> {
         let Some(Bson::String(view)) = id_of(&entry.operation) else { return Ok(()) };
-        let present = self.stage.views.remove(view);
+        let present = self.target.views().remove(view);
         if let Some(mut options) = apply(entry, present)? {
             options.remove("_id");
-            self.stage.add_view(view, options);
+            self.target.add_view(view, options);
         }
         Ok(())
     }
@@ -288,31 +360,34 @@ impl<'a> Replayer<'a> {
         let (name, value) = command.iter().next().ok_or_else(|| unknown("it is empty".into()))?;
         let namespace = format!("{database}.{}", value.as_str().unwrap_or_default());
         match name.as_str() {
-            "create" if self.stage.collections.contains_key(&namespace) => Ok(()),
+            "create" if self.target.has(&namespace) => Ok(()),
             // It is there when there is a view.
             "create" if value.as_str() == Some(VIEWS) => Ok(()),
             "create" if command.contains_key("viewOn") => {
                 let mut options = command.clone();
                 options.remove("create");
-                self.stage.add_view(&namespace, options);
+                self.target.add_view(&namespace, options);
                 Ok(())
             }
             "create" => {
                 let mut options = command.clone();
-                for field in ["create", "idIndex"] {
-                    options.remove(field);
-                }
-                self.stage.create_complete(self.connection, &namespace, options)
+                options.remove("create");
+                let id_index = match options.remove("idIndex") {
+                    Some(Bson::Document(index)) => Some(index),
+                    _ => None,
+                };
+                self.target.create(&namespace, Created { options, id_index, entry })
             }
             "drop" => {
-                self.stage.views.remove(&namespace);
-                self.stage.drop_collection(self.connection, &namespace)
+                self.target.views().remove(&namespace);
+                self.target.drop_collection(&namespace)
             }
             "dropDatabase" => {
-                self.stage.views.retain(|view, _| database_of(view) != database);
-                let namespaces: Vec<String> = self.stage.collections.keys().cloned().collect();
-                for namespace in namespaces.iter().filter(|n| database_of(n) == database) {
-                    self.stage.drop_collection(self.connection, namespace)?;
+                self.target.views().retain(|view, _| database_of(view) != database);
+                for namespace in self.target.namespaces() {
+                    if database_of(&namespace) == database {
+                        self.target.drop_collection(&namespace)?;
+                    }
                 }
                 Ok(())
             }
@@ -323,14 +398,16 @@ impl<'a> Replayer<'a> {
             }
             "dropIndexes" | "deleteIndexes" => {
                 let dropped = command.get_str("index").unwrap_or_default();
-                if let Some(staged) = self.stage.collections.get_mut(&namespace) {
-                    staged
-                        .indexes
-                        .retain(|index| index.get_str("name").is_ok_and(|name| name != dropped));
+                if let Some(indexes) = self.target.indexes(&namespace) {
+                    indexes.retain(|index| index.get_str("name").is_ok_and(|name| name != dropped));
                 }
                 Ok(())
             }
-            "collMod" => self.modify(&namespace, command),
+            "collMod" => {
+                let mut changes = command.clone();
+                changes.remove("collMod");
+                self.target.modify(&namespace, changes)
+            }
             "applyOps" => self.apply_all(entry, command),
             "startIndexBuild" | "abortIndexBuild" | "dbCheck" => Ok(()),
             other => Err(unknown(format!("the command {other} is not known to this release"))),
@@ -340,23 +417,19 @@ impl<'a> Replayer<'a> {
     fn rename(&mut self, command: &Document) -> Result<(), MoverError> {
         let from = command.get_str("renameCollection").unwrap_or_default();
         let to = command.get_str("to").unwrap_or_default();
-        if !self.stage.collections.contains_key(from) {
+        if !self.target.has(from) {
             check_rename(command)?;
             // It happened before the data was read.
             return Ok(());
         }
-        self.stage.drop_collection(self.connection, to)?;
-        if let Some(staged) = self.stage.collections.remove(from) {
-            self.stage.collections.insert(to.to_owned(), staged);
-        }
+        self.target.drop_collection(to)?;
+        self.target.rename(from, to);
         Ok(())
     }
 
-    /// Notes indexes that are built after the replay.
+    /// Notes indexes.
     fn note_indexes(&mut self, namespace: &str, command: &Document) {
-        let Some(staged) = self.stage.collections.get_mut(namespace) else {
-            return;
-        };
+        let Some(indexes) = self.target.indexes(namespace) else { return };
         let specs: Vec<Document> = if let Ok(specs) = command.get_array("indexes") {
             specs.iter().filter_map(|spec| spec.as_document().cloned()).collect()
         } else {
@@ -366,24 +439,9 @@ impl<'a> Replayer<'a> {
         };
         for spec in specs {
             let name = spec.get_str("name").unwrap_or_default().to_owned();
-            staged
-                .indexes
-                .retain(|index| index.get_str("name").is_ok_and(|present| present != name));
-            staged.indexes.push(spec);
+            indexes.retain(|index| index.get_str("name").is_ok_and(|present| present != name));
+            indexes.push(spec);
         }
-    }
-
-    fn modify(&mut self, namespace: &str, command: &Document) -> Result<(), MoverError> {
-        let Some(staged) = self.stage.collections.get_mut(namespace) else {
-            return Ok(());
-        };
-        let mut changes = command.clone();
-        changes.remove("collMod");
-        let mut modify = bson::doc! { "collMod": &staged.name };
-        modify.extend(changes.clone());
-        self.connection.command(&staged.database, modify)?;
-        staged.options.extend(changes);
-        Ok(())
     }
 
     fn apply_all(&mut self, entry: &OplogEntry, command: &Document) -> Result<(), MoverError> {
@@ -604,12 +662,12 @@ fn is_internal(entry: &OplogEntry) -> bool {
     matches!(entry.database(), "config" | "local") || entry.namespace.starts_with("admin.system.")
 }
 
-fn position(ts: bson::Timestamp) -> String {
+pub(crate) fn position(ts: bson::Timestamp) -> String {
     OplogTime::new(ts.time, ts.increment).to_string()
 }
 
 /// The `_id` of the document that an entry changes.
-fn id_of(operation: &OplogOperation) -> Option<&Bson> {
+pub(crate) fn id_of(operation: &OplogOperation) -> Option<&Bson> {
     match operation {
         OplogOperation::Insert(document) | OplogOperation::Delete(document) => document.get("_id"),
         OplogOperation::Update { selector, .. } => selector.get("_id"),
@@ -618,7 +676,7 @@ fn id_of(operation: &OplogOperation) -> Option<&Bson> {
 }
 
 /// The identity of an `_id`: its bytes.
-fn key_of(id: &Bson) -> Vec<u8> {
+pub(crate) fn key_of(id: &Bson) -> Vec<u8> {
     encode_document(&bson::doc! { "": id })
 }
 
@@ -630,7 +688,10 @@ fn decode(bytes: &[u8], entry: &OplogEntry) -> Result<Document, MoverError> {
 }
 
 /// The document after an entry.
-fn apply(entry: &OplogEntry, present: Option<Document>) -> Result<Option<Document>, MoverError> {
+pub(crate) fn apply(
+    entry: &OplogEntry,
+    present: Option<Document>,
+) -> Result<Option<Document>, MoverError> {
     match (&entry.operation, present) {
         (OplogOperation::Insert(document), _) => Ok(Some(document.clone())),
         (OplogOperation::Update { change, .. }, present) => {
@@ -704,7 +765,7 @@ fn write(
                 let statement = bson::doc! { "q": { "_id": id }, "u": document, "upsert": true };
                 updates.extend(encode_document(&statement));
                 // Small changes may be to large documents.
-                if updates.len() >= WINDOW_BYTES {
+                if updates.len() >= STAGE_WINDOW.bytes {
                     send(connection, staged, "update", &std::mem::take(&mut updates))?;
                 }
             }

@@ -18,17 +18,18 @@ use tidemark_model::{OplogTime, Selection, chain};
 use tidemark_vault::{ChunkRef, CollectionManifest, ListItem, Manifest, Vault};
 
 use self::attempt::{MARKER_DATABASE, Names};
-use self::entries::{Entries, Visited};
+use self::entries::Visited;
 use crate::error::MoverError;
 use crate::indexes::wanted_indexes;
 use crate::parts::in_parallel;
-use crate::replay::{Checker, Replayer, Stage};
+use crate::replay::{Checker, Replayer, Stage, StageTarget};
 use crate::stop::{Progress, Stop};
 use crate::wanted::Wanted;
 use tidemark_deployment::{Connection, Endpoint, Sent};
 use tidemark_deployment::{is_stage, probe};
 
 pub use self::attempt::Attempt;
+pub(crate) use self::entries::Entries;
 pub use self::entries::Replay;
 pub use self::foresee::{Foreseen, ForeseenNamespace};
 pub(crate) use self::swap::is_record_of_swaps;
@@ -311,11 +312,12 @@ impl<'a> Restore<'a> {
     pub fn replay(&mut self, verified: &Verified) -> Result<(), MoverError> {
         let mut connection = Connection::open(&self.endpoint)?;
         let mut stage = std::mem::take(&mut self.stage);
-        let mut replayer = Replayer::new(&mut connection, &mut stage, self.stop);
+        let target = StageTarget { connection: &mut connection, stage: &mut stage };
+        let mut replayer = Replayer::new(target, self.stop);
         let outcome = self
             .entries(verified.earliest)
             .for_each(|visit| replayer.push(&visit))
-            .and_then(|visited| replayer.flush().map(|()| visited));
+            .and_then(|visited| replayer.finish().map(|_| visited));
         self.stage = stage;
         let replayed = outcome?;
         if replayed != verified.visited {

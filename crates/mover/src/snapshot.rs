@@ -77,6 +77,15 @@ pub struct ReadSnapshot {
 }
 
 impl ReadSnapshot {
+    pub(crate) fn new(store: ChunkStore, manifest: Manifest) -> Self {
+        Self { store, manifest }
+    }
+
+    /// What will be stored.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
     /// Stores everything and then the manifest; when this returns the snapshot is in the vault.
     pub fn store(self, stop: &Stop) -> Result<Manifest, MoverError> {
         stop.check()?;
@@ -142,6 +151,7 @@ fn empty_collection(listing: &CollectionListing) -> CollectionManifest {
         indexes: listing.indexes.clone(),
         content: DocumentSet::default(),
         chunks: ChunkList::default(),
+        is_sorted: false,
     }
 }
 
@@ -275,8 +285,15 @@ impl Reader<'_> {
                 }
             })?;
         let mut collections: Vec<_> = listings.iter().map(empty_collection).collect();
+        for part in parts.iter().filter(|part| part.is_ordered()) {
+            if let Some(collection) = collections.get_mut(part.collection) {
+                collection.is_sorted = true;
+            }
+        }
         for (part, (content, chunks)) in parts.iter().zip(read) {
             if let Some(collection) = collections.get_mut(part.collection) {
+                // Parts in their order of `_id` come first; what is of other kinds has none.
+                collection.is_sorted &= part.is_ordered() || content.documents == 0;
                 collection.content.merge(&content);
                 collection.chunks.extend(chunks);
             }

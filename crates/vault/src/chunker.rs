@@ -50,6 +50,11 @@ impl Chunker {
         if ends || self.bytes.len() >= LARGEST_BYTES { self.finish() } else { None }
     }
 
+    /// Bytes of documents that are in no chunk yet.
+    pub fn rest_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The chunk of what is left.
     pub fn finish(&mut self) -> Option<RawChunk> {
         if self.documents == 0 {

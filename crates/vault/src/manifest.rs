@@ -32,6 +32,11 @@ pub enum SnapshotMode {
         /// The position that the restored data shows.
         end: OplogTime,
     },
+    /// It was made in the vault, of an earlier snapshot and the captured oplog, and shows one moment.
+    Synthetic {
+        /// The moment.
+        at: OplogTime,
+    },
     /// Documents were read while they changed and there is no oplog: not one moment.
     AsIs,
 }
@@ -42,6 +47,7 @@ impl SnapshotMode {
         match self {
             Self::Snapshot { .. } => "snapshot",
             Self::FuzzyWithOplog { .. } => "fuzzyWithOplog",
+            Self::Synthetic { .. } => "synthetic",
             Self::AsIs => "asIs",
         }
     }
@@ -49,7 +55,7 @@ impl SnapshotMode {
     /// The moment that restored data shows, if it is one.
     pub fn consistent_at(&self) -> Option<OplogTime> {
         match self {
-            Self::Snapshot { at } => Some(*at),
+            Self::Snapshot { at } | Self::Synthetic { at } => Some(*at),
             Self::FuzzyWithOplog { end, .. } => Some(*end),
             Self::AsIs => None,
         }
@@ -75,6 +81,8 @@ pub struct CollectionManifest {
     pub content: DocumentSet,
     /// The chunks, in the order in which they were read.
     pub chunks: ChunkList,
+    /// Whether documents are in the order of their `_id`, all of one kind, through all chunks.
+    pub is_sorted: bool,
 }
 
 impl CollectionManifest {
@@ -251,6 +259,9 @@ fn encode_collection(collection: &CollectionManifest) -> Document {
         "hash": binary(&hash),
         "chunks": collection.chunks.encode(),
     };
+    if collection.is_sorted {
+        document.insert("sorted", true);
+    }
     if let Some(uuid) = &collection.uuid {
         document.insert("uuid", uuid.clone());
     }
@@ -284,6 +295,7 @@ fn decode_collection(collection: &Document) -> Option<CollectionManifest> {
             hash: sum,
         },
         chunks: decode_list(collection)?,
+        is_sorted: collection.get_bool("sorted").unwrap_or(false),
     })
 }
 
@@ -328,6 +340,7 @@ mod tests {
                 options: bson::doc! { "validator": { "b": 1, "a": 2 } },
                 indexes: vec![bson::doc! { "v": 2, "key": { "z": 1, "a": -1 }, "name": "z_a" }],
                 content,
+                is_sorted: true,
                 chunks: ChunkList {
                     items: vec![
                         ListItem::Part(PartRef { id: ChunkId([4; 32]), chunks: 500 }),

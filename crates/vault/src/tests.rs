@@ -56,6 +56,7 @@ fn manifest(id: &str, content: DocumentSet, chunks: ChunkList) -> Manifest {
         mode: SnapshotMode::AsIs,
         mode_reason: None,
         collections: vec![CollectionManifest {
+            is_sorted: false,
             database: "d".into(),
             name: "c".into(),
             kind: "collection".into(),

@@ -69,6 +69,17 @@ impl SnapshotWriter {
         Ok(id)
     }
 
+    /// Relies on a chunk that the vault has, as `put_chunk` does.
+    pub fn keep_chunk(&self, id: ChunkId) -> Result<(), VaultError> {
+        if self.is_stored(id)? { Ok(()) } else { Err(VaultError::MissingChunk(id)) }
+    }
+
+    /// Makes all chunks durable that no thread has at the moment: they can be read from now on.
+    pub fn flush(&self) -> Result<(), VaultError> {
+        let idle = std::mem::take(&mut *lock(&self.packs));
+        idle.into_iter().try_for_each(|writer| self.finish_pack(writer))
+    }
+
     /// Whether a pack that can be relied on has the chunk.
     fn is_stored(&self, id: ChunkId) -> Result<bool, VaultError> {
         for place in self.vault.places(id) {
@@ -102,9 +113,7 @@ impl SnapshotWriter {
     /// Makes all chunks durable, proves that the vault has every chunk that is named, then writes
     /// the manifest: now the snapshot exists.
     pub fn finish(self, manifest: &Manifest) -> Result<(), VaultError> {
-        for writer in std::mem::take(&mut *lock(&self.packs)) {
-            self.finish_pack(writer)?;
-        }
+        self.flush()?;
         let vault = &self.vault;
         let is_there = |id: ChunkId| {
             if vault.places(id).is_empty() { Err(VaultError::MissingChunk(id)) } else { Ok(()) }

@@ -20,20 +20,20 @@ pub struct Replay {
 
 /// What a visit of all entries found; a second visit must find the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Visited {
-    pub(super) count: u64,
-    pub(super) last: Option<OplogTime>,
+pub(crate) struct Visited {
+    pub(crate) count: u64,
+    pub(crate) last: Option<OplogTime>,
 }
 
 /// The entries of one restore.
-pub(super) struct Entries<'a> {
-    pub(super) vault: &'a Vault,
-    pub(super) manifest: &'a Manifest,
-    pub(super) replay: Option<&'a Replay>,
+pub(crate) struct Entries<'a> {
+    pub(crate) vault: &'a Vault,
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) replay: Option<&'a Replay>,
     /// From where captured entries are looked at for parts of transactions; not after the snapshot's
     /// own moment.
-    pub(super) earliest: Option<OplogTime>,
-    pub(super) stop: &'a Stop,
+    pub(crate) earliest: Option<OplogTime>,
+    pub(crate) stop: &'a Stop,
 }
 
 /// Which of some entries count.
@@ -48,7 +48,7 @@ impl Entries<'_> {
     ///
     /// Fails where one is missing or is none: the segments must lead from the snapshot to where the
     /// plan says, and each begins with the last entry of the one before it, byte for byte.
-    pub(super) fn for_each(
+    pub(crate) fn for_each(
         &self,
         mut visit: impl FnMut(Visit<'_>) -> Result<(), MoverError>,
     ) -> Result<Visited, MoverError> {
