@@ -12,6 +12,7 @@ import urllib.request
 import pymongo
 import pytest
 
+from test_dev import advance
 from world import BINARY, CLIENTS, PASSWORD, TOP, ApiError, Ports, content, is_free, until
 
 FERRETDB = CLIENTS / "bin" / "ferretdb"
@@ -170,7 +171,7 @@ def restorable_to(world, name, ts):
 @pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_each_server_is_protected_as_far_as_it_can_be(fresh, server, matrix):
     label, uri = server
-    world = fresh().start()
+    world = fresh(backup_full_read_interval_hours=0).start()
     client = connect(uri)
     client.shop.items.insert_many([{"_id": n, "text": "x" * 300} for n in range(3_000)])
     client.shop.items.create_index("text")
@@ -491,3 +492,44 @@ def test_a_deployment_behind_tls_is_reached_with_its_own_authority_and_a_client_
         key = (tmp_path / "client.key").read_text().splitlines()[1]
         kept = [path for path in world.folder.rglob("*") if path.is_file()]
         assert [path for path in kept if key.encode() in path.read_bytes()] == []
+
+
+def own_snapshot(world, name, snapshot):
+    path = f"/api/tidemark/v1/groups/{world.group}/instances/{name}/snapshots/{snapshot['id']}"
+    return world.raw("GET", path)[1]
+
+
+def test_the_next_snapshot_is_made_in_the_vault_and_once_a_week_the_deployment_is_read(fresh, engine):
+    world = fresh("--dev", backup_snapshot_interval_minutes=60 * 24 * 30).start()
+    uri, _ = engine()
+    client = connect(uri)
+    fill(client)
+    tidemark(world, "attach", "mine", "--uri", uri)
+    world.wait_idle("mine")
+    path = world.instance_path("mine") + "/backup/snapshots"
+    first = until(lambda: world.call("GET", path)["results"], "the first snapshot")[0]
+    world.wait_snapshot(first["id"], "mine")
+    assert own_snapshot(world, "mine", first)["mode"] == "snapshot"
+    for step in range(3):
+        client.shop.items.update_many({"_id": {"$lt": 50}}, {"$inc": {"seen": 1}, "$set": {"a.b": step}})
+        client.shop.items.insert_many([{"_id": 10_000 + 10 * step + n} for n in range(10)])
+        client.shop.items.delete_many({"_id": {"$gte": 100, "$lt": 110 + step}})
+        client.shop[f"new{step}"].insert_one({"_id": step})
+        client.shop[f"new{step}"].create_index("a", unique=True)
+        before = content(client)
+        made = world.snapshot("mine")
+        found = own_snapshot(world, "mine", made)
+        assert found["mode"] == "synthetic" and found["isPointInTime"], found
+        assert first["id"] in found["modeReason"] or step > 0
+    client.shop.items.drop()
+    world.wait_restored(world.restore("automated", "mine", "mine", snapshotId=made["id"]), "mine")
+    assert content(client) == before
+    # What a restore put there is in no oplog: the next one is read.
+    read = own_snapshot(world, "mine", world.snapshot("mine"))
+    assert read["mode"] in ("snapshot", "synthetic"), read
+    advance(world, 8 * 86_400, f"{world.bootstrap['publicKey']}:{world.bootstrap['privateKey']}")
+    client.shop.items.insert_one({"_id": "after a week"})
+    weekly = own_snapshot(world, "mine", world.snapshot("mine"))
+    assert weekly["mode"] == "snapshot" and "time to compare" in weekly["modeReason"], weekly
+    assert weekly["comparison"]["differences"] == [], weekly
+    assert own_snapshot(world, "mine", world.snapshot("mine"))["mode"] == "synthetic"

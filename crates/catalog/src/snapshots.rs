@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, Row};
 use tidemark_model::{
-    Base, Frequency, InstanceId, OplogTime, PolicyItemId, PolicyMatch, SnapshotEvent, SnapshotId,
-    SnapshotKind, SnapshotState,
+    Base, Comparison, Frequency, InstanceId, OplogTime, PolicyItemId, PolicyMatch, SnapshotEvent,
+    SnapshotId, SnapshotKind, SnapshotState,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
@@ -74,6 +74,8 @@ pub struct Snapshot {
     pub mode: Option<String>,
     /// Why not in a stronger way.
     pub mode_reason: Option<String>,
+    /// How it compares with what would have been made of the one before, if that was looked at.
+    pub comparison: Option<Comparison>,
     /// How much was read so far.
     pub done: Done,
 }
@@ -83,10 +85,12 @@ pub struct Snapshot {
 pub struct Proof {
     /// The version of the deployment.
     pub server_version: String,
-    /// How it was made consistent, as `snapshot`, `fuzzyWithOplog` or `asIs`.
+    /// How it was made consistent, as `snapshot`, `synthetic`, `fuzzyWithOplog` or `asIs`.
     pub mode: String,
     /// Why not in a stronger way.
     pub mode_reason: Option<String>,
+    /// How it compares with what would have been made of the one before, if that was looked at.
+    pub comparison: Option<Comparison>,
 }
 
 /// What a process died of so often is not tried again.
@@ -129,6 +133,7 @@ fn decode(row: &Row<'_>) -> Result<Snapshot, CatalogError> {
         silent_ends: row.get("silent_ends")?,
         mode: row.get("mode")?,
         mode_reason: row.get("mode_reason")?,
+        comparison: row.optional_json("comparison")?,
         done: decode_done(&row)?,
     })
 }
@@ -432,7 +437,7 @@ impl Catalog {
         let changed = self.lock().execute(
             "UPDATE snapshots SET state = ?3, finished_at = ?4, consistent_seconds = ?5,
                  consistent_increment = ?6, size_bytes = ?7, failure = ?8, server_version = ?9, mode = ?10,
-                 mode_reason = ?11, lease_until = 0, is_held = 0
+                 mode_reason = ?11, comparison = ?12, lease_until = 0, is_held = 0
              WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress'",
             (
                 claim.id.to_string(),
@@ -446,6 +451,7 @@ impl Catalog {
                 proof.map(|proof| &proof.server_version),
                 proof.map(|proof| &proof.mode),
                 proof.and_then(|proof| proof.mode_reason.as_ref()),
+                proof.and_then(|proof| proof.comparison.as_ref()).map(to_json),
             ),
         )?;
         one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))?;
@@ -506,6 +512,21 @@ impl Catalog {
             [instance.to_string()],
         )?;
         Ok(transaction.commit()?)
+    }
+
+    /// When an instance was read last for a snapshot that is complete.
+    pub fn newest_full_read(
+        &self,
+        instance: InstanceId,
+    ) -> Result<Option<Timestamp>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT max(finished_at) AS read_at FROM snapshots
+             WHERE instance_id = ?1 AND state = 'completed' AND mode <> 'synthetic'",
+        )?;
+        let mut rows = statement.query([instance.to_string()])?;
+        let row = rows.next()?.ok_or_else(|| CatalogError::Missing("a maximum".to_owned()))?;
+        Decoder::new("snapshots", row).optional_instant("read_at")
     }
 
     /// Says anew until when a snapshot is kept.

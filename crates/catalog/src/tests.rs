@@ -827,5 +827,10 @@ fn readers_do_not_wait_for_a_transaction_and_do_not_see_it() {
 }
 
 fn proof() -> Proof {
-    Proof { server_version: "7.0.12".into(), mode: "snapshot".into(), mode_reason: None }
+    Proof {
+        server_version: "7.0.12".into(),
+        mode: "snapshot".into(),
+        mode_reason: None,
+        comparison: None,
+    }
 }

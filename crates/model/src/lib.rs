@@ -43,6 +43,6 @@ pub use schedule::{
 };
 pub use secret::{Secret, random_bytes};
 pub use selection::{Rule, Selection, SelectionError};
-pub use snapshot::{SnapshotEvent, SnapshotKind, SnapshotState};
+pub use snapshot::{Comparison, SnapshotEvent, SnapshotKind, SnapshotState};
 pub use throttle::Throttle;
 pub use transition::InvalidTransition;

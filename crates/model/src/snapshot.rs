@@ -1,9 +1,10 @@
 //! Snapshots: how they came about and where they stand.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::OplogTime;
 use crate::transition::InvalidTransition;
+use crate::{OplogTime, SnapshotId};
 
 /// Why a snapshot was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,15 @@ pub enum SnapshotState {
         /// What went wrong and what the operator can do.
         reason: String,
     },
+}
+
+/// How a snapshot that was read compares with what would have been made in the vault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Of which snapshot it would have been made.
+    pub with: SnapshotId,
+    /// What is different, one sentence each; none is how it should be.
+    pub differences: Vec<String>,
 }
 
 /// What can happen to a snapshot.

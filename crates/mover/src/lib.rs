@@ -30,4 +30,4 @@ pub use restore::{
 };
 pub use snapshot::{ReadSnapshot, SnapshotRequest, WantedMode, read_snapshot};
 pub use stop::{Progress, Stop};
-pub use synthesis::{SynthesisRequest, synthesize};
+pub use synthesis::{SynthesisRequest, differences, synthesize};

@@ -64,6 +64,8 @@ pub struct SnapshotRequest {
     pub taken_at: String,
     /// Which mode it shall have.
     pub mode: WantedMode,
+    /// Why it is read, where it could have been made in the vault.
+    pub why: Option<String>,
     /// Collections of attached deployments are read in parts of so many bytes; `PART_BYTES` unless
     /// a test says otherwise.
     pub part_bytes: i64,
@@ -115,7 +117,7 @@ pub fn read_snapshot(
         progress,
     };
     let read = reader.read_at_one_moment_if_possible(&mut connection, request.mode)?;
-    let (mode, mode_reason, collections, oplog) = match read {
+    let (mode, weaker, collections, oplog) = match read {
         Ok((at, collections)) => {
             (SnapshotMode::Snapshot { at }, None, collections, ChunkList::default())
         }
@@ -127,6 +129,8 @@ pub fn read_snapshot(
         }
     };
     let store = reader.store;
+    let reasons: Vec<String> = [request.why.clone(), weaker].into_iter().flatten().collect();
+    let mode_reason = (!reasons.is_empty()).then(|| reasons.join("; "));
     let manifest = Manifest {
         snapshot: request.snapshot.clone(),
         owner: request.owner.clone(),

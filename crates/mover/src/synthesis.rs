@@ -92,6 +92,58 @@ pub fn synthesize(
     Ok(ReadSnapshot::new(store, manifest))
 }
 
+/// What is different between a snapshot that was made and one of the same moment that was read, one
+/// sentence each; nothing if nothing is.
+pub fn differences(made: &Manifest, read: &Manifest) -> Vec<String> {
+    if made.mode.consistent_at() != read.mode.consistent_at() {
+        let moment = |manifest: &Manifest| {
+            manifest.mode.consistent_at().map_or_else(|| "none".to_owned(), |at| at.to_string())
+        };
+        return vec![format!("the moments are {} and {}", moment(made), moment(read))];
+    }
+    let named = |manifest: &Manifest| -> BTreeMap<String, CollectionManifest> {
+        let collections = manifest.collections.iter().cloned();
+        collections.map(|collection| (collection.namespace(), collection)).collect()
+    };
+    let (made, mut read) = (named(made), named(read));
+    let mut found = Vec::new();
+    for (namespace, made) in made {
+        match read.remove(&namespace) {
+            None => found.push(format!("{namespace} was made and is not there")),
+            Some(read) => {
+                let what = different_parts(&made, &read);
+                if !what.is_empty() {
+                    found.push(format!("{namespace} differs in {}", what.join(" and ")));
+                }
+            }
+        }
+    }
+    found.extend(read.into_keys().map(|namespace| format!("{namespace} was not made")));
+    found
+}
+
+fn different_parts(made: &CollectionManifest, read: &CollectionManifest) -> Vec<String> {
+    let mut what = Vec::new();
+    if made.content != read.content {
+        what.push(format!("its documents (made {:?}, read {:?})", made.content, read.content));
+    }
+    if made.options != read.options {
+        what.push("its options".to_owned());
+    }
+    // Servers list indexes in the order in which they were made, or in another one.
+    let by_name = |collection: &CollectionManifest| -> BTreeMap<String, Document> {
+        let indexes = collection.indexes.iter();
+        indexes.map(|i| (i.get_str("name").unwrap_or_default().to_owned(), i.clone())).collect()
+    };
+    if by_name(made) != by_name(read) {
+        what.push("its indexes".to_owned());
+    }
+    if (&made.kind, &made.uuid) != (&read.kind, &read.uuid) {
+        what.push("its kind or UUID".to_owned());
+    }
+    what
+}
+
 /// Whether entries say everything about a collection: not of one that its server keeps in another form
 /// or removes documents of by itself.
 fn is_made_by_rule(collection: &CollectionManifest) -> bool {

@@ -38,6 +38,7 @@ fn request(endpoint: Endpoint, mode: WantedMode) -> SnapshotRequest {
         },
         taken_at: "2026-01-01T00:00:00Z".into(),
         mode,
+        why: None,
         part_bytes: 100_000,
     }
 }

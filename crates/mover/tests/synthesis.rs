@@ -131,6 +131,7 @@ fn read(vault: &Arc<Vault>, endpoint: Endpoint) -> Manifest {
         },
         taken_at: "2026-01-01T00:00:00Z".into(),
         mode: WantedMode::Strongest,
+        why: None,
         part_bytes: 100_000,
     };
     let stop = Stop::new();

@@ -78,6 +78,11 @@ pub(crate) const KEYS: &[Key] = &[
         "How far back moments can be restored [72]",
     ),
     key(
+        "backup.full_read_interval_hours",
+        "backup-full-read-interval-hours",
+        "How long snapshots of attached deployments are made in the vault until one is read again; 0 for never [168]",
+    ),
+    key(
         "backup.download_lifetime_minutes",
         "backup-download-lifetime-minutes",
         "How long download links work [60]",
@@ -223,6 +228,7 @@ pub(crate) struct BackupSection {
     pub(crate) snapshot_interval_minutes: u32,
     pub(crate) snapshot_retention_hours: u32,
     pub(crate) oplog_retention_hours: u32,
+    pub(crate) full_read_interval_hours: u32,
     pub(crate) download_lifetime_minutes: u32,
     pub(crate) retain_after_delete_hours: u32,
     pub(crate) parallel_snapshots: usize,
@@ -235,6 +241,7 @@ impl Default for BackupSection {
             snapshot_interval_minutes: 360,
             snapshot_retention_hours: 840,
             oplog_retention_hours: 72,
+            full_read_interval_hours: 168,
             download_lifetime_minutes: 60,
             retain_after_delete_hours: 168,
             parallel_snapshots: 2,

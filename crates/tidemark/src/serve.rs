@@ -197,6 +197,7 @@ fn policy(config: &Config) -> BackupPolicy {
         snapshot_interval: SignedDuration::from_mins(i64::from(backup.snapshot_interval_minutes)),
         snapshot_retention: SignedDuration::from_hours(i64::from(backup.snapshot_retention_hours)),
         oplog_retention: SignedDuration::from_hours(i64::from(backup.oplog_retention_hours)),
+        full_read_interval: SignedDuration::from_hours(i64::from(backup.full_read_interval_hours)),
         retention_after_delete: SignedDuration::from_hours(i64::from(
             backup.retain_after_delete_hours,
         )),

@@ -135,6 +135,7 @@ impl Rebuild<'_> {
             server_version: manifest.server_version.clone(),
             mode: manifest.mode.as_str().to_owned(),
             mode_reason: manifest.mode_reason.clone(),
+            comparison: None,
         };
         Ok(self.catalog.insert_found_snapshot(&FoundSnapshot { wanted, end, proof })?)
     }

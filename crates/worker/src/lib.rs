@@ -15,6 +15,7 @@ mod scheduler;
 mod shared;
 mod snapshots;
 mod steps;
+mod synthetic;
 mod troubles;
 mod upkeep;
 mod worker;

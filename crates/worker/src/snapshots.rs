@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use tidemark_catalog::{CatalogError, Claim, Proof, SILENT_ENDS, Snapshot};
-use tidemark_model::{SnapshotEvent, SnapshotId, SnapshotState, format_instant};
+use tidemark_deployment::Endpoint;
+use tidemark_model::{Comparison, SnapshotEvent, SnapshotId, SnapshotState, format_instant};
 use tidemark_mover::{
-    MoverError, PART_BYTES, Progress, SnapshotRequest, Stop, WantedMode, read_snapshot,
+    MoverError, PART_BYTES, Progress, ReadSnapshot, SnapshotRequest, Stop, WantedMode,
+    read_snapshot,
 };
 use tidemark_vault::{Manifest, SnapshotOwner, VaultError};
 
@@ -13,6 +15,7 @@ use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
 use crate::shared::Shared;
 use crate::steps::{StepError, enter_step};
+use crate::synthetic::{self, Choice, Wanted};
 
 /// Takes all snapshots that wait.
 pub(crate) fn run_round(shared: &Arc<Shared>) {
@@ -79,7 +82,7 @@ fn run(
         Ok(outcome) => outcome,
     };
     match outcome {
-        Ok(Ok(manifest)) => {
+        Ok(Ok(Taken { manifest, comparison })) => {
             let stored = SnapshotEvent::Stored {
                 at: finished_at,
                 consistent_at: manifest.mode.consistent_at(),
@@ -89,6 +92,7 @@ fn run(
                 server_version: manifest.server_version.clone(),
                 mode: manifest.mode.as_str().to_owned(),
                 mode_reason: manifest.mode_reason.clone(),
+                comparison,
             };
             record_event(stored, Some(&proof))?;
             tracing::info!(snapshot = %claim.id, bytes = manifest.size_bytes(), "a snapshot is complete");
@@ -102,8 +106,20 @@ fn run(
     }
 }
 
-/// What an attempt came to: the manifest, why there is none, or the text of a panic.
-type Outcome = Result<Result<Manifest, StepError>, String>;
+/// What was stored, and how it compares with what would have been made.
+struct Taken {
+    manifest: Manifest,
+    comparison: Option<Comparison>,
+}
+
+impl From<Manifest> for Taken {
+    fn from(manifest: Manifest) -> Self {
+        Self { manifest, comparison: None }
+    }
+}
+
+/// What an attempt came to: what was stored, why nothing was, or the text of a panic.
+type Outcome = Result<Result<Taken, StepError>, String>;
 
 /// What became of a snapshot: whatever went wrong, it is complete if the vault has it.
 fn adopt_stored(shared: &Shared, id: SnapshotId, outcome: Outcome) -> Result<Outcome, VaultError> {
@@ -111,7 +127,7 @@ fn adopt_stored(shared: &Shared, id: SnapshotId, outcome: Outcome) -> Result<Out
         return Ok(outcome);
     }
     let stored = shared.config.vault.find_stored(&id.to_string())?;
-    Ok(stored.map_or(outcome, |manifest| Ok(Ok(manifest))))
+    Ok(stored.map_or(outcome, |manifest| Ok(Ok(manifest.into()))))
 }
 
 /// Removes the manifest of a snapshot whose record is gone or says that it failed, and with it whoever
@@ -131,39 +147,64 @@ fn take(
     shared: &Shared,
     snapshot: &Snapshot,
     (stop, progress): (&Stop, &Progress),
-) -> Result<Manifest, StepError> {
+) -> Result<Taken, StepError> {
     let config = &shared.config;
     let id = snapshot.id.to_string();
     let enter = |step| enter_step(config, &id, step);
     // An earlier attempt stored it and ended before that was recorded.
     if let Some(manifest) = config.vault.find_stored(&id).map_err(MoverError::from)? {
-        return Ok(manifest);
+        return Ok(manifest.into());
     }
     let endpoint = shared.captures.endpoint(snapshot.instance)?;
     let instance = shared.captures.load_instance(snapshot.instance)?;
-    let request = SnapshotRequest {
-        endpoint,
-        snapshot: id.clone(),
-        owner: SnapshotOwner {
-            instance: snapshot.instance.to_string(),
-            instance_name: instance.name.to_string(),
-            kind: snapshot.kind.as_str().to_owned(),
-            created_at: format_instant(snapshot.created_at),
-            expires_at: format_instant(snapshot.expires_at),
-        },
-        taken_at: format_instant(config.clock.now()),
-        mode: WantedMode::Strongest,
-        part_bytes: PART_BYTES,
+    let owner = SnapshotOwner {
+        instance: snapshot.instance.to_string(),
+        instance_name: instance.name.to_string(),
+        kind: snapshot.kind.as_str().to_owned(),
+        created_at: format_instant(snapshot.created_at),
+        expires_at: format_instant(snapshot.expires_at),
     };
+    let wanted = Wanted { instance: &instance, snapshot, owner: &owner };
     // A range that begins before the snapshot makes every later moment restorable from it.
     enter("capture")?;
     if config.deployments.has_oplog(&instance) {
         shared.captures.run_now(snapshot.instance, stop)?;
     }
     enter("read")?;
-    let read = read_snapshot(&config.vault, &request, stop, progress)?;
+    let (read, compares) = match synthetic::choose(shared, wanted)? {
+        Choice::Make(request) => match synthetic::make(shared, &request, (stop, progress))? {
+            Ok(made) => (made, false),
+            Err(why) => (read(shared, (endpoint, wanted), Some(why), (stop, progress))?, false),
+        },
+        Choice::Read { why, compare } => {
+            (read(shared, (endpoint, wanted), why, (stop, progress))?, compare)
+        }
+    };
+    let comparison = match compares {
+        true => synthetic::compare(shared, wanted, read.manifest(), stop)?,
+        false => None,
+    };
     enter("store")?;
     let manifest = read.store(stop)?;
     enter("record")?;
-    Ok(manifest)
+    Ok(Taken { manifest, comparison })
+}
+
+/// Reads a deployment; `why` where the snapshot could have been made otherwise.
+fn read(
+    shared: &Shared,
+    (endpoint, wanted): (Endpoint, Wanted<'_>),
+    why: Option<String>,
+    (stop, progress): (&Stop, &Progress),
+) -> Result<ReadSnapshot, StepError> {
+    let request = SnapshotRequest {
+        endpoint,
+        snapshot: wanted.snapshot.id.to_string(),
+        owner: wanted.owner.clone(),
+        taken_at: format_instant(shared.config.clock.now()),
+        mode: WantedMode::Strongest,
+        why,
+        part_bytes: PART_BYTES,
+    };
+    Ok(read_snapshot(&shared.config.vault, &request, stop, progress)?)
 }

@@ -60,6 +60,11 @@ pub(super) fn describe_snapshot(snapshot: &Snapshot) -> Value {
     if let Some(reason) = &snapshot.mode_reason {
         put(&mut body, "modeReason", reason.as_str().into());
     }
+    if let Some(comparison) = &snapshot.comparison {
+        let with = comparison.with.to_string();
+        let shown = json!({ "differences": comparison.differences, "snapshotId": with });
+        put(&mut body, "comparison", shown);
+    }
     if let Some(at) = snapshot.state.finished_at() {
         put(&mut body, "finishedAt", format_instant(at).into());
     }

@@ -14,3 +14,5 @@ CREATE TABLE backup_schedules (
 ALTER TABLE snapshots ADD COLUMN description TEXT;
 ALTER TABLE snapshots ADD COLUMN frequency TEXT;
 ALTER TABLE snapshots ADD COLUMN policy_items TEXT;
+-- How one that was read compares with what would have been made of the one before.
+ALTER TABLE snapshots ADD COLUMN comparison TEXT;
