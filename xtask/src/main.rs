@@ -119,13 +119,20 @@ fn finish(child: Child) -> Result<(), String> {
 }
 
 /// Measures against mongodump and mongorestore, in one run; `bench lists` the lists at scale,
-/// `bench wire` the engine through its socket beside what bounds it, `bench store` the candidates for the engine's store, `bench bounded` an instance at real size.
+/// `bench wire` the engine through its socket beside what bounds it, `bench store` the candidates for the engine's store, `bench bounded` an instance at real size,
+/// `bench deployments` deployments that somebody else runs.
 fn bench(arguments: &[String]) -> Result<(), String> {
     if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "store") {
         return bench_store(arguments);
     }
     if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "bounded") {
         return bench_script("bench/bounded.py", arguments);
+    }
+    if let Some((_, arguments)) =
+        arguments.split_first().filter(|(first, _)| *first == "deployments")
+    {
+        run("scripts/install-clients", &["ferretdb"], &[])?;
+        return bench_script("bench/deployments.py", arguments);
     }
     if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "lists") {
         return bench_crate("tidemark-atlas-api", "lists", arguments);

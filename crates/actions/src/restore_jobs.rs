@@ -8,8 +8,8 @@ use tidemark_catalog::{
     Catalog, CatalogError, Instance, NewRestoreJob, RestoreJob, Snapshot, TargetName,
 };
 use tidemark_model::{
-    Base, Captured, Delivery, InstanceName, InstanceState, Material, OplogSpan, OplogTime,
-    PlanError, PointInTime, ProjectId, RestoreJobId, RestorePlan, Selection, SnapshotId,
+    Base, Captured, Delivery, ExportFormat, InstanceName, InstanceState, Material, OplogSpan,
+    OplogTime, PlanError, PointInTime, ProjectId, RestoreJobId, RestorePlan, Selection, SnapshotId,
     SnapshotState, plan_restore, restorable,
 };
 
@@ -37,6 +37,13 @@ pub enum Ask {
         /// The snapshot.
         snapshot: SnapshotId,
     },
+    /// The state at a moment becomes a file.
+    DownloadOf {
+        /// The moment.
+        moment: PointInTime,
+        /// From which snapshot; `None` for the newest that leads there.
+        base: Option<SnapshotId>,
+    },
     /// The state at a moment replaces the data of an instance.
     PointInTime {
         /// The moment.
@@ -57,12 +64,15 @@ pub struct Wish {
     pub selection: Selection,
     /// Whether documents may be replaced where they are, where the target cannot rename.
     pub replaces_in_place: bool,
+    /// What the file of a download is.
+    pub format: ExportFormat,
 }
 
 impl From<Ask> for Wish {
     /// Everything of it.
     fn from(ask: Ask) -> Self {
-        Self { ask, selection: Selection::everything(), replaces_in_place: false }
+        let (selection, format) = (Selection::everything(), ExportFormat::default());
+        Self { ask, selection, replaces_in_place: false, format }
     }
 }
 
@@ -101,7 +111,15 @@ pub fn create(
     let (delivery, snapshot, target) = match ask {
         Ask::Download { snapshot } => {
             let snapshot = find_complete(catalog, source, *snapshot)?;
-            (Delivery::Download { snapshot: snapshot.id }, snapshot, own)
+            (Delivery::Download { snapshot: snapshot.id, moment: None }, snapshot, own)
+        }
+        Ask::DownloadOf { moment, base } => {
+            if let Some(base) = base {
+                find_complete(catalog, source, *base)?;
+            }
+            let plan = plan(catalog, source, (*moment, *base), now)?;
+            let snapshot = find_complete(catalog, source, plan.base)?;
+            (Delivery::Download { snapshot: snapshot.id, moment: Some(*moment) }, snapshot, own)
         }
         Ask::Automated { snapshot, to } => {
             let snapshot = find_complete(catalog, source, *snapshot)?;
@@ -131,6 +149,7 @@ pub fn create(
         target,
         created_at: now,
         download_lifetime,
+        format: wish.format,
     };
     catalog.insert_restore_job(&job)?;
     Ok(catalog.load_restore_job(job.id)?)

@@ -175,6 +175,7 @@ fn insert_jobs(catalog: &Catalog, clock: &Clock, instance: &Instance, jobs: u64)
             target: TargetName { project: instance.project, name: instance.name.to_string() },
             created_at: now,
             download_lifetime: duration,
+            format: tidemark_model::ExportFormat::default(),
         };
         catalog.insert_restore_job(&job)?;
         let (claim, _) = catalog.claim_restore_job(&holder, now)?.ok_or("no job to do")?;

@@ -75,11 +75,11 @@ fn answer(ask: &Ask<'_>, parts: &[&str]) -> Result<(StatusCode, Value)> {
         ["retired"] => list_retired(api, &project),
         ["retired", instance, rest @ ..] => {
             let instance = find_retired(api, &project, instance)?;
-            describe_backups(api, incoming, &instance, rest)
+            describe_backups(ask, &project, &instance, rest)
         }
         ["instances", name, rest @ ..] => {
             let instance = find_instance(api, &project, name)?;
-            describe_backups(api, incoming, &instance, rest)
+            describe_backups(ask, &project, &instance, rest)
         }
         _ => Err(unknown()),
     };
@@ -162,11 +162,12 @@ fn list_retired(api: &Api, project: &Project) -> Result<Value> {
 }
 
 fn describe_backups(
-    api: &Api,
-    incoming: &Incoming,
+    ask: &Ask<'_>,
+    project: &Project,
     instance: &Instance,
     rest: &[&str],
 ) -> Result<Value> {
+    let Ask { api, incoming, .. } = ask;
     let name = instance.name.as_str();
     let page = Page { number: 1, size: MOST_SHOWN };
     match rest {
@@ -195,7 +196,8 @@ fn describe_backups(
         }
         ["restoreJobs"] => {
             let found = api.catalog.list_restore_jobs(instance.id, page)?;
-            let items: Vec<_> = found.items.iter().map(describe_job).collect();
+            let describe = |job| describe_job(job, ask.link_of(project, job));
+            let items: Vec<_> = found.items.iter().map(describe).collect();
             Ok(json!({ "results": items, "totalCount": found.total }))
         }
         ["restoreJobs", id, rest @ ..] => {
@@ -203,7 +205,7 @@ fn describe_backups(
             let found = api.catalog.find_restore_job(instance.id, parsed)?;
             let found = found.ok_or_else(|| ApiError::restore_job_not_found(id, name))?;
             match rest {
-                [] => Ok(describe_job(&found)),
+                [] => Ok(describe_job(&found, ask.link_of(project, &found))),
                 ["progress"] => {
                     let (state, step) = (found.state.as_str(), step_of(&found));
                     Ok(restore_jobs::describe_progress(id, state, step, &found.done))

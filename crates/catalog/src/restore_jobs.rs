@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row};
 use tidemark_model::{
-    Delivery, InstanceId, OplogTime, PointInTime, ProjectId, RestoreEvent, RestoreJobId,
-    RestoreState, RestoreStep, Selection,
+    Delivery, ExportFormat, InstanceId, OplogTime, PointInTime, ProjectId, RestoreEvent,
+    RestoreJobId, RestoreState, RestoreStep, Selection,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
@@ -43,6 +43,8 @@ pub struct NewRestoreJob {
     pub created_at: Timestamp,
     /// How long the link of a download works; without meaning for the other deliveries.
     pub download_lifetime: SignedDuration,
+    /// What the file of a download is.
+    pub format: ExportFormat,
 }
 
 /// The file of a download, and how long it is there. The secret part of its link is kept nowhere.
@@ -50,6 +52,8 @@ pub struct NewRestoreJob {
 pub struct Download {
     /// The file's name in the folder of downloads.
     pub file: String,
+    /// What the file is; its name says it.
+    pub format: ExportFormat,
     /// How long the link works once the file is there.
     pub lifetime: SignedDuration,
     /// When the link ends; `None` while the file is not there.
@@ -128,7 +132,14 @@ fn decode_delivery(row: &Decoder<'_>) -> Result<Delivery, CatalogError> {
         ("automated", Some(target), None, (None, None)) => {
             Ok(Delivery::Automated { snapshot, target })
         }
-        ("download", None, None, (None, None)) => Ok(Delivery::Download { snapshot }),
+        ("download", None, None, (None, None)) => Ok(Delivery::Download { snapshot, moment: None }),
+        ("download", None, Some(second), (None, None)) => {
+            Ok(Delivery::Download { snapshot, moment: Some(PointInTime::Second(second)) })
+        }
+        ("download", None, None, (Some(second), Some(increment))) => {
+            let moment = PointInTime::Entry(OplogTime::new(second, increment));
+            Ok(Delivery::Download { snapshot, moment: Some(moment) })
+        }
         ("pointInTime", Some(target), Some(second), (None, None)) => Ok(Delivery::PointInTime {
             moment: PointInTime::Second(second),
             base: snapshot,
@@ -170,7 +181,10 @@ fn decode_download(row: &Decoder<'_>) -> Result<Option<Download>, CatalogError> 
     match (file, lifetime, row.optional_instant("expires_at")?) {
         (None, None, None) => Ok(None),
         (Some(file), Some(lifetime), expires_at) => {
-            Ok(Some(Download { file, lifetime: SignedDuration::from_secs(lifetime), expires_at }))
+            let format = ExportFormat::of_file(&file)
+                .ok_or_else(|| row.corrupt(format!("the file {file:?} is of no format")))?;
+            let lifetime = SignedDuration::from_secs(lifetime);
+            Ok(Some(Download { file, format, lifetime, expires_at }))
         }
         _ => Err(row.corrupt("a download has some of its columns only")),
     }
@@ -229,12 +243,15 @@ impl Catalog {
             )
             .optional()?
             .ok_or_else(|| CatalogError::Missing(format!("instance {}", job.instance)))?;
-        let (seconds, oplog) = match job.delivery {
-            Delivery::PointInTime { moment: PointInTime::Second(second), .. } => {
-                (Some(second), None)
-            }
-            Delivery::PointInTime { moment: PointInTime::Entry(entry), .. } => (None, Some(entry)),
-            Delivery::Automated { .. } | Delivery::Download { .. } => (None, None),
+        let moment = match job.delivery {
+            Delivery::PointInTime { moment, .. } => Some(moment),
+            Delivery::Download { moment, .. } => moment,
+            Delivery::Automated { .. } => None,
+        };
+        let (seconds, oplog) = match moment {
+            Some(PointInTime::Second(second)) => (Some(second), None),
+            Some(PointInTime::Entry(entry)) => (None, Some(entry)),
+            None => (None, None),
         };
         transaction.execute(
             "INSERT INTO restore_jobs (id, instance_id, number, delivery, snapshot_id, snapshot_at, target_id,
@@ -259,12 +276,12 @@ impl Catalog {
                 job.replaces_in_place,
             ),
         )?;
-        if let Delivery::Download { snapshot } = job.delivery {
+        if let Delivery::Download { snapshot, .. } = job.delivery {
             transaction.execute(
                 "UPDATE restore_jobs SET download_file = ?2, download_lifetime = ?3 WHERE id = ?1",
                 (
                     job.id.to_string(),
-                    format!("{}-{snapshot}.archive.gz", job.id),
+                    format!("{}-{snapshot}{}", job.id, job.format.extension()),
                     job.download_lifetime.as_secs(),
                 ),
             )?;

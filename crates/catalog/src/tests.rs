@@ -154,6 +154,7 @@ impl Fixture {
             target: TargetName { project: self.project, name: "one".into() },
             created_at: at(2_000),
             download_lifetime: SignedDuration::from_secs(60),
+            format: tidemark_model::ExportFormat::default(),
         };
         self.catalog.insert_restore_job(&job).unwrap();
         let found = self.catalog.find_restore_job(self.instance, job.id).unwrap().unwrap();
@@ -168,7 +169,7 @@ fn every_delivery_survives_its_row() {
     let (snapshot, target) = (f.snapshot(1_500), f.instance);
     for delivery in [
         Delivery::Automated { snapshot, target },
-        Delivery::Download { snapshot },
+        Delivery::Download { snapshot, moment: None },
         Delivery::PointInTime { moment: PointInTime::Second(7), base: snapshot, target },
         Delivery::PointInTime {
             moment: PointInTime::Entry(OplogTime::new(7, 8)),
@@ -184,7 +185,8 @@ fn every_delivery_survives_its_row() {
 fn pages_of_restore_jobs_are_dense_and_newest_first() {
     let f = fixture();
     let snapshot = f.snapshot(1_500);
-    let mut jobs: Vec<_> = (0..7).map(|_| f.job(Delivery::Download { snapshot })).collect();
+    let mut jobs: Vec<_> =
+        (0..7).map(|_| f.job(Delivery::Download { snapshot, moment: None })).collect();
     jobs.reverse();
     let mut paged = Vec::new();
     for number in 1..=4 {
@@ -199,7 +201,7 @@ fn pages_of_restore_jobs_are_dense_and_newest_first() {
 fn a_stale_claim_is_refused() {
     let f = fixture();
     let snapshot = f.snapshot(1_500);
-    let job = f.job(Delivery::Download { snapshot });
+    let job = f.job(Delivery::Download { snapshot, moment: None });
     let (old, _) = f.catalog.claim_restore_job(&holder("a"), at(2_000)).unwrap().unwrap();
     assert!(f.catalog.claim_restore_job(&holder("b"), at(2_029)).unwrap().is_none());
     f.catalog.renew_restore_job(&old, (&holder("a"), at(2_020)), &Done::default()).unwrap();
@@ -257,7 +259,7 @@ fn a_reclaimed_job_begins_anew_unless_it_was_in_its_swap() {
 fn a_snapshot_that_is_needed_is_not_deleted() {
     let f = fixture();
     let snapshot = f.snapshot(1_500);
-    let job = f.job(Delivery::Download { snapshot });
+    let job = f.job(Delivery::Download { snapshot, moment: None });
     let refused = f.catalog.delete_snapshot(f.instance, snapshot);
     assert!(matches!(refused, Err(CatalogError::InUse(_))));
     f.catalog.request_cancel(job, at(2_000)).unwrap();
@@ -587,7 +589,7 @@ fn a_database_user_ends_with_its_time() {
 fn the_link_of_a_download_ages_from_its_delivery() {
     let f = fixture();
     let snapshot = f.snapshot(1_500);
-    let job = f.job(Delivery::Download { snapshot });
+    let job = f.job(Delivery::Download { snapshot, moment: None });
     let load = || f.catalog.load_restore_job(job).unwrap();
     let before = load().download.unwrap();
     assert_eq!(before.expires_at, None);
@@ -702,8 +704,10 @@ fn questions_about_one_job_look_at_few_jobs() {
 fn a_row_that_cannot_be_decoded_is_set_aside_and_others_are_claimed() {
     let f = fixture();
     let snapshot = f.snapshot(1_500);
-    let (broken, whole) =
-        (f.job(Delivery::Download { snapshot }), f.job(Delivery::Download { snapshot }));
+    let (broken, whole) = (
+        f.job(Delivery::Download { snapshot, moment: None }),
+        f.job(Delivery::Download { snapshot, moment: None }),
+    );
     f.catalog
         .lock()
         .execute("UPDATE restore_jobs SET pit_seconds = 5 WHERE id = ?1", [broken.to_string()])
@@ -746,7 +750,7 @@ fn a_job_of_which_the_process_dies_again_and_again_fails() {
 fn a_job_that_is_given_back_is_not_one_that_died() {
     let f = fixture();
     let snapshot = f.snapshot(1_500);
-    f.job(Delivery::Download { snapshot });
+    f.job(Delivery::Download { snapshot, moment: None });
     for n in 0..10 {
         let now = at(2_000 + n);
         let (claim, _) = f.catalog.claim_restore_job(&holder("a"), now).unwrap().unwrap();

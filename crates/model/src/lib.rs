@@ -35,7 +35,8 @@ pub use plan::{
 };
 pub use policy::BackupPolicy;
 pub use restore_job::{
-    Delivery, DownloadStep, PointInTime, ReplaceStep, RestoreEvent, RestoreState, RestoreStep,
+    Delivery, DownloadStep, ExportFormat, PointInTime, ReplaceStep, RestoreEvent, RestoreState,
+    RestoreStep,
 };
 pub use roles::{Caller, Principal, Role, Roles};
 pub use schedule::{

@@ -34,10 +34,12 @@ pub enum Delivery {
         /// The instance whose data is replaced.
         target: InstanceId,
     },
-    /// The snapshot becomes a file behind a link.
+    /// A snapshot, or the state at a moment after it, becomes a file behind a link.
     Download {
         /// The snapshot to hand out.
         snapshot: SnapshotId,
+        /// The moment; `None` for the snapshot as it is.
+        moment: Option<PointInTime>,
     },
     /// The state at a moment replaces the data of the target instance.
     PointInTime {
@@ -63,7 +65,7 @@ impl Delivery {
     /// The snapshot that is read.
     pub fn snapshot(&self) -> SnapshotId {
         match self {
-            Self::Automated { snapshot, .. } | Self::Download { snapshot } => *snapshot,
+            Self::Automated { snapshot, .. } | Self::Download { snapshot, .. } => *snapshot,
             Self::PointInTime { base, .. } => *base,
         }
     }
@@ -73,6 +75,69 @@ impl Delivery {
         match self {
             Self::Automated { target, .. } | Self::PointInTime { target, .. } => Some(*target),
             Self::Download { .. } => None,
+        }
+    }
+}
+
+/// What the file of a download is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExportFormat {
+    /// What `mongodump --archive --gzip` writes.
+    #[default]
+    Archive,
+    /// The folder that `mongodump` writes, in a `.tgz`.
+    Directory,
+    /// The documents of one collection, one after the other.
+    Bson,
+    /// The documents of one collection, each a line of relaxed Extended JSON, as `mongoexport` writes it.
+    Ndjson,
+}
+
+impl ExportFormat {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Archive, Self::Directory, Self::Bson, Self::Ndjson];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Archive => "archive",
+            Self::Directory => "directory",
+            Self::Bson => "bson",
+            Self::Ndjson => "ndjson",
+        }
+    }
+
+    /// The one with this word.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str() == text)
+    }
+
+    /// How names of its files end, with the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Archive => ".archive.gz",
+            Self::Directory => ".tgz",
+            Self::Bson => ".bson",
+            Self::Ndjson => ".ndjson",
+        }
+    }
+
+    /// The one of a file with this name.
+    pub fn of_file(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| name.ends_with(format.extension()))
+    }
+
+    /// Whether its files hold the documents of one collection and nothing else.
+    pub fn is_of_one_collection(self) -> bool {
+        matches!(self, Self::Bson | Self::Ndjson)
+    }
+
+    /// The media type of its files.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Archive | Self::Directory => "application/gzip",
+            Self::Bson => "application/bson",
+            Self::Ndjson => "application/x-ndjson",
         }
     }
 }
@@ -326,7 +391,7 @@ mod tests {
     #[test]
     fn a_delivery_has_its_own_steps() {
         let snapshot = SnapshotId::from_bytes([1; 12]);
-        let download = Delivery::Download { snapshot };
+        let download = Delivery::Download { snapshot, moment: None };
         let automated = Delivery::Automated { snapshot, target: InstanceId::from_bytes([2; 12]) };
         let count = |delivery| {
             let words = ["verify", "stage", "replay", "index", "compare", "swap", "pack"];

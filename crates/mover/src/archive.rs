@@ -143,7 +143,7 @@ impl<W: Write> Archive<'_, W> {
 }
 
 /// The text of a collection's metadata: canonical Extended JSON in one line.
-fn metadata(collection: &CollectionManifest) -> String {
+pub(crate) fn metadata(collection: &CollectionManifest) -> String {
     let uuid = collection.uuid.as_ref().map(|uuid| {
         uuid.bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     });

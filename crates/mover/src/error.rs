@@ -77,6 +77,12 @@ pub enum MoverError {
         /// What it is.
         what: String,
     },
+    /// A snapshot cannot become the file that is wanted.
+    #[error("this cannot be exported: {what}")]
+    Export {
+        /// What it is.
+        what: String,
+    },
     /// A snapshot cannot be made of the one before it and the oplog.
     #[error("no snapshot can be made of the one before it: {what}")]
     Synthesis {

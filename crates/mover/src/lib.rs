@@ -7,6 +7,7 @@ mod archive;
 mod capture;
 mod chunk_store;
 mod error;
+mod export;
 mod id_ranges;
 mod indexes;
 mod oplog_slice;
@@ -23,6 +24,7 @@ mod wanted;
 pub use archive::{ArchiveSummary, write_archive};
 pub use capture::{Capture, CaptureOutcome, RangeEnd};
 pub use error::MoverError;
+pub use export::{export, select};
 pub use parts::PART_BYTES;
 pub use restore::{
     Attempt, Foreseen, ForeseenNamespace, Look, Replay, Restore, RestoreSource, Verified,

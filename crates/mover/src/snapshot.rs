@@ -83,6 +83,15 @@ impl ReadSnapshot {
         Self { store, manifest }
     }
 
+    /// Makes what was read readable, without a manifest in the vault. It stays as long as the writer
+    /// that comes with it.
+    pub fn keep_readable(self, stop: &Stop) -> Result<(Manifest, SnapshotWriter), MoverError> {
+        stop.check()?;
+        let writer = self.store.finish()?;
+        writer.flush()?;
+        Ok((self.manifest, writer))
+    }
+
     /// What will be stored.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest

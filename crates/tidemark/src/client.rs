@@ -122,6 +122,19 @@ impl Client {
         self.call(method, &format!("/api/tidemark/v1/groups/{}{below}", self.project), body)
     }
 
+    /// Opens the link of a download: it is its own credential.
+    pub(crate) fn download(&self, link: &str) -> Result<impl std::io::Read + use<>, Failure> {
+        // However long a file takes, as long as it comes.
+        let config = Agent::config_builder().http_status_as_error(false).build();
+        let request = Request::builder().method("GET").uri(link).body(())?;
+        let response = Agent::from(config).run(request);
+        let response = response.map_err(|error| format!("{link} does not answer: {error}"))?;
+        if !response.status().is_success() {
+            return Err(format!("the file is not there: {}", response.status()).into());
+        }
+        Ok(response.into_body().into_reader())
+    }
+
     /// Calls the server: once to be challenged, once with the answer to that.
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let mut challenged = self.send((method, path), body, None)?;

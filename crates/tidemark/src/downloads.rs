@@ -13,7 +13,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use tidemark_atlas_api::Api;
-use tidemark_model::Clock;
+use tidemark_model::{Clock, ExportFormat};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -108,7 +108,8 @@ impl Downloads {
             return unavailable();
         };
         // The name holds the job and the snapshot, and a file never changes.
-        let etag = format!("\"{}\"", name.trim_end_matches(".archive.gz"));
+        let format = ExportFormat::of_file(name).unwrap_or_default();
+        let etag = format!("\"{}\"", name.trim_end_matches(format.extension()));
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let is_same = text(IF_RANGE).is_none_or(|wanted| wanted == etag);
         let range = match text(RANGE).filter(|_| is_same).map(|range| parse_range(range, size)) {
@@ -136,7 +137,7 @@ impl Downloads {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             insert(&mut response, CONTENT_RANGE, &format!("bytes {first}-{last}/{size}"));
         }
-        insert(&mut response, CONTENT_TYPE, "application/gzip");
+        insert(&mut response, CONTENT_TYPE, format.media_type());
         insert(&mut response, CONTENT_LENGTH, &length.to_string());
         insert(&mut response, ACCEPT_RANGES, "bytes");
         insert(&mut response, ETAG, &etag);

@@ -19,6 +19,7 @@ mod rehearsal;
 mod restores_command;
 mod seed;
 mod serve;
+mod snapshots_command;
 mod tls_front;
 mod users;
 mod vault_command;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Some(("vault", matches)) => run_vault(matches),
         Some(("deployments", matches)) => deployments_command::run(matches),
         Some(("restores", matches)) => restores_command::run(matches),
+        Some(("snapshots", matches)) => snapshots_command::run(matches),
         Some(("instances", matches)) => restores_command::run_instances(matches),
         Some(("engine", matches)) => engine::run(matches),
         _ => Ok(ExitCode::FAILURE),
@@ -85,6 +87,7 @@ fn command() -> Command {
         .subcommand(vault_commands())
         .subcommand(deployments_command::command())
         .subcommand(restores_command::command())
+        .subcommand(snapshots_command::command())
         .subcommand(restores_command::instances_command())
         .subcommand(engine::command())
 }

@@ -148,13 +148,18 @@ fn body_of(matches: &ArgMatches) -> Result<Value, Failure> {
     if matches.get_flag("dry-run") {
         put("dryRun", Some(true.into()));
     }
+    put("namespaces", namespaces_of(matches));
+    Ok(Value::Object(body))
+}
+
+/// The rules that `--namespace` gives, if it does.
+pub(crate) fn namespaces_of(matches: &ArgMatches) -> Option<Value> {
     let rule = |given: &String| match given.split_once('=') {
         Some((from, to)) => json!({ "from": from, "to": to }),
         None => json!({ "from": given }),
     };
-    let rules = matches.get_many::<String>("namespace");
-    put("namespaces", rules.map(|rules| rules.map(rule).collect::<Vec<_>>().into()));
-    Ok(Value::Object(body))
+    let rules = matches.get_many::<String>("namespace")?;
+    Some(rules.map(rule).collect::<Vec<_>>().into())
 }
 
 fn print_job(job: &Value) {

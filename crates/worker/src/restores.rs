@@ -8,12 +8,16 @@ use std::time::{Duration, Instant};
 use tidemark_catalog::{CatalogError, Claim, RestoreJob};
 use tidemark_model::{
     Captured, Delivery, DownloadStep, InstanceEvent, InstanceId, Material, OplogTime, PointInTime,
-    ReplaceStep, RestoreEvent, RestoreJobId, RestorePlan, RestoreStep, SnapshotId, plan_restore,
+    ReplaceStep, RestoreEvent, RestoreJobId, RestorePlan, RestoreStep, SnapshotId, format_instant,
+    plan_restore,
 };
 use tidemark_mover::{
-    Attempt, MoverError, Progress, Replay, Restore, RestoreSource, Stop, discard_attempt,
-    discard_stage, forget_swap, swap_stage, was_swapped, write_archive,
+    Attempt, MoverError, Progress, Replay, Restore, RestoreSource, Stop, SynthesisRequest,
+    discard_attempt, discard_stage, export, forget_swap, select, swap_stage, synthesize,
+    was_swapped,
 };
+
+use tidemark_vault::{Manifest, SnapshotWriter};
 
 use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
@@ -178,7 +182,7 @@ struct Running<'a> {
 impl Running<'_> {
     fn do_steps(&self, stop: &Stop) -> Result<(), StepError> {
         match self.job.delivery {
-            Delivery::Download { .. } => self.download(stop),
+            Delivery::Download { moment, .. } => self.download(moment, stop),
             Delivery::Automated { target, .. } => self.restore(target, None, stop),
             Delivery::PointInTime { moment, target, .. } => {
                 self.restore(target, Some(moment), stop)
@@ -266,6 +270,24 @@ impl Running<'_> {
         enter_step(&self.shared.config, &job, "after-swap")
     }
 
+    /// Makes the snapshot of a moment in the vault, without storing a manifest.
+    fn make(
+        &self,
+        base: Manifest,
+        replay: Replay,
+        stop: &Stop,
+    ) -> Result<(Manifest, SnapshotWriter), StepError> {
+        let request = SynthesisRequest {
+            owner: base.owner.clone(),
+            snapshot: self.claim.id.to_string(),
+            taken_at: format_instant(self.shared.config.clock.now()),
+            base,
+            replay,
+        };
+        let made = synthesize(&self.shared.config.vault, &request, stop, self.progress)?;
+        Ok(made.keep_readable(stop)?)
+    }
+
     /// Waits until everything up to a position is in the vault.
     fn wait_for_capture(&self, through: OplogTime, stop: &Stop) -> Result<(), StepError> {
         let deadline = Instant::now() + CAPTURE_PATIENCE;
@@ -290,15 +312,24 @@ impl Running<'_> {
         }
     }
 
-    fn download(&self, stop: &Stop) -> Result<(), StepError> {
+    fn download(&self, moment: Option<PointInTime>, stop: &Stop) -> Result<(), StepError> {
         let config = &self.shared.config;
-        let source = self.source(None, stop)?;
+        let RestoreSource { manifest, replay, selection } = self.source(moment, stop)?;
         self.begin(DownloadStep::Verify)?;
         config
             .vault
-            .check_snapshot(&source.manifest, |_| !stop.is_requested())
+            .check_snapshot(&manifest, |_| !stop.is_requested())
             .map_err(MoverError::from)?;
         self.begin(DownloadStep::Pack)?;
+        // What is made for a moment stays in the vault as long as its writer does.
+        let (manifest, _made) = match replay {
+            None => (manifest, None),
+            Some(replay) => {
+                let (manifest, writer) = self.make(manifest, replay, stop)?;
+                (manifest, Some(writer))
+            }
+        };
+        let manifest = select(manifest, &selection)?;
         let Some(download) = &self.job.download else {
             let what = "a download job without a link".to_owned();
             return Err(CatalogError::Missing(what).into());
@@ -307,7 +338,8 @@ impl Running<'_> {
         let temporary = path.with_extension("tmp");
         let failed = |source| MoverError::File { path: path.display().to_string(), source };
         let mut out = BufWriter::new(File::create(&temporary).map_err(failed)?);
-        write_archive(&config.vault, &source.manifest, &mut out, stop)?;
+        let watch = (stop, self.progress);
+        export((&config.vault, &manifest), download.format, &mut out, watch)?;
         let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
         file.sync_all().map_err(failed)?;
         std::fs::rename(&temporary, &path).map_err(failed)?;

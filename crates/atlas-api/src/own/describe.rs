@@ -71,7 +71,8 @@ pub(super) fn describe_snapshot(snapshot: &Snapshot) -> Value {
     body
 }
 
-pub(super) fn describe_job(job: &RestoreJob) -> Value {
+/// A job; `link` is that of its download, for who may have the data.
+pub(super) fn describe_job(job: &RestoreJob, link: Option<String>) -> Value {
     let mut body = json!({
         "bytesDone": job.done.bytes,
         "createdAt": format_instant(job.created_at),
@@ -88,6 +89,15 @@ pub(super) fn describe_job(job: &RestoreJob) -> Value {
     }
     if !job.selection.is_everything() {
         put(&mut body, "namespaces", json!(job.selection));
+    }
+    if let Some(download) = &job.download {
+        put(&mut body, "format", download.format.as_str().into());
+        if let Some(end) = download.expires_at {
+            put(&mut body, "expiresAt", format_instant(end).into());
+        }
+    }
+    if let Some(link) = link {
+        put(&mut body, "downloadUrl", link.into());
     }
     match &job.state {
         RestoreState::Running { step } => put(&mut body, "step", step.as_str().into()),

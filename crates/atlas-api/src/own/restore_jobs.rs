@@ -2,13 +2,12 @@
 //! would do, and how far one is.
 
 use axum::http::StatusCode;
-use jiff::SignedDuration;
 use serde_json::{Value, json};
 use tidemark_actions::restore_jobs::{self, Ask, CreateRestoreJobError, Destination, Wish};
 use tidemark_actions::{Change, change};
 use tidemark_catalog::{Done, Instance, Project};
 use tidemark_model::{
-    OplogTime, PlanError, PointInTime, ProjectId, Role, Rule, Selection, SnapshotId,
+    ExportFormat, OplogTime, PlanError, PointInTime, ProjectId, Role, Rule, Selection, SnapshotId,
 };
 
 use super::ask::{Ask as Asked, put};
@@ -18,7 +17,9 @@ use crate::error::{ApiError, Result};
 use crate::operations::instances::restore_job::Refusals;
 
 const ATTRIBUTES: &[&str] = &[
+    "deliveryType",
     "dryRun",
+    "format",
     "namespaces",
     "oplogInc",
     "oplogTs",
@@ -39,10 +40,10 @@ pub(super) fn create(
     body.allow(ATTRIBUTES)?;
     let wish = parse(&body, project, source)?;
     let to = match &wish.ask {
-        Ask::Automated { to, .. } | Ask::PointInTime { to, .. } => to.clone(),
-        Ask::Download { .. } => return Err(ApiError::unexpected()),
+        Ask::Automated { to, .. } | Ask::PointInTime { to, .. } => to.project,
+        Ask::Download { .. } | Ask::DownloadOf { .. } => project.id,
     };
-    check_rights(asked, project, to.project)?;
+    check_rights(asked, project, to)?;
     if body.flag("dryRun")?.unwrap_or(false) {
         return dry_run(asked, source, &wish).map(|plan| (StatusCode::OK, plan));
     }
@@ -56,10 +57,10 @@ pub(super) fn create(
         subject: asked.incoming.uri.path(),
     };
     let job = change(&asked.api.catalog, by, |catalog| {
-        restore_jobs::create(catalog, source, &wish, (now, SignedDuration::ZERO))
+        restore_jobs::create(catalog, source, &wish, (now, asked.api.config.download_lifetime))
             .map_err(|error| refusal(source, error))
     })?;
-    Ok((StatusCode::CREATED, describe_job(&job)))
+    Ok((StatusCode::CREATED, describe_job(&job, asked.link_of(project, &job))))
 }
 
 /// Whoever restores needs the right to in the project of the target too.
@@ -105,18 +106,38 @@ fn parse(body: &Body<'_>, project: &Project, source: &Instance) -> Result<Wish> 
         }
         _ => return Err(body.invalid("pointInTimeUTCSeconds")),
     };
+    let deliveries = ["automated", "download", "pointInTime"];
+    let is_download = body.one_of("deliveryType", &deliveries)? == Some("download");
     let ask = match (moment, snapshot) {
+        (Some(moment), base) if is_download => Ask::DownloadOf { moment, base },
+        (None, Some(snapshot)) if is_download => Ask::Download { snapshot },
         (Some(moment), base) => Ask::PointInTime { moment, base, to },
         (None, Some(snapshot)) => Ask::Automated { snapshot, to },
         (None, None) => {
             return Err(ApiError::missing_one_of("snapshotId", "pointInTimeUTCSeconds"));
         }
     };
+    let selection = parse_selection(body)?;
     Ok(Wish {
         ask,
-        selection: parse_selection(body)?,
+        format: parse_format(body, &selection)?,
+        selection,
         replaces_in_place: body.flag("replaceInPlace")?.unwrap_or(false),
     })
+}
+
+/// What the file of a download is; one of documents is of one namespace.
+fn parse_format(body: &Body<'_>, selection: &Selection) -> Result<ExportFormat> {
+    let words = ExportFormat::ALL.map(ExportFormat::as_str);
+    let format = body.one_of("format", &words)?.and_then(ExportFormat::parse);
+    let format = format.unwrap_or_default();
+    let is_one = matches!(selection.rules(), [rule] if !rule.from.ends_with(".*"));
+    if format.is_of_one_collection() && !is_one {
+        let reason =
+            format!("a file of {} holds one collection: name one namespace", format.as_str());
+        return Err(ApiError::invalid_namespaces(&reason));
+    }
+    Ok(format)
 }
 
 fn parse_selection(body: &Body<'_>) -> Result<Selection> {
@@ -158,7 +179,9 @@ fn dry_run(asked: &Asked<'_>, source: &Instance, wish: &Wish) -> Result<Value> {
                 restore_jobs::plan(catalog, source, (*moment, *base), now).map_err(refuse)?;
             (to, plan.base, Some(plan))
         }
-        Ask::Download { .. } => return Err(ApiError::unexpected()),
+        Ask::Download { .. } | Ask::DownloadOf { .. } => {
+            return Err(ApiError::cannot_rehearse("a download changes nothing"));
+        }
     };
     restore_jobs::find_complete(catalog, source, snapshot).map_err(refuse)?;
     let target = restore_jobs::find_target(catalog, to).map_err(refuse)?;

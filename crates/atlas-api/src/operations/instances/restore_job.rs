@@ -94,9 +94,5 @@ pub(crate) fn cancel(call: &Call<'_>, target: &Target, not_found: NotFound) -> R
 
 /// The link of a download, whether its file is there yet or not; nothing once it is over.
 pub(crate) fn download_link(call: &Call<'_>, job: &RestoreJob, now: Timestamp) -> Option<String> {
-    let download = job.download.as_ref()?;
-    let is_over = download.expires_at.is_some_and(|end| end <= now)
-        || (job.state.is_final() && download.expires_at.is_none());
-    let token = ticket::token_of(&call.api.signer, job.id);
-    (!is_over).then(|| format!("{}/download/{token}/{}", call.download_url, download.file))
+    ticket::link_of(call.api, call.download_url, (job, now))
 }
