@@ -144,8 +144,8 @@ class Bench:
                  f"{dump[0] / first[0]:.1f} times faster")
         self.row(name, "snapshot of unchanged data, read again", f"{size / again[0]:.0f} MB/s, {again[1]:.1f} s of CPU",
                  "our own first snapshot", f"{size / first[0]:.0f} MB/s", f"{first[0] / again[0]:.1f} times faster")
-        # One document in a hundred changes.
-        client.bench.items.update_many({"_id": {"$mod": [100, 0]}}, {"$set": {"changed": True}})
+        # The newest hundredth changes.
+        client.bench.items.update_many(self.newest(), {"$set": {"changed": True}})
         before = folder_bytes(vault)
         newest = world.snapshot("mine")["id"]
         added = folder_bytes(vault) - before
@@ -159,6 +159,9 @@ class Bench:
         self.row(name, "restore, verified and compared", f"{size / mine[0]:.0f} MB/s, {mine[1]:.1f} s of CPU, {watch.take_peak()} MiB",
                  "mongorestore --gzip --drop", f"{size / rival[0]:.0f} MB/s, {rival[1]:.1f} s of CPU",
                  f"{rival[0] / mine[0]:.1f} times faster, {mine[1] / rival[1]:.2f} of its CPU")
+
+    def newest(self):
+        return {"_id": {"$gte": self.arguments.documents * 99 // 100}}
 
     def restore(self, world, body):
         path = f"/api/tidemark/v1/groups/{world.group}/instances/mine/restoreJobs"
@@ -177,7 +180,7 @@ class Bench:
         sizes = []
         # The present state is the changed one; the one before has the change taken back.
         for change in ({"$unset": {"changed": 1}}, {"$set": {"changed": True}}):
-            client.bench.items.update_many({"_id": {"$mod": [100, 0]}}, change)
+            client.bench.items.update_many(self.newest(), change)
             tool(TOOLS / "mongodump", "--uri", uri, f"--out={folder}", "--db=bench")
             subprocess.run(["restic", "backup", str(folder)], **run)
             sizes.append(folder_bytes(repository))

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import tarfile
+import time
 import urllib.request
 
 import bson
@@ -11,7 +12,7 @@ import pytest
 from bson import json_util
 
 from test_deployments import connect, engine, ports, restorable_to, tidemark  # noqa: F401
-from world import BINARY, CLIENTS, content, until
+from world import BINARY, CLIENTS, ApiError, content, until
 
 TOOLS = CLIENTS / "bin"
 
@@ -131,3 +132,95 @@ def test_what_cannot_be_exported_is_said(source):
     listed = command(world, "list", "one").decode()
     assert snapshot in listed and "completed" in listed
     assert "progress" in json.loads(command(world, "show", "one", snapshot, "--json"))
+
+
+@pytest.fixture
+def dumps(fresh, tmp_path):
+    """A world with two instances, a dump of the first in every form, and what is in it."""
+    world = fresh().start()
+    world.create_user()
+    for name in ("one", "two"):
+        world.create_instance(name)
+    client = world.client("one")
+    fill(client)
+    uri = world.uri("one")
+    run = {"check": True, "capture_output": True}
+    archive, plain = tmp_path / "a.archive.gz", tmp_path / "a.archive"
+    subprocess.run([TOOLS / "mongodump", "--uri", uri, "--gzip", f"--archive={archive}"], **run)
+    subprocess.run([TOOLS / "mongodump", "--uri", uri, f"--archive={plain}"], **run)
+    subprocess.run([TOOLS / "mongodump", "--uri", uri, f"--out={tmp_path / 'folder'}"], **run)
+    subprocess.run([TOOLS / "mongodump", "--uri", uri, "--gzip", f"--out={tmp_path / 'packed'}"], **run)
+    forms = [("--archive", archive), ("--archive", plain), ("--dir", tmp_path / "folder"), ("--dir", tmp_path / "packed")]
+    return world, forms, content(client)
+
+
+def test_a_dump_becomes_a_snapshot_and_is_restored(dumps):
+    world, forms, before = dumps
+    target = world.client("two")
+    for form in forms:
+        target.drop_database("shop")
+        target.leftover.things.insert_one({})
+        found = json.loads(command(world, "import", "two", *form, "--retention-days", "3", "--json"))
+        assert found["state"] == "completed" and found["mode"] == "asIs", (form, found)
+        assert "imported" in found["modeReason"] and not found["isPointInTime"]
+        listed = world.call("GET", world.instance_path("two") + f"/backup/snapshots/{found['id']}")
+        assert listed["status"] == "completed" and listed["storageSizeBytes"] > 0
+        world.wait_restored(world.restore("automated", "two", "two", snapshotId=found["id"]), "two")
+        assert content(target) == before, form
+    assert not list((world.data / "imports").iterdir()), "what was uploaded is gone"
+    # The same data is in the vault once.
+    vault = sum(path.stat().st_size for path in (world.data / "vault").rglob("*") if path.is_file())
+    command(world, "import", "two", *forms[0])
+    assert sum(path.stat().st_size for path in (world.data / "vault").rglob("*") if path.is_file()) < vault + 20_000
+
+
+def test_an_imported_snapshot_is_no_base_of_a_moment_and_no_reason_to_take_none(dumps):
+    world, forms, _ = dumps
+    snapshot = json.loads(command(world, "import", "two", *forms[0], "--json"))["id"]
+    with pytest.raises(ApiError) as error:
+        world.restore("pointInTime", "two", "two", snapshotId=snapshot, pointInTimeUTCSeconds=int(time.time()) - 1)
+    assert error.value.code == "INVALID_PIT_RESTORE_TIME"
+
+
+def test_what_is_no_whole_dump_is_refused(dumps, tmp_path):
+    world, forms, _ = dumps
+    whole = forms[1][1].read_bytes()
+    bad = tmp_path / "bad"
+    for damage, words in [
+        (b"", "cannot be imported"),
+        (b"nonsense" * 1_000, "neither an archive"),
+        (whole[: len(whole) // 2], "cannot be imported"),
+        (whole.replace(b"x" * 300, b"y" * 300, 1), "checksum of shop.items"),
+        (forms[0][1].read_bytes()[:-40], "cannot be imported"),
+    ]:
+        bad.write_bytes(damage)
+        assert words in command(world, "import", "two", "--archive", bad, code=1), damage[:20]
+    assert not list((world.data / "imports").iterdir())
+    assert "no folder" in command(world, "import", "two", "--dir", bad, code=1)
+    assert "say what to import" in command(world, "import", "two", code=1)
+    (tmp_path / "empty").mkdir()
+    assert "cannot be imported" in command(world, "import", "two", "--dir", tmp_path / "empty", code=1)
+    # A link is for one dump, and for who has it.
+    status, link, _ = world.raw("POST", f"/api/tidemark/v1/groups/{world.group}/instances/two/imports", {})
+    assert status == 201
+    path = link["uploadUrl"].split(f":{world.port}")[1]
+    forged = path.replace(path.split("/")[2], "0" * len(path.split("/")[2]))
+    assert world.raw("PUT", forged, b"x", {"Authorization": None})[0] == 404
+    assert world.raw("PUT", path, whole, {"Authorization": None})[0] == 201
+    assert world.raw("PUT", path, whole, {"Authorization": None})[0] == 409, "it is there already"
+
+
+def test_a_dump_with_its_oplog_shows_what_it_was_at_its_end(dumps, tmp_path):
+    world, _, _ = dumps
+    client, folder = world.client("one"), tmp_path / "with"
+    subprocess.run([TOOLS / "mongodump", "--uri", world.uri("one"), f"--out={folder}"], check=True, capture_output=True)
+    begin = client.local["oplog.rs"].find_one(sort=[("$natural", pymongo.DESCENDING)])
+    client.shop.items.update_many({"_id": {"$lt": 5}}, {"$set": {"late": True}})
+    client.shop.items.delete_one({"_id": 7})
+    entries = list(client.local["oplog.rs"].find({"ts": {"$gte": begin["ts"]}}))
+    (folder / "oplog.bson").write_bytes(b"".join(bson.encode(entry) for entry in entries))
+    before = content(client)
+    found = json.loads(command(world, "import", "two", "--dir", folder, "--json"))
+    assert found["mode"] == "fuzzyWithOplog"
+    world.wait_restored(world.restore("automated", "two", "two", snapshotId=found["id"]), "two")
+    assert content(world.client("two")) == before

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, Instance, NewSnapshot, Snapshot};
-use tidemark_model::{InstanceState, SnapshotId, SnapshotKind};
+use tidemark_model::{InstanceId, InstanceState, SnapshotId, SnapshotKind};
 
 /// Why no snapshot is taken.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +56,11 @@ pub fn take(
         return Err(TakeSnapshotError::Unavailable(instance.state));
     }
     let newest = catalog.newest_snapshots(instance.id, 1)?;
-    let is_waiting =
-        |snapshot: &Snapshot| snapshot.kind == SnapshotKind::OnDemand && !snapshot.state.is_final();
+    let is_waiting = |snapshot: &Snapshot| {
+        snapshot.kind == SnapshotKind::OnDemand
+            && !snapshot.is_imported
+            && !snapshot.state.is_final()
+    };
     if newest.iter().any(is_waiting) {
         return Err(TakeSnapshotError::Unfinished);
     }
@@ -68,6 +71,33 @@ pub fn take(
     catalog.insert_snapshot(&snapshot)?;
     let found = catalog.find_snapshot(instance.id, snapshot.id)?;
     found.ok_or_else(|| CatalogError::Missing(format!("snapshot {}", snapshot.id)).into())
+}
+
+/// A dump that was uploaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Imported {
+    /// Whose snapshot it becomes.
+    pub instance: InstanceId,
+    /// The snapshot's id.
+    pub snapshot: SnapshotId,
+    /// Until when it is kept.
+    pub expires_at: Timestamp,
+}
+
+/// Records that a snapshot is to be made of an uploaded dump.
+pub fn import(catalog: &Catalog, imported: &Imported, now: Timestamp) -> Result<(), CatalogError> {
+    let instance = catalog.load_instance(imported.instance)?;
+    if !instance.state.runs() && instance.state != InstanceState::Repairing {
+        return Err(CatalogError::Missing(format!("instance {}", instance.id)));
+    }
+    let new = NewSnapshot::new(instance.id, SnapshotKind::OnDemand, now, SignedDuration::ZERO);
+    catalog.insert_snapshot(&NewSnapshot {
+        id: imported.snapshot,
+        expires_at: imported.expires_at,
+        description: Some("imported from a dump".to_owned()),
+        is_imported: true,
+        ..new
+    })
 }
 
 /// Removes a snapshot.

@@ -48,3 +48,4 @@ pub use digest_auth::{REALM, answer_challenge, ha1};
 pub use incoming::Ends;
 pub use rate_limit::RateLimits;
 pub use request::serve;
+pub use ticket::ImportTicket;

@@ -8,7 +8,7 @@ mod deployments;
 mod describe;
 mod restore_jobs;
 
-use axum::body::Body;
+use axum::body::Body as Content;
 use axum::http::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -23,9 +23,12 @@ use tidemark_model::{
 use self::ask::Ask;
 use self::describe::{describe_instance, describe_job, describe_snapshot, describe_span};
 use crate::api::Api;
+use crate::body::Body;
 use crate::error::{ApiError, Result};
 use crate::incoming::Incoming;
+use crate::operations::instances::snapshot::parse_retention;
 use crate::response::{PLAIN, build, failure, wrong_method};
+use crate::ticket::ImportTicket;
 
 /// Where it is.
 pub(crate) const ROOT: &str = "/api/tidemark/v1/groups/";
@@ -38,7 +41,7 @@ pub(crate) fn respond(
     incoming: &Incoming,
     caller: &Caller,
     path: &str,
-) -> Response<Body> {
+) -> Response<Content> {
     let ask = Ask { api, incoming, caller };
     let parts: Vec<&str> = path.split('/').collect();
     let known: &[&str] = match parts[..] {
@@ -46,7 +49,7 @@ pub(crate) fn respond(
             Some(methods) => methods,
             None => return failure(&ApiError::unknown_route(incoming.uri.path()), PLAIN),
         },
-        [_, "instances", _, "rehost"] => &["POST", "OPTIONS"],
+        [_, "instances", _, "rehost" | "imports"] => &["POST", "OPTIONS"],
         [_, "instances", _, "restoreJobs"] => &["POST", "GET", "HEAD", "OPTIONS"],
         _ => &["GET", "HEAD", "OPTIONS"],
     };
@@ -71,6 +74,10 @@ fn answer(ask: &Ask<'_>, parts: &[&str]) -> Result<(StatusCode, Value)> {
         ["instances", name, "restoreJobs"] if incoming.method == Method::POST => {
             let source = find_instance(api, &project, name)?;
             return restore_jobs::create(ask, (&project, &source));
+        }
+        ["instances", name, "imports"] => {
+            let instance = find_instance(api, &project, name)?;
+            return allow_import(ask, (&project, &instance));
         }
         ["retired"] => list_retired(api, &project),
         ["retired", instance, rest @ ..] => {
@@ -136,6 +143,29 @@ fn rehost(
         })?;
         Ok(json!({ "restoreJobId": job.map(|job| job.id.to_string()) }))
     })
+}
+
+/// Answers where a dump may be uploaded that becomes a snapshot of an instance.
+fn allow_import(
+    ask: &Ask<'_>,
+    (project, instance): (&Project, &Instance),
+) -> Result<(StatusCode, Value)> {
+    let Ask { api, incoming, caller } = ask;
+    if !caller.may_in_project(project.org, project.id, Role::GroupBackupManager) {
+        return Err(ApiError::not_authorized());
+    }
+    let body = if incoming.body.is_empty() { json!({}) } else { incoming.json()? };
+    let body = Body::new(&body)?;
+    body.allow(&["retentionInDays"])?;
+    let now = api.clock.now();
+    let retention = parse_retention(&body, api.config.policy.snapshot_retention)?;
+    let ticket = ImportTicket {
+        instance: instance.id,
+        snapshot: SnapshotId::new(now),
+        expires_at: now.saturating_add(retention).unwrap_or(now),
+    };
+    let link = ticket.link(api, &incoming.download_url(&api.config));
+    Ok((StatusCode::CREATED, json!({ "id": ticket.snapshot.to_string(), "uploadUrl": link })))
 }
 
 fn find_retired(api: &Api, project: &Project, text: &str) -> Result<Instance> {

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use tidemark_catalog::RestoreJob;
-use tidemark_model::RestoreJobId;
+use tidemark_model::{InstanceId, RestoreJobId, SnapshotId};
 
 use crate::api::Api;
 use crate::token::Signer;
@@ -29,11 +29,53 @@ pub(crate) fn link_of(
     (!is_over).then(|| format!("{base_url}/download/{token}/{}", download.file))
 }
 
+/// A dump that may be uploaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportTicket {
+    /// Whose snapshot it becomes.
+    pub instance: InstanceId,
+    /// The snapshot's id.
+    pub snapshot: SnapshotId,
+    /// Until when it is kept.
+    pub expires_at: Timestamp,
+}
+
+impl ImportTicket {
+    /// When the link was made.
+    pub fn made_at(&self) -> Timestamp {
+        let [a, b, c, d, ..] = self.snapshot.bytes();
+        Timestamp::from_second(i64::from(u32::from_be_bytes([a, b, c, d])))
+            .unwrap_or(Timestamp::MIN)
+    }
+
+    fn path(&self) -> String {
+        format!("{}/{}/{}", self.instance, self.snapshot, self.expires_at.as_second())
+    }
+
+    fn token(&self, signer: &Signer) -> String {
+        signer.ticket(&format!("import {}", self.path()))
+    }
+
+    /// The link below an address.
+    pub(crate) fn link(&self, api: &Api, base_url: &str) -> String {
+        format!("{base_url}/upload/{}/{}", self.token(&api.signer), self.path())
+    }
+}
+
 impl Api {
     /// Whether a text is the ticket of a job.
     pub fn is_ticket(&self, job: RestoreJobId, text: &str) -> bool {
-        let ticket = token_of(&self.signer, job);
-        let differs = ticket.bytes().zip(text.bytes()).fold(0, |found, (a, b)| found | (a ^ b));
-        ticket.len() == text.len() && differs == 0
+        is_same(&token_of(&self.signer, job), text)
     }
+
+    /// Whether a text is the token of a dump that may be uploaded.
+    pub fn is_import_ticket(&self, ticket: &ImportTicket, text: &str) -> bool {
+        is_same(&ticket.token(&self.signer), text)
+    }
+}
+
+/// Whether two texts are the same, in a time that does not say where they differ.
+fn is_same(ticket: &str, text: &str) -> bool {
+    let differs = ticket.bytes().zip(text.bytes()).fold(0, |found, (a, b)| found | (a ^ b));
+    ticket.len() == text.len() && differs == 0
 }

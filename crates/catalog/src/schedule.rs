@@ -13,7 +13,7 @@ use crate::snapshots::decode_policy;
 pub struct Schedule {
     /// The instance, which is idle.
     pub instance: InstanceId,
-    /// When its newest snapshot was asked for.
+    /// When its newest snapshot was asked for; imported ones do not count here.
     pub newest: Option<Timestamp>,
     /// When its newest snapshot failed, if it did.
     pub failed_at: Option<Timestamp>,
@@ -38,17 +38,19 @@ const SELECT: &str = "SELECT i.id AS id, n.created_at AS newest, n.frequency AS 
      (SELECT schedule FROM backup_schedules b WHERE b.instance_id = i.id) AS schedule,
      CASE WHEN n.state = 'failed' THEN n.finished_at END AS failed_at,
      (SELECT count(*) FROM snapshots f WHERE f.instance_id = i.id AND f.state = 'failed' AND f.number IS NOT NULL
+      AND f.is_imported = 0
       AND f.number > coalesce((SELECT max(c.number) FROM snapshots c
-          WHERE c.instance_id = i.id AND c.state = 'completed'), 0)) AS failures,
+          WHERE c.instance_id = i.id AND c.state = 'completed' AND c.is_imported = 0), 0)) AS failures,
      EXISTS (SELECT 1 FROM snapshots o WHERE o.instance_id = i.id
-         AND o.state IN ('queued', 'inProgress') AND o.quarantined IS NULL) AS is_open,
+         AND o.state IN ('queued', 'inProgress') AND o.quarantined IS NULL AND o.is_imported = 0) AS is_open,
      (SELECT max(consistent_seconds * 4294967296 + consistent_increment) FROM snapshots c
       WHERE c.instance_id = i.id AND c.state = 'completed') AS newest_moment,
      (SELECT max(first) FROM oplog_ranges r WHERE r.instance_id = i.id) AS span_begins,
      (SELECT max(finished_at) FROM restore_jobs j
       WHERE j.target_id = i.id AND j.state = 'completed') AS restored_at
      FROM instances i
-     LEFT JOIN snapshots n ON n.instance_id = i.id AND n.number = i.snapshot_count
+     LEFT JOIN snapshots n ON n.instance_id = i.id AND n.number = (
+         SELECT max(number) FROM snapshots m WHERE m.instance_id = i.id AND m.is_imported = 0)
      WHERE i.state = 'IDLE'";
 
 impl Catalog {

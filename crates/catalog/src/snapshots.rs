@@ -29,6 +29,8 @@ pub struct NewSnapshot {
     pub description: Option<String>,
     /// For what a policy asked for it, if one did.
     pub policy: Option<PolicyMatch>,
+    /// Whether it is made of a dump that was uploaded, and not of the instance.
+    pub is_imported: bool,
 }
 
 impl NewSnapshot {
@@ -41,7 +43,16 @@ impl NewSnapshot {
     ) -> Self {
         let expires_at = now.saturating_add(retention).unwrap_or(now);
         let id = SnapshotId::new(now);
-        Self { id, instance, kind, created_at: now, expires_at, description: None, policy: None }
+        Self {
+            id,
+            instance,
+            kind,
+            created_at: now,
+            expires_at,
+            description: None,
+            policy: None,
+            is_imported: false,
+        }
     }
 }
 
@@ -62,6 +73,8 @@ pub struct Snapshot {
     pub description: Option<String>,
     /// For what a policy asked for it, if one did.
     pub policy: Option<PolicyMatch>,
+    /// Whether it is made of a dump that was uploaded, and not of the instance.
+    pub is_imported: bool,
     /// Where it stands.
     pub state: SnapshotState,
     /// The version of the deployment, once it was read.
@@ -127,6 +140,7 @@ fn decode(row: &Row<'_>) -> Result<Snapshot, CatalogError> {
         expires_at: row.instant("expires_at")?,
         description: row.get("description")?,
         policy: decode_policy(&row)?,
+        is_imported: row.get("is_imported")?,
         state: decode_state(&row)?,
         server_version: row.get("server_version")?,
         started_at: row.optional_instant("started_at")?,
@@ -199,8 +213,8 @@ impl Catalog {
             .ok_or_else(|| CatalogError::Missing(format!("instance {}", snapshot.instance)))?;
         transaction.execute(
             "INSERT INTO snapshots (id, instance_id, number, kind, state, created_at, expires_at,
-                 description, frequency, policy_items)
-             VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9)",
+                 description, frequency, policy_items, is_imported)
+             VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?6, ?7, ?8, ?9, ?10)",
             (
                 snapshot.id.to_string(),
                 snapshot.instance.to_string(),
@@ -211,6 +225,7 @@ impl Catalog {
                 &snapshot.description,
                 snapshot.policy.as_ref().map(|policy| policy.frequency.as_str()),
                 snapshot.policy.as_ref().map(|policy| to_json(&policy.items)),
+                snapshot.is_imported,
             ),
         )?;
         Ok(transaction.commit()?)
@@ -514,6 +529,15 @@ impl Catalog {
         Ok(transaction.commit()?)
     }
 
+    /// Whether a snapshot is waiting or being taken.
+    pub fn is_open_snapshot(&self, id: SnapshotId) -> Result<bool, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT 1 FROM snapshots WHERE id = ?1 AND state IN ('queued', 'inProgress')",
+        )?;
+        Ok(statement.exists([id.to_string()])?)
+    }
+
     /// When an instance was read last for a snapshot that is complete.
     pub fn newest_full_read(
         &self,
@@ -522,7 +546,7 @@ impl Catalog {
         let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT max(finished_at) AS read_at FROM snapshots
-             WHERE instance_id = ?1 AND state = 'completed' AND mode <> 'synthetic'",
+             WHERE instance_id = ?1 AND state = 'completed' AND mode <> 'synthetic' AND is_imported = 0",
         )?;
         let mut rows = statement.query([instance.to_string()])?;
         let row = rows.next()?.ok_or_else(|| CatalogError::Missing("a maximum".to_owned()))?;

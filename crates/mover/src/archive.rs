@@ -16,8 +16,8 @@ use tidemark_wire::encode_document;
 use crate::error::MoverError;
 use crate::stop::Stop;
 
-const MAGIC: u32 = 0x8199_e26d;
-const TERMINATOR: [u8; 4] = [0xff; 4];
+pub(crate) const MAGIC: u32 = 0x8199_e26d;
+pub(crate) const TERMINATOR: [u8; 4] = [0xff; 4];
 /// Uncompressed bytes of one gzip member.
 const MEMBER_BYTES: usize = 1024 * 1024;
 

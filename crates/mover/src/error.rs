@@ -77,6 +77,12 @@ pub enum MoverError {
         /// What it is.
         what: String,
     },
+    /// A file is no dump, or not a whole one.
+    #[error("the dump cannot be imported: {what}")]
+    Import {
+        /// What is wrong with it.
+        what: String,
+    },
     /// A snapshot cannot become the file that is wanted.
     #[error("this cannot be exported: {what}")]
     Export {

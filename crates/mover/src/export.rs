@@ -12,6 +12,7 @@ use tidemark_wire::DocumentRun;
 
 use crate::archive::{metadata, write_archive};
 use crate::error::MoverError;
+use crate::import::DUMP_FOLDER;
 use crate::stop::{Progress, Stop};
 
 /// Writes a file of a snapshot.
@@ -114,7 +115,11 @@ fn write_folder(
     let mut tar = tar::Builder::new(out);
     for collection in &manifest.collections {
         progress.enter(&collection.namespace());
-        let stem = format!("dump/{}/{}", escaped(&collection.database), escaped(&collection.name));
+        let stem = format!(
+            "{DUMP_FOLDER}/{}/{}",
+            escaped(&collection.database),
+            escaped(&collection.name)
+        );
         let text = metadata(collection);
         append(&mut tar, &format!("{stem}.metadata.json"), (text.len() as u64, text.as_bytes()))?;
         if collection.kind == "collection" {
@@ -130,7 +135,7 @@ fn write_folder(
             Ok(())
         })?;
         let entries = Documents::new(vault, &manifest.oplog, (stop, progress));
-        append(&mut tar, "dump/oplog.bson", (size, entries))?;
+        append(&mut tar, &format!("{DUMP_FOLDER}/oplog.bson"), (size, entries))?;
     }
     tar.into_inner().and_then(|mut out| out.flush()).map_err(failed)
 }

@@ -9,6 +9,7 @@ mod chunk_store;
 mod error;
 mod export;
 mod id_ranges;
+mod import;
 mod indexes;
 mod oplog_slice;
 mod parts;
@@ -25,6 +26,7 @@ pub use archive::{ArchiveSummary, write_archive};
 pub use capture::{Capture, CaptureOutcome, RangeEnd};
 pub use error::MoverError;
 pub use export::{export, select};
+pub use import::{DUMP_FOLDER, ImportRequest, import_dump};
 pub use parts::PART_BYTES;
 pub use restore::{
     Attempt, Foreseen, ForeseenNamespace, Look, Replay, Restore, RestoreSource, Verified,

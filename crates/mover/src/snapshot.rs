@@ -471,18 +471,18 @@ fn id_of(document: &RawDocument) -> Option<Bson> {
 }
 
 /// Cuts documents into chunks and has them stored.
-struct ChunkPipeline {
+pub(crate) struct ChunkPipeline {
     chunker: Chunker,
     content: DocumentSet,
     chunks: ChunkSequence,
 }
 
 impl ChunkPipeline {
-    fn new(store: &ChunkStore) -> Self {
+    pub(crate) fn new(store: &ChunkStore) -> Self {
         Self { chunker: Chunker::new(), content: DocumentSet::default(), chunks: store.list() }
     }
 
-    fn push(&mut self, document: &RawDocument) -> Result<(), MoverError> {
+    pub(crate) fn push(&mut self, document: &RawDocument) -> Result<(), MoverError> {
         self.content.add(document.as_bytes());
         match self.chunker.push(document.as_bytes()) {
             Some(chunk) => self.chunks.push(chunk),
@@ -490,7 +490,10 @@ impl ChunkPipeline {
         }
     }
 
-    fn finish(mut self, writer: &SnapshotWriter) -> Result<(DocumentSet, ChunkList), MoverError> {
+    pub(crate) fn finish(
+        mut self,
+        writer: &SnapshotWriter,
+    ) -> Result<(DocumentSet, ChunkList), MoverError> {
         if let Some(chunk) = self.chunker.finish() {
             self.chunks.push(chunk)?;
         }

@@ -135,6 +135,25 @@ impl Client {
         Ok(response.into_body().into_reader())
     }
 
+    /// Sends a dump to a link that was made for it.
+    pub(crate) fn upload(
+        &self,
+        link: &str,
+        dump: impl std::io::Read + Send + 'static,
+    ) -> Result<(), Failure> {
+        let config = Agent::config_builder().http_status_as_error(false).build();
+        let body = ureq::SendBody::from_owned_reader(dump);
+        let request = Request::builder().method("PUT").uri(link).body(body)?;
+        let response = Agent::from(config).run(request);
+        let mut response = response.map_err(|error| format!("the upload failed: {error}"))?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        let answer: Value =
+            serde_json::from_str(&response.body_mut().read_to_string()?).unwrap_or_default();
+        Err(format!("the upload was refused: {}", text(&answer, "detail")).into())
+    }
+
     /// Calls the server: once to be challenged, once with the answer to that.
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let mut challenged = self.send((method, path), body, None)?;

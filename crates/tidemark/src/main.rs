@@ -21,6 +21,7 @@ mod seed;
 mod serve;
 mod snapshots_command;
 mod tls_front;
+mod uploads;
 mod users;
 mod vault_command;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::{any, get};
+use axum::routing::{any, get, put};
 use jiff::SignedDuration;
 use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, Sunset};
 use tidemark_catalog::Catalog;
@@ -25,6 +25,7 @@ use crate::downloads::{self, Downloads};
 use crate::hosting::Hosting;
 use crate::rehearsal::Rehearser;
 use crate::seed::Seed;
+use crate::uploads::{self, Uploads};
 use crate::{bootstrap, folder, listening, users};
 
 type Failure = Box<dyn std::error::Error>;
@@ -98,6 +99,7 @@ struct Parts {
     clock: Clock,
     seed: Seed,
     downloads: PathBuf,
+    imports: PathBuf,
     attached: Arc<Attached>,
 }
 
@@ -112,10 +114,13 @@ impl Parts {
         let seed = load_seed(config)?;
         bootstrap::run(&catalog, &clock, (&config.data_dir, base_url), &seed)?;
         let downloads = config.data_dir.join("downloads");
-        std::fs::create_dir_all(&downloads)?;
+        let imports = config.data_dir.join("imports");
+        for folder in [&downloads, &imports] {
+            std::fs::create_dir_all(folder)?;
+        }
         let records = (Arc::clone(&catalog), clock.clone());
         let attached = Attached::new(records, key, policy(config).retention_after_delete);
-        Ok(Self { catalog, vault, clock, seed, downloads, attached })
+        Ok(Self { catalog, vault, clock, seed, downloads, imports, attached })
     }
 
     fn worker_config(&self, config: &Config, hosting: &Arc<Hosting>) -> WorkerConfig {
@@ -126,6 +131,7 @@ impl Parts {
             deployments: Arc::clone(hosting) as Arc<dyn tidemark_worker::Deployments>,
             policy: policy(config),
             downloads: self.downloads.clone(),
+            imports: self.imports.clone(),
             parallel_snapshots: config.backup.parallel_snapshots,
             parallel_restores: config.backup.parallel_restores,
             hook: None,
@@ -157,9 +163,10 @@ impl Parts {
             api_config(config, dev, (self.attached, rehearsal)),
         )?;
         let api = Arc::new(api);
-        let downloads =
-            Downloads { api: Arc::clone(&api), clock: self.clock, folder: self.downloads };
-        Ok(router(api, downloads, health))
+        let clock = self.clock.clone();
+        let downloads = Downloads { api: Arc::clone(&api), clock, folder: self.downloads };
+        let uploads = Uploads { api: Arc::clone(&api), clock: self.clock, folder: self.imports };
+        Ok(router(api, (downloads, uploads), health))
     }
 }
 
@@ -250,7 +257,7 @@ struct Health {
     attached: Arc<Attached>,
 }
 
-fn router(api: Arc<Api>, downloads: Downloads, health: Health) -> Router {
+fn router(api: Arc<Api>, (downloads, uploads): (Downloads, Uploads), health: Health) -> Router {
     let (for_metrics, vault) = (Arc::clone(&api), health.clone());
     let metrics = move || async move { for_metrics.metrics() + &vault.metrics() };
     let for_api = move |request| tidemark_atlas_api::serve(Arc::clone(&api), request);
@@ -259,6 +266,10 @@ fn router(api: Arc<Api>, downloads: Downloads, health: Health) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready).with_state(health))
         .route("/download/{token}/{file}", get(downloads::serve).with_state(Arc::new(downloads)))
+        .route(
+            "/upload/{token}/{instance}/{snapshot}/{expires}",
+            put(uploads::serve).with_state(Arc::new(uploads)),
+        )
         .fallback(any(for_api))
 }
 

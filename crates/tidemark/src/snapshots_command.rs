@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Arg, ArgMatches, Command};
 use serde_json::{Map, Value, json};
 use tidemark_model::ExportFormat;
+use tidemark_mover::DUMP_FOLDER;
 
 use crate::client::{Client, items, percent_encode, text, with_server};
 
@@ -38,6 +39,7 @@ pub(crate) fn command() -> Command {
                 .arg(snapshot().required(true)),
         ))
         .subcommand(with_server(export_command().arg(instance()).arg(snapshot())))
+        .subcommand(with_server(import_command().arg(instance())))
 }
 
 fn export_command() -> Command {
@@ -69,13 +71,33 @@ fn export_command() -> Command {
         .arg(text("output", "FILE", "The file, or - for the standard output [named by the server]"))
 }
 
+fn import_command() -> Command {
+    let text = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
+    Command::new("import")
+        .about("Make a snapshot of what mongodump wrote")
+        .arg(text(
+            "archive",
+            "FILE",
+            "What --archive wrote, or a .tgz of this command's export; - for the standard input",
+        ))
+        .arg(text("dir", "DIR", "What --out wrote").conflicts_with("archive"))
+        .arg(
+            text("retention-days", "DAYS", "How long it is kept [as snapshots by schedule]")
+                .value_parser(clap::value_parser!(u32)),
+        )
+}
+
 /// Runs it.
 pub(crate) fn run(matches: &ArgMatches) -> crate::Outcome {
     let Some((what, matches)) = matches.subcommand() else { return Ok(ExitCode::FAILURE) };
     let flag = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
     let path = format!("/instances/{}", percent_encode(&flag("instance").unwrap_or_default()));
-    if what == "export" {
-        return export(matches, &path);
+    match what {
+        "export" => return export(matches, &path),
+        "import" => return import(matches, &path),
+        _ => {}
     }
     let client = Client::new(matches)?;
     let answer = match what {
@@ -149,6 +171,59 @@ fn export(matches: &ArgMatches, path: &str) -> crate::Outcome {
         println!("{output}: {bytes} bytes");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Uploads a dump, and waits for its snapshot.
+fn import(matches: &ArgMatches, path: &str) -> crate::Outcome {
+    let flag = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+    let dump: Box<dyn Read + Send> = match (flag("archive"), flag("dir")) {
+        (Some("-"), None) => Box::new(std::io::stdin()),
+        (Some(file), None) => {
+            Box::new(File::open(file).map_err(|error| format!("{file} cannot be read: {error}"))?)
+        }
+        (None, Some(folder)) => Box::new(packed(Path::new(folder))?),
+        _ => return Err("say what to import: --archive FILE or --dir DIR".into()),
+    };
+    let body = match matches.get_one::<u32>("retention-days") {
+        Some(days) => json!({ "retentionInDays": days }),
+        None => json!({}),
+    };
+    let client = Client::new(matches)?;
+    let wanted = client.call_own("POST", &format!("{path}/imports"), Some(&body))?;
+    client.upload(text(&wanted, "uploadUrl"), dump)?;
+    let snapshot = format!("{path}/snapshots/{}", text(&wanted, "id"));
+    let mut found = client.call_own("GET", &snapshot, None)?;
+    while !["completed", "failed"].contains(&text(&found, "state")) {
+        std::thread::sleep(POLL);
+        found = client.call_own("GET", &snapshot, None)?;
+    }
+    if text(&found, "state") == "failed" {
+        return Err(text(&found, "reason").to_owned().into());
+    }
+    if matches.get_flag("json") {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        print_snapshot(&found);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The folder that `mongodump` wrote, as a tar, while it is read.
+fn packed(folder: &Path) -> Result<impl Read + Send + use<>, Failure> {
+    if !folder.is_dir() {
+        return Err(format!("{} is no folder", folder.display()).into());
+    }
+    let (reader, writer) = std::io::pipe()?;
+    let folder = folder.to_owned();
+    // Whoever reads finds a tar that ends early if this fails.
+    std::thread::spawn(move || {
+        let mut tar = tar::Builder::new(writer);
+        let done = tar.append_dir_all(DUMP_FOLDER, &folder).and_then(|()| tar.finish());
+        if let Err(error) = done {
+            eprintln!("{} cannot be read: {error}", folder.display());
+        }
+    });
+    Ok(reader)
 }
 
 fn export_body(matches: &ArgMatches) -> Result<Value, Failure> {

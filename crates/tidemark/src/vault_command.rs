@@ -12,7 +12,7 @@ use tidemark_model::{
     ApiKeyId, Caller, Clock, InstanceId, InstanceState, OplogSpan, Principal, ProjectId, Role,
     Roles, SnapshotEvent, SnapshotKind, parse_instant,
 };
-use tidemark_vault::{Manifest, Vault, VaultError, VaultKey};
+use tidemark_vault::{Manifest, SnapshotOwner, Vault, VaultError, VaultKey};
 
 use crate::config::Config;
 use crate::seed::Seed;
@@ -116,7 +116,12 @@ impl Rebuild<'_> {
         let instant =
             |text: &str| parse_instant(text).ok_or("a manifest holds an unusable instant");
         let created_at = instant(&owner.created_at)?;
-        let kind = SnapshotKind::parse(&owner.kind).ok_or("a manifest holds an unusable kind")?;
+        let is_imported = owner.kind == SnapshotOwner::IMPORTED;
+        let kind = match SnapshotKind::parse(&owner.kind) {
+            Some(kind) => kind,
+            None if is_imported => SnapshotKind::OnDemand,
+            None => return Err("a manifest holds an unusable kind".into()),
+        };
         let wanted = NewSnapshot {
             id: manifest.snapshot.parse()?,
             instance,
@@ -125,10 +130,12 @@ impl Rebuild<'_> {
             expires_at: instant(&owner.expires_at)?,
             description: None,
             policy: None,
+            is_imported,
         };
         let end = SnapshotEvent::Stored {
             at: instant(&manifest.taken_at)?,
-            consistent_at: manifest.mode.consistent_at(),
+            // The moment of an imported one is of another oplog.
+            consistent_at: manifest.mode.consistent_at().filter(|_| !is_imported),
             size_bytes: manifest.size_bytes(),
         };
         let proof = Proof {

@@ -108,6 +108,11 @@ pub struct SnapshotOwner {
     pub expires_at: String,
 }
 
+impl SnapshotOwner {
+    /// The kind of a snapshot that was made of a dump, not of the instance.
+    pub const IMPORTED: &str = "imported";
+}
+
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {

@@ -264,6 +264,7 @@ mod tests {
             deployments: Arc::new(Somewhere),
             policy: BackupPolicy::default(),
             downloads: folder.path().join("downloads"),
+            imports: folder.path().join("imports"),
             parallel_snapshots: 1,
             parallel_restores: 1,
             hook: None,

@@ -35,6 +35,8 @@ pub struct WorkerConfig {
     pub policy: BackupPolicy,
     /// Where files for download are kept.
     pub downloads: PathBuf,
+    /// Where uploaded dumps are kept until they are snapshots.
+    pub imports: PathBuf,
     /// Snapshots that are taken at the same time. Each holds some 60 MiB of batches and chunks,
     /// whatever the size of its data.
     pub parallel_snapshots: usize,

@@ -1,6 +1,7 @@
 //! What should be, compared with what is: due snapshots, expired ones, old files.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, NewSnapshot, Order, Page, Schedule, Snapshot};
@@ -18,6 +19,7 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         ("removing expired snapshots", remove_expired_snapshots(shared)),
         ("removing backups of deleted instances", remove_expired_instances(shared)),
         ("removing old downloads", remove_old_downloads(shared)),
+        ("removing old uploads", remove_old_uploads(shared)),
         ("trimming oplogs", trim_oplogs(shared)),
         ("removing expired users", remove_expired_users(shared)),
     ];
@@ -282,6 +284,35 @@ fn remove_old_downloads(shared: &Shared) -> Result<(), CatalogError> {
     Ok(())
 }
 
+/// Removes uploaded dumps of which no snapshot is to be made any more, and uploads that nobody goes on
+/// with.
+fn remove_old_uploads(shared: &Shared) -> Result<(), CatalogError> {
+    const ABANDONED: Duration = Duration::from_hours(24);
+    let Ok(entries) = std::fs::read_dir(&shared.config.imports) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_old = |metadata: std::fs::Metadata| {
+            metadata.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED))
+        };
+        // One that is recorded is removed by who made the snapshot, or was left behind by who did not.
+        let is_over = match name.split_once('.') {
+            Some((id, "dump")) => match id.parse() {
+                Ok(id) => {
+                    !shared.config.catalog.is_open_snapshot(id)?
+                        && entry.metadata().is_ok_and(is_old)
+                }
+                Err(_) => false,
+            },
+            Some((_, "part")) => entry.metadata().is_ok_and(is_old),
+            _ => false,
+        };
+        if is_over && let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::warn!(%error, file = name, "an old upload could not be removed");
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use tidemark_catalog::{Backing, Instance, InstanceFamily, LeaseHolder};
@@ -326,6 +357,7 @@ mod tests {
             deployments: Arc::new(Nowhere),
             policy: BackupPolicy::default(),
             downloads: folder.path().join("downloads"),
+            imports: folder.path().join("imports"),
             parallel_snapshots: 1,
             parallel_restores: 1,
             hook: None,

@@ -1,16 +1,20 @@
 //! Taking the snapshots that are wanted.
 
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tidemark_catalog::{CatalogError, Claim, Proof, SILENT_ENDS, Snapshot};
 use tidemark_deployment::Endpoint;
 use tidemark_model::{Comparison, SnapshotEvent, SnapshotId, SnapshotState, format_instant};
 use tidemark_mover::{
-    MoverError, PART_BYTES, Progress, ReadSnapshot, SnapshotRequest, Stop, WantedMode,
-    read_snapshot,
+    ImportRequest, MoverError, PART_BYTES, Progress, ReadSnapshot, SnapshotRequest, Stop,
+    WantedMode, import_dump, read_snapshot,
 };
 use tidemark_vault::{Manifest, SnapshotOwner, VaultError};
 
+use crate::config::WorkerConfig;
 use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
 use crate::shared::Shared;
@@ -65,7 +69,12 @@ fn run(
     let record_event = |event: SnapshotEvent, proof: Option<&Proof>| {
         record_until_done(shared, &what, || {
             catalog.record_snapshot_event(claim, event.clone(), proof).map(drop)
-        })
+        })?;
+        // What was uploaded has served, or never will.
+        if snapshot.is_imported {
+            let _ = std::fs::remove_file(dump_of(&shared.config, claim.id));
+        }
+        Ok(())
     };
     let fail = |reason: String| {
         tracing::error!(reason, snapshot = %claim.id, "a snapshot failed");
@@ -85,7 +94,8 @@ fn run(
         Ok(Ok(Taken { manifest, comparison })) => {
             let stored = SnapshotEvent::Stored {
                 at: finished_at,
-                consistent_at: manifest.mode.consistent_at(),
+                // The moment of an imported one is of another oplog.
+                consistent_at: manifest.mode.consistent_at().filter(|_| !snapshot.is_imported),
                 size_bytes: manifest.size_bytes(),
             };
             let proof = Proof {
@@ -155,6 +165,9 @@ fn take(
     if let Some(manifest) = config.vault.find_stored(&id).map_err(MoverError::from)? {
         return Ok(manifest.into());
     }
+    if snapshot.is_imported {
+        return import(shared, snapshot, (stop, progress)).map(Taken::from);
+    }
     let endpoint = shared.captures.endpoint(snapshot.instance)?;
     let instance = shared.captures.load_instance(snapshot.instance)?;
     let owner = SnapshotOwner {
@@ -188,6 +201,43 @@ fn take(
     let manifest = read.store(stop)?;
     enter("record")?;
     Ok(Taken { manifest, comparison })
+}
+
+/// Makes a snapshot of an uploaded dump.
+fn import(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    watch: (&Stop, &Progress),
+) -> Result<Manifest, StepError> {
+    let config = &shared.config;
+    let id = snapshot.id.to_string();
+    let enter = |step| enter_step(config, &id, step);
+    let instance = shared.captures.load_instance(snapshot.instance)?;
+    let request = ImportRequest {
+        snapshot: id.clone(),
+        owner: SnapshotOwner {
+            instance: snapshot.instance.to_string(),
+            instance_name: instance.name.to_string(),
+            kind: SnapshotOwner::IMPORTED.to_owned(),
+            created_at: format_instant(snapshot.created_at),
+            expires_at: format_instant(snapshot.expires_at),
+        },
+        taken_at: format_instant(config.clock.now()),
+    };
+    enter("read")?;
+    let file = File::open(dump_of(config, snapshot.id)).map_err(|error| MoverError::Import {
+        what: format!("what was uploaded cannot be read ({error}); upload it again"),
+    })?;
+    let read = import_dump(&config.vault, BufReader::new(file), &request, watch)?;
+    enter("store")?;
+    let manifest = read.store(watch.0)?;
+    enter("record")?;
+    Ok(manifest)
+}
+
+/// The file of a dump that is to become a snapshot.
+fn dump_of(config: &WorkerConfig, snapshot: SnapshotId) -> PathBuf {
+    config.imports.join(format!("{snapshot}.dump"))
 }
 
 /// Reads a deployment; `why` where the snapshot could have been made otherwise.

@@ -49,6 +49,7 @@ fn a_deployment_that_does_not_answer_holds_up_nobody_else() {
         deployments: Arc::new(deployments),
         policy: BackupPolicy::default(),
         downloads: folder.path().join("downloads"),
+        imports: folder.path().join("imports"),
         parallel_snapshots: 1,
         parallel_restores: 1,
         hook: None,

@@ -16,3 +16,5 @@ ALTER TABLE snapshots ADD COLUMN frequency TEXT;
 ALTER TABLE snapshots ADD COLUMN policy_items TEXT;
 -- How one that was read compares with what would have been made of the one before.
 ALTER TABLE snapshots ADD COLUMN comparison TEXT;
+-- Whether it is made of a dump that was uploaded, and not of the instance.
+ALTER TABLE snapshots ADD COLUMN is_imported INTEGER NOT NULL DEFAULT 0;

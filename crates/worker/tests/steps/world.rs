@@ -141,6 +141,7 @@ impl World {
             deployments: Arc::new(One(self.database.endpoint())),
             policy: BackupPolicy::default(),
             downloads: self.downloads(),
+            imports: self.downloads().with_file_name("imports"),
             parallel_snapshots: 1,
             parallel_restores: 1,
             hook,

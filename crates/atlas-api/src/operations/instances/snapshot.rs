@@ -5,6 +5,7 @@ use tidemark_actions::snapshots::{self, DeleteSnapshotError, OnDemand, TakeSnaps
 use tidemark_catalog::{Instance, Snapshot};
 use tidemark_model::SnapshotId;
 
+use crate::body::Body;
 use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
 
@@ -42,13 +43,7 @@ pub(crate) fn take(call: &Call<'_>, target: &Target) -> Result<Snapshot> {
     if description.is_some_and(|text| text.chars().count() > LONGEST_DESCRIPTION) {
         return Err(body.invalid("description"));
     }
-    let retention = match body.integer("retentionInDays")? {
-        None => call.api.config.policy.snapshot_retention,
-        Some(days) if (1..=LONGEST_RETENTION_DAYS).contains(&days) => {
-            SignedDuration::from_hours(24 * days)
-        }
-        Some(_) => return Err(ApiError::retention_invalid()),
-    };
+    let retention = parse_retention(&body, call.api.config.policy.snapshot_retention)?;
     let now = call.api.clock.now();
     let wanted = OnDemand { retention, description: description.map(str::to_owned) };
     snapshots::take(call.catalog, instance, wanted, now).map_err(|error| match error {
@@ -58,6 +53,20 @@ pub(crate) fn take(call: &Call<'_>, target: &Target) -> Result<Snapshot> {
         TakeSnapshotError::Unfinished => ApiError::unfinished_snapshot(),
         TakeSnapshotError::Catalog(error) => error.into(),
     })
+}
+
+/// How long a snapshot is kept, as a body says it.
+pub(crate) fn parse_retention(
+    body: &Body<'_>,
+    otherwise: SignedDuration,
+) -> Result<SignedDuration> {
+    match body.integer("retentionInDays")? {
+        None => Ok(otherwise),
+        Some(days) if (1..=LONGEST_RETENTION_DAYS).contains(&days) => {
+            Ok(SignedDuration::from_hours(24 * days))
+        }
+        Some(_) => Err(ApiError::retention_invalid()),
+    }
 }
 
 /// Removes the snapshot of the path.

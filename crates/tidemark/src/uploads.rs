@@ -1,0 +1,132 @@
+//! Taking in dumps that are to become snapshots: signed by a secret in the link.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, Response, StatusCode};
+use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use tidemark_actions::snapshots::{self, Imported};
+use tidemark_atlas_api::{Api, ImportTicket};
+use tidemark_model::Clock;
+use tokio::fs::{File, OpenOptions};
+use tokio::io::AsyncWriteExt;
+
+/// How long a link may be used after it was made.
+const LINK_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
+
+/// What the upload route needs.
+pub(crate) struct Uploads {
+    pub(crate) api: Arc<Api>,
+    pub(crate) clock: Clock,
+    pub(crate) folder: PathBuf,
+}
+
+/// Why a dump is not taken in.
+struct Refused(StatusCode, String);
+
+/// Answers `PUT /upload/{token}/{instance}/{snapshot}/{expires}`: the snapshot is recorded once the dump
+/// is here as a whole.
+pub(crate) async fn serve(
+    State(uploads): State<Arc<Uploads>>,
+    Path((token, instance, snapshot, expires)): Path<(String, String, String, i64)>,
+    body: Body,
+) -> Response<Body> {
+    let (status, answer) = match uploads.take(&token, (&instance, &snapshot, expires), body).await {
+        Ok(()) => (StatusCode::CREATED, serde_json::json!({ "id": snapshot })),
+        Err(Refused(status, detail)) => {
+            (status, serde_json::json!({ "detail": detail, "error": status.as_u16() }))
+        }
+    };
+    let mut response = Response::new(Body::from(answer.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+impl Uploads {
+    async fn take(
+        &self,
+        token: &str,
+        (instance, snapshot, expires): (&str, &str, i64),
+        body: Body,
+    ) -> Result<(), Refused> {
+        let unknown =
+            || Refused(StatusCode::NOT_FOUND, "There is no upload at this address.".into());
+        let ticket = ImportTicket {
+            instance: instance.parse().map_err(|_| unknown())?,
+            snapshot: snapshot.parse().map_err(|_| unknown())?,
+            expires_at: Timestamp::from_second(expires).map_err(|_| unknown())?,
+        };
+        if !self.api.is_import_ticket(&ticket, token) {
+            return Err(unknown());
+        }
+        let ended = ticket.made_at().saturating_add(LINK_LIFETIME).unwrap_or(Timestamp::MIN);
+        if ended < self.clock.now() {
+            let detail = "This link has expired; ask for another one.";
+            return Err(Refused(StatusCode::GONE, detail.to_owned()));
+        }
+        let partial = self.folder.join(format!("{snapshot}.part"));
+        let whole = self.folder.join(format!("{snapshot}.dump"));
+        let file = OpenOptions::new().write(true).create_new(true).open(&partial).await;
+        let file = file.map_err(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                let detail = "This dump is being uploaded already.";
+                Refused(StatusCode::CONFLICT, detail.to_owned())
+            }
+            _ => failed(&partial, &error),
+        })?;
+        if let Err(refused) = write(file, &partial, body).await {
+            let _ = tokio::fs::remove_file(&partial).await;
+            return Err(refused);
+        }
+        // Before the record: a record without its file could not be told from one that lost it.
+        tokio::fs::rename(&partial, &whole).await.map_err(|error| failed(&whole, &error))?;
+        let recorded = self.record(ticket).await;
+        if recorded.is_err() {
+            let _ = tokio::fs::remove_file(&whole).await;
+        }
+        recorded
+    }
+
+    async fn record(&self, ticket: ImportTicket) -> Result<(), Refused> {
+        let (catalog, now) = (Arc::clone(self.api.catalog()), self.clock.now());
+        let imported = Imported {
+            instance: ticket.instance,
+            snapshot: ticket.snapshot,
+            expires_at: ticket.expires_at,
+        };
+        let done = tokio::task::spawn_blocking(move || {
+            catalog.transact(|catalog| snapshots::import(catalog, &imported, now))
+        });
+        match done.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "an uploaded dump could not be recorded");
+                let detail = format!("The snapshot could not be recorded: {error}.");
+                Err(Refused(StatusCode::CONFLICT, detail))
+            }
+            Err(error) => Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
+        }
+    }
+}
+
+async fn write(mut file: File, path: &FilePath, body: Body) -> Result<(), Refused> {
+    let mut stream = body.into_data_stream();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|error| {
+            Refused(StatusCode::BAD_REQUEST, format!("The upload ended early: {error}."))
+        })?;
+        file.write_all(&piece).await.map_err(|error| failed(path, &error))?;
+    }
+    file.sync_all().await.map_err(|error| failed(path, &error))
+}
+
+fn failed(path: &FilePath, error: &std::io::Error) -> Refused {
+    tracing::error!(%error, path = %path.display(), "an uploaded dump could not be written");
+    let detail = format!("The dump could not be written: {error}; free space and try again.");
+    Refused(StatusCode::INSUFFICIENT_STORAGE, detail)
+}
