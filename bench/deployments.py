@@ -115,29 +115,28 @@ class Bench:
             # The tools know no name of a database in this place.
             size = sum(len(bson.encode(d)) for d in documents(2_000)) / 2_000 * count / 1e6
             print(f"{name}: {count} documents, {size:.0f} MB")
+            dump = timed(lambda: tool(TOOLS / "mongodump", "--uri", uri, "--gzip", f"--archive={os.devnull}", "--db=bench"))
             world, watch = self.attach(uri, backup_full_read_interval_hours=0)
             try:
-                self.compare_on(server, (world, watch), (client, uri), size)
+                self.compare_on(server, (world, watch), (client, uri), (size, dump))
                 if server == "engine":
                     self.replay((world, watch), (client, uri))
             finally:
                 world.close()
         ports.close()
 
-    def compare_on(self, server, followed, deployment, size):
-        (world, watch), (client, uri), name = followed, deployment, NAMES[server]
+    def compare_on(self, server, followed, deployment, measured):
+        (world, watch), (client, uri), (size, dump), name = followed, deployment, measured, NAMES[server]
         folder = world.folder / "dump"
         archive = world.folder / "dump.archive.gz"
-        self.wait_quiet(world)
-        dump = timed(lambda: tool(TOOLS / "mongodump", "--uri", uri, "--gzip", f"--archive={archive}", "--db=bench"))
-        client.bench.items.update_many({}, {"$set": {"run": 1}})
-        self.wait_quiet(world)
-        watch.take_peak()
         vault = world.data / "vault"
-        before = folder_bytes(vault)
-        first = self.spent(world, lambda: world.snapshot("mine"))
-        stored = folder_bytes(vault) - before
+        # The first one begins by itself.
+        first = self.spent(world, lambda: tests_world.until(
+            lambda: [s for s in self.snapshots(world) if s["status"] == "completed"], "the first snapshot"))
+        stored = folder_bytes(vault)
         peak = watch.take_peak()
+        self.wait_quiet(world)
+        tool(TOOLS / "mongodump", "--uri", uri, "--gzip", f"--archive={archive}", "--db=bench")
         again = self.spent(world, lambda: world.snapshot("mine"))
         self.row(name, "snapshot of new data", f"{size / first[0]:.0f} MB/s, {first[1]:.1f} s of CPU, {peak} MiB",
                  "mongodump --gzip --archive", f"{size / dump[0]:.0f} MB/s, {dump[1]:.1f} s of CPU",
@@ -238,7 +237,8 @@ class Bench:
     def large_on(self, followed, client, forwarder, count):
         world, watch = followed
         began = time.monotonic()
-        self.wait_quiet(world)
+        tests_world.until(
+            lambda: [s for s in self.snapshots(world) if s["status"] == "completed"], "the first snapshot")
         seconds, sent = time.monotonic() - began, forwarder.sent
         size = count * 2_000
         self.row(NAMES["engine"], "first snapshot, read", f"{seconds:.0f} s, {watch.take_peak()} MiB",

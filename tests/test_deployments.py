@@ -190,7 +190,10 @@ def test_each_server_is_protected_as_far_as_it_can_be(fresh, server, matrix):
     client.shop.items.drop_index("text_1")
     client.other.drop_collection("things")
     client.later.things.insert_one({"_id": 1})
-    world.wait_restored(world.restore("automated", "mine", "mine", snapshotId=snapshot["id"]), "mine")
+    job = world.restore("automated", "mine", "mine", snapshotId=snapshot["id"])
+    shown = world.raw("GET", f"/api/tidemark/v1/groups/{world.group}/instances/mine/restoreJobs/{job['id']}")[1]
+    assert "one after another" in shown["notice"]
+    world.wait_restored(job, "mine")
     assert content(client) == before
     names = [name for database in client.list_database_names() if database not in ("local", "admin", "config")
              for name in client[database].list_collection_names()]

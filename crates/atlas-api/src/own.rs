@@ -226,7 +226,7 @@ fn describe_backups(
         }
         ["restoreJobs"] => {
             let found = api.catalog.list_restore_jobs(instance.id, page)?;
-            let describe = |job| describe_job(job, ask.link_of(project, job));
+            let describe = |job| describe_job(job, ask.beside(project, job));
             let items: Vec<_> = found.items.iter().map(describe).collect();
             Ok(json!({ "results": items, "totalCount": found.total }))
         }
@@ -235,7 +235,7 @@ fn describe_backups(
             let found = api.catalog.find_restore_job(instance.id, parsed)?;
             let found = found.ok_or_else(|| ApiError::restore_job_not_found(id, name))?;
             match rest {
-                [] => Ok(describe_job(&found, ask.link_of(project, &found))),
+                [] => Ok(describe_job(&found, ask.beside(project, &found))),
                 ["progress"] => {
                     let (state, step) = (found.state.as_str(), step_of(&found));
                     Ok(restore_jobs::describe_progress(id, state, step, &found.done))

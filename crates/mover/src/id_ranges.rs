@@ -35,6 +35,15 @@ impl Kind {
         }
     }
 
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::ObjectId => "objectId",
+            Self::Number => "number",
+            Self::Text => "text",
+            Self::Binary => "binary",
+        }
+    }
+
     /// The names of its types, as `$type` has them.
     fn types(self) -> &'static [&'static str] {
         match self {
@@ -97,6 +106,30 @@ impl IdRange {
         find.insert("filter", bson::doc! { "_id": condition });
     }
 
+    /// The range as a draft keeps it.
+    pub(crate) fn describe(&self) -> Document {
+        let mut described = bson::doc! { "range": true };
+        if let Some(kind) = self.others_of {
+            described.insert("othersOf", kind.as_str());
+        }
+        for (name, border) in [("from", &self.from), ("to", &self.to)] {
+            if let Some(border) = border {
+                described.insert(name, border.clone());
+            }
+        }
+        described
+    }
+
+    /// The range of which a draft says this.
+    pub(crate) fn described(described: &Document) -> Option<Self> {
+        let others_of = match described.get_str("othersOf") {
+            Ok(word) => Some(Kind::ALL.into_iter().find(|kind| kind.as_str() == word)?),
+            Err(_) => None,
+        };
+        let border = |name: &str| described.get(name).cloned();
+        Some(Self { others_of, from: border("from"), to: border("to") })
+    }
+
     /// Whether reading can go on after a document.
     pub(crate) fn is_ordered(&self) -> bool {
         self.others_of.is_none()
@@ -157,6 +190,9 @@ mod tests {
         assert_eq!(ranges.len(), 6, "{ranges:?}");
         assert_eq!(ranges[5].others_of, Some(Kind::Number));
         assert_eq!((&ranges[0].from, &ranges[4].to), (&None, &None));
+        for range in &ranges {
+            assert_eq!(IdRange::described(&range.describe()).as_ref(), Some(range));
+        }
         let meet = |pair: &[IdRange]| pair[0].to.is_some() && pair[0].to == pair[1].from;
         assert!(ranges[..5].windows(2).all(meet), "{ranges:?}");
     }

@@ -85,7 +85,7 @@ pub fn import_dump(
         collections,
         oplog,
     };
-    Ok(ReadSnapshot::new(store, manifest))
+    Ok(ReadSnapshot::new(vault, store, manifest))
 }
 
 /// What gzip has wrapped, or what it has not as it is.

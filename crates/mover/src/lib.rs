@@ -13,6 +13,7 @@ mod import;
 mod indexes;
 mod oplog_slice;
 mod parts;
+mod reading;
 mod replay;
 mod restore;
 mod snapshot;
@@ -28,6 +29,7 @@ pub use error::MoverError;
 pub use export::{export, select};
 pub use import::{DUMP_FOLDER, ImportRequest, import_dump};
 pub use parts::PART_BYTES;
+pub use reading::DRAFT_INTERVAL;
 pub use restore::{
     Attempt, Foreseen, ForeseenNamespace, Look, Replay, Restore, RestoreSource, Verified,
     discard_attempt, discard_stage, forget_swap, list_stages, swap_stage, was_swapped,

@@ -50,6 +50,23 @@ impl Part {
         }
     }
 
+    /// The part as a draft keeps it. Parts of an engine of ours are not kept.
+    pub(crate) fn describe(&self) -> Document {
+        match &self.slice {
+            Slice::Whole | Slice::Records { .. } => Document::new(),
+            Slice::Ids(range) => range.describe(),
+        }
+    }
+
+    /// The part of which a draft says this.
+    pub(crate) fn described(collection: usize, slice: &Document) -> Option<Self> {
+        if slice.is_empty() {
+            return Some(whole(collection));
+        }
+        let slice = Slice::Ids(Box::new(IdRange::described(slice)?));
+        Some(Self { collection, slice })
+    }
+
     /// Whether documents come in the order of their `_id`, so that reading can go on after one.
     pub(crate) fn is_ordered(&self) -> bool {
         matches!(&self.slice, Slice::Ids(range) if range.is_ordered())

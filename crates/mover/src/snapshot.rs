@@ -21,6 +21,7 @@ use crate::chunk_store::{ChunkSequence, ChunkStore};
 use crate::error::MoverError;
 use crate::oplog_slice::{Dropped, oplog_start};
 use crate::parts::{Part, READERS, id_parts_of, in_parallel, parts_of, whole};
+use crate::reading::{Drafts, Reading, empty_collection};
 use crate::replay::Checker;
 use crate::stop::{Progress, Stop};
 use crate::visit::Visit;
@@ -64,6 +65,8 @@ pub struct SnapshotRequest {
     pub taken_at: String,
     /// Which mode it shall have.
     pub mode: WantedMode,
+    /// How often it is kept how far reading is; `DRAFT_INTERVAL` unless a test says otherwise.
+    pub draft_interval: Duration,
     /// Why it is read, where it could have been made in the vault.
     pub why: Option<String>,
     /// Collections of attached deployments are read in parts of so many bytes; `PART_BYTES` unless
@@ -74,13 +77,14 @@ pub struct SnapshotRequest {
 /// A snapshot whose documents are read and whose manifest is not stored: as long as that is not, the
 /// vault has no such snapshot. When this is dropped, what the vault holds of one is pruned later.
 pub struct ReadSnapshot {
+    vault: Arc<Vault>,
     store: ChunkStore,
     manifest: Manifest,
 }
 
 impl ReadSnapshot {
-    pub(crate) fn new(store: ChunkStore, manifest: Manifest) -> Self {
-        Self { store, manifest }
+    pub(crate) fn new(vault: &Arc<Vault>, store: ChunkStore, manifest: Manifest) -> Self {
+        Self { vault: Arc::clone(vault), store, manifest }
     }
 
     /// Makes what was read readable, without a manifest in the vault. It stays as long as the writer
@@ -100,7 +104,11 @@ impl ReadSnapshot {
     /// Stores everything and then the manifest; when this returns the snapshot is in the vault.
     pub fn store(self, stop: &Stop) -> Result<Manifest, MoverError> {
         stop.check()?;
-        self.store.finish()?.finish(&self.manifest)?;
+        let writer = self.store.finish()?;
+        writer.finish(&self.manifest)?;
+        if let Err(error) = self.vault.remove_draft(&self.manifest.snapshot) {
+            tracing::warn!(%error, "the draft of a snapshot was left behind");
+        }
         Ok(self.manifest)
     }
 }
@@ -116,8 +124,16 @@ pub fn read_snapshot(
     let mut connection = Connection::open(&endpoint)?;
     let abilities = probe(&mut connection)?;
     let store = ChunkStore::start(vault.writer());
+    // What an engine of ours has is read as fast as it is looked up.
+    let goes_on =
+        matches!(endpoint, Endpoint::Attached(_)) && abilities.product != Product::Tidemark;
     let reader = Reader {
         endpoint: &endpoint,
+        drafts: goes_on.then(|| Drafts {
+            vault,
+            snapshot: &request.snapshot,
+            interval: request.draft_interval,
+        }),
         abilities: &abilities,
         part_bytes: request.part_bytes,
         gone: Mutex::default(),
@@ -125,18 +141,10 @@ pub fn read_snapshot(
         stop,
         progress,
     };
-    let read = reader.read_at_one_moment_if_possible(&mut connection, request.mode)?;
-    let (mode, weaker, collections, oplog) = match read {
-        Ok((at, collections)) => {
-            (SnapshotMode::Snapshot { at }, None, collections, ChunkList::default())
-        }
-        Err(reason) => {
-            let (mode, collections, oplog) = reader.read_with_oplog(&mut connection)?;
-            let no_oplog = "; there is no oplog that can be read either";
-            let end = if mode == SnapshotMode::AsIs { no_oplog } else { "" };
-            (mode, Some(format!("{reason}{end}")), collections, oplog)
-        }
-    };
+    let ((mode, collections, oplog), weaker) = reader.read(&mut connection, request.mode)?;
+    let no_oplog = "; there is no oplog that can be read either";
+    let end = if mode == SnapshotMode::AsIs { no_oplog } else { "" };
+    let weaker = weaker.map(|why| format!("{why}{end}"));
     let store = reader.store;
     let reasons: Vec<String> = [request.why.clone(), weaker].into_iter().flatten().collect();
     let mode_reason = (!reasons.is_empty()).then(|| reasons.join("; "));
@@ -150,27 +158,14 @@ pub fn read_snapshot(
         collections,
         oplog,
     };
-    Ok(ReadSnapshot { store, manifest })
-}
-
-/// What a manifest says of a collection before its documents are read.
-fn empty_collection(listing: &CollectionListing) -> CollectionManifest {
-    CollectionManifest {
-        database: listing.database.clone(),
-        name: listing.name.clone(),
-        kind: listing.kind.clone(),
-        uuid: listing.uuid.clone(),
-        options: listing.options.clone(),
-        indexes: listing.indexes.clone(),
-        content: DocumentSet::default(),
-        chunks: ChunkList::default(),
-        is_sorted: false,
-    }
+    Ok(ReadSnapshot::new(vault, store, manifest))
 }
 
 struct Reader<'a> {
     /// From where everything is read.
     endpoint: &'a Endpoint,
+    /// Where it is kept how far reading is, if that is worth it.
+    drafts: Option<Drafts<'a>>,
     abilities: &'a Abilities,
     part_bytes: i64,
     /// Collections that were not there to be read to their end. Held for adding one.
@@ -180,55 +175,105 @@ struct Reader<'a> {
     progress: &'a Progress,
 }
 
-/// The moment and what it shows.
-type MomentRead = (OplogTime, Vec<CollectionManifest>);
-type FuzzyRead = (SnapshotMode, Vec<CollectionManifest>, ChunkList);
+/// What was read, and how it is consistent.
+type Read = (SnapshotMode, Vec<CollectionManifest>, ChunkList);
 
 impl Reader<'_> {
-    /// Reads everything at one moment, or says why that is not possible.
-    fn read_at_one_moment_if_possible(
+    /// Reads everything; the text says why not in a stronger way.
+    fn read(
         &self,
         connection: &mut Connection,
         mode: WantedMode,
-    ) -> Result<Result<MomentRead, &'static str>, MoverError> {
-        if mode != WantedMode::Strongest {
-            return Ok(Err("it was asked for so"));
-        }
-        if !self.abilities.snapshot_reads {
-            return Ok(Err("the deployment cannot read one moment"));
-        }
-        match self.read_at_one_moment(connection) {
-            Err(error) if error.code().is_some_and(|code| MOMENT_GONE.contains(&code)) => {
-                Ok(Err("reading took longer than the deployment keeps a moment"))
+    ) -> Result<(Read, Option<&'static str>), MoverError> {
+        let found = match &self.drafts {
+            Some(drafts) => drafts.find(self.store.writer())?,
+            None => None,
+        };
+        let (mut reading, mut why) = match found {
+            Some(reading) => {
+                let (documents, bytes) = reading.done();
+                self.progress.add(documents, bytes);
+                tracing::info!(documents, bytes, "a snapshot goes on where it was");
+                (reading, Some("it went on after a break"))
             }
-            Err(error) => Err(error),
-            Ok(Some(read)) => Ok(Ok(read)),
-            Ok(None) => Ok(Err("collections or indexes were defined anew while they were read")),
+            None => self.begin(connection, mode)?,
+        };
+        if let Some(at) = reading.at {
+            match self.read_at(connection, &reading, at)? {
+                Ok(collections) => {
+                    let mode = SnapshotMode::Snapshot { at };
+                    return Ok(((mode, collections, ChunkList::default()), None));
+                }
+                Err(reason) => {
+                    why = Some(reason);
+                    reading = self.without_moment(connection, reading)?;
+                }
+            }
         }
+        Ok((self.read_with_oplog(connection, &reading)?, why))
     }
 
-    /// Reads everything at one moment; `None` if definitions changed meanwhile.
-    fn read_at_one_moment(
+    /// Looks at what there is to read, and at which moment; the text says why at none.
+    fn begin(
         &self,
         connection: &mut Connection,
-    ) -> Result<Option<MomentRead>, MoverError> {
-        let before = list_collections(connection)?;
-        let Some(at) = open_snapshot(connection)? else {
-            return Ok(None);
-        };
-        let collections = self.read_collections(connection, &before, Some(at))?;
-        let after = list_collections(connection)?;
-        Ok((before == after).then_some((at, collections)))
-    }
-
-    fn read_with_oplog(&self, connection: &mut Connection) -> Result<FuzzyRead, MoverError> {
+        mode: WantedMode,
+    ) -> Result<(Reading, Option<&'static str>), MoverError> {
         let start = match self.abilities.newest_entry {
             Some(_) => oplog_start(connection)?,
             None => None,
         };
         let listings = list_collections(connection)?;
-        let collections = self.read_collections(connection, &listings, None)?;
-        let Some(start) = start else {
+        let (at, why) = match mode {
+            WantedMode::FuzzyWithOplog => (None, Some("it was asked for so")),
+            WantedMode::Strongest if !self.abilities.snapshot_reads => (None, None),
+            WantedMode::Strongest => (open_snapshot(connection)?, None),
+        };
+        let why = why.or(at.is_none().then_some("the deployment cannot read one moment"));
+        let parts = self.all_parts(connection, &listings, at)?;
+        Ok((Reading::new((start, at), listings, parts), why))
+    }
+
+    /// Reads what is left at one moment, or says why that is not possible.
+    fn read_at(
+        &self,
+        connection: &mut Connection,
+        reading: &Reading,
+        at: OplogTime,
+    ) -> Result<Result<Vec<CollectionManifest>, &'static str>, MoverError> {
+        match self.read_parts(reading, Some(at)) {
+            Err(error) if error.code().is_some_and(|code| MOMENT_GONE.contains(&code)) => {
+                return Ok(Err("reading took longer than the deployment keeps a moment"));
+            }
+            outcome => outcome?,
+        }
+        if reading.listings != list_collections(connection)? {
+            return Ok(Err("collections or indexes were defined anew while they were read"));
+        }
+        Ok(Ok(Self::assemble(reading)))
+    }
+
+    /// Goes on at no one moment: what was read at one is consistent with the oplog from before it.
+    fn without_moment(
+        &self,
+        connection: &mut Connection,
+        reading: Reading,
+    ) -> Result<Reading, MoverError> {
+        // An engine of ours finds the documents of a part by the name of their collection.
+        if self.abilities.product == Product::Tidemark || reading.start.is_none() {
+            return Ok(self.begin(connection, WantedMode::FuzzyWithOplog)?.0);
+        }
+        Ok(reading.at_no_moment())
+    }
+
+    fn read_with_oplog(
+        &self,
+        connection: &mut Connection,
+        reading: &Reading,
+    ) -> Result<Read, MoverError> {
+        self.read_parts(reading, None)?;
+        let collections = Self::assemble(reading);
+        let Some(start) = reading.start else {
             let collections = self.without_gone(connection, collections)?;
             return Ok((SnapshotMode::AsIs, collections, ChunkList::default()));
         };
@@ -277,33 +322,33 @@ impl Reader<'_> {
         }
     }
 
-    fn read_collections(
-        &self,
-        connection: &mut Connection,
-        listings: &[CollectionListing],
-        at: Option<OplogTime>,
-    ) -> Result<Vec<CollectionManifest>, MoverError> {
-        let mut parts = Vec::new();
-        for (number, listing) in listings.iter().enumerate() {
-            self.stop.check()?;
-            if listing.kind != "view" {
-                parts.extend(self.parts_of(connection, (listing, number), at)?);
-            }
-        }
-        let read =
-            in_parallel((self.endpoint, READERS), &parts, |connection, part| {
-                match listings.get(part.collection) {
-                    Some(listing) => self.read_part(connection, (listing, part), at),
-                    None => Ok((DocumentSet::default(), ChunkList::default())),
-                }
-            })?;
-        let mut collections: Vec<_> = listings.iter().map(empty_collection).collect();
-        for part in parts.iter().filter(|part| part.is_ordered()) {
+    /// Reads the parts that are left.
+    fn read_parts(&self, reading: &Reading, at: Option<OplogTime>) -> Result<(), MoverError> {
+        let left = reading.left();
+        in_parallel((self.endpoint, READERS), &left, |connection, number| {
+            let Some(part) = reading.parts.get(*number) else { return Ok(()) };
+            let Some(listing) = reading.listings.get(part.collection) else { return Ok(()) };
+            let found = self.read_part(connection, (listing, part), at)?;
+            let keeps = !self.is_gone(listing);
+            reading.note((*number, keeps), found, (self.drafts.as_ref(), self.store.writer()))
+        })?;
+        Ok(())
+    }
+
+    /// Whether a collection was not there to be read to its end.
+    fn is_gone(&self, listing: &CollectionListing) -> bool {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).contains(listing)
+    }
+
+    /// The collections of what was read.
+    fn assemble(reading: &Reading) -> Vec<CollectionManifest> {
+        let mut collections: Vec<_> = reading.listings.iter().map(empty_collection).collect();
+        for part in reading.parts.iter().filter(|part| part.is_ordered()) {
             if let Some(collection) = collections.get_mut(part.collection) {
                 collection.is_sorted = true;
             }
         }
-        for (part, (content, chunks)) in parts.iter().zip(read) {
+        for (part, (content, chunks)) in reading.parts.iter().zip(reading.take_found()) {
             if let Some(collection) = collections.get_mut(part.collection) {
                 // Parts in their order of `_id` come first; what is of other kinds has none.
                 collection.is_sorted &= part.is_ordered() || content.documents == 0;
@@ -311,7 +356,23 @@ impl Reader<'_> {
                 collection.chunks.extend(chunks);
             }
         }
-        Ok(collections)
+        collections
+    }
+
+    fn all_parts(
+        &self,
+        connection: &mut Connection,
+        listings: &[CollectionListing],
+        at: Option<OplogTime>,
+    ) -> Result<Vec<Part>, MoverError> {
+        let mut parts = Vec::new();
+        for (number, listing) in listings.iter().enumerate() {
+            self.stop.check()?;
+            if listing.kind != "view" {
+                parts.extend(self.parts_of(connection, (listing, number), at)?);
+            }
+        }
+        Ok(parts)
     }
 
     fn parts_of(

@@ -89,7 +89,7 @@ pub fn synthesize(
         collections,
         oplog: ChunkList::default(),
     };
-    Ok(ReadSnapshot::new(store, manifest))
+    Ok(ReadSnapshot::new(vault, store, manifest))
 }
 
 /// What is different between a snapshot that was made and one of the same moment that was read, one

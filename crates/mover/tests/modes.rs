@@ -39,6 +39,7 @@ fn request(endpoint: Endpoint, mode: WantedMode) -> SnapshotRequest {
         taken_at: "2026-01-01T00:00:00Z".into(),
         mode,
         why: None,
+        draft_interval: std::time::Duration::ZERO,
         part_bytes: 100_000,
     }
 }
@@ -704,4 +705,134 @@ fn a_target_that_refuses_a_rename_in_the_middle_keeps_what_it_had() {
     discard_stage(&endpoint, "job").unwrap();
     let kept = list_stages(&endpoint, Look::Everywhere).unwrap();
     assert_eq!(kept, ["job"], "what waited aside was dropped");
+}
+
+#[test]
+fn a_capture_goes_on_through_elections_and_broken_connections() {
+    let source = filled(Instance::start);
+    let (_folder, vault) = vault();
+    let elect: Arc<Mutex<Option<Elector>>> = Arc::default();
+    let (elections, elector) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&elect));
+    let counted = Arc::clone(&elections);
+    let mut reads = 0;
+    let set = ReplicaSet::start(
+        source.address(),
+        Box::new(move |_, name| {
+            if name != "find" && name != "getMore" {
+                return Verdict::Pass;
+            }
+            reads += 1;
+            if reads % 5 != 0 {
+                return Verdict::Pass;
+            }
+            counted.fetch_add(1, Ordering::SeqCst);
+            if let Some(elect) = &*elector.lock().unwrap() {
+                elect();
+            }
+            if reads % 2 == 0 { Verdict::CutAfter } else { Verdict::CutBefore }
+        }),
+    );
+    *elect.lock().unwrap() = Some(Box::new(set.elector()));
+    let client = Client::new(&set.link_settings(ReadFrom::Primary)).unwrap();
+    let endpoint = Endpoint::Attached(client);
+    let (stop, mut writes) = (Stop::new(), source.connect());
+    let mut capture = Capture::resume(&vault, "i").unwrap();
+    let mut ranges = 0;
+    let mut round = |capture: &mut Capture, flush: bool| {
+        // A round that fails is done again, as the follower does it.
+        for _ in 0..5 {
+            let Ok(mut connection) = Connection::open(&endpoint) else { continue };
+            match capture.run_round(&mut connection, &vault, flush, &stop) {
+                Ok(CaptureOutcome::Began { .. }) => ranges += 1,
+                Ok(CaptureOutcome::CaughtUp { .. }) => return,
+                Err(_) => {}
+            }
+        }
+    };
+    round(&mut capture, false);
+    let manifest = snapshot(&vault, &source, WantedMode::Strongest);
+    for n in 0..40 {
+        let insert = doc! { "insert": "numbers", "documents": [{ "_id": format!("new {n}") }] };
+        writes.command("d", insert).unwrap();
+        round(&mut capture, n % 3 == 0);
+    }
+    round(&mut capture, true);
+    assert_eq!(ranges, 1, "a gap where there was none");
+    assert!(elections.load(Ordering::SeqCst) > 3, "there were no elections");
+    let through = capture.stored_through().unwrap();
+    let target = Instance::start();
+    let replay = replay_through(&manifest, (through, through));
+    restore(&vault, &target, manifest, Some(replay));
+    assert_eq!(content(&mut target.connect()), state_at(&source, through));
+}
+
+#[test]
+fn a_snapshot_that_was_interrupted_goes_on_without_reading_again_what_is_stored() {
+    // At one moment, and where there is none to read.
+    for withheld in ["extensions", "extensions,snapshotReads"] {
+        let (source, proxy, endpoint) = behind_proxy(withheld);
+        let documents: Vec<_> = (0..6_000i32)
+            .map(|n| bson::Bson::from(doc! { "_id": n, "text": format!("{n:06}").repeat(80) }))
+            .collect();
+        let mut connection = source.connect();
+        connection.command("d", doc! { "insert": "numbers", "documents": documents }).unwrap();
+        connection
+            .command("d", doc! { "insert": "sequence", "documents": [{ "_id": 1 }] })
+            .unwrap();
+        let (_folder, vault) = vault();
+        let wanted = request(endpoint.clone(), WantedMode::Strongest);
+        // It ends in the middle, as with a process that is killed.
+        let (stop, progress) = (Stop::new(), Progress::default());
+        let ended = std::thread::scope(|scope| {
+            let reading =
+                scope.spawn(|| read_snapshot(&vault, &wanted, &stop, &progress).map(drop));
+            while progress.documents() < 3_000 && !reading.is_finished() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            stop.request();
+            reading.join().unwrap()
+        });
+        assert!(matches!(ended, Err(MoverError::Stopped)), "{ended:?}");
+        let draft = vault.find_draft(&wanted.snapshot).unwrap().expect("nothing was kept");
+        let kept: u64 = draft
+            .parts
+            .iter()
+            .filter_map(|part| part.read.as_ref())
+            .map(|(c, _)| c.documents)
+            .sum();
+        assert!(kept > 500, "{withheld}: {kept} documents were kept");
+        // What is written meanwhile belongs to the second attempt, or comes after its moment.
+        for n in 0..50 {
+            let change = doc! { "update": "numbers", "updates": [{ "q": { "_id": n * 100 }, "u": { "$set": { "late": n } } }] };
+            connection.command("d", change).unwrap();
+        }
+        connection
+            .command(
+                "d",
+                doc! { "delete": "numbers", "deletes": [{ "q": { "_id": 77 }, "limit": 1 }] },
+            )
+            .unwrap();
+        let finds = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&finds);
+        proxy.set(move |_, command| {
+            if command.contains_key("find")
+                && command.get_str("find").is_ok_and(|n| n != "oplog.rs")
+            {
+                counted.fetch_add(1, Ordering::SeqCst);
+            }
+            Verdict::Pass
+        });
+        let progress = Progress::default();
+        let stop = Stop::new();
+        let read = read_snapshot(&vault, &wanted, &stop, &progress).unwrap();
+        let left = draft.parts.iter().filter(|part| part.read.is_none()).count();
+        assert!(finds.load(Ordering::SeqCst) <= left + 3, "{withheld}: parts were read again");
+        let manifest = read.store(&stop).unwrap();
+        assert!(progress.documents() <= 6_001 + 100, "{} documents", progress.documents());
+        assert_eq!(vault.find_draft(&wanted.snapshot).unwrap(), None, "{withheld}");
+        let at = manifest.mode.consistent_at().unwrap();
+        let target = Instance::start();
+        restore(&vault, &target, manifest, None);
+        assert_eq!(content(&mut target.connect()), state_at(&source, at), "{withheld}");
+    }
 }

@@ -132,6 +132,7 @@ fn read(vault: &Arc<Vault>, endpoint: Endpoint) -> Manifest {
         taken_at: "2026-01-01T00:00:00Z".into(),
         mode: WantedMode::Strongest,
         why: None,
+        draft_interval: std::time::Duration::ZERO,
         part_bytes: 100_000,
     };
     let stop = Stop::new();

@@ -48,6 +48,7 @@ fn snapshot(vault: &Arc<Vault>, endpoint: Endpoint) -> Manifest {
         taken_at: "2026-01-01T00:00:00Z".into(),
         mode: WantedMode::Strongest,
         why: None,
+        draft_interval: std::time::Duration::ZERO,
         part_bytes: PART_BYTES,
     };
     let stop = Stop::new();

@@ -172,6 +172,9 @@ fn print_job(job: &Value) {
         text(job, "targetClusterName"),
         if reason.is_empty() { String::new() } else { format!("  {reason}") }
     );
+    if !text(job, "notice").is_empty() && text(job, "finishedAt").is_empty() {
+        println!("  {}", text(job, "notice"));
+    }
     let Some(progress) = job.get("progress") else { return };
     let whole = |field: &str| progress.get(field).and_then(Value::as_u64);
     println!(

@@ -10,11 +10,18 @@ pub(crate) const CHECKS: &str = "checks";
 pub(crate) const PACKS: &str = "packs";
 pub(crate) const SNAPSHOTS: &str = "snapshots";
 pub(crate) const OPLOG: &str = "oplog";
-pub(crate) const FOLDERS: &[&str] = &[PACKS, SNAPSHOTS, OPLOG];
+/// The folder of what has been read of snapshots that are not complete.
+pub(crate) const DRAFTS: &str = "drafts";
+pub(crate) const FOLDERS: &[&str] = &[PACKS, SNAPSHOTS, OPLOG, DRAFTS];
 
 /// The manifest of a snapshot.
 pub(crate) fn manifest_name(snapshot: &str) -> String {
     format!("{SNAPSHOTS}/{snapshot}")
+}
+
+/// What has been read of a snapshot.
+pub(crate) fn draft_name(snapshot: &str) -> String {
+    format!("{DRAFTS}/{snapshot}")
 }
 
 /// Whether a folder holds objects of a vault.

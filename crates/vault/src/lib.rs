@@ -10,6 +10,7 @@
 mod checks;
 mod chunker;
 mod digest;
+mod draft;
 mod error;
 #[cfg(test)]
 mod faults;
@@ -36,6 +37,7 @@ mod writer;
 pub use checks::VaultHealth;
 pub use chunker::{Chunker, RawChunk};
 pub use digest::{ChunkId, DocumentSet};
+pub use draft::{Draft, DraftPart};
 pub use error::VaultError;
 pub use key::{KeyError, VaultKey};
 pub use list::{ChunkList, ChunkRef, ListItem, PartRef};

@@ -246,24 +246,44 @@ impl Manifest {
     }
 }
 
-fn decode_list(document: &Document) -> Option<ChunkList> {
+pub(crate) fn decode_list(document: &Document) -> Option<ChunkList> {
     ChunkList::decode(document.get_array("chunks").ok()?)
 }
 
-fn encode_collection(collection: &CollectionManifest) -> Document {
-    let content = &collection.content;
+pub(crate) fn encode_content(document: &mut Document, content: &DocumentSet) {
     let hash: Vec<u8> = content.hash.iter().flat_map(|lane| lane.to_le_bytes()).collect();
+    document.insert("documents", content.documents.cast_signed());
+    document.insert("bytes", content.bytes.cast_signed());
+    document.insert("hash", binary(&hash));
+}
+
+pub(crate) fn decode_content(document: &Document) -> Option<DocumentSet> {
+    let hash = document.get_binary_generic("hash").ok()?;
+    let (lanes, []) = hash.as_chunks::<8>() else {
+        return None;
+    };
+    let mut sum = [0; 4];
+    if lanes.len() != sum.len() {
+        return None;
+    }
+    sum.iter_mut().zip(lanes).for_each(|(lane, bytes)| *lane = u64::from_le_bytes(*bytes));
+    Some(DocumentSet {
+        documents: document.get_i64("documents").ok()?.cast_unsigned(),
+        bytes: document.get_i64("bytes").ok()?.cast_unsigned(),
+        hash: sum,
+    })
+}
+
+pub(crate) fn encode_collection(collection: &CollectionManifest) -> Document {
     let mut document = bson::doc! {
         "db": &collection.database,
         "name": &collection.name,
         "type": &collection.kind,
         "options": &collection.options,
         "indexes": collection.indexes.clone(),
-        "documents": content.documents.cast_signed(),
-        "bytes": content.bytes.cast_signed(),
-        "hash": binary(&hash),
-        "chunks": collection.chunks.encode(),
     };
+    encode_content(&mut document, &collection.content);
+    document.insert("chunks", collection.chunks.encode());
     if collection.is_sorted {
         document.insert("sorted", true);
     }
@@ -273,16 +293,7 @@ fn encode_collection(collection: &CollectionManifest) -> Document {
     document
 }
 
-fn decode_collection(collection: &Document) -> Option<CollectionManifest> {
-    let hash = collection.get_binary_generic("hash").ok()?;
-    let (lanes, []) = hash.as_chunks::<8>() else {
-        return None;
-    };
-    let mut sum = [0; 4];
-    if lanes.len() != sum.len() {
-        return None;
-    }
-    sum.iter_mut().zip(lanes).for_each(|(lane, bytes)| *lane = u64::from_le_bytes(*bytes));
+pub(crate) fn decode_collection(collection: &Document) -> Option<CollectionManifest> {
     let indexes = collection.get_array("indexes").ok()?.iter();
     Some(CollectionManifest {
         database: collection.get_str("db").ok()?.to_owned(),
@@ -294,11 +305,7 @@ fn decode_collection(collection: &Document) -> Option<CollectionManifest> {
         },
         options: collection.get_document("options").ok()?.clone(),
         indexes: indexes.map(|index| index.as_document().cloned()).collect::<Option<_>>()?,
-        content: DocumentSet {
-            documents: collection.get_i64("documents").ok()?.cast_unsigned(),
-            bytes: collection.get_i64("bytes").ok()?.cast_unsigned(),
-            hash: sum,
-        },
+        content: decode_content(collection)?,
         chunks: decode_list(collection)?,
         is_sorted: collection.get_bool("sorted").unwrap_or(false),
     })

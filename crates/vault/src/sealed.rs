@@ -21,6 +21,7 @@ pub(crate) enum Kind {
     Manifest = 2,
     Segment = 3,
     Checks = 4,
+    Draft = 5,
 }
 
 /// Why bytes are not the object that is looked for.

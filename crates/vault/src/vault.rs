@@ -334,6 +334,7 @@ impl Vault {
 
     /// Forgets a snapshot; its chunks stay until `prune`. Forgetting twice is fine.
     pub fn remove_manifest(&self, snapshot: &str) -> Result<(), VaultError> {
+        self.remove_draft(snapshot)?;
         let name = manifest_name(snapshot);
         self.storage.remove(&name).map_err(self.file_error(&name))
     }

@@ -9,8 +9,8 @@ use tidemark_catalog::{CatalogError, Claim, Proof, SILENT_ENDS, Snapshot};
 use tidemark_deployment::Endpoint;
 use tidemark_model::{Comparison, SnapshotEvent, SnapshotId, SnapshotState, format_instant};
 use tidemark_mover::{
-    ImportRequest, MoverError, PART_BYTES, Progress, ReadSnapshot, SnapshotRequest, Stop,
-    WantedMode, import_dump, read_snapshot,
+    DRAFT_INTERVAL, ImportRequest, MoverError, PART_BYTES, Progress, ReadSnapshot, SnapshotRequest,
+    Stop, WantedMode, import_dump, read_snapshot,
 };
 use tidemark_vault::{Manifest, SnapshotOwner, VaultError};
 
@@ -254,6 +254,7 @@ fn read(
         taken_at: format_instant(shared.config.clock.now()),
         mode: WantedMode::Strongest,
         why,
+        draft_interval: DRAFT_INTERVAL,
         part_bytes: PART_BYTES,
     };
     Ok(read_snapshot(&shared.config.vault, &request, stop, progress)?)

@@ -1,7 +1,7 @@
 //! What is asked below `/api/tidemark/v1`, and how answers are put together.
 
 use serde_json::Value;
-use tidemark_catalog::{Project, RestoreJob};
+use tidemark_catalog::{Backing, Project, RestoreJob};
 use tidemark_model::{Caller, Role};
 
 use crate::api::Api;
@@ -15,9 +15,37 @@ pub(super) struct Ask<'a> {
     pub(super) caller: &'a Caller,
 }
 
+/// What of a job depends on who asks and on its target.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// The link of its download, for who may have the data.
+    pub(super) link: Option<String>,
+    /// What readers of its target may see meanwhile.
+    pub(super) notice: Option<&'static str>,
+}
+
 impl Ask<'_> {
+    /// What of a job depends on the caller and on its target.
+    pub(super) fn beside(&self, project: &Project, job: &RestoreJob) -> Beside {
+        Beside { link: self.link_of(project, job), notice: self.notice_of(job) }
+    }
+
+    /// What readers of a job's target may see until it is over: an engine of ours puts everything in
+    /// place at once, nobody else does.
+    fn notice_of(&self, job: &RestoreJob) -> Option<&'static str> {
+        let target = self.api.catalog.load_instance(job.delivery.target()?).ok()?;
+        if target.backing == Backing::Embedded {
+            return None;
+        }
+        Some(if job.replaces_in_place {
+            "the target cannot rename collections: until this is over readers see some that are half filled"
+        } else {
+            "collections are put in place one after another: until this is over readers see some as they were and some as restored"
+        })
+    }
+
     /// The link of a job's download, if the caller may have the data of the project.
-    pub(super) fn link_of(&self, project: &Project, job: &RestoreJob) -> Option<String> {
+    fn link_of(&self, project: &Project, job: &RestoreJob) -> Option<String> {
         let role = Role::GroupBackupExportOperator;
         if !self.caller.may_in_project(project.org, project.id, role) {
             return None;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tidemark_catalog::{Instance, InstanceTrouble, RestoreJob, Snapshot};
 use tidemark_model::{OplogSpan, OplogTime, RestoreState, SnapshotState, format_instant};
 
-use super::ask::put;
+use super::ask::{Beside, put};
 
 pub(super) fn describe_instance(instance: &Instance) -> Value {
     let mut body = json!({
@@ -71,8 +71,8 @@ pub(super) fn describe_snapshot(snapshot: &Snapshot) -> Value {
     body
 }
 
-/// A job; `link` is that of its download, for who may have the data.
-pub(super) fn describe_job(job: &RestoreJob, link: Option<String>) -> Value {
+/// A job.
+pub(super) fn describe_job(job: &RestoreJob, Beside { link, notice }: Beside) -> Value {
     let mut body = json!({
         "bytesDone": job.done.bytes,
         "createdAt": format_instant(job.created_at),
@@ -95,6 +95,9 @@ pub(super) fn describe_job(job: &RestoreJob, link: Option<String>) -> Value {
         if let Some(end) = download.expires_at {
             put(&mut body, "expiresAt", format_instant(end).into());
         }
+    }
+    if let Some(notice) = notice {
+        put(&mut body, "notice", notice.into());
     }
     if let Some(link) = link {
         put(&mut body, "downloadUrl", link.into());

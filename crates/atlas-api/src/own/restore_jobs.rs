@@ -60,7 +60,7 @@ pub(super) fn create(
         restore_jobs::create(catalog, source, &wish, (now, asked.api.config.download_lifetime))
             .map_err(|error| refusal(source, error))
     })?;
-    Ok((StatusCode::CREATED, describe_job(&job, asked.link_of(project, &job))))
+    Ok((StatusCode::CREATED, describe_job(&job, asked.beside(project, &job))))
 }
 
 /// Whoever restores needs the right to in the project of the target too.
