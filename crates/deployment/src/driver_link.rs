@@ -35,9 +35,9 @@ const WRITING: &[&str] = &[
     "update",
 ];
 const DUPLICATE_KEY: i32 = 11_000;
-/// Documents of an answer after the first: so many that the server's own bound of bytes counts.
-/// Some servers do not answer who does not say it.
-const LATER_BATCH: u32 = 100_000;
+/// Documents of an answer where the command does not say how many: so many that the server's own bound
+/// of bytes counts. Some servers do not answer who does not say it.
+const BATCH: u32 = 100_000;
 /// Bytes and documents of one command; one document alone may be larger.
 const BODY_BYTES: usize = 12 << 20;
 const BODY_DOCUMENTS: usize = 100_000;
@@ -184,9 +184,10 @@ impl DriverConnection {
             let asked = self.client.wait((&doing, self.patience.answer), async {
                 let database = self.client.driver().database(database);
                 let asking = database.run_cursor_command(command.clone());
+                let batch = command.get_i32("batchSize").ok().and_then(|n| u32::try_from(n).ok());
                 let mut cursor = asking
                     .selection_criteria(self.client.criteria())
-                    .batch_size(LATER_BATCH)
+                    .batch_size(batch.unwrap_or(BATCH))
                     .batch()
                     .await?;
                 let first = cursor.next().await.transpose()?;

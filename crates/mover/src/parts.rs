@@ -15,6 +15,10 @@ use tidemark_deployment::{CollectionListing, Connection, Endpoint, LinkError, un
 pub(crate) const READERS: usize = 4;
 /// A part has so many bytes, by the average of documents.
 pub const PART_BYTES: i64 = 64 << 20;
+/// Bytes of one answer, by the average of documents: every reader has two of them in memory.
+const ANSWER_BYTES: i64 = 6 << 20;
+/// Documents of one answer where their size is not known.
+const ANSWER_DOCUMENTS: i32 = 10_000;
 /// More parts are not made of one collection.
 const MOST_PARTS: i64 = 1_000;
 
@@ -24,6 +28,8 @@ pub(crate) struct Part {
     /// Which one of the collections.
     pub(crate) collection: usize,
     slice: Slice,
+    /// Documents of one answer.
+    batch: i32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +56,18 @@ impl Part {
         }
     }
 
+    /// Documents that are asked for at once.
+    pub(crate) fn batch(&self) -> i32 {
+        self.batch
+    }
+
+    /// The same, for a collection of so many documents and bytes.
+    fn of_size(self, (count, bytes): (i64, i64)) -> Self {
+        let average = bytes.checked_div(count).unwrap_or(0).max(1);
+        let batch = i32::try_from(ANSWER_BYTES / average).unwrap_or(i32::MAX);
+        Self { batch: batch.clamp(1, 100_000), ..self }
+    }
+
     /// The part as a draft keeps it. Parts of an engine of ours are not kept.
     pub(crate) fn describe(&self) -> Document {
         match &self.slice {
@@ -64,7 +82,7 @@ impl Part {
             return Some(whole(collection));
         }
         let slice = Slice::Ids(Box::new(IdRange::described(slice)?));
-        Some(Self { collection, slice })
+        Some(Self { collection, slice, batch: ANSWER_DOCUMENTS })
     }
 
     /// Whether documents come in the order of their `_id`, so that reading can go on after one.
@@ -117,6 +135,8 @@ pub(crate) fn id_parts_of(
     let statistics =
         connection.command(&listing.database, bson::doc! { "collStats": &listing.name });
     let Some(statistics) = unless_refused(statistics)? else { return Ok(one) };
+    let size = (number(&statistics, "count"), number(&statistics, "size"));
+    let one: Vec<Part> = one.into_iter().map(|part| part.of_size(size)).collect();
     let wanted = (number(&statistics, "size") / part_bytes.max(1)).min(MOST_PARTS);
     if wanted < 2 {
         return Ok(one);
@@ -139,9 +159,9 @@ pub(crate) fn id_parts_of(
         return Ok(one);
     }
     let ranges = borders.ranges(usize::try_from(wanted).unwrap_or(1));
-    let parts =
-        ranges.into_iter().map(|range| Part { collection, slice: Slice::Ids(Box::new(range)) });
-    let parts: Vec<Part> = parts.collect();
+    let part =
+        |range| Part { collection, slice: Slice::Ids(Box::new(range)), batch: ANSWER_DOCUMENTS };
+    let parts: Vec<Part> = ranges.into_iter().map(part).map(|part| part.of_size(size)).collect();
     Ok(if parts.is_empty() { one } else { parts })
 }
 
@@ -149,13 +169,17 @@ pub(crate) fn id_parts_of(
 fn cut(collection: usize, borders: &[i64]) -> Vec<Part> {
     let starts = std::iter::once(0).chain(borders.iter().copied());
     let ends = borders.iter().copied().chain([i64::MAX]);
-    let part = |(after, through)| Part { collection, slice: Slice::Records { after, through } };
+    let part = |(after, through)| Part {
+        collection,
+        slice: Slice::Records { after, through },
+        batch: ANSWER_DOCUMENTS,
+    };
     starts.zip(ends).map(part).collect()
 }
 
 /// A collection as a whole.
 pub(crate) fn whole(collection: usize) -> Part {
-    Part { collection, slice: Slice::Whole }
+    Part { collection, slice: Slice::Whole, batch: ANSWER_DOCUMENTS }
 }
 
 /// Where the parts of a collection meet.

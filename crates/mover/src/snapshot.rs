@@ -31,9 +31,6 @@ use tidemark_deployment::{
 };
 use tidemark_deployment::{Connection, Endpoint};
 
-/// Documents in the first answer of a cursor; later answers are as large as the server makes them.
-const FIRST_BATCH: i32 = 1_000;
-
 /// How often reading a part goes on after nothing came.
 const MOST_FAILURES: u32 = 5;
 /// The wait before it goes on, times how often nothing came.
@@ -454,7 +451,7 @@ impl Reader<'_> {
         (at, last): (Option<OplogTime>, Option<&Bson>),
     ) -> Document {
         let mut find =
-            bson::doc! { "find": self.name_or_uuid(listing, at), "batchSize": FIRST_BATCH };
+            bson::doc! { "find": self.name_or_uuid(listing, at), "batchSize": part.batch() };
         if self.abilities.product != Product::FerretDb {
             find.insert("noCursorTimeout", true);
         }
