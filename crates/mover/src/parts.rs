@@ -15,8 +15,8 @@ use tidemark_deployment::{CollectionListing, Connection, Endpoint, LinkError, un
 pub(crate) const READERS: usize = 4;
 /// A part has so many bytes, by the average of documents.
 pub const PART_BYTES: i64 = 64 << 20;
-/// Bytes of one answer, by the average of documents: every reader has two of them in memory.
-const ANSWER_BYTES: i64 = 6 << 20;
+/// In how many answers a part comes: every reader has two of them in memory.
+const ANSWERS: i64 = 10;
 /// Documents of one answer where their size is not known.
 const ANSWER_DOCUMENTS: i32 = 10_000;
 /// More parts are not made of one collection.
@@ -61,10 +61,10 @@ impl Part {
         self.batch
     }
 
-    /// The same, for a collection of so many documents and bytes.
-    fn of_size(self, (count, bytes): (i64, i64)) -> Self {
+    /// The same, of so many bytes, in a collection of so many documents and bytes.
+    fn of_size(self, part_bytes: i64, (count, bytes): (i64, i64)) -> Self {
         let average = bytes.checked_div(count).unwrap_or(0).max(1);
-        let batch = i32::try_from(ANSWER_BYTES / average).unwrap_or(i32::MAX);
+        let batch = i32::try_from(part_bytes / ANSWERS / average).unwrap_or(i32::MAX);
         Self { batch: batch.clamp(1, 100_000), ..self }
     }
 
@@ -136,7 +136,7 @@ pub(crate) fn id_parts_of(
         connection.command(&listing.database, bson::doc! { "collStats": &listing.name });
     let Some(statistics) = unless_refused(statistics)? else { return Ok(one) };
     let size = (number(&statistics, "count"), number(&statistics, "size"));
-    let one: Vec<Part> = one.into_iter().map(|part| part.of_size(size)).collect();
+    let one: Vec<Part> = one.into_iter().map(|part| part.of_size(part_bytes, size)).collect();
     let wanted = (number(&statistics, "size") / part_bytes.max(1)).min(MOST_PARTS);
     if wanted < 2 {
         return Ok(one);
@@ -161,7 +161,8 @@ pub(crate) fn id_parts_of(
     let ranges = borders.ranges(usize::try_from(wanted).unwrap_or(1));
     let part =
         |range| Part { collection, slice: Slice::Ids(Box::new(range)), batch: ANSWER_DOCUMENTS };
-    let parts: Vec<Part> = ranges.into_iter().map(part).map(|part| part.of_size(size)).collect();
+    let parts: Vec<Part> =
+        ranges.into_iter().map(part).map(|part| part.of_size(part_bytes, size)).collect();
     Ok(if parts.is_empty() { one } else { parts })
 }
 
