@@ -35,9 +35,9 @@ const WRITING: &[&str] = &[
     "update",
 ];
 const DUPLICATE_KEY: i32 = 11_000;
-/// Documents of an answer where the command does not say how many: so many that the server's own bound
-/// of bytes counts. Some servers do not answer who does not say it.
-const BATCH: u32 = 100_000;
+/// Documents of an answer where the command does not say how many; the server's own bound of bytes counts
+/// too. Some servers do not answer who does not say it.
+const BATCH: u32 = 10_000;
 /// Bytes and documents of one command; one document alone may be larger.
 const BODY_BYTES: usize = 12 << 20;
 const BODY_DOCUMENTS: usize = 100_000;

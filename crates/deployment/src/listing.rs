@@ -43,8 +43,25 @@ impl CollectionListing {
 /// Databases that belong to the deployment and not to its users.
 pub const INTERNAL_DATABASES: &[&str] = &["admin", "config", "local"];
 
+/// The collection of a database that holds its stored functions.
+pub(crate) const STORED_FUNCTIONS: &str = "system.js";
+
 /// Lists the users' collections with their options and indexes.
 pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionListing>, LinkError> {
+    list(connection, |listing| !listing.name.starts_with("system."))
+}
+
+/// The same, and what users keep in collections of the server's own.
+pub(crate) fn list_all(connection: &mut Connection) -> Result<Vec<CollectionListing>, LinkError> {
+    list(connection, |listing| {
+        !listing.name.starts_with("system.") || listing.name == STORED_FUNCTIONS
+    })
+}
+
+fn list(
+    connection: &mut Connection,
+    is_meant: impl Fn(&CollectionListing) -> bool,
+) -> Result<Vec<CollectionListing>, LinkError> {
     let reply = connection.command("admin", bson::doc! { "listDatabases": 1, "nameOnly": true })?;
     let databases: Vec<String> = reply
         .get_array("databases")
@@ -62,7 +79,7 @@ pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionLis
         })?;
         for collection in found {
             let listing = read_listing(&database, &collection);
-            if !listing.name.starts_with("system.") && !is_stage(&listing.name) {
+            if is_meant(&listing) && !is_stage(&listing.name) {
                 listings.push(listing);
             }
         }

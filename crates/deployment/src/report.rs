@@ -6,7 +6,7 @@ use tidemark_model::{DatabaseSize, Finding, ProbeReport, Topology};
 use crate::abilities::{Abilities, Product, greet, probe, unless_refused};
 use crate::connection::Connection;
 use crate::error::LinkError;
-use crate::listing::{CollectionListing, INTERNAL_DATABASES, list_collections};
+use crate::listing::{CollectionListing, INTERNAL_DATABASES, STORED_FUNCTIONS, list_all};
 use crate::privileges;
 
 /// The name of the finding about the oplog.
@@ -25,7 +25,7 @@ pub fn report(
         .get_datetime("localTime")
         .ok()
         .map(|theirs| theirs.timestamp_millis() - i64::midpoint(asked_at, heard_at));
-    let listings = unless_refused(list_collections(connection))?;
+    let listings = unless_refused(list_all(connection))?;
     let rights = privileges::look(connection)?;
     let hosts = hello.get_array("hosts").into_iter().flatten();
     Ok(ProbeReport {
@@ -121,6 +121,11 @@ fn without_oplog(topology: Topology) -> &'static str {
 /// Why a collection cannot be protected, if it cannot.
 fn unprotected(listing: &CollectionListing) -> Option<String> {
     let namespace = listing.namespace();
+    if listing.name == STORED_FUNCTIONS {
+        return Some(format!(
+            "{namespace} holds stored functions, which this release does not protect"
+        ));
+    }
     if listing.kind == "timeseries" {
         return Some(format!("{namespace} is a time series, which this release cannot protect"));
     }

@@ -204,6 +204,14 @@ fn is_swap(entry: &RawDocument) -> bool {
     renamed.and_then(|from| from.split_once('.')).is_some_and(|(_, name)| is_stage(name))
 }
 
+/// Whether an entry changes documents that a restore stages. They come into place by a rename, with which
+/// the range ends, or never: no moment needs them, and they are as much as everything that is restored.
+fn is_of_stage(entry: &RawDocument) -> bool {
+    let is_change = entry.get_str("op").is_ok_and(|op| matches!(op, "i" | "u" | "d"));
+    let namespace = entry.get_str("ns").ok().filter(|_| is_change);
+    namespace.and_then(|ns| ns.split_once('.')).is_some_and(|(_, name)| is_stage(name))
+}
+
 /// Where the run of segments begins that follow each other up to the newest.
 fn run_start(segments: &[OplogSpan]) -> OplogTime {
     let mut newest_first = segments.iter().rev();
@@ -230,6 +238,10 @@ struct Round<'a> {
     first: Option<OplogTime>,
     last: OplogTime,
     last_entry: Vec<u8>,
+    /// Whether the last entry is among the entries.
+    has_last: bool,
+    /// Bytes that were left out since the last segment.
+    left_out: usize,
     has_changes: bool,
     is_beginning: bool,
     stored: Option<(OplogSpan, Vec<u8>)>,
@@ -246,6 +258,8 @@ impl<'a> Round<'a> {
             first: None,
             last: OplogTime::default(),
             last_entry: Vec::new(),
+            has_last: true,
+            left_out: 0,
             has_changes: false,
             is_beginning: false,
             stored: None,
@@ -260,10 +274,15 @@ impl<'a> Round<'a> {
         let at = OplogTime::new(ts.time, ts.increment);
         // The entry that the range before ends with is a proof, not a change.
         self.has_changes |= self.first.is_some() && entry.get_str("op").is_ok_and(|op| op != "n");
+        // What the range before ends with is a proof, whatever it is.
+        self.has_last = self.first.is_none() || !is_of_stage(entry);
         self.first.get_or_insert(at);
         self.last = at;
-        self.entries.extend_from_slice(entry.as_bytes());
-        self.count += 1;
+        if self.has_last {
+            self.take(entry.as_bytes());
+        } else {
+            self.left_out += entry.as_bytes().len();
+        }
         if let Ok(namespace) = entry.get_str("ns")
             && !namespace.is_empty()
         {
@@ -271,7 +290,12 @@ impl<'a> Round<'a> {
         }
         self.last_entry.clear();
         self.last_entry.extend_from_slice(entry.as_bytes());
-        if self.entries.len() >= SEGMENT_BYTES { self.store() } else { Ok(()) }
+        if self.entries.len() + self.left_out >= SEGMENT_BYTES { self.store() } else { Ok(()) }
+    }
+
+    fn take(&mut self, entry: &[u8]) {
+        self.entries.extend_from_slice(entry);
+        self.count += 1;
     }
 
     /// Stores what was read; the last entry begins the next segment.
@@ -279,6 +303,13 @@ impl<'a> Round<'a> {
         let Some(first) = self.first else {
             return Ok(());
         };
+        // A segment ends with the last entry, whatever it is.
+        if !std::mem::replace(&mut self.has_last, true) {
+            let last = std::mem::take(&mut self.last_entry);
+            self.take(&last);
+            self.last_entry = last;
+        }
+        self.left_out = 0;
         if self.count < 2 && !self.is_beginning {
             return Ok(());
         }
