@@ -3,6 +3,7 @@
 import calendar
 import json
 import os
+import subprocess
 import time
 import urllib.request
 
@@ -180,6 +181,23 @@ def test_a_cluster_is_restored_by_all_deliveries(attached, tmp_path):
     jobs = world.call("GET", clusters(world) + "/backup/restoreJobs")
     assert [found["deliveryType"] for found in jobs["results"]] == ["download", "pointInTime", "automated"]
     assert all(len(found["links"]) == 4 for found in jobs["results"])
+
+
+def test_who_may_export_may_not_restore(attached):
+    world, _ = attached()
+    _, snapshot = take(world)
+    role = {"desc": "exports", "roles": ["GROUP_BACKUP_EXPORT_OPERATOR"]}
+    key = world.call("POST", f"/groups/{world.group}/apiKeys", role)
+
+    def asked(body):
+        line = ["curl", "-s", "--digest", "-u", f"{key['publicKey']}:{key['privateKey']}", "-d", json.dumps(body),
+                "-H", f"Accept: application/vnd.atlas.{ANY}+json", "-H", "Content-Type: application/json",
+                "-w", "\n%{http_code}", f"http://127.0.0.1:{world.port}/api/atlas/v2" + clusters(world) + "/backup/restoreJobs"]
+        return int(subprocess.run(line, capture_output=True, check=True).stdout.split()[-1])
+
+    target = {"targetClusterName": "main", "targetGroupId": world.group}
+    assert asked({"deliveryType": "automated", "snapshotId": snapshot["id"], **target}) == 401
+    assert asked({"deliveryType": "download", "snapshotId": snapshot["id"]}) == 200
 
 
 def test_old_scripts_find_the_undated_api(attached):

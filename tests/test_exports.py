@@ -1,6 +1,7 @@
 """Snapshots and moments as files, and dumps of others as snapshots."""
 
 import json
+import socket
 import subprocess
 import tarfile
 import time
@@ -206,8 +207,19 @@ def test_what_is_no_whole_dump_is_refused(dumps, tmp_path):
     path = link["uploadUrl"].split(f":{world.port}")[1]
     forged = path.replace(path.split("/")[2], "0" * len(path.split("/")[2]))
     assert world.raw("PUT", forged, b"x", {"Authorization": None})[0] == 404
+    # Whoever goes away in the middle of it may begin again; whoever is done may not put another in its place.
+    begin = f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(whole)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", world.server_port)) as connection:
+        connection.sendall(begin + whole[:1_000])
+        until(lambda: list((world.data / "imports").iterdir()), "the upload to begin")
+        assert world.raw("PUT", path, b"x", {"Authorization": None})[0] == 409
+    until(lambda: not list((world.data / "imports").iterdir()), "the upload to be given up")
     assert world.raw("PUT", path, whole, {"Authorization": None})[0] == 201
-    assert world.raw("PUT", path, whole, {"Authorization": None})[0] == 409, "it is there already"
+    assert world.raw("PUT", path, b"another", {"Authorization": None})[0] == 409, "it is there already"
+    snapshot = world.instance_path("two") + "/backup/snapshots/" + path.split("/")[4]
+    until(lambda: world.call("GET", snapshot)["status"] == "completed", "the import")
+    assert world.raw("PUT", path, b"another", {"Authorization": None})[0] == 409
+    assert not list((world.data / "imports").iterdir())
 
 
 def test_a_dump_with_its_oplog_shows_what_it_was_at_its_end(dumps, tmp_path):

@@ -23,7 +23,8 @@ impl LeaseHolder {
 /// Who may touch an instance now, as a condition: nobody before it is up or while it is repaired, and
 /// one job at a time, whether it is a snapshot of it or a restore into it. `id` and `instance` are
 /// SQL for the job's id and the instance's. One that is being removed may be touched: its jobs fail
-/// rather than wait for ever. A row that was set aside holds up nobody.
+/// rather than wait for ever. A row that was set aside holds up nobody, and neither does a dump that
+/// is imported: the instance has nothing to do with that.
 pub(crate) fn may_touch(id: &str, instance: &str) -> String {
     format!(
         "EXISTS (
@@ -38,7 +39,7 @@ pub(crate) fn may_touch(id: &str, instance: &str) -> String {
          AND NOT EXISTS (
              SELECT 1 FROM snapshots o
              WHERE o.instance_id = {instance} AND o.id <> {id} AND o.state = 'inProgress'
-             AND o.quarantined IS NULL)"
+             AND o.quarantined IS NULL AND o.is_imported = 0)"
     )
 }
 

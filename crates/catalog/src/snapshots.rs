@@ -191,7 +191,7 @@ fn find_claimable_snapshot(
     let mut statement = connection.prepare_cached(&format!(
         "SELECT s.id FROM snapshots s
          WHERE s.state IN ('queued', 'inProgress') AND s.lease_until <= ?1 AND s.is_deleted = 0
-         AND s.quarantined IS NULL AND {} ORDER BY s.created_at, s.id LIMIT 1",
+         AND s.quarantined IS NULL AND (s.is_imported = 1 OR ({})) ORDER BY s.created_at, s.id LIMIT 1",
         may_touch("s.id", "s.instance_id")
     ))?;
     Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
@@ -574,7 +574,7 @@ impl Catalog {
         let connection = self.read()?;
         let mut statement = connection.prepare_cached(
             "SELECT s.id FROM snapshots s JOIN instances i ON i.id = s.instance_id
-             WHERE s.instance_id = ?1 AND s.state = 'completed' AND s.number IS NOT NULL
+             WHERE s.instance_id = ?1 AND s.state = 'completed' AND s.is_imported = 0 AND s.number IS NOT NULL
              AND i.state <> 'DELETED' ORDER BY s.number DESC LIMIT 1",
         )?;
         let newest: Option<String> =

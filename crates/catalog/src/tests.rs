@@ -710,7 +710,10 @@ fn a_row_that_cannot_be_decoded_is_set_aside_and_others_are_claimed() {
     );
     f.catalog
         .lock()
-        .execute("UPDATE restore_jobs SET pit_seconds = 5 WHERE id = ?1", [broken.to_string()])
+        .execute(
+            "UPDATE restore_jobs SET pit_oplog_seconds = 5 WHERE id = ?1",
+            [broken.to_string()],
+        )
         .unwrap();
     let (_, job) = f.catalog.claim_restore_job(&holder("a"), at(2_000)).unwrap().unwrap();
     assert_eq!(job.id, whole);

@@ -23,7 +23,7 @@ pub use connection::{Connection, Sent};
 pub use endpoint::{Address, Endpoint, Patience};
 pub use error::LinkError;
 pub use listing::{
-    ATTACHED_STAGE_PREFIX, CollectionListing, INTERNAL_DATABASES, STAGE_PREFIX, is_stage,
+    ATTACHED_STAGE_PREFIX, CollectionListing, INTERNAL_DATABASES, STAGE_PREFIX, is_stage, lasting,
     list_collections, list_indexes,
 };
 pub use report::{OPLOG, report};

@@ -93,6 +93,13 @@ fn list(
     Ok(listings)
 }
 
+/// The options of a collection, without the one by which servers know what they are to drop: nothing that
+/// is restored shall go by itself.
+pub fn lasting(mut options: Document) -> Document {
+    options.remove("temp");
+    options
+}
+
 fn read_listing(database: &str, collection: &Document) -> CollectionListing {
     let uuid = collection.get_document("info").ok().and_then(|info| match info.get("uuid") {
         Some(Bson::Binary(uuid)) => Some(uuid.clone()),
@@ -103,7 +110,7 @@ fn read_listing(database: &str, collection: &Document) -> CollectionListing {
         name: collection.get_str("name").unwrap_or_default().to_owned(),
         kind: collection.get_str("type").unwrap_or("collection").to_owned(),
         uuid,
-        options: collection.get_document("options").cloned().unwrap_or_default(),
+        options: lasting(collection.get_document("options").cloned().unwrap_or_default()),
         indexes: Vec::new(),
     }
 }

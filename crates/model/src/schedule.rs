@@ -4,7 +4,7 @@
 
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, ToSpan};
+use jiff::{SignedDuration, Span, Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
 use crate::{PolicyId, PolicyItemId};
@@ -265,6 +265,21 @@ impl BackupSchedule {
         self
     }
 
+    /// The schedule once a snapshot that was asked for at `asked_at`, for some items, came to nothing: it is
+    /// still due, unless the items were served or changed since.
+    #[must_use]
+    pub fn given_back(mut self, items: &[PolicyItemId], asked_at: Timestamp) -> Self {
+        let slots: Vec<_> =
+            self.items.iter().map(|item| self.slot(item, asked_at, Direction::Upto)).collect();
+        for (item, slot) in self.items.iter_mut().zip(slots) {
+            let is_unserved = item.served_until.as_second() == asked_at.as_second();
+            if let Some(slot) = slot.filter(|_| is_unserved && items.contains(&item.id)) {
+                item.served_until = slot - SignedDuration::from_secs(1);
+            }
+        }
+        self
+    }
+
     /// When a snapshot that stands for some items and was taken at `at` need not be kept any longer:
     /// the longest of their retentions counts. `None` when the schedule has none of them.
     pub fn expiry(&self, items: &[PolicyItemId], at: Timestamp) -> Option<Timestamp> {
@@ -387,6 +402,26 @@ mod tests {
         assert_eq!(ahead.due(now), None);
         let back = ahead.served(&[], now);
         assert!(back.due(at("2026-03-04T11:30:00Z")).is_some());
+    }
+
+    #[test]
+    fn what_came_to_nothing_is_still_due_however_often_and_whatever_else_was_taken() {
+        let schedule = schedule(&[(Frequency::Hourly, 6), (Frequency::Weekly, 5)]);
+        let weekly = schedule.items[1].id;
+        let asked = at("2026-03-06T10:30:07Z");
+        let due = schedule.due(asked).unwrap();
+        assert!(due.items.contains(&weekly));
+        let served = schedule.clone().served(&due.items, asked);
+        let again = served.clone().given_back(&due.items, asked);
+        assert_eq!(again.due(asked), Some(due.clone()));
+        let later = at("2026-03-07T09:00:00Z");
+        assert!(again.due(later).unwrap().items.contains(&weekly));
+        let again = again.served(&due.items, later).given_back(&due.items, later);
+        assert!(again.due(later).unwrap().items.contains(&weekly));
+        // One that was taken since is not due again, and an item that was not meant never was.
+        let since = served.clone().served(&due.items, later).given_back(&due.items, asked);
+        assert_eq!(since.due(later), None);
+        assert_eq!(served.clone().given_back(&[], asked), served);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Files of a snapshot: an archive or a folder of `mongodump`, or the documents of one collection.
 
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Cursor, Read, Write};
 
 use bson::Bson;
 use bson::raw::RawDocument;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tidemark_model::{ExportFormat, Selection};
+use tidemark_model::{ExportFormat, Selection, SelectionError};
 use tidemark_vault::{ChunkList, ChunkRef, CollectionManifest, ListItem, Manifest, Vault};
 use tidemark_wire::DocumentRun;
 
@@ -14,6 +14,7 @@ use crate::archive::{metadata, write_archive};
 use crate::error::MoverError;
 use crate::import::DUMP_FOLDER;
 use crate::stop::{Progress, Stop};
+use crate::wanted::Wanted;
 
 /// Writes a file of a snapshot.
 pub fn export(
@@ -39,6 +40,15 @@ pub fn export(
 
 /// The part of a snapshot that is selected, under the names that it shall have.
 pub fn select(manifest: Manifest, selection: &Selection) -> Result<Manifest, MoverError> {
+    let namespaces: Vec<String> =
+        manifest.collections.iter().map(CollectionManifest::namespace).collect();
+    let wanted = Wanted::new(selection.clone());
+    if let Some(rule) = wanted.idle_rule(namespaces.iter()) {
+        let what = format!("no collection of it is among the namespaces that {rule} names");
+        return Err(MoverError::Export { what });
+    }
+    let clash = |error: SelectionError| MoverError::Export { what: error.to_string() };
+    selection.check(&namespaces).map_err(clash)?;
     let mut selected = manifest;
     let mut collections = Vec::new();
     for mut collection in std::mem::take(&mut selected.collections) {
@@ -46,10 +56,6 @@ pub fn select(manifest: Manifest, selection: &Selection) -> Result<Manifest, Mov
         let (database, name) = target.split_once('.').unwrap_or((&target, ""));
         (collection.database, collection.name) = (database.to_owned(), name.to_owned());
         collections.push(collection);
-    }
-    if collections.is_empty() && !selection.is_everything() {
-        let what = "no collection of it is among the namespaces that were named".to_owned();
-        return Err(MoverError::Export { what });
     }
     // Entries of others belong to none of them.
     if !selection.is_everything() && !selected.oplog.is_empty() {
@@ -169,14 +175,14 @@ struct Documents<'a> {
     vault: &'a Vault,
     items: std::slice::Iter<'a, ListItem>,
     chunks: std::vec::IntoIter<ChunkRef>,
-    present: std::io::Cursor<Vec<u8>>,
+    present: Cursor<Vec<u8>>,
     watch: (&'a Stop, &'a Progress),
 }
 
 impl<'a> Documents<'a> {
     fn new(vault: &'a Vault, list: &'a ChunkList, watch: (&'a Stop, &'a Progress)) -> Self {
         let items = list.items.iter();
-        Self { vault, items, chunks: Vec::new().into_iter(), present: Default::default(), watch }
+        Self { vault, items, chunks: Vec::new().into_iter(), present: Cursor::default(), watch }
     }
 
     /// The bytes of the next chunk; `None` at the end.
@@ -201,7 +207,7 @@ impl Read for Documents<'_> {
         loop {
             match self.present.read(out)? {
                 0 if !out.is_empty() => match self.next_chunk().map_err(std::io::Error::other)? {
-                    Some(raw) => self.present = std::io::Cursor::new(raw),
+                    Some(raw) => self.present = Cursor::new(raw),
                     None => return Ok(0),
                 },
                 read => return Ok(read),

@@ -103,7 +103,15 @@ impl IdRange {
         if let Some(to) = &self.to {
             condition.insert("$lt", to);
         }
-        find.insert("filter", bson::doc! { "_id": condition });
+        let condition = bson::doc! { "_id": condition };
+        find.insert(
+            "filter",
+            match self.others_of {
+                // It is a number and neither less than another one nor greater.
+                Some(Kind::Number) => bson::doc! { "$or": [condition, { "_id": f64::NAN }] },
+                _ => condition,
+            },
+        );
     }
 
     /// The range as a draft keeps it.

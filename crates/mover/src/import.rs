@@ -4,7 +4,7 @@
 //! by file in a folder. Namespaces of an archive come in pieces that alternate; the CRC at the end of
 //! each proves that all of it was there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Cursor, Read};
 use std::sync::Arc;
 
@@ -57,6 +57,7 @@ pub fn import_dump(
     let mut import = Import {
         store: &store,
         collections: BTreeMap::new(),
+        ended: BTreeSet::new(),
         oplog: None,
         server_version: UNKNOWN_VERSION.to_owned(),
         stop,
@@ -105,12 +106,29 @@ struct Found {
     chunks: ChunkList,
 }
 
+impl Found {
+    fn is_view(&self) -> bool {
+        let metadata = self.metadata.as_ref();
+        metadata.is_some_and(|metadata| {
+            metadata.get_str("type").is_ok_and(|kind| kind == "view")
+                || metadata.get_document("options").is_ok_and(|o| o.contains_key("viewOn"))
+        })
+    }
+
+    /// The name of the collection: names of files are cut where a collection's is long.
+    fn name(&self) -> Option<&str> {
+        self.metadata.as_ref().and_then(|metadata| metadata.get_str("collectionName").ok())
+    }
+}
+
 /// The entries of a dump: the first and last position that count, and all of them.
 type FoundOplog = (OplogTime, OplogTime, ChunkList);
 
 struct Import<'a> {
     store: &'a ChunkStore,
     collections: BTreeMap<(String, String), Found>,
+    /// Namespaces of an archive of which the end was there.
+    ended: BTreeSet<(String, String)>,
     oplog: Option<FoundOplog>,
     server_version: String,
     stop: &'a Stop,
@@ -163,7 +181,7 @@ impl Import<'_> {
         let mut bytes = Vec::new();
         let header = next_document(from, &mut bytes)?.ok_or_else(|| strange("it has no header"))?;
         if let Ok(version) = header.get_str("server_version") {
-            self.server_version = version.to_owned();
+            version.clone_into(&mut self.server_version);
         }
         while let Some(collection) = next_document(from, &mut bytes)? {
             let text = collection.get_str("metadata").unwrap_or_default().to_owned();
@@ -172,8 +190,7 @@ impl Import<'_> {
             self.note_metadata(namespace, &text, &kind)?;
         }
         let mut open: BTreeMap<(String, String), Open> = BTreeMap::new();
-        loop {
-            let Some(header) = next_document_or_end(from, &mut bytes)? else { break };
+        while let Some(header) = next_document_or_end(from, &mut bytes)? {
             let namespace = namespace_of(header)?;
             let is_end = header.get_bool("EOF").unwrap_or(false);
             let crc = header.get_i64("CRC").unwrap_or_default();
@@ -196,7 +213,13 @@ impl Import<'_> {
                 piece.documents.push(document)?;
             }
         }
-        match open.keys().next() {
+        // Every collection has an end of its own, also an empty one.
+        let is_cut = |(namespace, found): &(&(String, String), &Found)| {
+            !found.is_view() && !self.ended.contains(*namespace)
+        };
+        let cut =
+            open.keys().next().or_else(|| self.collections.iter().find(is_cut).map(|(n, _)| n));
+        match cut {
             Some((database, name)) => Err(strange(&format!("it ends within {database}.{name}"))),
             None => Ok(()),
         }
@@ -208,6 +231,7 @@ impl Import<'_> {
         open: Option<Open>,
         crc: i64,
     ) -> Result<(), MoverError> {
+        self.ended.insert(namespace.clone());
         let Some(open) = open else { return Ok(()) };
         if open.crc.sum64().cast_signed() != crc {
             let (database, name) = namespace;
@@ -245,7 +269,11 @@ impl Import<'_> {
     fn read_file(&mut self, path: &str, content: impl Read) -> Result<(), MoverError> {
         let text = |mut content: Box<dyn Read + '_>| -> Result<String, MoverError> {
             let mut text = String::new();
-            content.read_to_string(&mut text).map_err(broken)?;
+            let most = LARGEST_DOCUMENT as u64;
+            content.by_ref().take(most + 1).read_to_string(&mut text).map_err(broken)?;
+            if text.len() as u64 > most {
+                return Err(strange(&format!("{path} is no metadata: it is too large")));
+            }
             Ok(text)
         };
         let namespace = match path.split('/').collect::<Vec<_>>()[..] {
@@ -254,7 +282,7 @@ impl Import<'_> {
                     serde_json::from_str(&text(Box::new(content))?).ok();
                 let version = prelude.as_ref().and_then(|p| p.get("ServerVersion")?.as_str());
                 if let Some(version) = version {
-                    self.server_version = version.to_owned();
+                    version.clone_into(&mut self.server_version);
                 }
                 return Ok(());
             }
@@ -332,6 +360,7 @@ impl Import<'_> {
     fn finish(self) -> Result<(String, Vec<CollectionManifest>, Option<FoundOplog>), MoverError> {
         let mut collections = Vec::new();
         for ((database, name), found) in self.collections {
+            let name = found.name().map_or(name, str::to_owned);
             let is_own = |(database, name): (&str, &str)| {
                 INTERNAL_DATABASES.contains(&database) || name.starts_with("system.")
             };
@@ -355,11 +384,11 @@ fn described(
     (database, name): (String, String),
     found: Found,
 ) -> Result<CollectionManifest, MoverError> {
+    let is_view = found.is_view();
     let metadata = found.metadata.unwrap_or_default();
     let options = metadata.get_document("options").cloned().unwrap_or_default();
     let kind = match metadata.get_str("type") {
-        _ if options.contains_key("viewOn") => "view",
-        Ok("view") => "view",
+        _ if is_view => "view",
         Ok("timeseries") => return Err(strange(&format!("{database}.{name} is a time series"))),
         _ => "collection",
     };
@@ -374,8 +403,6 @@ fn described(
         indexes.push(bson::doc! { "v": 2, "key": { "_id": 1 }, "name": "_id_" });
     }
     let uuid = metadata.get_str("uuid").ok().and_then(uuid_of);
-    // Names of files are cut where a collection's is long.
-    let name = metadata.get_str("collectionName").map_or(name, str::to_owned);
     Ok(CollectionManifest {
         database,
         name,

@@ -30,6 +30,20 @@ pub(crate) fn oplog_start(connection: &mut Connection) -> Result<Option<OplogTim
     Ok(newest.map(|newest| oldest.map_or(newest, |oldest| oldest.min(newest))))
 }
 
+/// Whether an oplog still has the entry at a position.
+pub(crate) fn has_entry(connection: &mut Connection, at: OplogTime) -> Result<bool, MoverError> {
+    let ts = bson::Timestamp { time: at.seconds, increment: at.increment };
+    let command = bson::doc! {
+        "find": "oplog.rs", "filter": { "ts": ts }, "limit": 1, "singleBatch": true,
+    };
+    let mut is_there = false;
+    connection.for_each("local", command, |_| {
+        is_there = true;
+        Ok::<_, MoverError>(())
+    })?;
+    Ok(is_there)
+}
+
 /// What an oplog says was dropped.
 #[derive(Default)]
 pub(crate) struct Dropped {

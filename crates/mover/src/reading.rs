@@ -119,7 +119,9 @@ impl Reading {
         if !keeps {
             progress.unsure.insert(number);
         }
-        let Some(drafts) = drafts.filter(|d| progress.drafted.elapsed() >= d.interval) else {
+        // Without an oplog, parts of different times would become one snapshot.
+        let is_time = |drafts: &&Drafts<'_>| progress.drafted.elapsed() >= drafts.interval;
+        let Some(drafts) = drafts.filter(|_| self.start.is_some()).filter(is_time) else {
             return Ok(());
         };
         writer.flush()?;
@@ -159,7 +161,8 @@ impl Reading {
 impl Drafts<'_> {
     /// Where an earlier attempt at the snapshot was.
     pub(crate) fn find(&self, writer: &SnapshotWriter) -> Result<Option<Reading>, MoverError> {
-        let Some(draft) = self.vault.find_draft(self.snapshot)? else { return Ok(None) };
+        let draft = self.vault.find_draft(self.snapshot)?;
+        let Some(draft) = draft.filter(|draft| draft.start.is_some()) else { return Ok(None) };
         let listing = |collection: CollectionManifest| CollectionListing {
             database: collection.database,
             name: collection.name,
@@ -186,7 +189,7 @@ impl Drafts<'_> {
 }
 
 /// Whether all chunks of a list are in packs that can be relied on.
-fn are_stored(
+pub(crate) fn are_stored(
     (vault, writer): (&Vault, &SnapshotWriter),
     chunks: &ChunkList,
 ) -> Result<bool, MoverError> {

@@ -22,7 +22,7 @@ use crate::transactions::{Role, Transactions};
 use crate::visit::Visit;
 use crate::wanted::Wanted;
 use tidemark_deployment::Connection;
-use tidemark_deployment::is_stage;
+use tidemark_deployment::{is_stage, lasting};
 
 /// Entries that are applied together to staging collections.
 const STAGE_WINDOW: Window = Window { entries: 2_000, bytes: 8 * 1024 * 1024 };
@@ -363,21 +363,7 @@ impl<'a, T: Target> Replayer<'a, T> {
             "create" if self.target.has(&namespace) => Ok(()),
             // It is there when there is a view.
             "create" if value.as_str() == Some(VIEWS) => Ok(()),
-            "create" if command.contains_key("viewOn") => {
-                let mut options = command.clone();
-                options.remove("create");
-                self.target.add_view(&namespace, options);
-                Ok(())
-            }
-            "create" => {
-                let mut options = command.clone();
-                options.remove("create");
-                let id_index = match options.remove("idIndex") {
-                    Some(Bson::Document(index)) => Some(index),
-                    _ => None,
-                };
-                self.target.create(&namespace, Created { options, id_index, entry })
-            }
+            "create" => self.create(entry, &namespace, command.clone()),
             "drop" => {
                 self.target.views().remove(&namespace);
                 self.target.drop_collection(&namespace)
@@ -397,10 +383,7 @@ impl<'a, T: Target> Replayer<'a, T> {
                 Ok(())
             }
             "dropIndexes" | "deleteIndexes" => {
-                let dropped = command.get_str("index").unwrap_or_default();
-                if let Some(indexes) = self.target.indexes(&namespace) {
-                    indexes.retain(|index| index.get_str("name").is_ok_and(|name| name != dropped));
-                }
+                self.forget_indexes(&namespace, &[command.get_str("index").unwrap_or_default()]);
                 Ok(())
             }
             "collMod" => {
@@ -409,8 +392,41 @@ impl<'a, T: Target> Replayer<'a, T> {
                 self.target.modify(&namespace, changes)
             }
             "applyOps" => self.apply_all(entry, command),
-            "startIndexBuild" | "abortIndexBuild" | "dbCheck" => Ok(()),
+            // Who lists indexes sees one that is being built.
+            "abortIndexBuild" => {
+                let aborted = command.get_array("indexes").into_iter().flatten();
+                let aborted: Vec<&str> =
+                    aborted.filter_map(|spec| spec.as_document()?.get_str("name").ok()).collect();
+                self.forget_indexes(&namespace, &aborted);
+                Ok(())
+            }
+            "startIndexBuild" | "dbCheck" => Ok(()),
             other => Err(unknown(format!("the command {other} is not known to this release"))),
+        }
+    }
+
+    fn create(
+        &mut self,
+        entry: &OplogEntry,
+        namespace: &str,
+        command: Document,
+    ) -> Result<(), MoverError> {
+        let mut options = lasting(command);
+        options.remove("create");
+        if options.contains_key("viewOn") {
+            self.target.add_view(namespace, options);
+            return Ok(());
+        }
+        let id_index = match options.remove("idIndex") {
+            Some(Bson::Document(index)) => Some(index),
+            _ => None,
+        };
+        self.target.create(namespace, Created { options, id_index, entry })
+    }
+
+    fn forget_indexes(&mut self, namespace: &str, names: &[&str]) {
+        if let Some(indexes) = self.target.indexes(namespace) {
+            indexes.retain(|index| index.get_str("name").is_ok_and(|name| !names.contains(&name)));
         }
     }
 

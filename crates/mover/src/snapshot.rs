@@ -19,7 +19,7 @@ use tidemark_vault::{
 
 use crate::chunk_store::{ChunkSequence, ChunkStore};
 use crate::error::MoverError;
-use crate::oplog_slice::{Dropped, oplog_start};
+use crate::oplog_slice::{Dropped, has_entry, oplog_start};
 use crate::parts::{Part, READERS, id_parts_of, in_parallel, parts_of, whole};
 use crate::reading::{Drafts, Reading, empty_collection};
 use crate::replay::Checker;
@@ -138,7 +138,17 @@ pub fn read_snapshot(
         stop,
         progress,
     };
-    let ((mode, collections, oplog), weaker) = reader.read(&mut connection, request.mode)?;
+    let read = reader.read(&mut connection, request.mode);
+    let ((mode, collections, oplog), weaker) = read.inspect_err(|error| {
+        // What went wrong is in what was read: the next attempt begins anew.
+        let is_of_draft = matches!(
+            error,
+            MoverError::Renamed { .. } | MoverError::WentAway { .. } | MoverError::OplogGap { .. }
+        );
+        if is_of_draft && let Err(error) = vault.remove_draft(&request.snapshot) {
+            tracing::warn!(%error, "the draft of a snapshot was left behind");
+        }
+    })?;
     let no_oplog = "; there is no oplog that can be read either";
     let end = if mode == SnapshotMode::AsIs { no_oplog } else { "" };
     let weaker = weaker.map(|why| format!("{why}{end}"));
@@ -182,10 +192,16 @@ impl Reader<'_> {
         connection: &mut Connection,
         mode: WantedMode,
     ) -> Result<(Read, Option<&'static str>), MoverError> {
-        let found = match &self.drafts {
+        let mut found = match &self.drafts {
             Some(drafts) => drafts.find(self.store.writer())?,
             None => None,
         };
+        // Without the oplog since then, what was read before leads nowhere.
+        if let Some(start) = found.as_ref().and_then(|reading| reading.start)
+            && !has_entry(connection, start)?
+        {
+            found = None;
+        }
         let (mut reading, mut why) = match found {
             Some(reading) => {
                 let (documents, bytes) = reading.done();
@@ -238,14 +254,19 @@ impl Reader<'_> {
         reading: &Reading,
         at: OplogTime,
     ) -> Result<Result<Vec<CollectionManifest>, &'static str>, MoverError> {
+        const DEFINED_ANEW: &str = "collections or indexes were defined anew while they were read";
+        let is_one_of = |error: &MoverError, codes: &[i32]| {
+            error.code().is_some_and(|code| codes.contains(&code))
+        };
         match self.read_parts(reading, Some(at)) {
-            Err(error) if error.code().is_some_and(|code| MOMENT_GONE.contains(&code)) => {
+            Err(error) if is_one_of(&error, MOMENT_GONE) => {
                 return Ok(Err("reading took longer than the deployment keeps a moment"));
             }
+            Err(error) if is_one_of(&error, NAMESPACE_GONE) => return Ok(Err(DEFINED_ANEW)),
             outcome => outcome?,
         }
         if reading.listings != list_collections(connection)? {
-            return Ok(Err("collections or indexes were defined anew while they were read"));
+            return Ok(Err(DEFINED_ANEW));
         }
         Ok(Ok(Self::assemble(reading)))
     }
@@ -256,8 +277,8 @@ impl Reader<'_> {
         connection: &mut Connection,
         reading: Reading,
     ) -> Result<Reading, MoverError> {
-        // An engine of ours finds the documents of a part by the name of their collection.
-        if self.abilities.product == Product::Tidemark || reading.start.is_none() {
+        // Where collections are found by their names only, a name may have come to mean another one.
+        if !self.abilities.reads_by_uuid || reading.start.is_none() {
             return Ok(self.begin(connection, WantedMode::FuzzyWithOplog)?.0);
         }
         Ok(reading.at_no_moment())
@@ -450,8 +471,7 @@ impl Reader<'_> {
         part: &Part,
         (at, last): (Option<OplogTime>, Option<&Bson>),
     ) -> Document {
-        let mut find =
-            bson::doc! { "find": self.name_or_uuid(listing, at), "batchSize": part.batch() };
+        let mut find = bson::doc! { "find": self.name_or_uuid(listing), "batchSize": part.batch() };
         if self.abilities.product != Product::FerretDb {
             find.insert("noCursorTimeout", true);
         }
@@ -471,11 +491,11 @@ impl Reader<'_> {
         find
     }
 
-    /// What a read that follows the changes looks for: the collection itself, whatever its name is
-    /// by then.
-    fn name_or_uuid(&self, listing: &CollectionListing, at: Option<OplogTime>) -> Bson {
-        match (&listing.uuid, at) {
-            (Some(uuid), None) if self.abilities.reads_by_uuid => Bson::Binary(uuid.clone()),
+    /// What is looked for: the collection itself, whatever its name is by then. At a moment too: servers
+    /// before 7.0 answer a name that is gone by now as if nothing had been there.
+    fn name_or_uuid(&self, listing: &CollectionListing) -> Bson {
+        match &listing.uuid {
+            Some(uuid) if self.abilities.reads_by_uuid => Bson::Binary(uuid.clone()),
             _ => Bson::String(listing.name.clone()),
         }
     }

@@ -25,6 +25,7 @@ use tidemark_wire::{OplogEntry, OplogOperation};
 use self::collection::Changes;
 use crate::chunk_store::ChunkStore;
 use crate::error::MoverError;
+use crate::reading::are_stored;
 use crate::replay::{Checker, Created, Replayer, Target, Window, database_of, position};
 use crate::restore::{Entries, Replay};
 use crate::snapshot::ReadSnapshot;
@@ -78,6 +79,15 @@ pub fn synthesize(
     let visited =
         entries(vault, request, earliest, stop).for_each(|visit| replayer.push(&visit))?;
     let collections = replayer.finish()?.into_collections();
+    for collection in &collections {
+        stop.check()?;
+        // Those that did not change have not been looked at.
+        store.writer().flush()?;
+        if !are_stored((vault, store.writer()), &collection.chunks)? {
+            let what = format!("chunks of {} cannot be relied on", collection.namespace());
+            return Err(MoverError::Synthesis { what });
+        }
+    }
     let manifest = Manifest {
         snapshot: request.snapshot.clone(),
         owner: request.owner.clone(),
@@ -279,7 +289,9 @@ impl Target for Synthesis<'_> {
     }
 
     fn create(&mut self, namespace: &str, created: Created<'_>) -> Result<(), MoverError> {
-        if INTERNAL_DATABASES.contains(&database_of(namespace)) {
+        let name = namespace.split_once('.').map_or("", |(_, name)| name);
+        let is_own = name.starts_with("system.") && !name.starts_with("system.buckets.");
+        if is_own || INTERNAL_DATABASES.contains(&database_of(namespace)) {
             return Ok(());
         }
         if !is_plain(&created.options) {
@@ -337,18 +349,14 @@ impl Target for Synthesis<'_> {
     }
 
     fn modify(&mut self, namespace: &str, changes: Document) -> Result<(), MoverError> {
-        let Some(collection) = self.collections.get_mut(namespace) else { return Ok(()) };
         const OPTIONS: &[&str] = &["validator", "validationLevel", "validationAction"];
-        match changes.keys().find(|name| !OPTIONS.contains(&name.as_str())) {
-            Some(name) => {
-                let what = format!("collMod changed {name:?} of {namespace}");
-                Err(MoverError::Synthesis { what })
-            }
-            None => {
-                collection.options.extend(changes);
-                Ok(())
-            }
+        let Some(collection) = self.collections.get_mut(namespace) else { return Ok(()) };
+        if let Some(name) = changes.keys().find(|name| !OPTIONS.contains(&name.as_str())) {
+            let what = format!("collMod changed {name:?} of {namespace}");
+            return Err(MoverError::Synthesis { what });
         }
+        collection.options.extend(changes);
+        Ok(())
     }
 }
 

@@ -766,6 +766,20 @@ fn a_capture_goes_on_through_elections_and_broken_connections() {
     assert_eq!(content(&mut target.connect()), state_at(&source, through));
 }
 
+/// Begins a snapshot that ends in the middle, as with a process that is killed.
+fn read_until(vault: &Arc<Vault>, wanted: &SnapshotRequest, documents: u64) {
+    let (stop, progress) = (Stop::new(), Progress::default());
+    let ended = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| read_snapshot(vault, wanted, &stop, &progress).map(drop));
+        while progress.documents() < documents && !reading.is_finished() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        stop.request();
+        reading.join().unwrap()
+    });
+    assert!(matches!(ended, Err(MoverError::Stopped)), "{ended:?}");
+}
+
 #[test]
 fn a_snapshot_that_was_interrupted_goes_on_without_reading_again_what_is_stored() {
     // At one moment, and where there is none to read.
@@ -781,18 +795,7 @@ fn a_snapshot_that_was_interrupted_goes_on_without_reading_again_what_is_stored(
             .unwrap();
         let (_folder, vault) = vault();
         let wanted = request(endpoint.clone(), WantedMode::Strongest);
-        // It ends in the middle, as with a process that is killed.
-        let (stop, progress) = (Stop::new(), Progress::default());
-        let ended = std::thread::scope(|scope| {
-            let reading =
-                scope.spawn(|| read_snapshot(&vault, &wanted, &stop, &progress).map(drop));
-            while progress.documents() < 3_000 && !reading.is_finished() {
-                std::thread::sleep(std::time::Duration::from_millis(1));
-            }
-            stop.request();
-            reading.join().unwrap()
-        });
-        assert!(matches!(ended, Err(MoverError::Stopped)), "{ended:?}");
+        read_until(&vault, &wanted, 3_000);
         let draft = vault.find_draft(&wanted.snapshot).unwrap().expect("nothing was kept");
         let kept: u64 = draft
             .parts
@@ -815,9 +818,7 @@ fn a_snapshot_that_was_interrupted_goes_on_without_reading_again_what_is_stored(
         let finds = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&finds);
         proxy.set(move |_, command| {
-            if command.contains_key("find")
-                && command.get_str("find").is_ok_and(|n| n != "oplog.rs")
-            {
+            if command.get("find").is_some_and(|name| name.as_str() != Some("oplog.rs")) {
                 counted.fetch_add(1, Ordering::SeqCst);
             }
             Verdict::Pass

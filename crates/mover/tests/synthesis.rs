@@ -322,6 +322,18 @@ fn only_chunks_that_changed_are_made_and_read() {
 }
 
 #[test]
+fn every_number_is_read_also_the_one_that_is_none() {
+    let mut world = World::new(stranger(), |connection| {
+        insert(connection, "numbers", numbered(0..2_000));
+        let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.5];
+        insert(connection, "numbers", odd.map(|id| doc! { "_id": id }).to_vec());
+        insert(connection, "numbers", vec![doc! { "_id": "text" }, doc! { "_id": Bson::Null }]);
+    });
+    assert_eq!(world.base.collections[0].content.documents, 2_006);
+    world.check("odd numbers");
+}
+
+#[test]
 fn nothing_written_is_the_same_snapshot_again() {
     let mut world = World::new(stranger(), |connection| insert(connection, "c", numbered(0..100)));
     let made = world.check("nothing");

@@ -376,6 +376,40 @@ fn a_selection_of_what_is_not_there_or_of_two_into_one_changes_nothing() {
 }
 
 #[test]
+fn what_is_to_go_by_itself_is_kept_and_an_index_that_was_given_up_is_not() {
+    let source = Instance::start();
+    let mut connection = source.connect();
+    let index = doc! { "key": { "a": 1 }, "name": "a_1" };
+    connection.command("d", doc! { "createIndexes": "c", "indexes": [&index] }).unwrap();
+    let (folder, vault) = vault();
+    let manifest = snapshot(&vault, source.endpoint());
+    let from = manifest.mode.consistent_at().unwrap();
+    let w = World { _folder: folder, vault, manifest, from };
+    let command = |command: Document| doc! { "op": "c", "ns": "d.$cmd", "o": command };
+    w.capture(&[
+        (0, noop()),
+        (1, command(doc! { "create": "tmp.agg_out.1", "temp": true })),
+        (
+            2,
+            command(
+                doc! { "renameCollection": "d.tmp.agg_out.1", "to": "d.made", "stayTemp": false },
+            ),
+        ),
+        (3, command(doc! { "abortIndexBuild": "c", "indexes": [index] })),
+    ]);
+    let target = Instance::start();
+    w.restore(target.endpoint(), 3, 3).unwrap();
+    let found = list_collections(&mut target.connect()).unwrap();
+    let names: Vec<_> =
+        found.iter().map(tidemark_deployment::CollectionListing::namespace).collect();
+    assert_eq!(names, ["d.c", "d.made"]);
+    for listing in &found {
+        assert!(!listing.options.contains_key("temp"), "{listing:?}");
+        assert_eq!(listing.indexes.len(), 1, "{listing:?}");
+    }
+}
+
+#[test]
 fn changes_of_servers_before_5_0_are_applied() {
     let w = world();
     let update = |o: Document| doc! { "op": "u", "ns": "d.c", "o2": { "_id": 0 }, "o": o };

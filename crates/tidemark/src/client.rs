@@ -122,38 +122,6 @@ impl Client {
         self.call(method, &format!("/api/tidemark/v1/groups/{}{below}", self.project), body)
     }
 
-    /// Opens the link of a download: it is its own credential.
-    pub(crate) fn download(&self, link: &str) -> Result<impl std::io::Read + use<>, Failure> {
-        // However long a file takes, as long as it comes.
-        let config = Agent::config_builder().http_status_as_error(false).build();
-        let request = Request::builder().method("GET").uri(link).body(())?;
-        let response = Agent::from(config).run(request);
-        let response = response.map_err(|error| format!("{link} does not answer: {error}"))?;
-        if !response.status().is_success() {
-            return Err(format!("the file is not there: {}", response.status()).into());
-        }
-        Ok(response.into_body().into_reader())
-    }
-
-    /// Sends a dump to a link that was made for it.
-    pub(crate) fn upload(
-        &self,
-        link: &str,
-        dump: impl std::io::Read + Send + 'static,
-    ) -> Result<(), Failure> {
-        let config = Agent::config_builder().http_status_as_error(false).build();
-        let body = ureq::SendBody::from_owned_reader(dump);
-        let request = Request::builder().method("PUT").uri(link).body(body)?;
-        let response = Agent::from(config).run(request);
-        let mut response = response.map_err(|error| format!("the upload failed: {error}"))?;
-        if response.status().is_success() {
-            return Ok(());
-        }
-        let answer: Value =
-            serde_json::from_str(&response.body_mut().read_to_string()?).unwrap_or_default();
-        Err(format!("the upload was refused: {}", text(&answer, "detail")).into())
-    }
-
     /// Calls the server: once to be challenged, once with the answer to that.
     fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         let mut challenged = self.send((method, path), body, None)?;
@@ -206,6 +174,34 @@ impl Client {
         };
         sent.map_err(|error| format!("{} does not answer: {error}", self.base_url).into())
     }
+}
+
+/// Opens the link of a download: it is its own credential.
+pub(crate) fn download(link: &str) -> Result<impl std::io::Read + use<>, Failure> {
+    // However long a file takes, as long as it comes.
+    let config = Agent::config_builder().http_status_as_error(false).build();
+    let request = Request::builder().method("GET").uri(link).body(())?;
+    let response = Agent::from(config).run(request);
+    let response = response.map_err(|error| format!("{link} does not answer: {error}"))?;
+    if !response.status().is_success() {
+        return Err(format!("the file is not there: {}", response.status()).into());
+    }
+    Ok(response.into_body().into_reader())
+}
+
+/// Sends a dump to a link that was made for it.
+pub(crate) fn upload(link: &str, dump: impl std::io::Read + Send + 'static) -> Result<(), Failure> {
+    let config = Agent::config_builder().http_status_as_error(false).build();
+    let body = ureq::SendBody::from_owned_reader(dump);
+    let request = Request::builder().method("PUT").uri(link).body(body)?;
+    let response = Agent::from(config).run(request);
+    let mut response = response.map_err(|error| format!("the upload failed: {error}"))?;
+    if response.status().is_success() {
+        return Ok(());
+    }
+    let answer: Value =
+        serde_json::from_str(&response.body_mut().read_to_string()?).unwrap_or_default();
+    Err(format!("the upload was refused: {}", text(&answer, "detail")).into())
 }
 
 /// A text of an answer; empty if there is none.

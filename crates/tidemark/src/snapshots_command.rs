@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tidemark_model::ExportFormat;
 use tidemark_mover::DUMP_FOLDER;
 
-use crate::client::{Client, items, percent_encode, text, with_server};
+use crate::client::{Client, download, items, percent_encode, text, upload, with_server};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -161,9 +161,9 @@ fn export(matches: &ArgMatches, path: &str) -> crate::Outcome {
     let name = link.rsplit('/').next().unwrap_or("export");
     let output = matches.get_one::<String>("output").map_or(name, String::as_str);
     let bytes = if output == "-" {
-        copy(client.download(link)?, &mut std::io::stdout().lock())?
+        copy(download(link)?, &mut std::io::stdout().lock())?
     } else {
-        save(client.download(link)?, Path::new(output))?
+        save(download(link)?, Path::new(output))?
     };
     if matches.get_flag("json") {
         println!("{}", json!({ "bytes": bytes, "file": output, "restoreJobId": id }));
@@ -190,7 +190,7 @@ fn import(matches: &ArgMatches, path: &str) -> crate::Outcome {
     };
     let client = Client::new(matches)?;
     let wanted = client.call_own("POST", &format!("{path}/imports"), Some(&body))?;
-    client.upload(text(&wanted, "uploadUrl"), dump)?;
+    upload(text(&wanted, "uploadUrl"), dump)?;
     let snapshot = format!("{path}/snapshots/{}", text(&wanted, "id"));
     let mut found = client.call_own("GET", &snapshot, None)?;
     while !["completed", "failed"].contains(&text(&found, "state")) {

@@ -25,6 +25,15 @@ pub(crate) struct Uploads {
     pub(crate) folder: PathBuf,
 }
 
+/// The file of an upload that goes on, which is removed when that ends, also if whoever sends it goes away.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// Why a dump is not taken in.
 struct Refused(StatusCode, String);
 
@@ -79,17 +88,30 @@ impl Uploads {
             }
             _ => failed(&partial, &error),
         })?;
-        if let Err(refused) = write(file, &partial, body).await {
-            let _ = tokio::fs::remove_file(&partial).await;
-            return Err(refused);
+        let unfinished = Unfinished(partial);
+        // In this order: what is recorded may be done with, and its file gone.
+        if tokio::fs::try_exists(&whole).await.unwrap_or(true) || self.is_recorded(&ticket)? {
+            let detail = "This dump was uploaded before; ask for another link for another one.";
+            return Err(Refused(StatusCode::CONFLICT, detail.to_owned()));
         }
+        write(file, &unfinished.0, body).await?;
         // Before the record: a record without its file could not be told from one that lost it.
-        tokio::fs::rename(&partial, &whole).await.map_err(|error| failed(&whole, &error))?;
+        tokio::fs::rename(&unfinished.0, &whole).await.map_err(|error| failed(&whole, &error))?;
         let recorded = self.record(ticket).await;
-        if recorded.is_err() {
+        // What may be recorded after all is left to who makes the snapshot.
+        if recorded.is_err() && matches!(self.is_recorded(&ticket), Ok(false)) {
             let _ = tokio::fs::remove_file(&whole).await;
         }
         recorded
+    }
+
+    fn is_recorded(&self, ticket: &ImportTicket) -> Result<bool, Refused> {
+        let found = self.api.catalog().find_snapshot(ticket.instance, ticket.snapshot);
+        let found = found.map_err(|error| {
+            let detail = format!("Whether it was uploaded before is not known: {error}.");
+            Refused(StatusCode::INTERNAL_SERVER_ERROR, detail)
+        })?;
+        Ok(found.is_some())
     }
 
     async fn record(&self, ticket: ImportTicket) -> Result<(), Refused> {

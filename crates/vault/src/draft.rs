@@ -92,9 +92,10 @@ impl Draft {
             .collect::<Option<Vec<_>>>()?;
         let mut parts = Vec::new();
         while let Some(part) = next() {
-            let read = match part.contains_key("chunks") {
-                true => Some((decode_content(&part)?, decode_list(&part)?)),
-                false => None,
+            let read = if part.contains_key("chunks") {
+                Some((decode_content(&part)?, decode_list(&part)?))
+            } else {
+                None
             };
             parts.push(DraftPart {
                 collection: usize::try_from(part.get_i64("collection").ok()?).ok()?,

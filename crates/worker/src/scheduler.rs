@@ -327,6 +327,7 @@ mod tests {
     use crate::Captures;
     use crate::config::{Deployments, WorkerConfig};
     use crate::due::Due;
+    use crate::snapshots;
     use crate::troubles::Troubles;
 
     /// No database runs: the scheduler needs none.
@@ -416,9 +417,9 @@ mod tests {
         let f = fixture();
         let fail = |f: &Fixture| {
             let (catalog, now) = (&f.shared.config.catalog, f.shared.config.clock.now());
-            let (claim, _) = catalog.claim_snapshot(&f.shared.holder, now).unwrap().unwrap();
+            let (claim, snapshot) = catalog.claim_snapshot(&f.shared.holder, now).unwrap().unwrap();
             let given_up = SnapshotEvent::GivenUp { at: now, reason: "x".into() };
-            catalog.record_snapshot_event(&claim, given_up, None).unwrap();
+            snapshots::record(catalog, (&claim, &snapshot), given_up, None).unwrap();
         };
         assert_eq!(f.snapshots().len(), 1);
         for (wait, count) in [(60, 2), (120, 3), (240, 4)] {
@@ -508,9 +509,9 @@ mod tests {
         // The next slots pass while it fails: the retry stands for them too.
         let failed = |f: &Fixture| {
             let now = clock.now();
-            let (claim, _) = catalog.claim_snapshot(&f.shared.holder, now).unwrap().unwrap();
+            let (claim, snapshot) = catalog.claim_snapshot(&f.shared.holder, now).unwrap().unwrap();
             let given_up = SnapshotEvent::GivenUp { at: now, reason: "x".into() };
-            catalog.record_snapshot_event(&claim, given_up, None).unwrap();
+            snapshots::record(catalog, (&claim, &snapshot), given_up, None).unwrap();
         };
         failed(&f);
         clock.advance(18 * 3_600);
@@ -519,12 +520,21 @@ mod tests {
         assert_eq!(policy.items[..2], [own.items[0].id, own.items[1].id], "{policy:?}");
         assert!(policy.frequency > Frequency::Hourly);
         assert_eq!(Some(retried.expires_at), own.expiry(&policy.items, retried.created_at));
+        // One that somebody asked for since does not stand for it.
+        failed(&f);
+        let now = clock.now();
+        let kept = SignedDuration::from_hours(24 * 30);
+        let asked = NewSnapshot::new(f.instance, SnapshotKind::OnDemand, now, kept);
+        catalog.insert_snapshot(&asked).unwrap();
+        f.complete();
+        let again = f.snapshots().into_iter().find(|found| !found.state.is_final()).unwrap();
+        assert_eq!(again.policy.map(|policy| policy.items), Some(policy.items));
         // Whoever empties it wants none, and that while it is looked at wins.
         f.complete();
         let emptied = BackupSchedule { items: Vec::new(), ..own };
         catalog.set_backup_schedule(f.instance, &emptied).unwrap();
         clock.advance(48 * 3_600);
-        assert_eq!(f.snapshots().len(), 3);
+        assert_eq!(f.snapshots().len(), 5);
     }
 
     #[test]

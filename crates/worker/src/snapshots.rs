@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tidemark_catalog::{CatalogError, Claim, Proof, SILENT_ENDS, Snapshot};
+use tidemark_catalog::{Catalog, CatalogError, Claim, Proof, SILENT_ENDS, Snapshot};
 use tidemark_deployment::Endpoint;
 use tidemark_model::{Comparison, SnapshotEvent, SnapshotId, SnapshotState, format_instant};
 use tidemark_mover::{
@@ -68,7 +68,7 @@ fn run(
     let finished_at = clock.now();
     let record_event = |event: SnapshotEvent, proof: Option<&Proof>| {
         record_until_done(shared, &what, || {
-            catalog.record_snapshot_event(claim, event.clone(), proof).map(drop)
+            record(catalog, (claim, snapshot), event.clone(), proof)
         })?;
         // What was uploaded has served, or never will.
         if snapshot.is_imported {
@@ -98,13 +98,7 @@ fn run(
                 consistent_at: manifest.mode.consistent_at().filter(|_| !snapshot.is_imported),
                 size_bytes: manifest.size_bytes(),
             };
-            let proof = Proof {
-                server_version: manifest.server_version.clone(),
-                mode: manifest.mode.as_str().to_owned(),
-                mode_reason: manifest.mode_reason.clone(),
-                comparison,
-            };
-            record_event(stored, Some(&proof))?;
+            record_event(stored, Some(&proof_of(&manifest, comparison)))?;
             tracing::info!(snapshot = %claim.id, bytes = manifest.size_bytes(), "a snapshot is complete");
             Ok(())
         }
@@ -114,6 +108,33 @@ fn run(
         Ok(Err(error)) => fail(error.to_string()),
         Err(panic) => fail(format!("the server has a fault ({panic}); please report it")),
     }
+}
+
+fn proof_of(manifest: &Manifest, comparison: Option<Comparison>) -> Proof {
+    Proof {
+        server_version: manifest.server_version.clone(),
+        mode: manifest.mode.as_str().to_owned(),
+        mode_reason: manifest.mode_reason.clone(),
+        comparison,
+    }
+}
+
+/// Records what became of a snapshot; one that failed leaves what its policy asked for to be asked again.
+pub(crate) fn record(
+    catalog: &Catalog,
+    (claim, snapshot): (&Claim<SnapshotId>, &Snapshot),
+    event: SnapshotEvent,
+    proof: Option<&Proof>,
+) -> Result<(), CatalogError> {
+    catalog.transact(|catalog| {
+        let state = catalog.record_snapshot_event(claim, event, proof)?;
+        let (SnapshotState::Failed { .. }, Some(policy)) = (state, &snapshot.policy) else {
+            return Ok(());
+        };
+        let Some(own) = catalog.find_backup_schedule(snapshot.instance)? else { return Ok(()) };
+        let own = own.given_back(&policy.items, snapshot.created_at);
+        catalog.set_backup_schedule(snapshot.instance, &own)
+    })
 }
 
 /// What was stored, and how it compares with what would have been made.
@@ -193,10 +214,8 @@ fn take(
             (read(shared, (endpoint, wanted), why, (stop, progress))?, compare)
         }
     };
-    let comparison = match compares {
-        true => synthetic::compare(shared, wanted, read.manifest(), stop)?,
-        false => None,
-    };
+    let comparison =
+        if compares { synthetic::compare(shared, wanted, read.manifest(), stop)? } else { None };
     enter("store")?;
     let manifest = read.store(stop)?;
     enter("record")?;

@@ -101,8 +101,25 @@ pub(crate) fn make(
     }
 }
 
-/// Compares what was read with what would have been made of the snapshot before.
+/// Compares what was read with what would have been made of the snapshot before; nothing if that cannot
+/// be, whatever it is: what was read is whole.
 pub(crate) fn compare(
+    shared: &Shared,
+    wanted: Wanted<'_>,
+    read: &Manifest,
+    stop: &Stop,
+) -> Result<Option<Comparison>, StepError> {
+    match try_to_compare(shared, wanted, read, stop) {
+        Err(StepError::Mover(MoverError::Stopped)) => Err(MoverError::Stopped.into()),
+        Err(error) => {
+            tracing::warn!(%error, snapshot = read.snapshot, "a snapshot could not be compared");
+            Ok(None)
+        }
+        outcome => outcome,
+    }
+}
+
+fn try_to_compare(
     shared: &Shared,
     wanted: Wanted<'_>,
     read: &Manifest,

@@ -59,10 +59,16 @@ pub(crate) fn find_destination(
     to: Destination,
     role: Role,
 ) -> Result<Destination> {
-    if to.project != source.id {
+    if to.project == source.id {
+        // An operation may be open to who only exports.
+        if !call.caller.may_in_project(source.org, source.id, role) {
+            return Err(ApiError::not_authorized());
+        }
+    } else {
         let found = call.catalog.find_project(to.project)?;
         let found = found.ok_or_else(|| ApiError::group_not_found(to.project))?;
-        if !call.caller.may_in_project(found.org, found.id, role) {
+        let may = |project: &Project| call.caller.may_in_project(project.org, project.id, role);
+        if !may(source) || !may(&found) {
             return Err(ApiError::cannot_restore_to_target());
         }
     }
