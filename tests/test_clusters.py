@@ -182,6 +182,18 @@ def test_a_cluster_is_restored_by_all_deliveries(attached, tmp_path):
     assert [found["deliveryType"] for found in jobs["results"]] == ["download", "pointInTime", "automated"]
     assert all(len(found["links"]) == 4 for found in jobs["results"])
 
+    def cancelled():
+        path = clusters(world) + f"/backup/restoreJobs/{restore(world, 'download', snapshotId=base['id'])['id']}"
+        try:
+            world.call("DELETE", path)
+        except ApiError as error:
+            assert error.code == "RESTORE_JOB_NOT_CANCELLABLE", error
+            return None
+        return path
+
+    path = until(cancelled, "a download that is cancelled before it is done")
+    until(lambda: world.call("GET", path)["cancelled"], "the cancelled download")
+
 
 def test_who_may_export_may_not_restore(attached):
     world, _ = attached()
@@ -254,6 +266,7 @@ def test_a_schedule_is_kept_and_bad_ones_are_refused(attached):
         (policies(good, id="x"), "INVALID_POLICY_ID"),
         (policies(good | {"id": "0" * 24}), "INVALID_POLICY_ITEM_ID"),
         (policies(daily | {"id": hourly["id"]}), "INVALID_FREQUENCY_TYPE_CHANGE"),
+        (policies(good | {"id": hourly["id"]}, good | {"id": hourly["id"]}), "INVALID_POLICY_ITEM_ID"),
         (policies(), "INVALID_NUM_OF_POLICY_ITEMS"),
         ({"policies": policies(good)["policies"] * 2}, "INVALID_NUM_OF_POLICIES"),
         (policies(good, daily), "INVALID_BACKUP_POLICY"),

@@ -59,6 +59,9 @@ pub enum ChangeScheduleError {
     /// No line has this id.
     #[error("there is no policy item {0}")]
     UnknownItem(PolicyItemId),
+    /// A line is given twice.
+    #[error("policy item {0} is given twice")]
+    ItemTwice(PolicyItemId),
     /// A line cannot become one of another frequency.
     #[error("policy item {0} has another frequency")]
     FrequencyChanged(PolicyItemId),
@@ -135,6 +138,9 @@ fn changed_items(
     let mut items = Vec::with_capacity(wanted.len());
     for wanted in wanted {
         let was = match wanted.id {
+            Some(id) if named.iter().filter(|named| **named == id).count() > 1 => {
+                return Err(ChangeScheduleError::ItemTwice(id));
+            }
             Some(id) => {
                 let was = old.iter().find(|old| old.id == id);
                 let was = was.ok_or(ChangeScheduleError::UnknownItem(id))?;

@@ -18,6 +18,11 @@ use tokio::io::AsyncWriteExt;
 /// How long a link may be used after it was made.
 const LINK_LIFETIME: SignedDuration = SignedDuration::from_hours(1);
 
+/// What an upload leaves free on the disk: what else is there goes on.
+const FLOOR_BYTES: u64 = 256 << 20;
+/// How much is written between two looks at the disk.
+const LOOK_BYTES: usize = 32 << 20;
+
 /// What the upload route needs.
 pub(crate) struct Uploads {
     pub(crate) api: Arc<Api>,
@@ -138,17 +143,45 @@ impl Uploads {
 
 async fn write(mut file: File, path: &FilePath, body: Body) -> Result<(), Refused> {
     let mut stream = body.into_data_stream();
+    let mut since_look = LOOK_BYTES;
     while let Some(piece) = stream.next().await {
+        if since_look >= LOOK_BYTES {
+            check_room(path, FLOOR_BYTES)?;
+            since_look = 0;
+        }
         let piece = piece.map_err(|error| {
             Refused(StatusCode::BAD_REQUEST, format!("The upload ended early: {error}."))
         })?;
         file.write_all(&piece).await.map_err(|error| failed(path, &error))?;
+        since_look += piece.len();
     }
     file.sync_all().await.map_err(|error| failed(path, &error))
+}
+
+/// Refuses what would leave less than some bytes free on the disk of a file.
+fn check_room(path: &FilePath, floor: u64) -> Result<(), Refused> {
+    let disk = rustix::fs::statvfs(path).map_err(|error| failed(path, &error.into()))?;
+    if disk.f_bavail.saturating_mul(disk.f_frsize) > floor {
+        return Ok(());
+    }
+    Err(failed(path, &std::io::ErrorKind::StorageFull.into()))
 }
 
 fn failed(path: &FilePath, error: &std::io::Error) -> Refused {
     tracing::error!(%error, path = %path.display(), "an uploaded dump could not be written");
     let detail = format!("The dump could not be written: {error}; free space and try again.");
     Refused(StatusCode::INSUFFICIENT_STORAGE, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_leaves_the_disk_some_room() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(check_room(folder.path(), 0).is_ok());
+        let refused = check_room(folder.path(), u64::MAX).unwrap_err();
+        assert_eq!(refused.0, StatusCode::INSUFFICIENT_STORAGE);
+    }
 }

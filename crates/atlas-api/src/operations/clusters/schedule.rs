@@ -56,7 +56,9 @@ pub(super) fn refuse(target: &Target, error: ChangeScheduleError) -> ApiError {
             ApiError::no_backup_schedule(target.instance.id, target.project.id)
         }
         ChangeScheduleError::UnknownPolicy(id) => ApiError::invalid_policy_id(&id.to_string()),
-        ChangeScheduleError::UnknownItem(id) => ApiError::invalid_policy_item_id(&id.to_string()),
+        ChangeScheduleError::UnknownItem(id) | ChangeScheduleError::ItemTwice(id) => {
+            ApiError::invalid_policy_item_id(&id.to_string())
+        }
         ChangeScheduleError::FrequencyChanged(id) => {
             ApiError::policy_item_frequency_is_fixed(&id.to_string())
         }
