@@ -15,8 +15,8 @@ use tidemark_mover::{
     RestoreSource, SnapshotRequest, Stop, WantedMode, discard_stage, forget_swap, list_stages,
     read_snapshot, swap_stage, was_swapped,
 };
-use tidemark_testkit::{Instance, Proxy, ReplicaSet, Verdict, link_settings, vault};
-use tidemark_vault::{Manifest, SnapshotMode, SnapshotOwner, Vault};
+use tidemark_testkit::{Instance, Proxy, ReplicaSet, Verdict, link_settings, owner, vault};
+use tidemark_vault::{Manifest, SnapshotMode, Vault};
 
 fn snapshot(vault: &Arc<Vault>, instance: &Instance, mode: WantedMode) -> Manifest {
     let stop = Stop::new();
@@ -29,13 +29,7 @@ fn request(endpoint: Endpoint, mode: WantedMode) -> SnapshotRequest {
     SnapshotRequest {
         endpoint,
         snapshot: "0123456789abcdef01234567".into(),
-        owner: SnapshotOwner {
-            instance: "i".into(),
-            instance_name: "one".into(),
-            kind: "onDemand".into(),
-            created_at: "2026-01-01T00:00:00Z".into(),
-            expires_at: "2026-02-01T00:00:00Z".into(),
-        },
+        owner: owner(),
         taken_at: "2026-01-01T00:00:00Z".into(),
         mode,
         why: None,

@@ -13,8 +13,8 @@ use tidemark_mover::{
     Attempt, Capture, MoverError, Progress, Replay, Restore, RestoreSource, SnapshotRequest, Stop,
     SynthesisRequest, WantedMode, read_snapshot, swap_stage, synthesize,
 };
-use tidemark_testkit::{Instance, vault};
-use tidemark_vault::{ChunkId, CollectionManifest, Manifest, SnapshotMode, SnapshotOwner, Vault};
+use tidemark_testkit::{Instance, owner, vault};
+use tidemark_vault::{ChunkId, CollectionManifest, Manifest, SnapshotMode, Vault};
 
 const BASE: &str = "0123456789abcdef01234567";
 
@@ -122,13 +122,7 @@ fn read(vault: &Arc<Vault>, endpoint: Endpoint) -> Manifest {
     let request = SnapshotRequest {
         endpoint,
         snapshot: next_id(),
-        owner: SnapshotOwner {
-            instance: "i".into(),
-            instance_name: "one".into(),
-            kind: "onDemand".into(),
-            created_at: "2026-01-01T00:00:00Z".into(),
-            expires_at: "2026-02-01T00:00:00Z".into(),
-        },
+        owner: owner(),
         taken_at: "2026-01-01T00:00:00Z".into(),
         mode: WantedMode::Strongest,
         why: None,

@@ -12,8 +12,8 @@ use tidemark_mover::{
     Attempt, MoverError, PART_BYTES, Progress, Replay, Restore, RestoreSource, SnapshotRequest,
     Stop, WantedMode, read_snapshot, swap_stage,
 };
-use tidemark_testkit::{Instance, Proxy, Verdict, link_settings, vault};
-use tidemark_vault::{Manifest, OplogSegment, SnapshotOwner, Vault};
+use tidemark_testkit::{Instance, Proxy, Verdict, link_settings, owner, vault};
+use tidemark_vault::{Manifest, OplogSegment, Vault};
 
 /// A snapshot of a collection with one document, and a vault to capture into.
 struct World {
@@ -38,13 +38,7 @@ fn snapshot(vault: &Arc<Vault>, endpoint: Endpoint) -> Manifest {
     let request = SnapshotRequest {
         endpoint,
         snapshot: "0123456789abcdef01234567".into(),
-        owner: SnapshotOwner {
-            instance: "i".into(),
-            instance_name: "one".into(),
-            kind: "onDemand".into(),
-            created_at: "2026-01-01T00:00:00Z".into(),
-            expires_at: "2026-02-01T00:00:00Z".into(),
-        },
+        owner: owner(),
         taken_at: "2026-01-01T00:00:00Z".into(),
         mode: WantedMode::Strongest,
         why: None,

@@ -24,7 +24,7 @@ use tidemark_model::{
     ApiKeyId, Clock, InstanceId, InstanceState, LinkSettings, OrgId, ProjectId, ReadFrom, Role,
     Roles, Secret, SecretId, ServiceAccountId, TlsSettings,
 };
-use tidemark_vault::{Vault, VaultKey};
+use tidemark_vault::{SnapshotOwner, Vault, VaultKey};
 use tidemark_wire::ScramCredential;
 
 pub use proxy::{Greeting, Proxy, Rule, Verdict};
@@ -151,6 +151,17 @@ pub fn vault() -> (TempDir, Arc<Vault>) {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), VaultKey::from_bytes([3; 32])).unwrap();
     (folder, vault)
+}
+
+/// Whose a snapshot is that a test takes of the instance `i`.
+pub fn owner() -> SnapshotOwner {
+    SnapshotOwner {
+        instance: "i".into(),
+        instance_name: "one".into(),
+        kind: "onDemand".into(),
+        created_at: "2026-01-01T00:00:00Z".into(),
+        expires_at: "2026-02-01T00:00:00Z".into(),
+    }
 }
 
 /// What a catalog with one organization, one project and one instance, `one`, is asked for.

@@ -17,8 +17,6 @@ type Failure = Box<dyn std::error::Error>;
 
 /// How often a snapshot or an export that is wanted is looked at.
 const POLL: Duration = Duration::from_millis(500);
-/// Bytes that are copied at once.
-const COPY_BYTES: usize = 1 << 20;
 
 /// The command with all that it can do.
 pub(crate) fn command() -> Command {
@@ -148,12 +146,9 @@ fn export(matches: &ArgMatches, path: &str) -> crate::Outcome {
     let body = export_body(matches)?;
     let client = Client::new(matches)?;
     let jobs = format!("{path}/restoreJobs");
-    let mut job = client.call_own("POST", &jobs, Some(&body))?;
-    let id = text(&job, "id").to_owned();
-    while !["completed", "failed", "cancelled"].contains(&text(&job, "state")) {
-        std::thread::sleep(POLL);
-        job = client.call_own("GET", &format!("{jobs}/{id}"), None)?;
-    }
+    let asked = client.call_own("POST", &jobs, Some(&body))?;
+    let id = text(&asked, "id");
+    let job = wait_over(&client, &format!("{jobs}/{id}"))?;
     let link = text(&job, "downloadUrl");
     if text(&job, "state") != "completed" || link.is_empty() {
         return Err(format!("nothing was exported: {}", text(&job, "reason")).into());
@@ -191,12 +186,7 @@ fn import(matches: &ArgMatches, path: &str) -> crate::Outcome {
     let client = Client::new(matches)?;
     let wanted = client.call_own("POST", &format!("{path}/imports"), Some(&body))?;
     upload(text(&wanted, "uploadUrl"), dump)?;
-    let snapshot = format!("{path}/snapshots/{}", text(&wanted, "id"));
-    let mut found = client.call_own("GET", &snapshot, None)?;
-    while !["completed", "failed"].contains(&text(&found, "state")) {
-        std::thread::sleep(POLL);
-        found = client.call_own("GET", &snapshot, None)?;
-    }
+    let found = wait_over(&client, &format!("{path}/snapshots/{}", text(&wanted, "id")))?;
     if text(&found, "state") == "failed" {
         return Err(text(&found, "reason").to_owned().into());
     }
@@ -206,6 +196,17 @@ fn import(matches: &ArgMatches, path: &str) -> crate::Outcome {
         print_snapshot(&found);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks for a snapshot or a restore job until nothing more becomes of it.
+fn wait_over(client: &Client, path: &str) -> Result<Value, Failure> {
+    loop {
+        let found = client.call_own("GET", path, None)?;
+        if ["completed", "failed", "cancelled"].contains(&text(&found, "state")) {
+            return Ok(found);
+        }
+        std::thread::sleep(POLL);
+    }
 }
 
 /// The folder that `mongodump` wrote, as a tar, while it is read.
@@ -262,17 +263,7 @@ fn save(from: impl Read, path: &Path) -> Result<u64, Failure> {
 }
 
 fn copy(mut from: impl Read, to: &mut impl Write) -> Result<u64, Failure> {
-    let mut buffer = vec![0; COPY_BYTES];
-    let mut bytes = 0;
-    loop {
-        match from.read(&mut buffer)? {
-            0 => break,
-            read => {
-                to.write_all(buffer.get(..read).unwrap_or_default())?;
-                bytes += read as u64;
-            }
-        }
-    }
+    let bytes = std::io::copy(&mut from, to)?;
     to.flush()?;
     Ok(bytes)
 }

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use tidemark_actions::snapshots::{self, Imported};
 use tidemark_atlas_api::{Api, ImportTicket};
 use tidemark_model::Clock;
+use tidemark_worker::dump_path;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt;
 
@@ -84,7 +85,7 @@ impl Uploads {
             return Err(Refused(StatusCode::GONE, detail.to_owned()));
         }
         let partial = self.folder.join(format!("{snapshot}.part"));
-        let whole = self.folder.join(format!("{snapshot}.dump"));
+        let whole = dump_path(&self.folder, ticket.snapshot);
         let file = OpenOptions::new().write(true).create_new(true).open(&partial).await;
         let file = file.map_err(|error| match error.kind() {
             std::io::ErrorKind::AlreadyExists => {
@@ -102,6 +103,8 @@ impl Uploads {
         write(file, &unfinished.0, body).await?;
         // Before the record: a record without its file could not be told from one that lost it.
         tokio::fs::rename(&unfinished.0, &whole).await.map_err(|error| failed(&whole, &error))?;
+        // Under its first name there may be another one's by now.
+        std::mem::forget(unfinished);
         let recorded = self.record(ticket).await;
         // What may be recorded after all is left to who makes the snapshot.
         if recorded.is_err() && matches!(self.is_recorded(&ticket), Ok(false)) {

@@ -22,5 +22,6 @@ mod worker;
 
 pub use captures::Captures;
 pub use config::{Deployments, Fate, Hook, WorkerConfig};
+pub use snapshots::dump_path;
 pub use troubles::{Severity, Trouble};
 pub use worker::{Worker, WorkerWatch};

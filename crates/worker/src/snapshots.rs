@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidemark_catalog::{Catalog, CatalogError, Claim, Proof, SILENT_ENDS, Snapshot};
+use tidemark_catalog::{Catalog, CatalogError, Claim, Instance, Proof, SILENT_ENDS, Snapshot};
 use tidemark_deployment::Endpoint;
 use tidemark_model::{Comparison, SnapshotEvent, SnapshotId, SnapshotState, format_instant};
 use tidemark_mover::{
@@ -14,7 +14,6 @@ use tidemark_mover::{
 };
 use tidemark_vault::{Manifest, SnapshotOwner, VaultError};
 
-use crate::config::WorkerConfig;
 use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
 use crate::shared::Shared;
@@ -72,7 +71,7 @@ fn run(
         })?;
         // What was uploaded has served, or never will.
         if snapshot.is_imported {
-            let _ = std::fs::remove_file(dump_of(&shared.config, claim.id));
+            let _ = std::fs::remove_file(dump_path(&shared.config.imports, claim.id));
         }
         Ok(())
     };
@@ -191,13 +190,7 @@ fn take(
     }
     let endpoint = shared.captures.endpoint(snapshot.instance)?;
     let instance = shared.captures.load_instance(snapshot.instance)?;
-    let owner = SnapshotOwner {
-        instance: snapshot.instance.to_string(),
-        instance_name: instance.name.to_string(),
-        kind: snapshot.kind.as_str().to_owned(),
-        created_at: format_instant(snapshot.created_at),
-        expires_at: format_instant(snapshot.expires_at),
-    };
+    let owner = owner_of(snapshot, &instance);
     let wanted = Wanted { instance: &instance, snapshot, owner: &owner };
     // A range that begins before the snapshot makes every later moment restorable from it.
     enter("capture")?;
@@ -234,18 +227,14 @@ fn import(
     let instance = shared.captures.load_instance(snapshot.instance)?;
     let request = ImportRequest {
         snapshot: id.clone(),
-        owner: SnapshotOwner {
-            instance: snapshot.instance.to_string(),
-            instance_name: instance.name.to_string(),
-            kind: SnapshotOwner::IMPORTED.to_owned(),
-            created_at: format_instant(snapshot.created_at),
-            expires_at: format_instant(snapshot.expires_at),
-        },
+        owner: owner_of(snapshot, &instance),
         taken_at: format_instant(config.clock.now()),
     };
     enter("read")?;
-    let file = File::open(dump_of(config, snapshot.id)).map_err(|error| MoverError::Import {
-        what: format!("what was uploaded cannot be read ({error}); upload it again"),
+    let file = File::open(dump_path(&config.imports, snapshot.id)).map_err(|error| {
+        MoverError::Import {
+            what: format!("what was uploaded cannot be read ({error}); upload it again"),
+        }
     })?;
     let read = import_dump(&config.vault, BufReader::new(file), &request, watch)?;
     enter("store")?;
@@ -254,9 +243,21 @@ fn import(
     Ok(manifest)
 }
 
-/// The file of a dump that is to become a snapshot.
-fn dump_of(config: &WorkerConfig, snapshot: SnapshotId) -> PathBuf {
-    config.imports.join(format!("{snapshot}.dump"))
+/// What the vault is to know of whose snapshot it is.
+fn owner_of(snapshot: &Snapshot, instance: &Instance) -> SnapshotOwner {
+    let kind = if snapshot.is_imported { SnapshotOwner::IMPORTED } else { snapshot.kind.as_str() };
+    SnapshotOwner {
+        instance: snapshot.instance.to_string(),
+        instance_name: instance.name.to_string(),
+        kind: kind.to_owned(),
+        created_at: format_instant(snapshot.created_at),
+        expires_at: format_instant(snapshot.expires_at),
+    }
+}
+
+/// The file of a dump that is to become a snapshot, in the folder of imports.
+pub fn dump_path(imports: &Path, snapshot: SnapshotId) -> PathBuf {
+    imports.join(format!("{snapshot}.dump"))
 }
 
 /// Reads a deployment; `why` where the snapshot could have been made otherwise.
