@@ -54,6 +54,15 @@ pub struct Abilities {
     pub record_ranges: bool,
 }
 
+impl Abilities {
+    /// Whether the buckets of a time series are what `rawData` shows of it, and not a collection of the
+    /// server's own: from 8.3 on, as `mongodump` has it.
+    pub fn has_raw_data(&self) -> bool {
+        let mut parts = self.version.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (8, 3)
+    }
+}
+
 /// Tries out what a deployment can do.
 pub fn probe(connection: &mut Connection) -> Result<Abilities, LinkError> {
     let build = connection.command("admin", bson::doc! { "buildInfo": 1 })?;

@@ -25,7 +25,7 @@ pub struct CollectionListing {
     pub name: String,
     /// `collection`, `view` or `timeseries`.
     pub kind: String,
-    /// Its UUID, where the deployment has them.
+    /// Its UUID, where the deployment has them; of a time series, that of its buckets.
     pub uuid: Option<Binary>,
     /// Its options.
     pub options: Document,
@@ -38,30 +38,41 @@ impl CollectionListing {
     pub fn namespace(&self) -> String {
         format!("{}.{}", self.database, self.name)
     }
+
+    /// Whether it is a time series: measurements that the server keeps as buckets.
+    pub fn is_time_series(&self) -> bool {
+        self.kind == TIME_SERIES
+    }
 }
 
 /// Databases that belong to the deployment and not to its users.
 pub const INTERNAL_DATABASES: &[&str] = &["admin", "config", "local"];
 
-/// The collection of a database that holds its stored functions.
-pub(crate) const STORED_FUNCTIONS: &str = "system.js";
+/// The collection of a database that holds its stored functions: users' own, under a name of the
+/// server's.
+pub const STORED_FUNCTIONS: &str = "system.js";
+/// The kind of a time series.
+pub const TIME_SERIES: &str = "timeseries";
+/// What the names of collections begin with that hold the buckets of a time series, before 8.3.
+const BUCKETS: &str = "system.buckets.";
+
+/// The collection in which a server before 8.3 keeps the buckets of a time series.
+pub fn buckets_of(time_series: &str) -> String {
+    format!("{BUCKETS}{time_series}")
+}
+
+/// The time series of which a collection holds the buckets.
+pub fn time_series_of(name: &str) -> Option<&str> {
+    name.strip_prefix(BUCKETS)
+}
+
+/// Whether a collection is the server's own and not the users'.
+pub fn is_of_server(name: &str) -> bool {
+    name.starts_with("system.") && name != STORED_FUNCTIONS
+}
 
 /// Lists the users' collections with their options and indexes.
 pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionListing>, LinkError> {
-    list(connection, |listing| !listing.name.starts_with("system."))
-}
-
-/// The same, and what users keep in collections of the server's own.
-pub(crate) fn list_all(connection: &mut Connection) -> Result<Vec<CollectionListing>, LinkError> {
-    list(connection, |listing| {
-        !listing.name.starts_with("system.") || listing.name == STORED_FUNCTIONS
-    })
-}
-
-fn list(
-    connection: &mut Connection,
-    is_meant: impl Fn(&CollectionListing) -> bool,
-) -> Result<Vec<CollectionListing>, LinkError> {
     let reply = connection.command("admin", bson::doc! { "listDatabases": 1, "nameOnly": true })?;
     let databases: Vec<String> = reply
         .get_array("databases")
@@ -77,11 +88,15 @@ fn list(
             found.push(Document::try_from(collection).unwrap_or_default());
             Ok::<_, LinkError>(())
         })?;
-        for collection in found {
-            let listing = read_listing(&database, &collection);
-            if is_meant(&listing) && !is_stage(&listing.name) {
-                listings.push(listing);
+        let found: Vec<CollectionListing> =
+            found.iter().map(|collection| read_listing(&database, collection)).collect();
+        for mut listing in found.iter().filter(|listing| is_users(&listing.name)).cloned() {
+            if listing.is_time_series() {
+                let buckets = buckets_of(&listing.name);
+                let buckets = found.iter().find(|listing| listing.name == buckets);
+                listing.uuid = buckets.map_or(listing.uuid, |buckets| buckets.uuid.clone());
             }
+            listings.push(listing);
         }
     }
     for listing in &mut listings {
@@ -91,6 +106,10 @@ fn list(
     }
     listings.sort_by(|a, b| (&a.database, &a.name).cmp(&(&b.database, &b.name)));
     Ok(listings)
+}
+
+fn is_users(name: &str) -> bool {
+    !is_of_server(name) && !is_stage(name)
 }
 
 /// The options of a collection, without the one by which servers know what they are to drop: nothing that

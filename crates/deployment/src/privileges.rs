@@ -5,6 +5,7 @@ use bson::Document;
 use crate::abilities::unless_refused;
 use crate::connection::Connection;
 use crate::error::LinkError;
+use crate::listing::STORED_FUNCTIONS;
 
 /// On every database and collection of the users: to read, and to restore.
 const ON_DATA: &[&str] = &[
@@ -22,12 +23,24 @@ const ON_DATA: &[&str] = &[
     "renameCollectionSameDB",
     "bypassDocumentValidation",
 ];
+/// On the buckets of time series: `ON_DATA` does not hold for collections of the server's own.
+const ON_BUCKETS: &[&str] = &["find", "insert", "bypassDocumentValidation"];
+/// On stored functions.
+const ON_FUNCTIONS: &[&str] = &["find", "insert", "update", "remove"];
 /// On the cluster.
 const ON_CLUSTER: &[&str] = &["listDatabases", "useUUID"];
 /// On the oplog.
 const ON_OPLOG: &[&str] = &["find"];
 /// The name of the role that is proposed.
 const ROLE: &str = "tidemarkBackup";
+
+/// What a deployment holds that needs rights of its own; servers that have no such thing refuse roles
+/// that name it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Holds {
+    pub(crate) time_series: bool,
+    pub(crate) stored_functions: bool,
+}
 
 /// What a look at a user's rights found.
 #[derive(Debug, PartialEq, Eq, Default)]
@@ -40,14 +53,14 @@ pub(crate) struct Rights {
 
 /// Looks at the rights of the user that is logged in. Where nobody logs in, or the deployment does
 /// not tell, nothing is missing as far as is known.
-pub(crate) fn look(connection: &mut Connection) -> Result<Rights, LinkError> {
+pub(crate) fn look(connection: &mut Connection, holds: Holds) -> Result<Rights, LinkError> {
     let command = bson::doc! { "connectionStatus": 1, "showPrivileges": true };
     let status = unless_refused(connection.command("admin", command))?;
     let info = status.as_ref().and_then(|status| status.get_document("authInfo").ok());
-    Ok(info.map(rights_in).unwrap_or_default())
+    Ok(info.map(|info| rights_in(info, holds)).unwrap_or_default())
 }
 
-fn rights_in(info: &Document) -> Rights {
+fn rights_in(info: &Document, holds: Holds) -> Rights {
     let has_user = info.get_array("authenticatedUsers").is_ok_and(|users| !users.is_empty());
     let Ok(granted) = info.get_array("authenticatedUserPrivileges") else {
         return Rights::default();
@@ -56,19 +69,28 @@ fn rights_in(info: &Document) -> Rights {
         return Rights::default();
     }
     let granted: Vec<&Document> = granted.iter().filter_map(|grant| grant.as_document()).collect();
-    let needs = [
-        ("all databases", ON_DATA, Resource::Data),
-        ("the cluster", ON_CLUSTER, Resource::Cluster),
-        ("local.oplog.rs", ON_OPLOG, Resource::Oplog),
-    ];
     let mut missing = Vec::new();
-    for (what, actions, resource) in needs {
+    for (what, actions, resource) in needs(holds) {
         let has = |action: &&&str| granted.iter().any(|grant| resource.allows(grant, action));
         let lacking = actions.iter().filter(|action| !has(action));
         missing.extend(lacking.map(|action| format!("{action} on {what}")));
     }
-    let create_role = (!missing.is_empty()).then(create_role);
+    let create_role = (!missing.is_empty()).then(|| create_role(holds));
     Rights { missing, create_role }
+}
+
+/// What is needed: the words for it, the actions, and on what.
+fn needs(holds: Holds) -> Vec<(&'static str, &'static [&'static str], Resource)> {
+    let buckets = ("the buckets of time series", ON_BUCKETS, Resource::Buckets);
+    let functions = ("system.js of all databases", ON_FUNCTIONS, Resource::Functions);
+    let mut needs = vec![
+        ("all databases", ON_DATA, Resource::Data),
+        ("the cluster", ON_CLUSTER, Resource::Cluster),
+        ("local.oplog.rs", ON_OPLOG, Resource::Oplog),
+    ];
+    needs.extend(holds.time_series.then_some(buckets));
+    needs.extend(holds.stored_functions.then_some(functions));
+    needs
 }
 
 /// What actions are on.
@@ -76,6 +98,8 @@ enum Resource {
     Data,
     Cluster,
     Oplog,
+    Buckets,
+    Functions,
 }
 
 impl Resource {
@@ -94,25 +118,39 @@ impl Resource {
                     text("db") == Some("local")
                         && matches!(text("collection"), Some("oplog.rs" | ""))
                 }
+                Self::Buckets => text("db") == Some("") && text("system_buckets") == Some(""),
+                Self::Functions => {
+                    text("db") == Some("") && text("collection") == Some(STORED_FUNCTIONS)
+                }
             };
         is_meant && names.any(|name| name == action || name == "anyAction")
+    }
+
+    /// The resource as a role names it.
+    fn text(&self) -> &'static str {
+        match self {
+            Self::Data => r#"db: "", collection: """#,
+            Self::Cluster => "cluster: true",
+            Self::Oplog => r#"db: "local", collection: "oplog.rs""#,
+            Self::Buckets => r#"db: "", system_buckets: """#,
+            Self::Functions => r#"db: "", collection: "system.js""#,
+        }
     }
 }
 
 /// The command that makes a role with exactly what is needed.
-fn create_role() -> String {
+fn create_role(holds: Holds) -> String {
     let list = |actions: &[&str]| {
         let quoted: Vec<String> = actions.iter().map(|action| format!("\"{action}\"")).collect();
         quoted.join(", ")
     };
+    let privilege = |(_, actions, resource): &(_, &[&str], Resource)| {
+        format!("{{ resource: {{ {} }}, actions: [ {} ] }}", resource.text(), list(actions))
+    };
+    let privileges: Vec<String> = needs(holds).iter().map(privilege).collect();
     format!(
-        "db.getSiblingDB(\"admin\").runCommand({{ createRole: \"{ROLE}\", privileges: [ \
-         {{ resource: {{ db: \"\", collection: \"\" }}, actions: [ {} ] }}, \
-         {{ resource: {{ cluster: true }}, actions: [ {} ] }}, \
-         {{ resource: {{ db: \"local\", collection: \"oplog.rs\" }}, actions: [ {} ] }} ], roles: [] }})",
-        list(ON_DATA),
-        list(ON_CLUSTER),
-        list(ON_OPLOG)
+        "db.getSiblingDB(\"admin\").runCommand({{ createRole: \"{ROLE}\", privileges: [ {} ], roles: [] }})",
+        privileges.join(", ")
     )
 }
 
@@ -131,11 +169,14 @@ mod tests {
 
     #[test]
     fn what_a_user_lacks_is_named_with_the_role_that_has_it() {
-        let rights = rights_in(&info(&[
-            doc! { "resource": { "db": "", "collection": "" }, "actions": ON_DATA[1..].to_vec() },
-            doc! { "resource": { "cluster": true }, "actions": ["listDatabases"] },
-            doc! { "resource": { "db": "local", "collection": "" }, "actions": ["find"] },
-        ]));
+        let rights = rights_in(
+            &info(&[
+                doc! { "resource": { "db": "", "collection": "" }, "actions": ON_DATA[1..].to_vec() },
+                doc! { "resource": { "cluster": true }, "actions": ["listDatabases"] },
+                doc! { "resource": { "db": "local", "collection": "" }, "actions": ["find"] },
+            ]),
+            Holds::default(),
+        );
         assert_eq!(rights.missing, ["find on all databases", "useUUID on the cluster"]);
         let command = rights.create_role.unwrap();
         assert!(ON_DATA.iter().all(|action| command.contains(action)), "{command}");
@@ -144,9 +185,31 @@ mod tests {
     #[test]
     fn who_may_everything_lacks_nothing_and_neither_does_nobody() {
         let all = doc! { "resource": { "anyResource": true }, "actions": ["anyAction"] };
-        assert_eq!(rights_in(&info(&[all])), Rights::default());
+        let holds = Holds { time_series: true, stored_functions: true };
+        assert_eq!(rights_in(&info(&[all]), holds), Rights::default());
         let nobody = doc! { "authenticatedUsers": [], "authenticatedUserPrivileges": [] };
-        assert_eq!(rights_in(&nobody), Rights::default());
-        assert!(!rights_in(&info(&[])).missing.is_empty());
+        assert_eq!(rights_in(&nobody, holds), Rights::default());
+        assert!(!rights_in(&info(&[]), holds).missing.is_empty());
+    }
+
+    #[test]
+    fn collections_of_the_servers_own_need_rights_of_their_own() {
+        let data = doc! { "resource": { "db": "", "collection": "" }, "actions": ON_DATA.to_vec() };
+        let cluster = doc! { "resource": { "cluster": true }, "actions": ON_CLUSTER.to_vec() };
+        let oplog = doc! { "resource": { "db": "local", "collection": "" }, "actions": ["find"] };
+        let buckets = doc! {
+            "resource": { "db": "", "system_buckets": "" }, "actions": ON_BUCKETS.to_vec(),
+        };
+        let mut granted = vec![data, cluster, oplog];
+        let holds = Holds { time_series: true, stored_functions: true };
+        assert_eq!(rights_in(&info(&granted), Holds::default()), Rights::default());
+        let rights = rights_in(&info(&granted), holds);
+        assert_eq!(rights.missing.len(), ON_BUCKETS.len() + ON_FUNCTIONS.len());
+        let role = rights.create_role.unwrap();
+        assert!(role.contains(r#"{ db: "", system_buckets: "" }"#), "{role}");
+        granted.push(buckets);
+        let missing = rights_in(&info(&granted), holds).missing;
+        assert_eq!(missing[0], "find on system.js of all databases");
+        assert_eq!(missing.len(), ON_FUNCTIONS.len());
     }
 }

@@ -6,8 +6,8 @@ use tidemark_model::{DatabaseSize, Finding, ProbeReport, Topology};
 use crate::abilities::{Abilities, Product, greet, probe, unless_refused};
 use crate::connection::Connection;
 use crate::error::LinkError;
-use crate::listing::{CollectionListing, INTERNAL_DATABASES, STORED_FUNCTIONS, list_all};
-use crate::privileges;
+use crate::listing::{CollectionListing, INTERNAL_DATABASES, STORED_FUNCTIONS, list_collections};
+use crate::privileges::{self, Holds};
 
 /// The name of the finding about the oplog.
 pub const OPLOG: &str = "oplog";
@@ -25,8 +25,17 @@ pub fn report(
         .get_datetime("localTime")
         .ok()
         .map(|theirs| theirs.timestamp_millis() - i64::midpoint(asked_at, heard_at));
-    let listings = unless_refused(list_all(connection))?;
-    let rights = privileges::look(connection)?;
+    let listings = unless_refused(list_collections(connection))?;
+    let has = |is_such: fn(&CollectionListing) -> bool| {
+        listings.as_ref().is_some_and(|listings| listings.iter().any(is_such))
+    };
+    let rights = privileges::look(
+        connection,
+        Holds {
+            time_series: has(CollectionListing::is_time_series),
+            stored_functions: has(|listing| listing.name == STORED_FUNCTIONS),
+        },
+    )?;
     let hosts = hello.get_array("hosts").into_iter().flatten();
     Ok(ProbeReport {
         product: abilities.product.as_str().to_owned(),
@@ -121,14 +130,6 @@ fn without_oplog(topology: Topology) -> &'static str {
 /// Why a collection cannot be protected, if it cannot.
 fn unprotected(listing: &CollectionListing) -> Option<String> {
     let namespace = listing.namespace();
-    if listing.name == STORED_FUNCTIONS {
-        return Some(format!(
-            "{namespace} holds stored functions, which this release does not protect"
-        ));
-    }
-    if listing.kind == "timeseries" {
-        return Some(format!("{namespace} is a time series, which this release cannot protect"));
-    }
     if listing.options.contains_key("encryptedFields") {
         return Some(format!(
             "{namespace} is encrypted by its clients: its documents are protected as they are, its state collections are not"

@@ -56,7 +56,9 @@ fn parts(name: &str) -> Result<(&str, &str), SelectionError> {
         && name.len() <= LONGEST
         && !name.contains(['\0', '$'])
         && !database.contains(['/', '\\', ' ', '"']);
-    if !is_usable || collection.starts_with("system.") {
+    // Stored functions are users' own.
+    let is_of_server = collection.starts_with("system.") && collection != "system.js";
+    if !is_usable || is_of_server {
         return Err(malformed());
     }
     if INTERNAL.contains(&database) {

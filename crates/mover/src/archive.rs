@@ -4,12 +4,14 @@
 //! readers take as one; namespaces follow one another, so a reader needs one of them open at a
 //! time. The CRC of a namespace is CRC-64/XZ over its documents.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use bson::{Bson, Document};
 use crc64fast::Digest;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use tidemark_deployment::{TIME_SERIES, buckets_of};
 use tidemark_vault::{ChunkList, CollectionManifest, Manifest, Vault};
 use tidemark_wire::encode_document;
 
@@ -41,12 +43,9 @@ pub fn write_archive(
     archive.prelude(manifest)?;
     for collection in &manifest.collections {
         stop.check()?;
-        let documents = archive.namespace(
-            vault,
-            (&collection.database, &collection.name),
-            &collection.chunks,
-            stop,
-        )?;
+        let name = name_of_data(collection);
+        let documents =
+            archive.namespace(vault, (&collection.database, &name), &collection.chunks, stop)?;
         archive.summary.documents += documents;
     }
     if !manifest.oplog.is_empty() {
@@ -72,17 +71,12 @@ impl<W: Write> Archive<'_, W> {
             "tool_version": concat!("tidemark-", env!("CARGO_PKG_VERSION")),
         }))?;
         for collection in &manifest.collections {
-            let kind = if collection.kind == "timeseries" {
-                "timeseries"
-            } else {
-                collection.kind.as_str()
-            };
             self.put(&encode_document(&bson::doc! {
                 "db": &collection.database,
                 "collection": &collection.name,
                 "metadata": metadata(collection),
                 "size": 0,
-                "type": kind,
+                "type": &collection.kind,
             }))?;
         }
         if !manifest.oplog.is_empty() {
@@ -140,6 +134,15 @@ impl<W: Write> Archive<'_, W> {
         self.summary.bytes += compressed.len() as u64;
         self.out.write_all(&compressed).map_err(failed)
     }
+}
+
+/// Under which name a dump has the documents of a collection.
+pub(crate) fn name_of_data(collection: &CollectionManifest) -> Cow<'_, str> {
+    if collection.kind == TIME_SERIES {
+        // As dumps of servers before 8.3 have them; every `mongorestore` that knows time series reads that.
+        return Cow::Owned(buckets_of(&collection.name));
+    }
+    Cow::Borrowed(&collection.name)
 }
 
 /// The text of a collection's metadata: canonical Extended JSON in one line.

@@ -10,7 +10,7 @@ use tidemark_model::{ExportFormat, Selection, SelectionError};
 use tidemark_vault::{ChunkList, ChunkRef, CollectionManifest, ListItem, Manifest, Vault};
 use tidemark_wire::DocumentRun;
 
-use crate::archive::{metadata, write_archive};
+use crate::archive::{metadata, name_of_data, write_archive};
 use crate::error::MoverError;
 use crate::import::DUMP_FOLDER;
 use crate::stop::{Progress, Stop};
@@ -121,14 +121,14 @@ fn write_folder(
     let mut tar = tar::Builder::new(out);
     for collection in &manifest.collections {
         progress.enter(&collection.namespace());
-        let stem = format!(
-            "{DUMP_FOLDER}/{}/{}",
-            escaped(&collection.database),
-            escaped(&collection.name)
-        );
+        let stem = |name: &str| {
+            format!("{DUMP_FOLDER}/{}/{}", escaped(&collection.database), escaped(name))
+        };
         let text = metadata(collection);
-        append(&mut tar, &format!("{stem}.metadata.json"), (text.len() as u64, text.as_bytes()))?;
-        if collection.kind == "collection" {
+        let path = format!("{}.metadata.json", stem(&collection.name));
+        append(&mut tar, &path, (text.len() as u64, text.as_bytes()))?;
+        if collection.kind != "view" {
+            let stem = stem(&name_of_data(collection));
             let size = collection.content.bytes;
             let documents = Documents::new(vault, &collection.chunks, (stop, progress));
             append(&mut tar, &format!("{stem}.bson"), (size, documents))?;

@@ -21,10 +21,11 @@ use crate::archive::{MAGIC, TERMINATOR};
 use crate::chunk_store::ChunkStore;
 use crate::error::MoverError;
 use crate::replay::Checker;
+use crate::server_collections::is_time_series;
 use crate::snapshot::{ChunkPipeline, ReadSnapshot};
 use crate::stop::{Progress, Stop};
 use crate::visit::Visit;
-use tidemark_deployment::INTERNAL_DATABASES;
+use tidemark_deployment::{INTERNAL_DATABASES, TIME_SERIES, is_of_server, time_series_of};
 
 /// No document is larger, with what is around it in an oplog.
 const LARGEST_DOCUMENT: usize = 17 << 20;
@@ -293,7 +294,7 @@ impl Import<'_> {
                     return self.note_metadata(namespace, &text(Box::new(content))?, "");
                 }
                 let Some(name) = file.strip_suffix(".bson") else { return Ok(()) };
-                (unescaped(database), unescaped(name))
+                (unescaped(database), users_name(unescaped(name)))
             }
             _ => return Ok(()),
         };
@@ -360,9 +361,9 @@ impl Import<'_> {
     fn finish(self) -> Result<(String, Vec<CollectionManifest>, Option<FoundOplog>), MoverError> {
         let mut collections = Vec::new();
         for ((database, name), found) in self.collections {
-            let name = found.name().map_or(name, str::to_owned);
+            let name = found.name().map_or(name, |name| users_name(name.to_owned()));
             let is_own = |(database, name): (&str, &str)| {
-                INTERNAL_DATABASES.contains(&database) || name.starts_with("system.")
+                INTERNAL_DATABASES.contains(&database) || is_of_server(name)
             };
             if !is_own((&database, &name)) {
                 collections.push(described((database, name), found)?);
@@ -389,7 +390,8 @@ fn described(
     let options = metadata.get_document("options").cloned().unwrap_or_default();
     let kind = match metadata.get_str("type") {
         _ if is_view => "view",
-        Ok("timeseries") => return Err(strange(&format!("{database}.{name} is a time series"))),
+        Ok(TIME_SERIES) => TIME_SERIES,
+        _ if is_time_series(&options) => TIME_SERIES,
         _ => "collection",
     };
     let mut indexes: Vec<Document> = Vec::new();
@@ -428,8 +430,16 @@ fn uuid_of(hex: &str) -> Option<bson::Binary> {
 
 fn namespace_of(header: &RawDocument) -> Result<(String, String), MoverError> {
     match (header.get_str("db"), header.get_str("collection")) {
-        (Ok(database), Ok(name)) => Ok((database.to_owned(), name.to_owned())),
+        (Ok(database), Ok(name)) => Ok((database.to_owned(), users_name(name.to_owned()))),
         _ => Err(strange("a header without its namespace")),
+    }
+}
+
+/// The name of the time series of which a dump has the buckets; any other name as it is.
+fn users_name(name: String) -> String {
+    match time_series_of(&name) {
+        Some(series) => series.to_owned(),
+        None => name,
     }
 }
 

@@ -16,6 +16,7 @@ mod parts;
 mod reading;
 mod replay;
 mod restore;
+mod server_collections;
 mod snapshot;
 mod stop;
 mod synthesis;

@@ -6,6 +6,7 @@ use bson::raw::{RawBsonRef, RawDocument};
 use tidemark_model::OplogTime;
 
 use crate::error::MoverError;
+use crate::server_collections::known_as;
 use tidemark_deployment::{CollectionListing, Connection, LinkError, newest_entry, unless_refused};
 
 /// The position from which the oplog makes what is read from now on consistent: the newest, or
@@ -68,7 +69,7 @@ impl Dropped {
 
     fn note_command(&mut self, command: &RawDocument, database: &str) {
         if let Ok(name) = command.get_str("drop") {
-            self.namespaces.insert(format!("{database}.{name}"));
+            self.namespaces.insert(known_as(&format!("{database}.{name}")).into_owned());
         }
         if command.get("dropDatabase").is_ok_and(|dropped| dropped.is_some()) {
             self.namespaces.insert(format!("{database}."));

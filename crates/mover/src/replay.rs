@@ -6,6 +6,7 @@
 //! without reading it again. Commands are barriers. Entries are idempotent, so replay may begin
 //! before the staged data's moment.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use bson::raw::RawDocument;
@@ -17,12 +18,13 @@ use tidemark_wire::{
 };
 
 use crate::error::MoverError;
+use crate::server_collections::{self, is_functions, is_time_series, known_as};
 use crate::stop::Stop;
 use crate::transactions::{Role, Transactions};
 use crate::visit::Visit;
 use crate::wanted::Wanted;
 use tidemark_deployment::Connection;
-use tidemark_deployment::{is_stage, lasting};
+use tidemark_deployment::{STORED_FUNCTIONS, is_stage, lasting, time_series_of};
 
 /// Entries that are applied together to staging collections.
 const STAGE_WINDOW: Window = Window { entries: 2_000, bytes: 8 * 1024 * 1024 };
@@ -59,6 +61,8 @@ pub(crate) trait Target {
     fn indexes(&mut self, namespace: &str) -> Option<&mut Vec<Document>>;
     /// Changes the options of a collection, if it is there.
     fn modify(&mut self, namespace: &str, changes: Document) -> Result<(), MoverError>;
+    /// The options of a collection that is a time series.
+    fn time_series(&self, namespace: &str) -> Option<&Document>;
 }
 
 /// A collection as its `create` entry has it.
@@ -140,7 +144,16 @@ impl Stage {
         let name = format!("{}{}", self.prefix, self.next);
         self.next += 1;
         let mut command = bson::doc! { "create": &name };
-        command.extend(options.clone());
+        if is_time_series(&options) {
+            // Its buckets are staged as what they are. What of the options the deployment does not take,
+            // it says now and not in the swap.
+            try_out(connection, (&database, &format!("{name}t")), &options)?;
+        } else {
+            command.extend(options.clone());
+        }
+        if self.wanted.target_of(namespace).is_some_and(|target| is_functions(&target)) {
+            try_functions(connection, &database)?;
+        }
         if self.is_bulk {
             command.insert("tidemarkStaging", true);
         }
@@ -234,12 +247,40 @@ impl Target for StageTarget<'_> {
 
     fn modify(&mut self, namespace: &str, changes: Document) -> Result<(), MoverError> {
         let Some(staged) = self.stage.collections.get_mut(namespace) else { return Ok(()) };
+        if is_time_series(&staged.options) {
+            server_collections::modify(&mut staged.options, changes);
+            return Ok(());
+        }
         let mut modify = bson::doc! { "collMod": &staged.name };
         modify.extend(changes.clone());
         self.connection.command(&staged.database, modify)?;
         staged.options.extend(changes);
         Ok(())
     }
+
+    fn time_series(&self, namespace: &str) -> Option<&Document> {
+        let staged = self.stage.collections.get(namespace)?;
+        is_time_series(&staged.options).then_some(&staged.options)
+    }
+}
+
+/// Finds out whether a database takes stored functions: removes one that is not there.
+fn try_functions(connection: &mut Connection, database: &str) -> Result<(), MoverError> {
+    let nothing = vec![bson::doc! { "q": { "_id": "tidemark" , "value": 0 }, "limit": 1 }];
+    let command = bson::doc! { "delete": STORED_FUNCTIONS, "deletes": nothing };
+    Ok(connection.command(database, command).map(drop)?)
+}
+
+/// Makes a collection with these options and removes it again.
+fn try_out(
+    connection: &mut Connection,
+    (database, name): (&str, &str),
+    options: &Document,
+) -> Result<(), MoverError> {
+    let mut create = bson::doc! { "create": name };
+    create.extend(options.clone());
+    connection.command(database, create)?;
+    Ok(connection.command(database, bson::doc! { "drop": name }).map(drop)?)
 }
 
 /// The database part of a namespace.
@@ -309,9 +350,12 @@ impl<'a, T: Target> Replayer<'a, T> {
         if self.entries >= most.entries || self.bytes >= most.bytes { self.flush() } else { Ok(()) }
     }
 
-    fn take(&mut self, entry: OplogEntry) -> Result<(), MoverError> {
+    fn take(&mut self, mut entry: OplogEntry) -> Result<(), MoverError> {
         if is_internal(&entry) {
             return Ok(());
+        }
+        if let Cow::Owned(known) = known_as(&entry.namespace) {
+            entry.namespace = known;
         }
         let database = entry.database().to_owned();
         match &entry.operation {
@@ -345,6 +389,10 @@ impl<'a, T: Target> Replayer<'a, T> {
         let present = self.target.views().remove(view);
         if let Some(mut options) = apply(entry, present)? {
             options.remove("_id");
+            // That of a time series comes with it.
+            if options.get_str("viewOn").is_ok_and(|on| time_series_of(on).is_some()) {
+                return Ok(());
+            }
             self.target.add_view(view, options);
         }
         Ok(())
@@ -359,6 +407,7 @@ impl<'a, T: Target> Replayer<'a, T> {
         let unknown = |reason: String| MoverError::Replay { position: position(entry.ts), reason };
         let (name, value) = command.iter().next().ok_or_else(|| unknown("it is empty".into()))?;
         let namespace = format!("{database}.{}", value.as_str().unwrap_or_default());
+        let namespace = known_as(&namespace).into_owned();
         match name.as_str() {
             "create" if self.target.has(&namespace) => Ok(()),
             // It is there when there is a view.
@@ -411,7 +460,7 @@ impl<'a, T: Target> Replayer<'a, T> {
         namespace: &str,
         command: Document,
     ) -> Result<(), MoverError> {
-        let mut options = lasting(command);
+        let mut options = lasting(server_collections::given(command));
         options.remove("create");
         if options.contains_key("viewOn") {
             self.target.add_view(namespace, options);
@@ -445,6 +494,7 @@ impl<'a, T: Target> Replayer<'a, T> {
 
     /// Notes indexes.
     fn note_indexes(&mut self, namespace: &str, command: &Document) {
+        let series = self.target.time_series(namespace).cloned();
         let Some(indexes) = self.target.indexes(namespace) else { return };
         let specs: Vec<Document> = if let Ok(specs) = command.get_array("indexes") {
             specs.iter().filter_map(|spec| spec.as_document().cloned()).collect()
@@ -454,6 +504,10 @@ impl<'a, T: Target> Replayer<'a, T> {
             vec![spec]
         };
         for spec in specs {
+            let spec = match &series {
+                Some(options) => server_collections::users_index(options, spec),
+                None => spec,
+            };
             let name = spec.get_str("name").unwrap_or_default().to_owned();
             indexes.retain(|index| index.get_str("name").is_ok_and(|present| present != name));
             indexes.push(spec);
@@ -597,9 +651,6 @@ fn check_parsed(entry: &OplogEntry) -> Result<(), MoverError> {
                     for_each_operation(entry, command, |operation| check_parsed(&operation))
                 }
                 "renameCollection" => check_rename(command),
-                "create" if command.contains_key("timeseries") => {
-                    Err(refuse("it creates a time series".to_owned()))
-                }
                 _ => Ok(()),
             }
         }

@@ -22,10 +22,11 @@ use self::entries::Visited;
 use crate::error::MoverError;
 use crate::indexes::wanted_indexes;
 use crate::parts::in_parallel;
-use crate::replay::{Checker, Replayer, Stage, StageTarget};
+use crate::replay::{Checker, Replayer, Stage, StageTarget, Staged};
+use crate::server_collections::{is_functions, is_time_series};
 use crate::stop::{Progress, Stop};
 use crate::wanted::Wanted;
-use tidemark_deployment::{Connection, Endpoint, Sent};
+use tidemark_deployment::{Connection, Endpoint, Product, Sent, TIME_SERIES};
 use tidemark_deployment::{is_stage, probe};
 
 pub use self::attempt::Attempt;
@@ -112,7 +113,7 @@ impl<'a> Restore<'a> {
     /// Reads everything that the restore needs and proves that it is whole and that all of it can be
     /// restored. Writes nothing.
     pub fn verify(&self) -> Result<Verified, MoverError> {
-        self.check_target()?;
+        let target = self.check_target()?;
         let verified = self.verify_entries()?;
         let mut manifest = self.source.manifest.clone();
         let is_wanted = |collection: &CollectionManifest| {
@@ -120,7 +121,7 @@ impl<'a> Restore<'a> {
         };
         manifest.collections.retain(is_wanted);
         for collection in &manifest.collections {
-            self.check_kind(&collection.namespace(), &collection.kind)?;
+            self.check_kind((&collection.namespace(), &collection.kind), target)?;
         }
         let namespaces: Vec<String> =
             manifest.collections.iter().map(CollectionManifest::namespace).collect();
@@ -132,15 +133,15 @@ impl<'a> Restore<'a> {
         Ok(verified)
     }
 
-    /// Refuses a target in which nothing can take the place of what is there.
-    fn check_target(&self) -> Result<(), MoverError> {
+    /// What the target is. Refuses one in which nothing can take the place of what is there.
+    fn check_target(&self) -> Result<Product, MoverError> {
         // An engine of ours is not asked what it can do.
-        let is_own = matches!(self.endpoint, Endpoint::Embedded(_));
-        if is_own
-            || self.may_replace_in_place
-            || probe(&mut Connection::open(&self.endpoint)?)?.renames
-        {
-            return Ok(());
+        if matches!(self.endpoint, Endpoint::Embedded(_)) {
+            return Ok(Product::Tidemark);
+        }
+        let abilities = probe(&mut Connection::open(&self.endpoint)?)?;
+        if abilities.renames || self.may_replace_in_place {
+            return Ok(abilities.product);
         }
         Err(MoverError::Unsupported {
             what: "into a deployment that cannot rename collections, unless it may replace them in place (`replaceInPlace`)".to_owned(),
@@ -171,16 +172,27 @@ impl<'a> Restore<'a> {
     }
 
     /// Refuses what cannot be restored into the target.
-    fn check_kind(&self, namespace: &str, kind: &str) -> Result<(), MoverError> {
-        let is_possible = match (kind, &self.endpoint) {
-            ("collection", _) | ("view", Endpoint::Attached(_)) => true,
-            // The engine has no views.
-            ("view", Endpoint::Embedded(_)) => false,
+    fn check_kind(
+        &self,
+        (namespace, kind): (&str, &str),
+        target: Product,
+    ) -> Result<(), MoverError> {
+        let is_possible = match kind {
+            // The engine has none of its server's own.
+            "collection" => !(is_functions(namespace) && target == Product::Tidemark),
+            // Nor views.
+            "view" => matches!(self.endpoint, Endpoint::Attached(_)),
+            TIME_SERIES => target == Product::MongoDb,
             _ => false,
         };
         if is_possible {
             return Ok(());
         }
+        let kind = match kind {
+            TIME_SERIES => "time series",
+            "collection" => "collection of stored functions",
+            other => other,
+        };
         let what = format!("{namespace}, which is a {kind}, into this target");
         Err(MoverError::Unsupported { what })
     }
@@ -331,9 +343,7 @@ impl<'a> Restore<'a> {
                 reason: format!("it ended there and not at {}", end(verified.visited)),
             });
         }
-        for view in self.stage.views.keys() {
-            self.check_kind(view, "view")?;
-        }
+        self.check_kinds()?;
         // Leftovers of restores that were running at the restored moment, and what was needed only
         // because it might have been renamed.
         let is_leftover = |namespace: &String| {
@@ -350,6 +360,22 @@ impl<'a> Restore<'a> {
         self.check_restored()
     }
 
+    /// Refuses what the replay made and the target cannot have.
+    fn check_kinds(&self) -> Result<(), MoverError> {
+        let kinds = self.stage.collections.iter().map(|(namespace, staged)| {
+            let is_series = is_time_series(&staged.options);
+            (namespace, if is_series { TIME_SERIES } else { "collection" })
+        });
+        let views = self.stage.views.keys().map(|view| (view, "view"));
+        let target = self.check_target()?;
+        for (namespace, kind) in kinds.chain(views) {
+            if self.stage.wanted.target_of(namespace).is_some() {
+                self.check_kind((namespace, kind), target)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses a selection that takes nothing, or puts several collections into one.
     fn check_restored(&self) -> Result<(), MoverError> {
         let namespaces: Vec<String> =
@@ -360,7 +386,9 @@ impl<'a> Restore<'a> {
     /// Builds the indexes of the staging collections.
     pub fn build_indexes(&self) -> Result<(), MoverError> {
         let mut connection = Connection::open(&self.endpoint)?;
-        for staged in self.stage.collections.values() {
+        // Those of a time series are on measurements, and made with it.
+        let are_here = |staged: &&Staged| !is_time_series(&staged.options);
+        for staged in self.stage.collections.values().filter(are_here) {
             self.stop.check()?;
             let specs = wanted_indexes(&staged.indexes);
             if !specs.is_empty() {

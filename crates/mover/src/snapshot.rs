@@ -26,8 +26,8 @@ use crate::replay::Checker;
 use crate::stop::{Progress, Stop};
 use crate::visit::Visit;
 use tidemark_deployment::{
-    Abilities, CollectionListing, Product, is_stage, list_collections, newest_entry, open_snapshot,
-    probe,
+    Abilities, CollectionListing, Product, buckets_of, is_stage, list_collections, newest_entry,
+    open_snapshot, probe,
 };
 use tidemark_deployment::{Connection, Endpoint};
 
@@ -472,6 +472,9 @@ impl Reader<'_> {
         (at, last): (Option<OplogTime>, Option<&Bson>),
     ) -> Document {
         let mut find = bson::doc! { "find": self.name_or_uuid(listing), "batchSize": part.batch() };
+        if listing.is_time_series() && self.abilities.has_raw_data() {
+            find.insert("rawData", true);
+        }
         if self.abilities.product != Product::FerretDb {
             find.insert("noCursorTimeout", true);
         }
@@ -496,6 +499,9 @@ impl Reader<'_> {
     fn name_or_uuid(&self, listing: &CollectionListing) -> Bson {
         match &listing.uuid {
             Some(uuid) if self.abilities.reads_by_uuid => Bson::Binary(uuid.clone()),
+            _ if listing.is_time_series() && !self.abilities.has_raw_data() => {
+                Bson::String(buckets_of(&listing.name))
+            }
             _ => Bson::String(listing.name.clone()),
         }
     }

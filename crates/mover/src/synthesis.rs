@@ -30,7 +30,7 @@ use crate::replay::{Checker, Created, Replayer, Target, Window, database_of, pos
 use crate::restore::{Entries, Replay};
 use crate::snapshot::ReadSnapshot;
 use crate::stop::{Progress, Stop};
-use tidemark_deployment::{INTERNAL_DATABASES, is_stage};
+use tidemark_deployment::{INTERNAL_DATABASES, is_of_server, is_stage};
 
 /// Entries that are applied together: every window reads the lists of the chunks that it changes.
 const WINDOW: Window = Window { entries: 50_000, bytes: 16 << 20 };
@@ -290,8 +290,7 @@ impl Target for Synthesis<'_> {
 
     fn create(&mut self, namespace: &str, created: Created<'_>) -> Result<(), MoverError> {
         let name = namespace.split_once('.').map_or("", |(_, name)| name);
-        let is_own = name.starts_with("system.") && !name.starts_with("system.buckets.");
-        if is_own || INTERNAL_DATABASES.contains(&database_of(namespace)) {
+        if is_of_server(name) || INTERNAL_DATABASES.contains(&database_of(namespace)) {
             return Ok(());
         }
         if !is_plain(&created.options) {
@@ -358,13 +357,17 @@ impl Target for Synthesis<'_> {
         collection.options.extend(changes);
         Ok(())
     }
+
+    fn time_series(&self, _namespace: &str) -> Option<&Document> {
+        // A snapshot that has one, or an entry that makes one, leads to a full read.
+        None
+    }
 }
 
 /// Entries of a collection that the snapshot does not have: those of the server's own count for nothing.
 fn check_unknown(namespace: &str, entries: &[OplogEntry]) -> Result<(), MoverError> {
     let name = namespace.split_once('.').map_or("", |(_, name)| name);
-    let is_own = INTERNAL_DATABASES.contains(&database_of(namespace))
-        || (name.starts_with("system.") && !name.starts_with("system.buckets."));
+    let is_own = INTERNAL_DATABASES.contains(&database_of(namespace)) || is_of_server(name);
     let changes = |entry: &&OplogEntry| !matches!(entry.operation, OplogOperation::Noop);
     match entries.iter().find(changes).filter(|_| !is_own) {
         None => Ok(()),

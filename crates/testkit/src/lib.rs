@@ -8,6 +8,7 @@
 
 mod proxy;
 mod replica_set;
+mod time_series;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -27,8 +28,9 @@ use tidemark_model::{
 use tidemark_vault::{SnapshotOwner, Vault, VaultKey};
 use tidemark_wire::ScramCredential;
 
-pub use proxy::{Greeting, Proxy, Rule, Verdict};
+pub use proxy::{Greeting, Proxy, Rule, Translator, Verdict};
 pub use replica_set::{Fault, ReplicaSet};
+pub use time_series::TimeSeriesServer;
 
 const PASSWORD: &str = "password";
 

@@ -25,6 +25,14 @@ pub type Rule = Box<dyn FnMut(&str, &Document) -> Verdict + Send>;
 /// Changes what a server says of itself.
 pub type Greeting = Box<dyn FnMut(&mut Document) + Send>;
 
+/// Changes what a server is sent and what it answers: the command, with the database in `$db`.
+pub trait Translator: Send {
+    /// Changes a command before the server sees it.
+    fn command(&mut self, command: &mut Document);
+    /// Changes the answer to a command, as the client sent it.
+    fn answer(&mut self, command: &Document, answer: &mut Document);
+}
+
 /// A proxy on an address of its own.
 pub struct Proxy {
     address: SocketAddr,
@@ -36,11 +44,40 @@ struct Rules {
     rule: Mutex<Rule>,
     /// Held while one answer is changed.
     greeting: Mutex<Greeting>,
+    /// Held while one command or answer is changed.
+    translator: Mutex<Option<Box<dyn Translator>>>,
 }
 
 impl Rules {
     fn judge(&self, database: &str, command: &Document) -> Verdict {
         (self.rule.lock().unwrap_or_else(PoisonError::into_inner))(database, command)
+    }
+
+    /// A command as the server shall see it.
+    fn translate(&self, frame: Vec<u8>, message: &OpMsg, command: &Document) -> Vec<u8> {
+        let mut translator = self.translator.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(translator) = translator.as_mut() else { return frame };
+        let mut changed = command.clone();
+        translator.command(&mut changed);
+        let name = message.sequence_names().next();
+        let run = name.and_then(|name| Some((name, message.sequence(name)?)));
+        encode_msg(id_of(&frame), 0, &encode_document(&changed), run)
+    }
+
+    /// The answer to a command as the client shall see it.
+    fn translate_back(
+        &self,
+        (frame, message): (Vec<u8>, Option<OpMsg>),
+        command: &Document,
+    ) -> Vec<u8> {
+        let mut translator = self.translator.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(translator), Some(message)) = (translator.as_mut(), message) else {
+            return frame;
+        };
+        let Ok(mut answer) = Document::try_from(message.body()) else { return frame };
+        translator.answer(command, &mut answer);
+        let to = frame.get(8..12).and_then(|id| id.try_into().ok()).unwrap_or_default();
+        encode_msg(id_of(&frame), i32::from_le_bytes(to), &encode_document(&answer), None)
     }
 
     /// The answer to a greeting, as clients shall see it.
@@ -67,6 +104,7 @@ impl Proxy {
         let rules = Arc::new(Rules {
             rule: Mutex::new(Box::new(|_, _| Verdict::Pass)),
             greeting: Mutex::new(Box::new(|_| {})),
+            translator: Mutex::new(None),
         });
         let for_connections = Arc::clone(&rules);
         std::thread::spawn(move || {
@@ -99,15 +137,29 @@ impl Proxy {
     }
 }
 
+impl Proxy {
+    /// From now on commands and answers are changed so.
+    pub fn translate(&self, translator: impl Translator + 'static) {
+        let translator: Box<dyn Translator> = Box::new(translator);
+        *self.rules.translator.lock().unwrap_or_else(PoisonError::into_inner) = Some(translator);
+    }
+}
+
+/// The number of a message.
+fn id_of(frame: &[u8]) -> i32 {
+    i32::from_le_bytes(frame.get(4..8).and_then(|id| id.try_into().ok()).unwrap_or_default())
+}
+
 /// Passes one command and its answer after another.
 fn serve(mut client: TcpStream, mut server: TcpStream, rules: &Rules) -> io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     loop {
         let (frame, message) = receive(&mut client)?;
+        let mut command = Document::new();
         let (verdict, is_greeting) = match &message {
             Some(message) => {
-                let command = Document::try_from(message.body()).map_err(io::Error::other)?;
+                command = Document::try_from(message.body()).map_err(io::Error::other)?;
                 let database = command.get_str("$db").unwrap_or_default().to_owned();
                 let name = command.keys().next().map_or("", String::as_str);
                 let is_greeting = ["hello", "ismaster"].contains(&name.to_lowercase().as_str());
@@ -119,17 +171,24 @@ fn serve(mut client: TcpStream, mut server: TcpStream, rules: &Rules) -> io::Res
         match verdict {
             Verdict::CutBefore => return Ok(()),
             Verdict::Answer(answer) => {
-                let id = frame.get(4..8).and_then(|id| id.try_into().ok());
-                let id = i32::from_le_bytes(id.unwrap_or_default());
-                client.write_all(&encode_msg(1, id, &encode_document(&answer), None))?;
+                let answer = encode_document(&answer);
+                client.write_all(&encode_msg(1, id_of(&frame), &answer, None))?;
             }
             Verdict::Pass | Verdict::CutAfter => {
+                let frame = match &message {
+                    Some(message) => rules.translate(frame, message, &command),
+                    None => frame,
+                };
                 server.write_all(&frame)?;
-                let (answer, _) = receive(&mut server)?;
+                let answer = receive(&mut server)?;
                 if verdict == Verdict::CutAfter {
                     return Ok(());
                 }
-                let answer = if is_greeting { rules.greet(answer)? } else { answer };
+                let answer = if is_greeting {
+                    rules.greet(answer.0)?
+                } else {
+                    rules.translate_back(answer, &command)
+                };
                 client.write_all(&answer)?;
             }
         }

@@ -1,7 +1,7 @@
 //! The `$v: 2` update format of the oplog: the difference of two documents.
 //!
 //! `{d: {field: false}, u: {field: value}, i: {field: value}, s<field>: difference}` for
-//! documents and `{a: true, l: length, u<index>: value, s<index>: difference}` for arrays.
+//! documents, with `b: {field: {o: offset, d: bytes}}` for the columns of time series, and `{a: true, l: length, u<index>: value, s<index>: difference}` for arrays.
 //! Source: `document_diff_serialization.h` of the MongoDB server.
 
 use bson::{Bson, Document};
@@ -128,12 +128,38 @@ pub fn apply_diff(document: &mut Document, diff: &Document) -> Result<(), DiffEr
                     document.insert(name, value.clone());
                 }
             }
+            ("b", Bson::Document(fields)) => {
+                for (name, change) in fields {
+                    apply_binary_diff(name, document.get_mut(name), change)?;
+                }
+            }
             (section, Bson::Document(nested)) if section.starts_with('s') => {
                 let name = section.get(1..).unwrap_or_default();
                 apply_nested(document.get_mut(name), nested)?;
             }
             _ => return Err(DiffError::UnknownSection(section.clone())),
         }
+    }
+    Ok(())
+}
+
+/// Puts bytes in the place of those from an offset on. Bytes that do not reach that far were written
+/// anew by a later entry.
+fn apply_binary_diff(name: &str, value: Option<&mut Bson>, change: &Bson) -> Result<(), DiffError> {
+    let mismatch = |expected| DiffError::Mismatch { field: name.to_owned(), expected };
+    let change = change.as_document().ok_or_else(|| mismatch("an offset and bytes"))?;
+    let offset = match change.get("o") {
+        Some(Bson::Int32(offset)) => i64::from(*offset),
+        Some(Bson::Int64(offset)) => *offset,
+        _ => return Err(mismatch("an offset")),
+    };
+    let offset = usize::try_from(offset).map_err(|_| mismatch("an offset"))?;
+    let Some(Bson::Binary(data)) = change.get("d") else { return Err(mismatch("bytes")) };
+    if let Some(Bson::Binary(present)) = value
+        && present.bytes.len() >= offset
+    {
+        present.bytes.truncate(offset);
+        present.bytes.extend_from_slice(&data.bytes);
     }
     Ok(())
 }
@@ -255,5 +281,27 @@ mod tests {
         let before = doc! { "_id": 1, "a": 1, "b": 2, "long": "x".repeat(100) };
         let after = doc! { "_id": 1, "b": 2, "a": 1, "long": "x".repeat(100) };
         assert_eq!(compute_diff(&before, &after), None);
+    }
+
+    #[test]
+    fn a_column_of_a_time_series_goes_on_from_an_offset() {
+        let column = |bytes: &[u8]| bson::Binary {
+            subtype: bson::spec::BinarySubtype::Column,
+            bytes: bytes.to_vec(),
+        };
+        let mut bucket = doc! { "_id": 1, "data": { "t": column(&[1, 2, 3, 0]) } };
+        let data =
+            bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![7, 8, 0] };
+        let diff = doc! { "sdata": { "b": { "t": { "o": 3, "d": data.clone() } } } };
+        apply_diff(&mut bucket, &diff).unwrap();
+        assert_eq!(bucket, doc! { "_id": 1, "data": { "t": column(&[1, 2, 3, 7, 8, 0]) } });
+        // Twice is as good as once, and what was made anew is left alone.
+        apply_diff(&mut bucket, &diff).unwrap();
+        assert_eq!(bucket, doc! { "_id": 1, "data": { "t": column(&[1, 2, 3, 7, 8, 0]) } });
+        let mut anew = doc! { "_id": 1, "data": { "t": column(&[1]) } };
+        apply_diff(&mut anew, &diff).unwrap();
+        assert_eq!(anew, doc! { "_id": 1, "data": { "t": column(&[1]) } });
+        let strange = doc! { "b": { "t": { "o": -1, "d": data } } };
+        assert!(apply_diff(&mut anew, &strange).is_err());
     }
 }

@@ -10,9 +10,10 @@ use super::Restore;
 use super::attempt::MARKER_DATABASE;
 use super::swap::uuids_in;
 use crate::error::MoverError;
-use crate::indexes::is_same_index;
+use crate::indexes::{is_same_index, wanted_indexes};
 use crate::parts::{Part, READERS, in_parallel, parts_of, whole};
 use crate::replay::Staged;
+use crate::server_collections::is_time_series;
 use tidemark_deployment::Connection;
 use tidemark_deployment::{list_indexes, probe};
 
@@ -87,6 +88,10 @@ impl Restore<'_> {
             if let Some(uuid) = uuids.get(database).and_then(|uuids| uuids.get(&staged.name)) {
                 row.insert("uuid", uuid.clone());
             }
+            if is_time_series(&staged.options) {
+                row.insert("timeSeries", &staged.options);
+                row.insert("indexes", wanted_indexes(&staged.indexes));
+            }
             documents.extend(encode_document(&row));
         }
         for (namespace, options) in &self.stage.views {
@@ -120,6 +125,9 @@ fn compare_collection(
             found: describe(found),
             expected: describe(&staged.content),
         });
+    }
+    if is_time_series(&staged.options) {
+        return Ok(());
     }
     let indexes = list_indexes(connection, &staged.database, &staged.name)?;
     let is_missing = |wanted: &&Document| !indexes.iter().any(|index| is_same_index(index, wanted));

@@ -14,7 +14,7 @@ pub struct ForeseenNamespace {
     pub from: String,
     /// Its name in the target.
     pub to: String,
-    /// `collection` or `view`.
+    /// `collection`, `view` or `timeseries`.
     pub kind: String,
     /// Documents in the snapshot.
     pub documents: u64,
@@ -49,7 +49,7 @@ impl Restore<'_> {
         let mut obstacles = Vec::new();
         match self.check_target() {
             Err(error @ MoverError::Unsupported { .. }) => obstacles.push(error.to_string()),
-            outcome => outcome?,
+            outcome => drop(outcome?),
         }
         let verified = match self.verify_entries() {
             Ok(verified) => Some(verified),
@@ -60,14 +60,15 @@ impl Restore<'_> {
             }
         };
         let mut connection = Connection::open(&self.endpoint)?;
-        let is_atomic = probe(&mut connection)?.atomic_renames;
+        let abilities = probe(&mut connection)?;
+        let (is_atomic, target) = (abilities.atomic_renames, abilities.product);
         let present: BTreeSet<String> =
             list_collections(&mut connection)?.iter().map(CollectionListing::namespace).collect();
         let mut namespaces = Vec::new();
         for collection in &self.source.manifest.collections {
             let from = collection.namespace();
             let Some(to) = self.source.selection.target_of(&from) else { continue };
-            if let Err(error) = self.check_kind(&from, &collection.kind) {
+            if let Err(error) = self.check_kind((&from, &collection.kind), target) {
                 obstacles.push(error.to_string());
             }
             namespaces.push(ForeseenNamespace {

@@ -5,14 +5,18 @@
 
 use std::collections::BTreeMap;
 
+use bson::raw::RawDocument;
 use bson::{Binary, Document};
 use tidemark_wire::encode_document;
 
 use super::attempt::{Attempt, MARKER, MARKER_DATABASE, Names, job_of};
 use crate::error::MoverError;
 use crate::indexes::wanted_indexes;
-use tidemark_deployment::{CollectionListing, is_stage, list_collections, list_indexes, probe};
-use tidemark_deployment::{Connection, Endpoint, LinkError};
+use crate::server_collections::is_functions;
+use tidemark_deployment::{
+    Abilities, CollectionListing, Connection, Endpoint, LinkError, STORED_FUNCTIONS, buckets_of,
+    is_stage, list_collections, list_indexes, probe,
+};
 
 /// Puts what an attempt staged in the place of the target's collections, and drops what the
 /// restored state does not have. Done again after a crash, it finishes what was begun.
@@ -27,10 +31,11 @@ pub fn swap_stage(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     let (attempt, plan) = load_plan(&mut connection, (names, job))?;
     let targets = list_collections(&mut connection)?;
     let swap = Swap { names, attempt, plan, targets };
-    let swapped = if probe(&mut connection)?.atomic_renames {
+    let abilities = probe(&mut connection)?;
+    let swapped = if abilities.atomic_renames {
         swap.commit_at_once(&mut connection)
     } else {
-        swap.go_step_by_step(&mut connection, endpoint)
+        swap.go_step_by_step(&mut connection, (endpoint, &abilities))
     };
     match swapped {
         // Another worker that took the job up in its swap was faster.
@@ -90,7 +95,7 @@ impl Swap {
     fn go_step_by_step(
         &self,
         connection: &mut Connection,
-        endpoint: &Endpoint,
+        target: (&Endpoint, &Abilities),
     ) -> Result<(), MoverError> {
         let waiting = all_stages(connection)?;
         for (number, (namespace, staged)) in self.plan.collections.iter().enumerate() {
@@ -98,7 +103,14 @@ impl Swap {
                 .iter()
                 .any(|(database, name)| (database, name) == (&staged.database, &staged.name));
             let there = self.targets.iter().find(|target| target.namespace() == *namespace);
-            if is_waiting {
+            if staged.is_copied(namespace) {
+                // No server renames into the place of those.
+                if is_waiting {
+                    copy_into(connection, target, (staged, namespace))?;
+                } else if there.is_none_or(|there| !staged.is(there)) {
+                    return Err(MoverError::StageLost);
+                }
+            } else if is_waiting {
                 let prefix = self.names.of_attempt(&self.attempt);
                 let name = format!("{prefix}{ASIDE}{number}");
                 let aside = Aside { database: staged.database.clone(), name };
@@ -108,7 +120,7 @@ impl Swap {
                         if self.plan.replaces_in_place
                             && error.code().is_some_and(|code| CANNOT_RENAME.contains(&code)) =>
                     {
-                        copy_over(connection, endpoint, (staged, namespace))?;
+                        copy_over(connection, target.0, (staged, namespace))?;
                     }
                     outcome => outcome?,
                 }
@@ -117,7 +129,7 @@ impl Swap {
             }
         }
         for target in self.doomed() {
-            drop_if_there(connection, (&target.database, &target.name))?;
+            clear(connection, (&target.database, &target.name))?;
         }
         for (namespace, options) in &self.plan.views {
             make_view(connection, namespace, options)?;
@@ -146,8 +158,8 @@ fn move_over(
     let mut replace = rename.clone();
     replace.insert("dropTarget", true);
     match connection.command("admin", replace) {
-        // Nobody renames over a view.
-        Err(error) if error.code().is_some() && there.kind == "view" => {
+        // Nobody renames over a view or a time series.
+        Err(error) if error.code().is_some() && there.kind != "collection" => {
             drop_if_there(connection, (&there.database, &there.name))?;
             Ok(connection.command("admin", rename).map(drop)?)
         }
@@ -205,11 +217,25 @@ fn copy_over(
     let mut create = bson::doc! { "create": name };
     create.extend(options_of(connection, (&staged.database, &staged.name))?);
     connection.command(database, create)?;
+    copy_documents((connection, endpoint), staged, (database, bson::doc! { "insert": name }))?;
+    let indexes = list_indexes(connection, &staged.database, &staged.name)?;
+    let indexes = wanted_indexes(&indexes);
+    if !indexes.is_empty() {
+        connection.command(database, bson::doc! { "createIndexes": name, "indexes": indexes })?;
+    }
+    drop_if_there(connection, (&staged.database, &staged.name))
+}
+
+/// Copies what is staged with this command.
+fn copy_documents(
+    (connection, endpoint): (&mut Connection, &Endpoint),
+    staged: &Planned,
+    (database, mut insert): (&str, Document),
+) -> Result<(), MoverError> {
+    insert.extend(bson::doc! {
+        "ordered": true, "bypassDocumentValidation": true, "bypassEmptyTsReplacement": true,
+    });
     let mut to = Connection::open(endpoint)?;
-    let insert = bson::doc! {
-        "insert": name, "ordered": true, "bypassDocumentValidation": true,
-        "bypassEmptyTsReplacement": true,
-    };
     let mut batch = Vec::new();
     let read = bson::doc! { "find": &staged.name };
     connection.for_each(&staged.database, read, |document| {
@@ -223,12 +249,64 @@ fn copy_over(
     if !batch.is_empty() {
         to.write_run(database, insert, ("documents", &batch))?;
     }
-    let indexes = list_indexes(connection, &staged.database, &staged.name)?;
-    let indexes = wanted_indexes(&indexes);
-    if !indexes.is_empty() {
-        connection.command(database, bson::doc! { "createIndexes": name, "indexes": indexes })?;
+    Ok(())
+}
+
+/// Puts what is staged into a collection of the server's own: the buckets of a time series, or stored
+/// functions. What is staged goes last: cut anywhere, it is done again from its beginning.
+fn copy_into(
+    connection: &mut Connection,
+    (endpoint, abilities): (&Endpoint, &Abilities),
+    (staged, namespace): (&Planned, &str),
+) -> Result<(), MoverError> {
+    let (database, name) = namespace.split_once('.').unwrap_or((namespace, ""));
+    clear(connection, (database, name))?;
+    match &staged.series {
+        None => copy_documents(
+            (connection, endpoint),
+            staged,
+            (database, bson::doc! { "insert": name }),
+        )?,
+        Some(series) => {
+            let insert = if abilities.has_raw_data() {
+                bson::doc! { "insert": name, "rawData": true }
+            } else {
+                bson::doc! { "insert": buckets_of(name) }
+            };
+            let mut create = bson::doc! { "create": name };
+            create.extend(series.options.clone());
+            connection.command(database, create.clone())?;
+            let copied = copy_documents((connection, endpoint), staged, (database, insert.clone()));
+            match copied {
+                // As `mongorestore` does: nobody says beforehand which buckets those are.
+                Err(error) if error.code() == Some(MIXED_SCHEMA) => {
+                    clear(connection, (database, name))?;
+                    connection.command(database, create)?;
+                    let allow = bson::doc! {
+                        "collMod": name, "timeseriesBucketsMayHaveMixedSchemaData": true,
+                    };
+                    connection.command(database, allow)?;
+                    copy_documents((connection, endpoint), staged, (database, insert))?;
+                }
+                outcome => outcome?,
+            }
+            if !series.indexes.is_empty() {
+                let create =
+                    bson::doc! { "createIndexes": name, "indexes": series.indexes.clone() };
+                connection.command(database, create)?;
+            }
+        }
     }
     drop_if_there(connection, (&staged.database, &staged.name))
+}
+
+/// Removes a collection, if it is there; of stored functions, which no server drops, every document.
+fn clear(connection: &mut Connection, (database, name): (&str, &str)) -> Result<(), MoverError> {
+    if name != STORED_FUNCTIONS {
+        return drop_if_there(connection, (database, name));
+    }
+    let all = vec![bson::doc! { "q": {}, "limit": 0 }];
+    Ok(connection.command(database, bson::doc! { "delete": name, "deletes": all }).map(drop)?)
 }
 
 /// Bytes of documents that are copied at a time.
@@ -266,6 +344,8 @@ fn make_view(
     Ok(connection.command(database, create).map(drop)?)
 }
 
+/// CannotInsertTimeseriesBucketsWithMixedSchema.
+const MIXED_SCHEMA: i32 = 408;
 /// NotImplemented, CommandNotSupported, CommandNotSupportedOnView, NamespaceExists.
 const CANNOT_REPLACE: &[i32] = &[238, 115, 166, 48];
 const DUPLICATE_KEY: i32 = 11_000;
@@ -377,6 +457,15 @@ pub(super) struct Planned {
     pub(super) name: String,
     /// Its UUID, where the deployment has them: a collection keeps it when it is renamed.
     pub(super) uuid: Option<Binary>,
+    /// The time series that it will be.
+    series: Option<Series>,
+}
+
+/// A time series that will be made.
+struct Series {
+    options: Document,
+    /// Its indexes, as users see them.
+    indexes: Vec<Document>,
 }
 
 impl Planned {
@@ -384,8 +473,17 @@ impl Planned {
         format!("{}.{}", self.database, self.name)
     }
 
-    /// Whether a collection is this one under its new name. Without UUIDs that cannot be seen.
+    /// Whether its documents are copied, where others are renamed.
+    fn is_copied(&self, namespace: &str) -> bool {
+        self.series.is_some() || is_functions(namespace)
+    }
+
+    /// Whether a collection is this one under its new name. Without UUIDs that cannot be seen, nor of
+    /// what is copied.
     fn is(&self, there: &CollectionListing) -> bool {
+        if self.series.is_some() || is_functions(&there.namespace()) {
+            return self.series.is_some() == there.is_time_series();
+        }
         match (&self.uuid, &there.uuid) {
             (Some(staged), Some(there)) => staged == there,
             (None, _) | (_, None) => true,
@@ -417,7 +515,9 @@ fn load_plan(
                 {
                     let uuid = row.get_binary("uuid").ok().map(|uuid| uuid.to_binary());
                     let (database, name) = (database.to_owned(), name.to_owned());
-                    plan.collections.insert(id.to_owned(), Planned { database, name, uuid });
+                    let series = series_in(row)?;
+                    plan.collections
+                        .insert(id.to_owned(), Planned { database, name, uuid, series });
                 }
                 if let (Ok(id), Ok(options)) = (row.get_str("_id"), row.get_document("view"))
                     && let Ok(options) = Document::try_from(options)
@@ -432,6 +532,20 @@ fn load_plan(
         }
     }
     Err(MoverError::StageLost)
+}
+
+/// The time series that a row of a plan makes.
+fn series_in(row: &RawDocument) -> Result<Option<Series>, MoverError> {
+    let Ok(options) = row.get_document("timeSeries") else { return Ok(None) };
+    let unreadable = |_| MoverError::StageLost;
+    let options = Document::try_from(options).map_err(unreadable)?;
+    let mut indexes = Vec::new();
+    for index in row.get_array("indexes").into_iter().flatten() {
+        let index =
+            index.ok().and_then(bson::RawBsonRef::as_document).ok_or(MoverError::StageLost)?;
+        indexes.push(Document::try_from(index).map_err(unreadable)?);
+    }
+    Ok(Some(Series { options, indexes }))
 }
 
 fn command_entry(database: &str, command: Document) -> Document {
