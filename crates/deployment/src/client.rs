@@ -15,6 +15,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use crate::error::LinkError;
 use crate::memory_file::MemoryFile;
+use crate::scope::Scope;
 
 /// What the deployment's log calls us.
 const APP_NAME: &str = "tidemark";
@@ -53,6 +54,8 @@ pub struct Client {
     shared: Arc<Shared>,
     /// The one member that it speaks to; otherwise the primary, whichever that is.
     member: Option<ServerAddress>,
+    /// The part of the deployment that is taken for the whole.
+    scope: Option<Scope>,
 }
 
 struct Shared {
@@ -91,7 +94,18 @@ impl Client {
         let pace = settings.read_rate_megabytes.map(Pace::new);
         let read_from = settings.read_from;
         let shared = Shared { driver, runtime, name, read_from, is_direct, pace, _files: files };
-        Ok(Self { shared: Arc::new(shared), member: None })
+        Ok(Self { shared: Arc::new(shared), member: None, scope: None })
+    }
+
+    /// The same for a part of the deployment: the databases whose names begin with `prefix`, which are
+    /// called here what comes after it. Others are not seen, in no list and in no entry of the oplog.
+    #[must_use]
+    pub fn within(self, prefix: &str) -> Self {
+        Self { scope: Some(Scope::new(prefix)), ..self }
+    }
+
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        self.scope.clone()
     }
 
     /// The same, speaking to one member from which data is to be read: what one member shows and
@@ -116,7 +130,8 @@ impl Client {
         // One on its own does not say who it is.
         let Ok(me) = hello.get_str("me") else { return Ok(self.clone()) };
         let member = ServerAddress::parse(me).map_err(|error| settings_error(&error))?;
-        Ok(Self { shared: Arc::clone(&self.shared), member: Some(member) })
+        let scope = self.scope.clone();
+        Ok(Self { shared: Arc::clone(&self.shared), member: Some(member), scope })
     }
 
     /// To which server a command goes.

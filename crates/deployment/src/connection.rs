@@ -3,13 +3,19 @@
 //! Documents pass through as they are: what a cursor answers is never decoded, and what a chunk
 //! holds is the body of an insert.
 
+use std::borrow::Cow;
+
 use bson::Document;
 use bson::raw::RawDocument;
 
 use crate::driver_link::{DriverConnection, DriverSent};
 use crate::endpoint::{Endpoint, Patience};
 use crate::error::LinkError;
+use crate::scope::Scope;
 use crate::wire_link::{WireConnection, WireSent};
+
+/// The collection with the entries of the oplog.
+const OPLOG: &str = "oplog.rs";
 
 /// A command whose answer was not read yet.
 pub struct Sent(SentKind);
@@ -20,7 +26,11 @@ enum SentKind {
 }
 
 /// An authenticated connection. It does one thing at a time.
-pub struct Connection(Kind);
+pub struct Connection {
+    kind: Kind,
+    /// The part of the deployment that it leads to, if not the whole.
+    scope: Option<Scope>,
+}
 
 enum Kind {
     Wire(WireConnection),
@@ -35,24 +45,41 @@ impl Connection {
 
     /// Connects and logs in, with so much patience.
     pub fn open_patiently(endpoint: &Endpoint, patience: Patience) -> Result<Self, LinkError> {
-        Ok(Self(match endpoint {
-            Endpoint::Embedded(address) => Kind::Wire(WireConnection::open(address, patience)?),
-            Endpoint::Attached(client) => {
-                Kind::Driver(DriverConnection::open(client.clone(), patience)?)
+        Ok(match endpoint {
+            Endpoint::Embedded(address) => {
+                let kind = Kind::Wire(WireConnection::open(address, patience)?);
+                Self { kind, scope: None }
             }
-        }))
+            Endpoint::Attached(client) => {
+                let kind = Kind::Driver(DriverConnection::open(client.clone(), patience)?);
+                Self { kind, scope: client.scope() }
+            }
+        })
+    }
+
+    /// A command and its database as the deployment is to get them.
+    fn outwards<'a>(&self, database: &'a str, command: Document) -> (Cow<'a, str>, Document) {
+        match &self.scope {
+            Some(scope) => (scope.database(database), scope.command(command)),
+            None => (Cow::Borrowed(database), command),
+        }
     }
 
     /// Whether it leads to an engine inside Tidemark.
     pub(crate) fn is_embedded(&self) -> bool {
-        matches!(self.0, Kind::Wire(_))
+        matches!(self.kind, Kind::Wire(_))
     }
 
     /// Runs a command and answers its reply; an error reply is an error.
     pub fn command(&mut self, database: &str, command: Document) -> Result<Document, LinkError> {
-        match &mut self.0 {
-            Kind::Wire(link) => link.command(database, command),
-            Kind::Driver(link) => link.command(database, command),
+        let (database, command) = self.outwards(database, command);
+        let reply = match &mut self.kind {
+            Kind::Wire(link) => link.command(&database, command),
+            Kind::Driver(link) => link.command(&database, command),
+        };
+        match &self.scope {
+            Some(scope) => reply.map(|reply| scope.reply(reply)),
+            None => reply,
         }
     }
 
@@ -74,15 +101,16 @@ impl Connection {
         command: Document,
         run: (&str, &[u8]),
     ) -> Result<Sent, LinkError> {
-        Ok(Sent(match &mut self.0 {
-            Kind::Wire(link) => SentKind::Wire(link.begin_write(database, command, run)?),
-            Kind::Driver(link) => SentKind::Driver(link.begin_write(database, command, run)?),
+        let (database, command) = self.outwards(database, command);
+        Ok(Sent(match &mut self.kind {
+            Kind::Wire(link) => SentKind::Wire(link.begin_write(&database, command, run)?),
+            Kind::Driver(link) => SentKind::Driver(link.begin_write(&database, command, run)?),
         }))
     }
 
     /// Waits for a write that was begun.
     pub fn finish_write(&mut self, sent: Sent) -> Result<(), LinkError> {
-        match (&mut self.0, sent.0) {
+        match (&mut self.kind, sent.0) {
             (Kind::Wire(link), SentKind::Wire(sent)) => link.finish_write(&sent),
             (Kind::Driver(link), SentKind::Driver(sent)) => link.finish_write(sent),
             _ => Err(LinkError::Settings {
@@ -100,11 +128,25 @@ impl Connection {
         &mut self,
         database: &str,
         command: Document,
-        visit: impl FnMut(&RawDocument) -> Result<(), E>,
+        mut visit: impl FnMut(&RawDocument) -> Result<(), E>,
     ) -> Result<Option<bson::Timestamp>, E> {
-        match &mut self.0 {
-            Kind::Wire(link) => link.for_each(database, command, visit),
-            Kind::Driver(link) => link.for_each(database, command, visit),
+        let is_oplog =
+            command.get_str("find").is_ok_and(|name| database == "local" && name == OPLOG);
+        let (database, command) = self.outwards(database, command);
+        let scope = self.scope.clone().filter(|_| is_oplog);
+        let visit = |document: &RawDocument| match &scope {
+            None => visit(document),
+            Some(scope) => {
+                let entry = scope.entry(document).map_err(|error| LinkError::Protocol {
+                    address: "the deployment".to_owned(),
+                    reason: format!("an entry of its oplog: {error}"),
+                })?;
+                visit(&entry)
+            }
+        };
+        match &mut self.kind {
+            Kind::Wire(link) => link.for_each(&database, command, visit),
+            Kind::Driver(link) => link.for_each(&database, command, visit),
         }
     }
 }

@@ -15,6 +15,7 @@ mod listing;
 mod memory_file;
 mod privileges;
 mod report;
+mod scope;
 mod wire_link;
 
 pub use abilities::{Abilities, Product, newest_entry, open_snapshot, probe, unless_refused};
