@@ -9,7 +9,7 @@ use tidemark_model::{
     Condition, InstanceEvent, InstanceId, InstanceName, InstanceState, ProbeReport, ProjectId,
 };
 
-use crate::instances::CreateInstanceError;
+use crate::instances::{self, Backups, ChangeInstanceError, CreateInstanceError};
 
 /// A deployment that is to be attached, and was probed.
 #[derive(Debug, Clone)]
@@ -119,8 +119,27 @@ pub fn note_condition(
     })
 }
 
-/// Records that nothing is left to do for an instance that stands for a deployment that answers.
+/// Records that an instance which is a part of a deployment is to be removed, and its data to stay; also
+/// one that is being removed and whose deployment does not answer.
+pub fn let_go(
+    catalog: &Catalog,
+    instance: &Instance,
+    now: Timestamp,
+) -> Result<(), ChangeInstanceError> {
+    catalog.leave_data(instance.id)?;
+    match instances::delete(catalog, instance, Backups::Retain, now) {
+        Err(ChangeInstanceError::State(InstanceState::Deleting)) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Records that nothing is left to do for an instance that stands for a deployment that answers; one that
+/// is a part of a deployment begins when it was seen that nothing was there.
 pub fn settle(catalog: &Catalog, id: InstanceId, now: Timestamp) -> Result<(), CatalogError> {
+    let found = catalog.find_deployment(id)?;
+    if found.and_then(|found| found.placement).is_some_and(|part| !part.is_claimed) {
+        return Ok(());
+    }
     match catalog.load_instance(id)?.state {
         InstanceState::Creating => {
             catalog.record_instance_event(id, InstanceEvent::Served, now).map(drop)

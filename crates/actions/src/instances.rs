@@ -5,7 +5,8 @@ use tidemark_catalog::{
     Backing, Catalog, CatalogError, Instance, InstanceFamily, InstanceSettings, RestoreJob,
 };
 use tidemark_model::{
-    InstanceEvent, InstanceId, InstanceName, InstanceState, PointInTime, ProjectId,
+    InstanceEvent, InstanceId, InstanceName, InstanceState, Place, PlacementRule, PointInTime,
+    ProjectId, database_prefix, place_of,
 };
 
 use crate::restore_jobs::{self, Ask, CreateRestoreJobError, Destination};
@@ -23,6 +24,8 @@ pub struct NewInstance {
     pub settings: InstanceSettings,
     /// How many databases this server has ports for.
     pub ports: usize,
+    /// Where instances are kept.
+    pub placement: Vec<PlacementRule>,
 }
 
 /// Why an instance is not made.
@@ -34,6 +37,9 @@ pub enum CreateInstanceError {
     /// There is no such project.
     #[error("the project does not exist")]
     NoProject,
+    /// There is no place where the configuration says that it is to be kept.
+    #[error("it cannot be kept where the configuration says: {0}")]
+    NoPlace(String),
     /// Every port is in use.
     #[error("all ports for instances are in use")]
     NoPortLeft,
@@ -54,6 +60,9 @@ pub enum ChangeInstanceError {
     /// It is protected.
     #[error("it is protected against removal")]
     Protected,
+    /// It stands for a deployment of which other instances are parts.
+    #[error("other instances are kept on it")]
+    HoldsOthers,
     /// The records could not be read or written.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -65,9 +74,12 @@ pub fn create(
     wanted: NewInstance,
     now: Timestamp,
 ) -> Result<Instance, CreateInstanceError> {
+    let part = find_part(catalog, &wanted)?;
     // One that waits for its port counts too.
     let is_embedded = |instance: &&Instance| instance.backing == Backing::Embedded;
-    if catalog.list_all_instances()?.iter().filter(is_embedded).count() >= wanted.ports {
+    if part.is_none()
+        && catalog.list_all_instances()?.iter().filter(is_embedded).count() >= wanted.ports
+    {
         return Err(CreateInstanceError::NoPortLeft);
     }
     let instance = Instance {
@@ -79,15 +91,66 @@ pub fn create(
         settings: wanted.settings,
         created_at: now,
         changed_at: now,
-        backing: Backing::Embedded,
+        backing: if part.is_some() { Backing::Attached } else { Backing::Embedded },
         port: None,
         trouble: None,
     };
-    match catalog.insert_instance(&instance) {
+    let inserted = match &part {
+        Some((host, prefix)) => catalog.insert_placed(&instance, (*host, prefix)),
+        None => catalog.insert_instance(&instance),
+    };
+    match inserted {
+        Err(CatalogError::InUse(what)) => Err(CreateInstanceError::NoPlace(format!(
+            "{what} is that of an instance of another project"
+        ))),
         Ok(()) => Ok(instance),
         Err(CatalogError::AlreadyExists(name)) => Err(CreateInstanceError::NameTaken(name)),
         Err(CatalogError::Missing(_)) => Err(CreateInstanceError::NoProject),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// The deployment of which an instance is to be a part, and what the names of its databases begin with;
+/// nothing if it is kept inside.
+fn find_part(
+    catalog: &Catalog,
+    wanted: &NewInstance,
+) -> Result<Option<(InstanceId, String)>, CreateInstanceError> {
+    if wanted.placement.is_empty() {
+        return Ok(None);
+    }
+    let project = catalog.find_project(wanted.project)?.ok_or(CreateInstanceError::NoProject)?;
+    let place = place_of(&wanted.placement, (project.id, &project.name), &wanted.name);
+    let Place::Deployment { name, project: other, prefix } = place else { return Ok(None) };
+    let refuse = |reason: String| Err(CreateInstanceError::NoPlace(reason));
+    let owner = match other {
+        None => Some(project.id),
+        Some(text) => match text.parse() {
+            Ok(id) => Some(id),
+            Err(_) => catalog.find_project_by_name(project.org, text)?.map(|project| project.id),
+        },
+    };
+    let host = match owner {
+        Some(owner) => catalog.find_instance(owner, name)?,
+        None => None,
+    };
+    let deployment = match &host {
+        Some(host) => catalog.find_deployment(host.id)?.filter(|found| found.placement.is_none()),
+        None => None,
+    };
+    let (Some(host), Some(_)) = (host, deployment) else {
+        let project = other.clone().unwrap_or_else(|| project.id.to_string());
+        return refuse(format!("no deployment {name} is attached to project {project}"));
+    };
+    if !host.state.runs() {
+        return refuse(format!("the deployment {name} is {}", host.state.as_str()));
+    }
+    match database_prefix(prefix, &wanted.name) {
+        Some(prefix) => Ok(Some((host.id, prefix))),
+        None => refuse(format!(
+            "names of databases that begin with {prefix}{}_ would be too long; choose a shorter name",
+            wanted.name
+        )),
     }
 }
 
@@ -200,6 +263,9 @@ pub fn delete(
     }
     if catalog.is_restore_target(present.id)? {
         return Err(ChangeInstanceError::RestoreInProgress);
+    }
+    if catalog.is_host(present.id)? {
+        return Err(ChangeInstanceError::HoldsOthers);
     }
     catalog.record_instance_event(present.id, InstanceEvent::DeleteAsked, now)?;
     if backups == Backups::GiveUp {

@@ -198,6 +198,7 @@ fn names_ports_and_states_are_obeyed() {
         family: w.instance.family,
         settings: w.instance.settings.clone(),
         ports,
+        placement: Vec::new(),
     };
     let taken = instances::create(&w.catalog, new("one", 9), w.now);
     assert!(matches!(taken, Err(CreateInstanceError::NameTaken(_))));

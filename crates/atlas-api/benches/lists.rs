@@ -193,6 +193,7 @@ fn config() -> ApiConfig {
         policy: BackupPolicy::default(),
         download_lifetime: SignedDuration::from_hours(1),
         ports: 100_000,
+        placement: Vec::new(),
         advertised_host: "localhost".to_owned(),
         largest_body_bytes: 1_048_576,
         deadline: Duration::from_secs(30),

@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use tidemark_actions::restore_jobs::Wish;
 use tidemark_catalog::{Catalog, Deployment, Instance, PasswordRecord};
 use tidemark_model::{
-    BackupPolicy, Clock, InstanceId, LinkSettings, ProbeReport, RestorePlan, SnapshotId, Throttle,
+    BackupPolicy, Clock, InstanceId, LinkSettings, PlacementRule, ProbeReport, RestorePlan,
+    SnapshotId, Throttle,
 };
 
 use crate::counts::Counts;
@@ -46,6 +47,8 @@ pub struct ApiConfig {
     pub advertised_host: String,
     /// How many instances this server has ports for.
     pub ports: usize,
+    /// Where new instances are kept.
+    pub placement: Vec<PlacementRule>,
     /// The largest request body, in bytes.
     pub largest_body_bytes: usize,
     /// How long a handler may take.
@@ -64,6 +67,9 @@ pub struct ApiConfig {
 pub trait Attacher: Send + Sync + std::fmt::Debug {
     /// Connects and looks, writing nothing; or why that is not possible.
     fn probe(&self, settings: &LinkSettings) -> Result<ProbeReport, String>;
+
+    /// The same for a part of a deployment, which is reached as the whole.
+    fn probe_part(&self, found: &Deployment) -> Result<ProbeReport, String>;
 
     /// Encrypts how a deployment is reached; the text belongs to this instance only.
     fn seal(&self, id: InstanceId, settings: &LinkSettings) -> String;

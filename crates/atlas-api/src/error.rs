@@ -407,6 +407,25 @@ impl ApiError {
         error(BAD, "DEPLOYMENT_UNREACHABLE", detail, &[])
     }
 
+    pub(crate) fn no_place(reason: &str) -> Self {
+        let detail = format!("The instance cannot be kept where the configuration says: {reason}.");
+        error(CONFLICT, "CANNOT_PLACE_INSTANCE", detail, &[])
+    }
+
+    pub(crate) fn holds_other_instances(name: &str) -> Self {
+        let detail = format!(
+            "Other instances are kept on the deployment {name}; delete them, or detach them to leave their data there."
+        );
+        error(CONFLICT, "DEPLOYMENT_HOLDS_INSTANCES", detail, &[name])
+    }
+
+    pub(crate) fn part_of_deployment(name: &str, host: &str) -> Self {
+        let detail = format!(
+            "{name} is a part of the deployment {host} and reached as that is; change that one."
+        );
+        error(BAD, "INSTANCE_IS_PART_OF_DEPLOYMENT", detail, &[name])
+    }
+
     pub(crate) fn no_port_left(ports: usize) -> Self {
         let detail = format!(
             "This server has ports for {ports} instances and all are in use; delete one or widen the range from instances.first_port to instances.last_port."

@@ -53,6 +53,7 @@ fn world_with(
         dev: None,
         policy: BackupPolicy::default(),
         ports: 100,
+        placement: Vec::new(),
         advertised_host: "localhost".into(),
         largest_body_bytes: 10_000,
         deadline: Duration::from_mins(1),

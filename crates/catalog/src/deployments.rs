@@ -22,13 +22,28 @@ pub struct Reach {
     pub read_rate: Option<u32>,
 }
 
-/// An attached deployment.
+/// A part of an attached deployment: the databases whose names begin with a prefix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// The instance that stands for the whole deployment.
+    pub host: InstanceId,
+    /// What the names of the databases begin with.
+    pub prefix: String,
+    /// Whether it was seen that nothing was there before.
+    pub is_claimed: bool,
+    /// Whether what is there stays when the instance is removed.
+    pub leaves_data: bool,
+}
+
+/// An attached deployment, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {
     /// The instance that stands for it.
     pub instance: InstanceId,
-    /// How it is reached.
+    /// How it is reached; empty for a part of a deployment.
     pub reach: Reach,
+    /// Which part of which deployment it is, if it is not a whole one.
+    pub placement: Option<Placement>,
     /// Rises whenever that changes.
     pub version: i64,
     /// How it is.
@@ -46,6 +61,17 @@ fn decode(row: &Row<'_>) -> Result<Deployment, CatalogError> {
     let word = |column: &str| -> Result<String, CatalogError> { row.get(column) };
     let (read_from, condition) = (word("read_from")?, word("condition")?);
     let report: Option<String> = row.get("report")?;
+    let host: Option<String> = row.get("placed_on")?;
+    let placement = host
+        .map(|_| {
+            Ok::<_, CatalogError>(Placement {
+                host: row.parse("placed_on")?,
+                prefix: row.get("database_prefix")?,
+                is_claimed: row.get("is_claimed")?,
+                leaves_data: row.get("leaves_data")?,
+            })
+        })
+        .transpose()?;
     Ok(Deployment {
         instance: row.parse("instance_id")?,
         reach: Reach {
@@ -55,6 +81,7 @@ fn decode(row: &Row<'_>) -> Result<Deployment, CatalogError> {
                 .ok_or_else(|| row.corrupt(format!("read_from {read_from:?}")))?,
             read_rate: row.get("read_rate")?,
         },
+        placement,
         version: row.get("version")?,
         condition: Condition::parse(&condition, &word("reasons")?)
             .ok_or_else(|| row.corrupt(format!("condition {condition:?}")))?,
@@ -93,6 +120,67 @@ impl Catalog {
             ),
         )?;
         Ok(transaction.commit()?)
+    }
+
+    /// Records an instance that is a part of an attached deployment. No other one may have the prefix
+    /// there, in whatever case.
+    pub fn insert_placed(
+        &self,
+        instance: &Instance,
+        (host, prefix): (InstanceId, &str),
+    ) -> Result<(), CatalogError> {
+        self.transact(|catalog| {
+            let connection = catalog.lock();
+            let taken: i64 = connection.query_row(
+                "SELECT count(*) FROM deployments WHERE placed_on = ?1 AND lower(database_prefix) = lower(?2)",
+                (host.to_string(), prefix),
+                |row| row.get(0),
+            )?;
+            if taken > 0 {
+                return Err(CatalogError::InUse(format!("the prefix {prefix}")));
+            }
+            instances::insert(&connection, instance)?;
+            connection.execute(
+                "INSERT INTO deployments (instance_id, address, sealed, read_from, condition, reasons,
+                     condition_since, placed_on, database_prefix)
+                 VALUES (?1, '', '', ?2, ?3, '', ?4, ?5, ?6)",
+                (
+                    instance.id.to_string(),
+                    ReadFrom::default().as_str(),
+                    Condition::Unknown.as_str(),
+                    instance.created_at.as_second(),
+                    host.to_string(),
+                    prefix,
+                ),
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Records that nothing was there before in the databases of a part of a deployment.
+    pub fn claim_placement(&self, id: InstanceId) -> Result<(), CatalogError> {
+        self.lock().execute(
+            "UPDATE deployments SET is_claimed = 1 WHERE instance_id = ?1",
+            [id.to_string()],
+        )?;
+        Ok(())
+    }
+
+    /// Records that the databases of a part of a deployment stay when the instance is removed.
+    pub fn leave_data(&self, id: InstanceId) -> Result<(), CatalogError> {
+        self.lock().execute(
+            "UPDATE deployments SET leaves_data = 1 WHERE instance_id = ?1",
+            [id.to_string()],
+        )?;
+        Ok(())
+    }
+
+    /// Whether instances are parts of a deployment.
+    pub fn is_host(&self, id: InstanceId) -> Result<bool, CatalogError> {
+        let connection = self.read()?;
+        let mut statement =
+            connection.prepare_cached("SELECT 1 FROM deployments WHERE placed_on = ?1 LIMIT 1")?;
+        Ok(statement.exists([id.to_string()])?)
     }
 
     /// The deployment behind an instance.
@@ -163,11 +251,5 @@ impl Catalog {
             (id.to_string(), to_json(report), now.as_second()),
         )?;
         one_row(changed, || CatalogError::Missing(format!("deployment {id}")))
-    }
-
-    /// Forgets how a deployment was reached; its instance stays.
-    pub fn forget_deployment(&self, id: InstanceId) -> Result<(), CatalogError> {
-        self.lock().execute("DELETE FROM deployments WHERE instance_id = ?1", [id.to_string()])?;
-        Ok(())
     }
 }

@@ -35,7 +35,7 @@ pub use api_keys::ApiKey;
 pub use audit::AuditEntry;
 pub use catalog::{Catalog, Page, Paged};
 pub use database_users::{DatabaseUser, DatabaseUserRole, Label, PasswordRecord};
-pub use deployments::{Deployment, Reach};
+pub use deployments::{Deployment, Placement, Reach};
 pub use error::CatalogError;
 pub use instances::{
     Backing, Instance, InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, Tag,

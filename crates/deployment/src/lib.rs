@@ -24,8 +24,9 @@ pub use connection::{Connection, Sent};
 pub use endpoint::{Address, Endpoint, Patience};
 pub use error::LinkError;
 pub use listing::{
-    ATTACHED_STAGE_PREFIX, CollectionListing, INTERNAL_DATABASES, STAGE_PREFIX, STORED_FUNCTIONS,
-    TIME_SERIES, buckets_of, is_of_server, is_stage, lasting, list_collections, list_indexes,
-    time_series_of,
+    ATTACHED_STAGE_PREFIX, CollectionListing, STAGE_PREFIX, STORED_FUNCTIONS, TIME_SERIES,
+    buckets_of, drop_database, is_of_server, is_stage, lasting, list_collections, list_databases,
+    list_indexes, time_series_of,
 };
 pub use report::{OPLOG, report};
+pub use scope::INTERNAL_DATABASES;

@@ -2,8 +2,10 @@
 
 use bson::{Binary, Bson, Document};
 
+use crate::abilities::unless_refused;
 use crate::connection::Connection;
 use crate::error::LinkError;
+use crate::scope::INTERNAL_DATABASES;
 
 /// Collections of a restore in progress begin with this in an engine of ours; they belong to no
 /// snapshot.
@@ -45,9 +47,6 @@ impl CollectionListing {
     }
 }
 
-/// Databases that belong to the deployment and not to its users.
-pub const INTERNAL_DATABASES: &[&str] = &["admin", "config", "local"];
-
 /// The collection of a database that holds its stored functions: users' own, under a name of the
 /// server's.
 pub const STORED_FUNCTIONS: &str = "system.js";
@@ -73,16 +72,8 @@ pub fn is_of_server(name: &str) -> bool {
 
 /// Lists the users' collections with their options and indexes.
 pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionListing>, LinkError> {
-    let reply = connection.command("admin", bson::doc! { "listDatabases": 1, "nameOnly": true })?;
-    let databases: Vec<String> = reply
-        .get_array("databases")
-        .into_iter()
-        .flatten()
-        .filter_map(|database| database.as_document()?.get_str("name").ok().map(str::to_owned))
-        .filter(|name| !INTERNAL_DATABASES.contains(&name.as_str()))
-        .collect();
     let mut listings = Vec::new();
-    for database in databases {
+    for database in list_databases(connection)? {
         let mut found = Vec::new();
         connection.for_each(&database, bson::doc! { "listCollections": 1 }, |collection| {
             found.push(Document::try_from(collection).unwrap_or_default());
@@ -106,6 +97,32 @@ pub fn list_collections(connection: &mut Connection) -> Result<Vec<CollectionLis
     }
     listings.sort_by(|a, b| (&a.database, &a.name).cmp(&(&b.database, &b.name)));
     Ok(listings)
+}
+
+/// The names of the users' databases.
+pub fn list_databases(connection: &mut Connection) -> Result<Vec<String>, LinkError> {
+    let reply = connection.command("admin", bson::doc! { "listDatabases": 1, "nameOnly": true })?;
+    let databases = reply.get_array("databases").into_iter().flatten();
+    let names = databases.filter_map(|database| database.as_document()?.get_str("name").ok());
+    Ok(names.filter(|name| !INTERNAL_DATABASES.contains(name)).map(str::to_owned).collect())
+}
+
+/// Drops a database; where that is not allowed, every collection in it.
+pub fn drop_database(connection: &mut Connection, database: &str) -> Result<(), LinkError> {
+    let dropped = connection.command(database, bson::doc! { "dropDatabase": 1 });
+    if unless_refused(dropped)?.is_some() {
+        return Ok(());
+    }
+    let mut collections = Vec::new();
+    let list = bson::doc! { "listCollections": 1, "nameOnly": true };
+    connection.for_each(database, list, |collection| {
+        collections.extend(collection.get_str("name").ok().map(str::to_owned));
+        Ok::<_, LinkError>(())
+    })?;
+    for name in collections.iter().filter(|name| !is_of_server(name)) {
+        connection.command(database, bson::doc! { "drop": name })?;
+    }
+    Ok(())
 }
 
 fn is_users(name: &str) -> bool {

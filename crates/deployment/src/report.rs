@@ -6,8 +6,9 @@ use tidemark_model::{DatabaseSize, Finding, ProbeReport, Topology};
 use crate::abilities::{Abilities, Product, greet, probe, unless_refused};
 use crate::connection::Connection;
 use crate::error::LinkError;
-use crate::listing::{CollectionListing, INTERNAL_DATABASES, STORED_FUNCTIONS, list_collections};
+use crate::listing::{CollectionListing, STORED_FUNCTIONS, list_collections};
 use crate::privileges::{self, Holds};
+use crate::scope::INTERNAL_DATABASES;
 
 /// The name of the finding about the oplog.
 pub const OPLOG: &str = "oplog";

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use bson::raw::{RawDocument, RawDocumentBuf};
 use bson::{Bson, Document};
 
-use crate::listing::INTERNAL_DATABASES;
+/// Databases that belong to the deployment and not to its users.
+pub const INTERNAL_DATABASES: &[&str] = &["admin", "config", "local"];
 
 /// The databases whose names begin with a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]

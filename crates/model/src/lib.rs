@@ -8,6 +8,7 @@ mod deployment;
 mod ids;
 mod instance;
 mod oplog_time;
+mod placement;
 mod plan;
 mod policy;
 mod restore_job;
@@ -29,6 +30,7 @@ pub use ids::{
 };
 pub use instance::{InstanceEvent, InstanceName, InstanceNameError, InstanceState};
 pub use oplog_time::OplogTime;
+pub use placement::{Place, PlacementRule, database_prefix, is_database_prefix, place_of};
 pub use plan::{
     Base, Captured, Material, OplogGap, OplogSpan, PlanError, RestorePlan, chain, plan_restore,
     restorable,

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use tidemark_actions::deployments;
 use tidemark_atlas_api::Attacher;
 use tidemark_catalog::{Backing, Catalog, CatalogError, Deployment, Instance};
-use tidemark_deployment::{Client, Connection, Endpoint, LinkError, OPLOG, Patience, report};
+use tidemark_deployment::{
+    Client, Connection, Endpoint, LinkError, OPLOG, Patience, drop_database, list_databases, report,
+};
 use tidemark_model::{
     Clock, Condition, InstanceId, InstanceState, LinkSettings, ProbeReport, Secret, TlsSettings,
     random_bytes,
@@ -55,6 +57,10 @@ enum AttachedError {
     OtherKey,
     #[error("it is not attached any more")]
     Gone,
+    #[error(
+        "the databases {databases} are there already and begin as those of this instance would; rename them, or delete the instance and choose another name for it"
+    )]
+    InTheWay { databases: String },
 }
 
 /// The attached deployments.
@@ -159,9 +165,24 @@ impl Attached {
             return Ok(());
         }
         if instance.state == InstanceState::Deleting {
+            if self.has_data_to_drop(instance.id)? {
+                // Its thread does that, and goes on trying.
+                if now.as_second() - instance.changed_at.as_second() == VISIBLE_SECONDS
+                    && let Some(slot) = lock(&self.slots).get(&instance.id)
+                {
+                    slot.ring();
+                }
+                return Ok(());
+            }
             return self.catalog.retire_instance(instance.id, now, self.retention_after_delete);
         }
         deployments::settle(&self.catalog, instance.id, now)
+    }
+
+    /// Whether an instance is a part of a deployment whose databases go with it.
+    fn has_data_to_drop(&self, id: InstanceId) -> Result<bool, CatalogError> {
+        let part = self.catalog.find_deployment(id)?.and_then(|found| found.placement);
+        Ok(part.is_some_and(|part| part.is_claimed && !part.leaves_data))
     }
 
     fn start_thread(self: &Arc<Self>, id: InstanceId) {
@@ -194,6 +215,14 @@ impl Attached {
         let found = self.find(id)?;
         let client = self.client(&found)?;
         let mut connection = Connection::open_patiently(&Endpoint::Attached(client), PATIENCE)?;
+        if let Some(part) = &found.placement {
+            if self.catalog.load_instance(id)?.state == InstanceState::Deleting {
+                return self.remove_part(id, &mut connection);
+            }
+            if !part.is_claimed {
+                self.claim(id, &mut connection)?;
+            }
+        }
         if probed_at.is_some_and(|at| at.elapsed() < PROBE_INTERVAL) {
             return Ok(());
         }
@@ -204,6 +233,33 @@ impl Attached {
         }
         let now = self.clock.now();
         Ok(self.catalog.transact(|catalog| deployments::note_report(catalog, id, &report, now))?)
+    }
+
+    /// Takes the databases of a part of a deployment, if there are none: what was there before is nobody's
+    /// to protect, to replace or to drop under this name.
+    fn claim(&self, id: InstanceId, connection: &mut Connection) -> Result<(), AttachedError> {
+        let present = list_databases(connection)?;
+        if !present.is_empty() {
+            return Err(AttachedError::InTheWay { databases: present.join(", ") });
+        }
+        tracing::info!(instance = %id, "an instance is a part of a deployment");
+        Ok(self.catalog.claim_placement(id)?)
+    }
+
+    /// Drops the databases of a part of a deployment that is being removed.
+    fn remove_part(
+        &self,
+        id: InstanceId,
+        connection: &mut Connection,
+    ) -> Result<(), AttachedError> {
+        if !self.has_data_to_drop(id)? {
+            return Ok(());
+        }
+        for database in list_databases(connection)? {
+            drop_database(connection, &database)?;
+        }
+        let now = self.clock.now();
+        Ok(self.catalog.retire_instance(id, now, self.retention_after_delete)?)
     }
 
     fn note_failure(&self, id: InstanceId, error: &AttachedError) {
@@ -222,8 +278,16 @@ impl Attached {
         self.catalog.find_deployment(id)?.ok_or(AttachedError::Gone)
     }
 
-    /// The client of a deployment; made anew when how it is reached has changed.
+    /// The client of a deployment, or of a part of one.
     fn client(&self, found: &Deployment) -> Result<Client, AttachedError> {
+        match &found.placement {
+            Some(part) => Ok(self.whole(&self.find(part.host)?)?.within(&part.prefix)),
+            None => self.whole(found),
+        }
+    }
+
+    /// The client of a whole deployment; made anew when how it is reached has changed.
+    fn whole(&self, found: &Deployment) -> Result<Client, AttachedError> {
         let slot = lock(&self.slots).get(&found.instance).cloned();
         if let Some(slot) = &slot
             && let Some((version, client)) = &*lock(&slot.client)
@@ -302,6 +366,15 @@ impl Attacher for Attached {
             let endpoint = Endpoint::Attached(Client::new(settings)?);
             let mut connection = Connection::open_patiently(&endpoint, PATIENCE)?;
             report(&mut connection, || self.clock.now().as_millisecond())
+        };
+        look().map_err(|error| error.to_string())
+    }
+
+    fn probe_part(&self, found: &Deployment) -> Result<ProbeReport, String> {
+        let look = || -> Result<ProbeReport, AttachedError> {
+            let endpoint = Endpoint::Attached(self.client(found)?);
+            let mut connection = Connection::open_patiently(&endpoint, PATIENCE)?;
+            Ok(report(&mut connection, || self.clock.now().as_millisecond())?)
         };
         look().map_err(|error| error.to_string())
     }

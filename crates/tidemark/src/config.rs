@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tidemark_model::{Place, PlacementRule, is_database_prefix};
 use toml::{Table, Value};
 
 /// What environment variables of the configuration begin with.
@@ -148,6 +149,58 @@ pub(crate) struct Config {
     pub(crate) dev: DevSection,
     #[serde(default)]
     pub(crate) log: LogSection,
+    /// Where new instances are kept: the first one that is for an instance counts.
+    #[serde(default)]
+    pub(crate) placement: Vec<PlacementSection>,
+}
+
+/// A rule of where new instances are kept. Only in the file: there may be many.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlacementSection {
+    /// Only for a project, by id or name.
+    project: Option<String>,
+    /// Only for a name, or for names that begin so where it ends with `*`.
+    name: Option<String>,
+    backing: PlacementBacking,
+    /// The attached deployment, and its project if that is another one.
+    deployment: Option<String>,
+    deployment_project: Option<String>,
+    /// What the names of databases begin with, before the name of the instance.
+    #[serde(default)]
+    database_prefix: String,
+}
+
+/// `backing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PlacementBacking {
+    Embedded,
+    Attached,
+}
+
+impl PlacementSection {
+    fn rule(&self) -> Result<PlacementRule, ConfigError> {
+        let invalid = |text: &str| ConfigError::Invalid(format!("in [[placement]] {text}"));
+        let place = match (self.backing, &self.deployment) {
+            (PlacementBacking::Embedded, None) => Place::Embedded,
+            (PlacementBacking::Embedded, Some(_)) => {
+                return Err(invalid("deployment is only for backing = \"attached\""));
+            }
+            (PlacementBacking::Attached, None) => {
+                return Err(invalid("deployment names the attached deployment; it is missing"));
+            }
+            (PlacementBacking::Attached, Some(name)) => Place::Deployment {
+                name: name.clone(),
+                project: self.deployment_project.clone(),
+                prefix: self.database_prefix.clone(),
+            },
+        };
+        if !is_database_prefix(&self.database_prefix) {
+            return Err(invalid("database_prefix may hold ASCII letters, digits, _ and - only"));
+        }
+        Ok(PlacementRule { project: self.project.clone(), name: self.name.clone(), place })
+    }
 }
 
 /// `sunset`.
@@ -333,7 +386,12 @@ impl Config {
                 "backup.snapshot_interval_minutes and backup.snapshot_retention_hours must be at least 1",
             );
         }
-        Ok(())
+        self.placement_rules().map(drop)
+    }
+
+    /// Where new instances are kept.
+    pub(crate) fn placement_rules(&self) -> Result<Vec<PlacementRule>, ConfigError> {
+        self.placement.iter().map(PlacementSection::rule).collect()
     }
 
     /// Where snapshots are kept.
@@ -532,5 +590,33 @@ mod tests {
     fn a_wrong_value_is_named_by_its_key() {
         let error = load("", &[], &[("listen", "nope"), ("data-dir", "d")]).unwrap_err();
         assert!(error.to_string().ends_with("in `server.listen`"), "{error}");
+    }
+
+    #[test]
+    fn rules_of_placement_are_read_and_checked() {
+        let rules = |text: &str| {
+            let text = format!("data_dir = \"/a\"\n[[placement]]\n{text}");
+            load(&text, &[], &[]).and_then(|config| config.placement_rules())
+        };
+        let rule =
+            rules("backing = \"attached\"\ndeployment = \"main\"\ndatabase_prefix = \"tm_\"");
+        let [PlacementRule { project: None, name: None, place }] = &rule.unwrap()[..] else {
+            panic!()
+        };
+        let (name, prefix) = ("main".to_owned(), "tm_".to_owned());
+        assert_eq!(*place, Place::Deployment { name, project: None, prefix });
+        for (bad, told) in [
+            ("backing = \"attached\"", "deployment names"),
+            ("backing = \"embedded\"\ndeployment = \"main\"", "only for backing"),
+            (
+                "backing = \"attached\"\ndeployment = \"m\"\ndatabase_prefix = \"a.b\"",
+                "database_prefix",
+            ),
+            ("backing = \"elsewhere\"", "elsewhere"),
+            ("backing = \"embedded\"\nproyect = \"x\"", "proyect"),
+        ] {
+            let error = rules(bad).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+        }
     }
 }

@@ -168,6 +168,9 @@ fn print_one(found: &Value) {
         text(found, "stateSince")
     );
     println!("  address   {}", text(found, "address"));
+    if let Some(host) = found.get("placedOn").and_then(Value::as_str) {
+        println!("  part of   {host}, databases {}*", text(found, "databasePrefix"));
+    }
     for reason in items(found, "reasons") {
         println!("  limit     {}", reason.as_str().unwrap_or_default());
     }

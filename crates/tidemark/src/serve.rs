@@ -241,6 +241,7 @@ fn api_config(
         },
         policy: policy(config),
         advertised_host: config.instances.advertised(),
+        placement: config.placement_rules().unwrap_or_default(),
         ports: usize::from(config.instances.last_port - config.instances.first_port) + 1,
         largest_body_bytes: config.server.largest_body_bytes,
         deadline: Duration::from_secs(config.server.deadline_seconds),

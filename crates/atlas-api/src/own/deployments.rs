@@ -76,14 +76,36 @@ impl Desk<'_> {
 
     fn list(&self) -> Result<Value> {
         let found = self.ask.api.catalog.list_deployments(self.project.id)?;
-        let items: Vec<Value> =
-            found.iter().map(|(instance, found)| describe(instance, found)).collect();
+        let describe = |(instance, found): &(Instance, Deployment)| self.describe(instance, found);
+        let items: Vec<Value> = found.iter().map(describe).collect::<Result<_>>()?;
         Ok(json!({ "results": items, "totalCount": found.len() }))
     }
 
     fn show(&self, name: &str) -> Result<Value> {
         let (instance, found) = self.find(name)?;
-        Ok(describe(&instance, &found))
+        self.describe(&instance, &found)
+    }
+
+    /// A deployment, or a part of one with where that is.
+    fn describe(&self, instance: &Instance, found: &Deployment) -> Result<Value> {
+        let mut body = describe(instance, found);
+        if let Some(part) = &found.placement {
+            let catalog = &self.ask.api.catalog;
+            put(&mut body, "placedOn", catalog.load_instance(part.host)?.name.as_str().into());
+            put(&mut body, "databasePrefix", part.prefix.as_str().into());
+            if let Some(host) = catalog.find_deployment(part.host)? {
+                put(&mut body, "address", host.reach.address.into());
+                put(&mut body, "readFrom", host.reach.read_from.as_str().into());
+            }
+        }
+        Ok(body)
+    }
+
+    /// Refuses to change how a part of a deployment is reached.
+    fn check_whole(&self, name: &str, found: &Deployment) -> Result<()> {
+        let Some(part) = &found.placement else { return Ok(()) };
+        let host = self.ask.api.catalog.load_instance(part.host)?.name;
+        Err(ApiError::part_of_deployment(name, host.as_str()))
     }
 
     /// Takes a deployment in, once it has answered.
@@ -115,7 +137,9 @@ impl Desk<'_> {
                     ApiError::duplicate_cluster_name(&name, project)
                 }
                 CreateInstanceError::NoProject => ApiError::group_not_found(project),
-                CreateInstanceError::NoPortLeft => ApiError::unexpected(),
+                CreateInstanceError::NoPortLeft | CreateInstanceError::NoPlace(_) => {
+                    ApiError::unexpected()
+                }
                 CreateInstanceError::Catalog(error) => error.into(),
             })
         })?;
@@ -125,6 +149,7 @@ impl Desk<'_> {
     /// Changes how a deployment is reached, once it has answered so.
     fn update(&self, name: &str) -> Result<Value> {
         let (instance, found) = self.find(name)?;
+        self.check_whole(name, &found)?;
         let body = self.ask.incoming.json()?;
         let body = Body::new(&body)?;
         body.allow(ATTRIBUTES)?;
@@ -165,12 +190,15 @@ impl Desk<'_> {
     fn probe(&self, name: &str) -> Result<Value> {
         let (instance, found) = self.find(name)?;
         let attacher = self.attacher()?;
-        let settings = attacher
-            .settings(&found)
-            .ok_or_else(|| ApiError::missing_attribute("connectionString"))?;
-        let report = attacher
-            .probe(&settings)
-            .map_err(|reason| ApiError::deployment_unreachable(&reason))?;
+        let report = if found.placement.is_some() {
+            attacher.probe_part(&found)
+        } else {
+            let settings = attacher
+                .settings(&found)
+                .ok_or_else(|| ApiError::missing_attribute("connectionString"))?;
+            attacher.probe(&settings)
+        };
+        let report = report.map_err(|reason| ApiError::deployment_unreachable(&reason))?;
         let (api, now) = (self.ask.api, self.ask.api.clock.now());
         api.catalog
             .transact(|catalog| deployments::note_report(catalog, instance.id, &report, now))?;
@@ -182,8 +210,12 @@ impl Desk<'_> {
         let (instance, found) = self.find(name)?;
         let now = self.ask.api.clock.now();
         self.change("detachDeployment", |catalog| {
-            instances::delete(catalog, &instance, Backups::Retain, now).map_err(|error| match error
-            {
+            let detached = match found.placement {
+                Some(_) => deployments::let_go(catalog, &instance, now),
+                None => instances::delete(catalog, &instance, Backups::Retain, now),
+            };
+            detached.map_err(|error| match error {
+                ChangeInstanceError::HoldsOthers => ApiError::holds_other_instances(name),
                 ChangeInstanceError::RestoreInProgress => ApiError::restore_in_progress(),
                 ChangeInstanceError::Protected => {
                     ApiError::termination_protected(name, self.project.id)
@@ -192,7 +224,7 @@ impl Desk<'_> {
                 ChangeInstanceError::Catalog(error) => error.into(),
             })
         })?;
-        Ok(describe(&instance, &found))
+        self.describe(&instance, &found)
     }
 
     /// Probes and seals how a deployment is to be reached.

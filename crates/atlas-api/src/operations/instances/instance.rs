@@ -29,8 +29,8 @@ pub(crate) fn create(
         project.instance_count + 1,
         ApiError::too_many_clusters,
     )?;
-    let wanted =
-        NewInstance { project: project.id, name, family, settings, ports: call.api.config.ports };
+    let (ports, placement) = (call.api.config.ports, call.api.config.placement.clone());
+    let wanted = NewInstance { project: project.id, name, family, settings, ports, placement };
     let instance = instances::create(call.catalog, wanted, call.api.clock.now()).map_err(
         |error| match error {
             CreateInstanceError::NameTaken(name) => {
@@ -38,6 +38,7 @@ pub(crate) fn create(
             }
             CreateInstanceError::NoProject => ApiError::group_not_found(project.id),
             CreateInstanceError::NoPortLeft => ApiError::no_port_left(call.api.config.ports),
+            CreateInstanceError::NoPlace(reason) => ApiError::no_place(&reason),
             CreateInstanceError::Catalog(error) => error.into(),
         },
     )?;
@@ -61,6 +62,7 @@ fn refuse_change(target: &Target, error: ChangeInstanceError) -> ApiError {
     match error {
         ChangeInstanceError::RestoreInProgress => ApiError::restore_in_progress(),
         ChangeInstanceError::Protected => ApiError::termination_protected(name, target.project.id),
+        ChangeInstanceError::HoldsOthers => ApiError::holds_other_instances(name),
         ChangeInstanceError::State(InstanceState::Creating) => {
             ApiError::not_updatable("This cluster is being created, cannot update")
         }
@@ -138,7 +140,11 @@ pub(crate) fn connection_string(call: &Call<'_>, instance: &Instance) -> Option<
     let is_served = !matches!(instance.state, InstanceState::Creating | InstanceState::Repairing);
     if instance.backing == Backing::Attached {
         let found = call.catalog.find_deployment(instance.id).ok()??;
-        return is_served.then_some(found.reach.address);
+        let whole = match found.placement {
+            Some(part) => call.catalog.find_deployment(part.host).ok()??,
+            None => found,
+        };
+        return is_served.then_some(whole.reach.address);
     }
     let port = instance.port.filter(|_| is_served)?;
     let host = &call.api.config.advertised_host;
