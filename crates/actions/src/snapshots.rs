@@ -55,13 +55,7 @@ pub fn take(
     if !instance.state.runs() {
         return Err(TakeSnapshotError::Unavailable(instance.state));
     }
-    let newest = catalog.newest_snapshots(instance.id, 1)?;
-    let is_waiting = |snapshot: &Snapshot| {
-        snapshot.kind == SnapshotKind::OnDemand
-            && !snapshot.is_imported
-            && !snapshot.state.is_final()
-    };
-    if newest.iter().any(is_waiting) {
+    if catalog.is_taken_on_demand(instance.id)? {
         return Err(TakeSnapshotError::Unfinished);
     }
     let snapshot = NewSnapshot {

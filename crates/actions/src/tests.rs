@@ -14,7 +14,7 @@ use tidemark_testkit::{idle_instance, tenant};
 use crate::instances::{self, Backups, ChangeInstanceError, CreateInstanceError, NewInstance};
 use crate::restore_jobs::{self, Ask, CreateRestoreJobError, Destination};
 use crate::schedules::{self, ChangeScheduleError, ItemChange, PolicyChange, ScheduleChange};
-use crate::snapshots::{self, DeleteSnapshotError, TakeSnapshotError};
+use crate::snapshots::{self, DeleteSnapshotError, Imported, TakeSnapshotError};
 use crate::{Change, change};
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
@@ -231,10 +231,41 @@ fn one_snapshot_on_demand_is_taken_at_a_time() {
     snapshots::take(&w.catalog, &w.instance, HOUR, w.now).unwrap();
     let second = snapshots::take(&w.catalog, &w.instance, HOUR, w.now);
     assert!(matches!(second, Err(TakeSnapshotError::Unfinished)));
+    // Whatever comes in between.
+    let imported = Imported {
+        instance: w.instance.id,
+        snapshot: SnapshotId::new(w.now),
+        expires_at: w.now + HOUR,
+    };
+    snapshots::import(&w.catalog, &imported, w.now).unwrap();
+    let third = snapshots::take(&w.catalog, &w.instance, HOUR, w.now);
+    assert!(matches!(third, Err(TakeSnapshotError::Unfinished)));
     let gone = idle_instance(w.project, "gone", w.now);
     let gone = Instance { state: InstanceState::Deleted, ..gone };
     let unavailable = snapshots::take(&w.catalog, &gone, HOUR, w.now);
     assert!(matches!(unavailable, Err(TakeSnapshotError::Unavailable(_))));
+}
+
+#[test]
+fn an_import_neither_blocks_its_instance_nor_counts_as_its_last_snapshot() {
+    let w = world();
+    let id = SnapshotId::new(w.now);
+    let imported = Imported { instance: w.instance.id, snapshot: id, expires_at: w.now + HOUR };
+    snapshots::import(&w.catalog, &imported, w.now).unwrap();
+    let plans = || {
+        let schedules = w.catalog.list_schedules().unwrap();
+        schedules.into_iter().find(|schedule| schedule.instance == w.instance.id).unwrap()
+    };
+    let waiting = plans();
+    assert_eq!((waiting.newest, waiting.is_open, waiting.failures), (None, false, 0));
+    // While it is being made, a snapshot of the instance is taken.
+    let holder = LeaseHolder { worker: "w".into(), duration: HOUR };
+    let (_, claimed) = w.catalog.claim_snapshot(&holder, w.now).unwrap().unwrap();
+    assert_eq!(claimed.id, id);
+    let taken = snapshots::take(&w.catalog, &w.instance, HOUR, w.now).unwrap();
+    let (_, claimed) = w.catalog.claim_snapshot(&holder, w.now).unwrap().unwrap();
+    assert_eq!(claimed.id, taken.id);
+    assert!(plans().is_open);
 }
 
 #[test]

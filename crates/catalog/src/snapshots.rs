@@ -231,6 +231,16 @@ impl Catalog {
         Ok(transaction.commit()?)
     }
 
+    /// Whether a snapshot that users asked for is waiting or being taken; imported ones do not count.
+    pub fn is_taken_on_demand(&self, instance: InstanceId) -> Result<bool, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT 1 FROM snapshots WHERE instance_id = ?1 AND kind = ?2 AND state IN ('queued', 'inProgress')
+             AND is_imported = 0 AND is_deleted = 0 LIMIT 1",
+        )?;
+        Ok(statement.exists((instance.to_string(), SnapshotKind::OnDemand.as_str()))?)
+    }
+
     /// The snapshot with this id, if the instance has it.
     pub fn find_snapshot(
         &self,

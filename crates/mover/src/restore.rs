@@ -128,7 +128,9 @@ impl<'a> Restore<'a> {
         if self.source.replay.is_none() {
             check_selection(&verified.wanted, &namespaces)?;
         }
-        self.vault.check_snapshot(&manifest, |_| !self.stop.is_requested())?;
+        // What they hold is compared with the manifest where they are loaded, before the swap:
+        // `a_chunk_that_holds_something_else_is_never_swapped_in`.
+        self.vault.check_seals(&manifest, || !self.stop.is_requested())?;
         self.stop.check()?;
         Ok(verified)
     }

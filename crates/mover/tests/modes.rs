@@ -870,3 +870,100 @@ fn what_a_restore_stages_is_not_captured_and_moments_around_it_are_exact() {
         assert_eq!(content(&mut target.connect()), state_at(&source, through));
     }
 }
+
+#[test]
+fn a_chunk_that_holds_something_else_is_never_swapped_in() {
+    let (source, _folder, vault, mut manifest, _) = captured();
+    let before = content(&mut source.connect());
+    let changed = manifest.collections.iter_mut().find(|c| c.content.documents > 0).unwrap();
+    changed.content.add(&doc! { "_id": "nowhere" }.to_vec().unwrap());
+    let (stop, progress) = (Stop::new(), Progress::default());
+    let attempt = Attempt { job: "job".into(), number: 1 };
+    let from = RestoreSource { manifest, replay: None, selection: Selection::everything() };
+    let mut restore = Restore::new(&vault, source.endpoint(), (attempt, from), &stop, &progress);
+    let verified = restore.verify().unwrap();
+    restore.stage(&verified).unwrap();
+    restore.replay(&verified).unwrap();
+    restore.build_indexes().unwrap();
+    let error = restore.compare().unwrap_err();
+    assert!(matches!(error, MoverError::Mismatch { .. }), "{error}");
+    assert!(matches!(swap_stage(&source.endpoint(), "job"), Err(MoverError::StageLost)));
+    assert_eq!(content(&mut source.connect()), before);
+}
+
+#[test]
+fn a_collection_that_is_renamed_while_a_moment_is_read_is_read_by_its_uuid() {
+    let (source, proxy, endpoint) = behind_proxy("extensions,applyOps");
+    let mut connection = source.connect();
+    let documents: Vec<_> = (0..100i32).map(|n| bson::Bson::from(doc! { "_id": n })).collect();
+    connection.command("d", doc! { "insert": "old", "documents": documents }).unwrap();
+    let mut is_renamed = false;
+    let names = Arc::new(Mutex::new(Vec::new()));
+    let asked = Arc::clone(&names);
+    proxy.set(move |database, command| {
+        let is_read = command.contains_key("find") && database == "d";
+        if is_read {
+            asked.lock().unwrap().push(command.get("find").cloned().unwrap());
+            if !std::mem::replace(&mut is_renamed, true) {
+                let rename = doc! { "renameCollection": "d.old", "to": "d.new" };
+                connection.command("admin", rename).unwrap();
+            }
+        }
+        Verdict::Pass
+    });
+    let (_folder, vault) = vault();
+    let stop = Stop::new();
+    let wanted = request(endpoint, WantedMode::Strongest);
+    let read = read_snapshot(&vault, &wanted, &stop, &Progress::default()).unwrap();
+    let manifest = read.store(&stop).unwrap();
+    assert_eq!(manifest.collections[0].content.documents, 100);
+    assert!(names.lock().unwrap().iter().all(|name| matches!(name, bson::Bson::Binary(_))));
+    // It is what the deployment had at the end of the reading.
+    assert!(matches!(manifest.mode, SnapshotMode::FuzzyWithOplog { .. }));
+    let target = Instance::start();
+    restore(&vault, &target, manifest, None);
+    assert_eq!(content(&mut target.connect()), content(&mut source.connect()));
+}
+
+#[test]
+fn drafts_are_of_deployments_with_an_oplog_and_go_with_what_was_wrong_in_them() {
+    let fill = |source: &Instance| {
+        let documents: Vec<_> = (0..6_000i32)
+            .map(|n| bson::Bson::from(doc! { "_id": n, "text": format!("{n:06}").repeat(80) }))
+            .collect();
+        let mut connection = source.connect();
+        for name in ["first", "second"] {
+            let insert = doc! { "insert": name, "documents": documents.clone() };
+            connection.command("d", insert).unwrap();
+        }
+    };
+    // Without an oplog parts of different times would become one snapshot.
+    let (source, _proxy, endpoint) = behind_proxy(STRANGERS[2]);
+    fill(&source);
+    let (_folder, vault) = vault();
+    let wanted = request(endpoint, WantedMode::Strongest);
+    read_until(&vault, &wanted, 3_000);
+    assert_eq!(vault.find_draft(&wanted.snapshot).unwrap(), None);
+    // With one, and collections that are found by their names only: one that is renamed meanwhile.
+    let (source, proxy, endpoint) = behind_proxy(STRANGERS[1]);
+    fill(&source);
+    let wanted = request(endpoint, WantedMode::Strongest);
+    let (mut connection, mut reads) = (source.connect(), 0);
+    let had_draft = Arc::new(AtomicBool::new(false));
+    let (noted, looked, id) = (Arc::clone(&had_draft), Arc::clone(&vault), wanted.snapshot.clone());
+    proxy.set(move |database, command| {
+        reads += u32::from(database == "d" && command.contains_key("find"));
+        if database == "local" && reads > 0 && looked.find_draft(&id).unwrap().is_some() {
+            noted.store(true, Ordering::SeqCst);
+        }
+        if database == "d" && command.contains_key("find") && reads == 20 {
+            let rename = doc! { "renameCollection": "d.first", "to": "d.third" };
+            connection.command("admin", rename).unwrap();
+        }
+        Verdict::Pass
+    });
+    let ended = read_snapshot(&vault, &wanted, &Stop::new(), &Progress::default()).map(drop);
+    assert!(matches!(ended, Err(MoverError::Renamed { .. })), "{ended:?}");
+    assert!(had_draft.load(Ordering::SeqCst), "there was no draft to drop");
+    assert_eq!(vault.find_draft(&wanted.snapshot).unwrap(), None);
+}

@@ -25,8 +25,8 @@ fn next_id() -> String {
 /// A deployment that is followed, and a snapshot of it.
 struct World {
     source: Instance,
-    /// Keeps the vault.
-    _folder: TempDir,
+    /// Where the vault is.
+    folder: TempDir,
     vault: Arc<Vault>,
     capture: Capture,
     base: Manifest,
@@ -40,7 +40,7 @@ impl World {
         let mut capture = Capture::resume(&vault, "i").unwrap();
         capture.run_round(&mut source.connect(), &vault, false, &Stop::new()).unwrap();
         let base = read(&vault, source.endpoint());
-        Self { source, _folder: folder, vault, capture, base }
+        Self { source, folder, vault, capture, base }
     }
 
     fn connect(&self) -> Connection {
@@ -392,4 +392,22 @@ fn a_synthetic_snapshot_is_restored_like_any_other() {
     swap_stage(&target.endpoint(), "job").unwrap();
     let counted = target.connect().command("d", doc! { "count": "c" }).unwrap();
     assert_eq!(counted.get_i32("n").unwrap(), 1_333);
+}
+
+#[test]
+fn chunks_that_are_gone_make_no_snapshot() {
+    let mut w = World::new(Instance::start_attached(), |connection| {
+        let documents: Vec<Bson> =
+            (0..3_000).map(|n| doc! { "_id": n, "text": "x".repeat(100) }.into()).collect();
+        connection.command("d", doc! { "insert": "c", "documents": documents }).unwrap();
+    });
+    w.connect().command("d", doc! { "insert": "other", "documents": [{ "_id": 1 }] }).unwrap();
+    let packs = std::fs::read_dir(w.folder.path().join("packs")).unwrap();
+    for pack in packs {
+        std::fs::remove_file(pack.unwrap().path()).unwrap();
+    }
+    // As the check in the background finds it.
+    assert!(!w.vault.verify().unwrap().damages.is_empty());
+    let error = w.synthesize().unwrap_err();
+    assert!(matches!(error, MoverError::Synthesis { .. }), "{error}");
 }

@@ -360,3 +360,33 @@ fn dumps_hold_buckets_as_mongodump_writes_them() {
         assert_eq!(imported.manifest().collections.len(), 3);
     }
 }
+
+#[test]
+fn an_archive_that_ends_between_two_collections_is_no_dump() {
+    let w = World::new(false);
+    let (mut file, stop, progress) = (Vec::new(), Stop::new(), Progress::default());
+    export((&w.vault, &w.manifest), ExportFormat::Archive, &mut file, (&stop, &progress)).unwrap();
+    let mut raw = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(file.as_slice()), &mut raw)
+        .unwrap();
+    let import = |bytes: &[u8]| {
+        let request = ImportRequest {
+            snapshot: "0123456789abcdef01234568".into(),
+            owner: owner(),
+            taken_at: "2026-01-01T00:00:00Z".into(),
+        };
+        import_dump(&w.vault, bytes, &request, (&stop, &progress)).map(drop)
+    };
+    import(&raw).unwrap();
+    // The collections are c, m and system.js: what is left ends with the terminator of the first, or of
+    // the second one.
+    let head = |name: &str| {
+        doc! { "db": "d", "collection": name, "EOF": false, "CRC": 0i64 }.to_vec().unwrap()
+    };
+    for (name, before) in [("system.buckets.m", "d.m"), ("system.js", "d.system.js")] {
+        let head = head(name);
+        let at = raw.windows(head.len()).position(|window| window == head).unwrap();
+        let error = import(&raw[..at]).unwrap_err().to_string();
+        assert!(error.contains("it ends within") && error.contains(before), "{error}");
+    }
+}

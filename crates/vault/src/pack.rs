@@ -255,17 +255,29 @@ impl PackReader {
 
     /// Reads, decrypts and decompresses a chunk.
     pub(crate) fn chunk(&self, entry: &Entry) -> Result<Vec<u8>, PackError> {
+        let mut sealed = Vec::new();
+        let compressed = self.unseal(entry, &mut sealed)?;
+        let raw = zstd::bulk::decompress(compressed, entry.raw_bytes as usize)?;
+        if raw.len() == entry.raw_bytes as usize { Ok(raw) } else { Err(PackError::Tampered) }
+    }
+
+    /// Reads a chunk's bytes and checks their seal, without decompressing them.
+    pub(crate) fn check(&self, entry: &Entry) -> Result<(), PackError> {
+        self.unseal(entry, &mut Vec::new()).map(drop)
+    }
+
+    /// The compressed bytes of a chunk, opened in `sealed`.
+    fn unseal<'b>(&self, entry: &Entry, sealed: &'b mut Vec<u8>) -> Result<&'b [u8], PackError> {
         if entry.raw_bytes > LARGEST_CHUNK_BYTES || entry.sealed_bytes > LARGEST_CHUNK_BYTES {
             return Err(PackError::Format);
         }
-        let mut sealed = vec![0; entry.sealed_bytes as usize];
-        self.object.read_at(&mut sealed, entry.offset)?;
-        let compressed = self
+        sealed.resize(entry.sealed_bytes as usize, 0);
+        self.object.read_at(sealed, entry.offset)?;
+        let opened = self
             .cipher
-            .open_in_place(nonce(u64::from(entry.ordinal)), Aad::from(&entry.id.0), &mut sealed)
+            .open_in_place(nonce(u64::from(entry.ordinal)), Aad::from(&entry.id.0), sealed)
             .map_err(|_| PackError::Tampered)?;
-        let raw = zstd::bulk::decompress(compressed, entry.raw_bytes as usize)?;
-        if raw.len() == entry.raw_bytes as usize { Ok(raw) } else { Err(PackError::Tampered) }
+        Ok(opened)
     }
 }
 

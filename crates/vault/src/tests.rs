@@ -116,6 +116,8 @@ fn a_flipped_byte_anywhere_is_found_and_named() {
             let restorable =
                 vault.load_manifest("one").and_then(|m| vault.check_snapshot(&m, |_| true));
             assert!(restorable.is_err(), "{} byte {position}", file.display());
+            let sealed = vault.load_manifest("one").and_then(|m| vault.check_seals(&m, || true));
+            assert!(sealed.is_err(), "{} byte {position}", file.display());
         }
         std::fs::write(&file, whole).unwrap();
     }

@@ -225,10 +225,30 @@ impl Vault {
     /// A place where it cannot be read is never read or referred to again, so that the next
     /// snapshot with this content stores it anew; its pack is read as a whole by the next check.
     pub fn read_chunk(&self, chunk: ChunkId) -> Result<Vec<u8>, VaultError> {
+        self.at_a_place(chunk, |place| self.read_place(chunk, place))
+    }
+
+    /// Reads the bytes of a chunk where they are stored and proves by their seal that they are what was
+    /// stored. They are not decompressed: who reads the chunk later compares it with its name.
+    pub fn check_chunk(&self, chunk: ChunkId) -> Result<(), VaultError> {
+        self.at_a_place(chunk, |place| {
+            let reader = self.open_pack(place.pack)?;
+            let entry = reader.entries().get(place.ordinal as usize);
+            let entry = entry.filter(|entry| entry.id == chunk).ok_or(PackError::Format)?;
+            reader.check(entry)
+        })
+    }
+
+    /// Does something with a chunk at the first of its places that is whole.
+    fn at_a_place<T>(
+        &self,
+        chunk: ChunkId,
+        read: impl Fn(Place) -> Result<T, PackError>,
+    ) -> Result<T, VaultError> {
         let mut failure = VaultError::MissingChunk(chunk);
         for place in self.places(chunk) {
-            match self.read_place(chunk, place) {
-                Ok(raw) => return Ok(raw),
+            match read(place) {
+                Ok(found) => return Ok(found),
                 Err(error) => {
                     let is_damage = error.is_damage();
                     failure = self.chunk_error((chunk, place), error);
