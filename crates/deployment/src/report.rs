@@ -1,7 +1,7 @@
 //! What a deployment is, can do and lacks, for the people who run it. Nothing is written for it.
 
 use bson::{Bson, Document};
-use tidemark_model::{DatabaseSize, Finding, ProbeReport, Topology};
+use tidemark_model::{DatabaseSize, Finding, ProbeReport, SpecialCollections, Topology};
 
 use crate::abilities::{Abilities, Product, greet, probe, unless_refused};
 use crate::connection::Connection;
@@ -45,6 +45,7 @@ pub fn report(
         set_name: hello.get_str("setName").ok().map(str::to_owned),
         hosts: hosts.filter_map(|host| host.as_str().map(str::to_owned)).collect(),
         findings: findings(&abilities),
+        special: special(listings.as_deref().unwrap_or_default()),
         unprotected: match &listings {
             Some(listings) => listings.iter().filter_map(unprotected).collect(),
             None => vec!["collections cannot be listed: nothing can be protected".to_owned()],
@@ -128,6 +129,57 @@ fn without_oplog(topology: Topology) -> &'static str {
     }
 }
 
+/// Whether a collection is of a kind.
+type IsOfKind = fn(&CollectionListing) -> bool;
+
+/// Kinds of collections, with what follows for their protection.
+const SPECIAL: &[(&str, IsOfKind, &str)] = &[
+    (
+        "timeSeries",
+        CollectionListing::is_time_series,
+        "kept as the buckets in which the server has them; with a restore they are made anew and their buckets copied; every snapshot reads the deployment, none is made in the vault",
+    ),
+    (
+        "capped",
+        |listing| listing.options.get_bool("capped").unwrap_or(false),
+        "kept and restored in their order; every snapshot reads the deployment, none is made in the vault",
+    ),
+    (
+        "clustered",
+        |listing| !listing.is_time_series() && listing.options.contains_key("clusteredIndex"),
+        "kept and restored with their key; every snapshot reads the deployment, none is made in the vault",
+    ),
+    ("views", |listing| listing.kind == "view", "kept and restored as they are defined"),
+    (
+        "encrypted",
+        |listing| listing.options.contains_key("encryptedFields"),
+        "their documents are kept as they are, their state collections are not",
+    ),
+    (
+        "storedFunctions",
+        |listing| listing.name == STORED_FUNCTIONS,
+        "kept; a restore replaces all stored functions of a database",
+    ),
+];
+/// So many of a kind are named.
+const NAMED: usize = 10;
+
+/// The kinds of which there are some.
+fn special(listings: &[CollectionListing]) -> Vec<SpecialCollections> {
+    let of_kind = |(kind, is_of_kind, consequence): &(&str, IsOfKind, &str)| {
+        let found = || listings.iter().filter(|listing| is_of_kind(listing));
+        let namespaces: Vec<String> =
+            found().take(NAMED).map(CollectionListing::namespace).collect();
+        (!namespaces.is_empty()).then(|| SpecialCollections {
+            kind: (*kind).to_owned(),
+            count: found().count(),
+            namespaces,
+            consequence: (*consequence).to_owned(),
+        })
+    };
+    SPECIAL.iter().filter_map(of_kind).collect()
+}
+
 /// Why a collection cannot be protected, if it cannot.
 fn unprotected(listing: &CollectionListing) -> Option<String> {
     let namespace = listing.namespace();
@@ -173,4 +225,47 @@ fn sizes(connection: &mut Connection) -> Result<Vec<DatabaseSize>, LinkError> {
     let databases = listed.get_array("databases").into_iter().flatten();
     let sizes = databases.filter_map(|database| size(database.as_document()?));
     Ok(sizes.filter(|size| !INTERNAL_DATABASES.contains(&size.name.as_str())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn kinds_of_which_there_are_some_are_named_with_what_follows() {
+        let listing = |name: &str, kind: &str, options: Document| CollectionListing {
+            database: "d".into(),
+            name: name.into(),
+            kind: kind.into(),
+            uuid: None,
+            options,
+            indexes: Vec::new(),
+        };
+        let found = special(&[
+            listing("plain", "collection", doc! { "validator": {} }),
+            listing("uncapped", "collection", doc! { "capped": false }),
+            listing("c", "collection", doc! { "capped": true, "size": 4096 }),
+            listing("k", "collection", doc! { "clusteredIndex": { "key": { "_id": 1 } } }),
+            listing("m", "timeseries", doc! { "timeseries": { "timeField": "t" } }),
+            listing("system.js", "collection", doc! {}),
+            listing("v", "view", doc! { "viewOn": "c" }),
+            listing("w", "view", doc! { "viewOn": "c" }),
+        ]);
+        let named: Vec<(&str, usize, &str)> = found
+            .iter()
+            .map(|kind| (kind.kind.as_str(), kind.count, kind.namespaces[0].as_str()))
+            .collect();
+        assert_eq!(
+            named,
+            [
+                ("timeSeries", 1, "d.m"),
+                ("capped", 1, "d.c"),
+                ("clustered", 1, "d.k"),
+                ("views", 2, "d.v"),
+                ("storedFunctions", 1, "d.system.js"),
+            ]
+        );
+    }
 }

@@ -130,6 +130,20 @@ pub struct DatabaseSize {
     pub bytes: Option<i64>,
 }
 
+/// Collections of a kind that is not everywhere, or not kept like others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpecialCollections {
+    /// The kind, as `timeSeries` or `capped`.
+    pub kind: String,
+    /// How many there are.
+    pub count: usize,
+    /// The first of them.
+    pub namespaces: Vec<String>,
+    /// What follows for their protection, in words.
+    pub consequence: String,
+}
+
 /// What a probe found. Nothing was written for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -147,6 +161,9 @@ pub struct ProbeReport {
     pub hosts: Vec<String>,
     /// What it can do.
     pub findings: Vec<Finding>,
+    /// Collections of kinds that are not kept like others.
+    #[serde(default)]
+    pub special: Vec<SpecialCollections>,
     /// What cannot be protected, and why, by namespace.
     pub unprotected: Vec<String>,
     /// What the user may not do and should, as `action on resource`.

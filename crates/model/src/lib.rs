@@ -22,7 +22,8 @@ mod transition;
 
 pub use clock::{Clock, format_instant, parse_instant};
 pub use deployment::{
-    Condition, DatabaseSize, Finding, LinkSettings, ProbeReport, ReadFrom, TlsSettings, Topology,
+    Condition, DatabaseSize, Finding, LinkSettings, ProbeReport, ReadFrom, SpecialCollections,
+    TlsSettings, Topology,
 };
 pub use ids::{
     ApiKeyId, DatabaseUserId, IdError, InstanceId, OrgId, PolicyId, PolicyItemId, ProjectId,

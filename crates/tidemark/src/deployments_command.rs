@@ -188,6 +188,14 @@ fn print_one(found: &Value) {
             if finding.get("holds").and_then(Value::as_bool) == Some(true) { "yes" } else { "no " };
         println!("  {mark}       {}: {}", text(finding, "name"), text(finding, "consequence"));
     }
+    for special in items(report, "special") {
+        println!(
+            "  {:8}  {} of them: {}",
+            text(special, "kind"),
+            whole(special, "count").unwrap_or_default(),
+            text(special, "consequence")
+        );
+    }
     for size in items(report, "databases") {
         let bytes =
             whole(size, "bytes").map_or("size unknown".to_owned(), |b| format!("{b} bytes"));
