@@ -36,7 +36,7 @@ def part(client, name):
     """What an instance holds, as its users call it."""
     begin = f"tm_{name}_"
     return {namespace.removeprefix(begin): found for namespace, found in content(client).items()
-            if namespace.startswith(begin)}
+            if namespace.startswith(begin) and not namespace.endswith("tidemark_stage_claim")}
 
 
 def names(client):
@@ -101,7 +101,7 @@ def test_instances_share_a_deployment_and_see_only_their_own(placing, engine):  
     assert client.older.things.count_documents({}) == 1
     left = [name for database in client.list_database_names() if database.endswith("tidemark")
             for name in client[database].list_collection_names()]
-    assert not left
+    assert set(left) <= {"tidemark_stage_claim"}, left
 
 
 def test_what_an_instance_leaves_is_its_own_only(placing, engine):  # noqa: F811
@@ -120,7 +120,7 @@ def test_what_an_instance_leaves_is_its_own_only(placing, engine):  # noqa: F811
     provider = {"backingProviderName": "AWS", "providerName": "SERVERLESS", "regionName": "US_EAST_1"}
     world.call("POST", f"/groups/{world.group}/serverless", {"name": "taken", "providerSettings": provider})
     reasons = until(lambda: own(world, "/taken")["reasons"], "a reason")
-    assert "shop are there already" in reasons[0], reasons
+    assert "tm_taken_shop are there already" in reasons[0], reasons
     assert world.call("GET", world.instance_path("taken"))["stateName"] == "CREATING"
     world.call("DELETE", world.instance_path("taken"))
     wait_gone(world, "taken")
@@ -147,10 +147,47 @@ def test_what_an_instance_leaves_is_its_own_only(placing, engine):  # noqa: F811
     wait_gone(world, "one")
     tidemark(world, "detach", "kept")
     wait_gone(world, "kept")
-    assert names(client) == {"older", "tm_taken_shop", "tm_kept_shop"}
+    assert names(client) == {"older", "tm_taken_shop", "tm_kept_shop", "tm_kept_tidemark"}
     tidemark(world, "detach", "main")
     wait_gone(world, "main")
     assert client.older.things.count_documents({}) == 1
+
+
+def test_two_owners_never_have_the_same_databases(placing, fresh, engine):  # noqa: F811
+    """The same deployment, attached to two servers that know nothing of each other."""
+    uri, _ = engine()
+    client = connect(uri)
+    provider = {"backingProviderName": "AWS", "providerName": "SERVERLESS", "regionName": "US_EAST_1"}
+    worlds = [placing(), placing()]
+    for world in worlds:
+        tidemark(world, "attach", "main", "--uri", uri)
+        world.wait_idle("main")
+    for world in worlds:
+        world.call("POST", f"/groups/{world.group}/serverless", {"name": "one", "providerSettings": provider})
+
+    def state(world):
+        return world.call("GET", world.instance_path("one"))["stateName"], own(world, "/one")["reasons"]
+
+    first, second = sorted(worlds, key=lambda world: until(
+        lambda: state(world)[0] == "IDLE" or state(world)[1], "an owner or a reason") is not True)
+    assert state(first)[0] == "IDLE", state(first)
+    assert state(second)[0] == "CREATING" and "are those of the instance" in state(second)[1][0], state(second)
+    client.tm_one_shop.items.insert_one({"_id": 1})
+    second.call("DELETE", second.instance_path("one"))
+    wait_gone(second, "one")
+    assert client.tm_one_shop.items.count_documents({}) == 1
+    # A prefix that holds another one's is refused too; and what is called as the server's own databases are.
+    client.tm_one_config.things.insert_one({"_id": 1})
+    shown = own(first, "/one/probe", "POST")
+    assert "tm_one_config" in shown["report"]["unprotected"][0], shown
+    first.call("DELETE", first.instance_path("one"))
+    wait_gone(first, "one")
+    assert client.tm_one_config.things.count_documents({}) == 1
+    # What is there keeps the next one of that name from taking it.
+    first.call("POST", f"/groups/{first.group}/serverless", {"name": "one", "providerSettings": provider})
+    assert "tm_one_config" in until(lambda: own(first, "/one")["reasons"], "a reason")[0]
+    client.drop_database("tm_one_config")
+    first.wait_idle("one")
 
 
 def test_a_server_without_oplog_and_renames_holds_instances_too(placing, ports):  # noqa: F811

@@ -101,7 +101,7 @@ pub fn create(
     };
     match inserted {
         Err(CatalogError::InUse(what)) => Err(CreateInstanceError::NoPlace(format!(
-            "{what} is that of an instance of another project"
+            "{what} are, or would hold, those of another instance"
         ))),
         Ok(()) => Ok(instance),
         Err(CatalogError::AlreadyExists(name)) => Err(CreateInstanceError::NameTaken(name)),

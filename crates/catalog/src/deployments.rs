@@ -122,8 +122,8 @@ impl Catalog {
         Ok(transaction.commit()?)
     }
 
-    /// Records an instance that is a part of an attached deployment. No other one may have the prefix
-    /// there, in whatever case.
+    /// Records an instance that is a part of an attached deployment. No prefix there may be the
+    /// beginning of another one, in whatever case.
     pub fn insert_placed(
         &self,
         instance: &Instance,
@@ -132,12 +132,14 @@ impl Catalog {
         self.transact(|catalog| {
             let connection = catalog.lock();
             let taken: i64 = connection.query_row(
-                "SELECT count(*) FROM deployments WHERE placed_on = ?1 AND lower(database_prefix) = lower(?2)",
+                "SELECT count(*) FROM deployments WHERE placed_on = ?1
+                 AND (substr(lower(?2), 1, length(database_prefix)) = lower(database_prefix)
+                      OR substr(lower(database_prefix), 1, length(?2)) = lower(?2))",
                 (host.to_string(), prefix),
                 |row| row.get(0),
             )?;
             if taken > 0 {
-                return Err(CatalogError::InUse(format!("the prefix {prefix}")));
+                return Err(CatalogError::InUse(format!("databases that begin with {prefix}")));
             }
             instances::insert(&connection, instance)?;
             connection.execute(

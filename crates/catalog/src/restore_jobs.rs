@@ -536,12 +536,14 @@ impl Catalog {
         rows.next()?.map(decode).transpose()
     }
 
-    /// Whether a job writes to an instance, or waits to.
+    /// Whether a job writes to an instance, or waits to; or to the deployment of which it is a part, or
+    /// to a part of it.
     pub fn is_restore_target(&self, instance: InstanceId) -> Result<bool, CatalogError> {
         let connection = self.read()?;
         let mut statement = connection.prepare_cached(
-            "SELECT 1 FROM restore_jobs WHERE target_id = ?1 AND state IN ('queued', 'running')
-             AND quarantined IS NULL",
+            "SELECT 1 FROM restore_jobs WHERE state IN ('queued', 'running') AND quarantined IS NULL
+             AND target_id IN (SELECT ?1 UNION SELECT instance_id FROM deployments WHERE placed_on = ?1
+                               UNION SELECT placed_on FROM deployments WHERE instance_id = ?1)",
         )?;
         Ok(statement.exists([instance.to_string()])?)
     }

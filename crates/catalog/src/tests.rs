@@ -841,3 +841,27 @@ fn proof() -> Proof {
         comparison: None,
     }
 }
+
+#[test]
+fn no_prefix_of_a_deployment_is_the_beginning_of_another_one() {
+    let f = fixture();
+    let place = |name: &str, prefix: &str, host: InstanceId| {
+        let instance = Instance {
+            id: InstanceId::new(at(1_000)),
+            name: name.parse().unwrap(),
+            backing: Backing::Attached,
+            ..f.catalog.load_instance(f.instance).unwrap()
+        };
+        f.catalog.insert_placed(&instance, (host, prefix)).map(|()| instance.id)
+    };
+    let first = place("a", "tm_one_", f.instance).unwrap();
+    for taken in ["tm_one_", "TM_One_", "tm_", "tm_one_two_"] {
+        assert!(matches!(place("b", taken, f.instance), Err(CatalogError::InUse(_))), "{taken}");
+    }
+    place("c", "tmXone_", f.instance).unwrap();
+    // On another deployment it is another one.
+    place("d", "tm_one_", first).unwrap();
+    let part = f.catalog.find_deployment(first).unwrap().unwrap().placement.unwrap();
+    assert_eq!((part.host, part.prefix.as_str(), part.is_claimed), (f.instance, "tm_one_", false));
+    assert!(f.catalog.is_host(f.instance).unwrap());
+}

@@ -58,9 +58,14 @@ impl Abilities {
     /// Whether the buckets of a time series are what `rawData` shows of it, and not a collection of the
     /// server's own: from 8.3 on, as `mongodump` has it.
     pub fn has_raw_data(&self) -> bool {
-        let mut parts = self.version.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
-        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (8, 3)
+        !has_buckets_apart(&self.version)
     }
+}
+
+/// Whether a server of this version has the buckets of a time series in a collection of its own.
+pub fn has_buckets_apart(version: &str) -> bool {
+    let mut parts = version.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < (8, 3)
 }
 
 /// Tries out what a deployment can do.

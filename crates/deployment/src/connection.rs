@@ -83,6 +83,17 @@ impl Connection {
         }
     }
 
+    /// The databases of a part of a deployment that cannot have our names: they are not protected.
+    pub fn unreachable_databases(&mut self) -> Result<Vec<String>, LinkError> {
+        let Some(scope) = self.scope.clone() else { return Ok(Vec::new()) };
+        let list = bson::doc! { "listDatabases": 1, "nameOnly": true };
+        let listed = match &mut self.kind {
+            Kind::Wire(link) => link.command("admin", list)?,
+            Kind::Driver(link) => link.command("admin", list)?,
+        };
+        Ok(scope.unreachable(&listed))
+    }
+
     /// Runs a writing command with concatenated documents or statements beside it, as they are.
     pub fn write_run(
         &mut self,

@@ -6,6 +6,7 @@
 
 mod abilities;
 mod batch;
+mod claim;
 mod client;
 mod connection;
 mod driver_link;
@@ -18,7 +19,10 @@ mod report;
 mod scope;
 mod wire_link;
 
-pub use abilities::{Abilities, Product, newest_entry, open_snapshot, probe, unless_refused};
+pub use abilities::{
+    Abilities, Product, has_buckets_apart, newest_entry, open_snapshot, probe, unless_refused,
+};
+pub use claim::{claim, give_claim_up};
 pub use client::Client;
 pub use connection::{Connection, Sent};
 pub use endpoint::{Address, Endpoint, Patience};
@@ -29,4 +33,4 @@ pub use listing::{
     list_indexes, time_series_of,
 };
 pub use report::{OPLOG, report};
-pub use scope::INTERNAL_DATABASES;
+pub use scope::{ELSEWHERE, INTERNAL_DATABASES};

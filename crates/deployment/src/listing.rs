@@ -120,7 +120,13 @@ pub fn drop_database(connection: &mut Connection, database: &str) -> Result<(), 
         Ok::<_, LinkError>(())
     })?;
     for name in collections.iter().filter(|name| !is_of_server(name)) {
-        connection.command(database, bson::doc! { "drop": name })?;
+        // No server drops those.
+        let command = if name == STORED_FUNCTIONS {
+            bson::doc! { "delete": name, "deletes": [{ "q": {}, "limit": 0 }] }
+        } else {
+            bson::doc! { "drop": name }
+        };
+        connection.command(database, command)?;
     }
     Ok(())
 }

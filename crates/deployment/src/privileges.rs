@@ -25,6 +25,8 @@ const ON_DATA: &[&str] = &[
 ];
 /// On the buckets of time series: `ON_DATA` does not hold for collections of the server's own.
 const ON_BUCKETS: &[&str] = &["find", "insert", "bypassDocumentValidation"];
+/// On the buckets of time series from 8.3 on, where they are in no collection of their own.
+const ON_RAW_DATA: &[&str] = &["performRawDataOperations"];
 /// On stored functions.
 const ON_FUNCTIONS: &[&str] = &["find", "insert", "update", "remove"];
 /// On the cluster.
@@ -39,6 +41,8 @@ const ROLE: &str = "tidemarkBackup";
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Holds {
     pub(crate) time_series: bool,
+    /// Time series whose buckets are what `rawData` shows, and in no collection of their own.
+    pub(crate) raw_data: bool,
     pub(crate) stored_functions: bool,
 }
 
@@ -82,6 +86,7 @@ fn rights_in(info: &Document, holds: Holds) -> Rights {
 /// What is needed: the words for it, the actions, and on what.
 fn needs(holds: Holds) -> Vec<(&'static str, &'static [&'static str], Resource)> {
     let buckets = ("the buckets of time series", ON_BUCKETS, Resource::Buckets);
+    let raw_data = ("all databases", ON_RAW_DATA, Resource::Data);
     let functions = ("system.js of all databases", ON_FUNCTIONS, Resource::Functions);
     let mut needs = vec![
         ("all databases", ON_DATA, Resource::Data),
@@ -89,6 +94,7 @@ fn needs(holds: Holds) -> Vec<(&'static str, &'static [&'static str], Resource)>
         ("local.oplog.rs", ON_OPLOG, Resource::Oplog),
     ];
     needs.extend(holds.time_series.then_some(buckets));
+    needs.extend(holds.raw_data.then_some(raw_data));
     needs.extend(holds.stored_functions.then_some(functions));
     needs
 }
@@ -185,7 +191,7 @@ mod tests {
     #[test]
     fn who_may_everything_lacks_nothing_and_neither_does_nobody() {
         let all = doc! { "resource": { "anyResource": true }, "actions": ["anyAction"] };
-        let holds = Holds { time_series: true, stored_functions: true };
+        let holds = Holds { time_series: true, raw_data: false, stored_functions: true };
         assert_eq!(rights_in(&info(&[all]), holds), Rights::default());
         let nobody = doc! { "authenticatedUsers": [], "authenticatedUserPrivileges": [] };
         assert_eq!(rights_in(&nobody, holds), Rights::default());
@@ -201,7 +207,7 @@ mod tests {
             "resource": { "db": "", "system_buckets": "" }, "actions": ON_BUCKETS.to_vec(),
         };
         let mut granted = vec![data, cluster, oplog];
-        let holds = Holds { time_series: true, stored_functions: true };
+        let holds = Holds { time_series: true, raw_data: false, stored_functions: true };
         assert_eq!(rights_in(&info(&granted), Holds::default()), Rights::default());
         let rights = rights_in(&info(&granted), holds);
         assert_eq!(rights.missing.len(), ON_BUCKETS.len() + ON_FUNCTIONS.len());

@@ -33,7 +33,8 @@ pub fn report(
     let rights = privileges::look(
         connection,
         Holds {
-            time_series: has(CollectionListing::is_time_series),
+            time_series: has(CollectionListing::is_time_series) && !abilities.has_raw_data(),
+            raw_data: has(CollectionListing::is_time_series) && abilities.has_raw_data(),
             stored_functions: has(|listing| listing.name == STORED_FUNCTIONS),
         },
     )?;
@@ -47,7 +48,15 @@ pub fn report(
         findings: findings(&abilities),
         special: special(listings.as_deref().unwrap_or_default()),
         unprotected: match &listings {
-            Some(listings) => listings.iter().filter_map(unprotected).collect(),
+            Some(listings) => {
+                let mut unprotected: Vec<String> =
+                    listings.iter().filter_map(unprotected).collect();
+                let reserved = connection.unreachable_databases()?;
+                unprotected.extend(reserved.iter().map(|name| {
+                    format!("{name} would be called as a database of the server's own is, and is not protected; rename it")
+                }));
+                unprotected
+            }
             None => vec!["collections cannot be listed: nothing can be protected".to_owned()],
         },
         missing_privileges: rights.missing,

@@ -11,7 +11,7 @@ use bson::{Bson, Document};
 use crc64fast::Digest;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tidemark_deployment::{TIME_SERIES, buckets_of};
+use tidemark_deployment::{TIME_SERIES, buckets_of, has_buckets_apart};
 use tidemark_vault::{ChunkList, CollectionManifest, Manifest, Vault};
 use tidemark_wire::encode_document;
 
@@ -43,7 +43,11 @@ pub fn write_archive(
     archive.prelude(manifest)?;
     for collection in &manifest.collections {
         stop.check()?;
-        let name = name_of_data(collection);
+        let name = if has_buckets_apart(&manifest.server_version) {
+            name_of_data(collection)
+        } else {
+            Cow::Borrowed(collection.name.as_str())
+        };
         let documents =
             archive.namespace(vault, (&collection.database, &name), &collection.chunks, stop)?;
         archive.summary.documents += documents;
@@ -139,7 +143,7 @@ impl<W: Write> Archive<'_, W> {
 /// Under which name a dump has the documents of a collection.
 pub(crate) fn name_of_data(collection: &CollectionManifest) -> Cow<'_, str> {
     if collection.kind == TIME_SERIES {
-        // As dumps of servers before 8.3 have them; every `mongorestore` that knows time series reads that.
+        // As dumps of servers before 8.3 have them.
         return Cow::Owned(buckets_of(&collection.name));
     }
     Cow::Borrowed(&collection.name)

@@ -15,7 +15,7 @@ use crate::error::MoverError;
 use crate::restore::is_record_of_swaps;
 use crate::stop::Stop;
 use tidemark_deployment::Connection;
-use tidemark_deployment::{is_stage, newest_entry};
+use tidemark_deployment::{ELSEWHERE, is_stage, newest_entry};
 
 /// A segment is stored when it has this size; a round that reads more stores several.
 const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
@@ -212,6 +212,14 @@ fn is_of_stage(entry: &RawDocument) -> bool {
     namespace.and_then(|ns| ns.split_once('.')).is_some_and(|(_, name)| is_stage(name))
 }
 
+/// Whether an entry is only the place of one of another database. The last one of a segment is kept.
+fn is_elsewhere(entry: &RawDocument) -> bool {
+    entry.get_str("op").is_ok_and(|op| op == "n")
+        && entry
+            .get_document("o")
+            .is_ok_and(|said| said.get_str("msg").is_ok_and(|said| said == ELSEWHERE))
+}
+
 /// Where the run of segments begins that follow each other up to the newest.
 fn run_start(segments: &[OplogSpan]) -> OplogTime {
     let mut newest_first = segments.iter().rev();
@@ -275,7 +283,7 @@ impl<'a> Round<'a> {
         // The entry that the range before ends with is a proof, not a change.
         self.has_changes |= self.first.is_some() && entry.get_str("op").is_ok_and(|op| op != "n");
         // What the range before ends with is a proof, whatever it is.
-        self.has_last = self.first.is_none() || !is_of_stage(entry);
+        self.has_last = self.first.is_none() || !(is_of_stage(entry) || is_elsewhere(entry));
         self.first.get_or_insert(at);
         self.last = at;
         if self.has_last {

@@ -100,12 +100,15 @@ pub(crate) struct Stage {
     next: usize,
     /// Whether the deployment loads collections without their oplog entries and indexes.
     is_bulk: bool,
+    /// Whether it can be told to leave empty timestamps as they are.
+    pub(crate) keeps_empty_timestamps: bool,
 }
 
 impl Stage {
     pub(crate) fn new(prefix: String, wanted: Wanted, is_bulk: bool) -> Self {
         let (collections, views) = (BTreeMap::new(), BTreeMap::new());
-        Self { collections, views, wanted, prefix, next: 0, is_bulk }
+        let keeps_empty_timestamps = false;
+        Self { collections, views, wanted, prefix, next: 0, is_bulk, keeps_empty_timestamps }
     }
 
     /// Creates the staging collection for a namespace that begins empty during the replay.
@@ -238,7 +241,9 @@ impl Target for StageTarget<'_> {
             };
             after.insert(key, (id.clone(), apply(entry, present)?));
         }
-        write(self.connection, staged, &before, after)
+        let keeps = self.stage.keeps_empty_timestamps;
+        let Some(staged) = self.stage.collections.get_mut(namespace) else { return Ok(()) };
+        write((self.connection, keeps), staged, &before, after)
     }
 
     fn indexes(&mut self, namespace: &str) -> Option<&mut Vec<Document>> {
@@ -248,7 +253,8 @@ impl Target for StageTarget<'_> {
     fn modify(&mut self, namespace: &str, changes: Document) -> Result<(), MoverError> {
         let Some(staged) = self.stage.collections.get_mut(namespace) else { return Ok(()) };
         if is_time_series(&staged.options) {
-            server_collections::modify(&mut staged.options, changes);
+            server_collections::modify(&mut staged.options, &changes);
+            server_collections::modify_index(&mut staged.indexes, &changes);
             return Ok(());
         }
         let mut modify = bson::doc! { "collMod": &staged.name };
@@ -810,12 +816,15 @@ fn load(
 
 /// Writes the new documents and keeps account of the collection's content.
 fn write(
-    connection: &mut Connection,
+    (connection, keeps_empty_timestamps): (&mut Connection, bool),
     staged: &mut Staged,
     before: &HashMap<Vec<u8>, Vec<u8>>,
     after: HashMap<Vec<u8>, (Bson, Option<Document>)>,
 ) -> Result<(), MoverError> {
     let mut content = staged.content;
+    let mut send = |staged: &Staged, kind: &str, statements: &[u8]| {
+        send((&mut *connection, keeps_empty_timestamps), staged, (kind, statements))
+    };
     let (mut updates, mut deletes) = (Vec::new(), Vec::new());
     for (key, (id, document)) in after {
         let old = before.get(&key);
@@ -833,24 +842,23 @@ fn write(
                 updates.extend(encode_document(&statement));
                 // Small changes may be to large documents.
                 if updates.len() >= STAGE_WINDOW.bytes {
-                    send(connection, staged, "update", &std::mem::take(&mut updates))?;
+                    send(staged, "update", &std::mem::take(&mut updates))?;
                 }
             }
             _ => deletes.extend(encode_document(&bson::doc! { "q": { "_id": id }, "limit": 1 })),
         }
     }
-    send(connection, staged, "update", &updates)?;
-    send(connection, staged, "delete", &deletes)?;
+    send(staged, "update", &updates)?;
+    send(staged, "delete", &deletes)?;
     staged.content = content;
     Ok(())
 }
 
 /// Sends statements of one kind.
 fn send(
-    connection: &mut Connection,
+    (connection, keeps_empty_timestamps): (&mut Connection, bool),
     staged: &Staged,
-    kind: &str,
-    statements: &[u8],
+    (kind, statements): (&str, &[u8]),
 ) -> Result<(), MoverError> {
     if statements.is_empty() {
         return Ok(());
@@ -862,7 +870,9 @@ fn send(
     };
     if kind == "update" {
         command.insert("bypassDocumentValidation", true);
-        command.insert("bypassEmptyTsReplacement", true);
+        if keeps_empty_timestamps {
+            command.insert("bypassEmptyTsReplacement", true);
+        }
     }
     Ok(connection.write_run(&staged.database, command, (&format!("{kind}s"), statements))?)
 }

@@ -19,11 +19,12 @@ use tidemark_vault::{ChunkRef, CollectionManifest, ListItem, Manifest, Vault};
 
 use self::attempt::{MARKER_DATABASE, Names};
 use self::entries::Visited;
+use self::swap::try_series;
 use crate::error::MoverError;
 use crate::indexes::wanted_indexes;
 use crate::parts::in_parallel;
 use crate::replay::{Checker, Replayer, Stage, StageTarget, Staged};
-use crate::server_collections::{is_functions, is_time_series};
+use crate::server_collections::{is_functions, is_time_series, keeps_empty_timestamps};
 use crate::stop::{Progress, Stop};
 use crate::wanted::Wanted;
 use tidemark_deployment::{Connection, Endpoint, Product, Sent, TIME_SERIES};
@@ -220,6 +221,10 @@ impl<'a> Restore<'a> {
         let is_bulk = probe(&mut connection)?.bulk_staging;
         let wanted = verified.wanted.clone();
         self.stage = Stage::new(self.names.of_attempt(&self.attempt), wanted, is_bulk);
+        self.stage.keeps_empty_timestamps = keeps_empty_timestamps(
+            &mut connection,
+            (MARKER_DATABASE, &self.names.marker(&self.attempt)),
+        )?;
         let all = &self.source.manifest.collections;
         let (views, collections): (Vec<_>, Vec<_>) =
             all.iter().cloned().partition(|collection| collection.kind == "view");
@@ -281,13 +286,15 @@ impl<'a> Restore<'a> {
         for item in items {
             chunks.extend(self.vault.load_item(item)?);
         }
-        let command = bson::doc! {
+        let mut command = bson::doc! {
             "insert": &staged.name,
             "ordered": true,
             "bypassDocumentValidation": true,
-            "bypassEmptyTsReplacement": true,
             "writeConcern": { "w": 1, "j": false },
         };
+        if self.stage.keeps_empty_timestamps {
+            command.insert("bypassEmptyTsReplacement", true);
+        }
         let mut in_flight: Option<Sent> = None;
         let mut chunks = chunks.iter().peekable();
         while chunks.peek().is_some() {
@@ -390,6 +397,10 @@ impl<'a> Restore<'a> {
         let mut connection = Connection::open(&self.endpoint)?;
         // Those of a time series are on measurements, and made with it.
         let are_here = |staged: &&Staged| !is_time_series(&staged.options);
+        for staged in self.stage.collections.values().filter(|staged| !are_here(staged)) {
+            let wanted = (&staged.options, wanted_indexes(&staged.indexes));
+            try_series(&mut connection, (&staged.database, &staged.name), wanted)?;
+        }
         for staged in self.stage.collections.values().filter(are_here) {
             self.stop.check()?;
             let specs = wanted_indexes(&staged.indexes);

@@ -9,7 +9,9 @@
 use std::borrow::Cow;
 
 use bson::{Bson, Document};
-use tidemark_deployment::{STORED_FUNCTIONS, time_series_of};
+use tidemark_deployment::{Connection, STORED_FUNCTIONS, time_series_of, unless_refused};
+
+use crate::error::MoverError;
 
 /// The option that makes a collection a time series.
 const OPTION: &str = "timeseries";
@@ -19,6 +21,19 @@ const MADE: &[&str] = &["validator", "clusteredIndex", "idIndex", "viewOn", "pip
 /// Whether a namespace is that of the stored functions of its database.
 pub(crate) fn is_functions(namespace: &str) -> bool {
     namespace.split_once('.').is_some_and(|(_, name)| name == STORED_FUNCTIONS)
+}
+
+/// Whether a server can be told to leave empty timestamps as they are, instead of putting its time into
+/// their place: early ones refuse what they do not know. An update that matches nothing is tried, of a
+/// collection that is there.
+pub(crate) fn keeps_empty_timestamps(
+    connection: &mut Connection,
+    (database, there): (&str, &str),
+) -> Result<bool, MoverError> {
+    let nothing = vec![bson::doc! { "q": { "_id": { "$in": [] } }, "u": { "$set": { "a": 1 } } }];
+    let command =
+        bson::doc! { "update": there, "updates": nothing, "bypassEmptyTsReplacement": true };
+    Ok(unless_refused(connection.command(database, command))?.is_some())
 }
 
 /// Whether options are those of a time series.
@@ -46,15 +61,50 @@ pub(crate) fn given(mut options: Document) -> Document {
     options
 }
 
-/// Changes the options of a time series as `collMod` does.
-pub(crate) fn modify(options: &mut Document, changes: Document) {
-    for (name, change) in changes {
-        match (options.get_mut(&name), change) {
-            (Some(Bson::Document(present)), Bson::Document(change)) if name == OPTION => {
-                present.extend(change);
+/// Changes the options of a time series as `collMod` does, to what a server takes to make it. Changes of
+/// indexes are `modify_index`'s.
+pub(crate) fn modify(options: &mut Document, changes: &Document) {
+    const SPANS: &[&str] = &["bucketMaxSpanSeconds", "bucketRoundingSeconds"];
+    if let (Ok(present), Ok(change)) =
+        (options.get_document_mut(OPTION), changes.get_document(OPTION))
+    {
+        // One of both says how much is in a bucket; the other one is the server's to say.
+        if change.contains_key("granularity") {
+            for span in SPANS {
+                present.remove(span);
             }
-            (_, change) => {
-                options.insert(name, change);
+        }
+        if SPANS.iter().any(|span| change.contains_key(span)) {
+            present.remove("granularity");
+        }
+        present.extend(change.clone());
+    }
+    match changes.get("expireAfterSeconds") {
+        // The only text that there is: "off".
+        Some(Bson::String(_)) => {
+            options.remove("expireAfterSeconds");
+        }
+        Some(seconds) => {
+            options.insert("expireAfterSeconds", seconds);
+        }
+        None => {}
+    }
+}
+
+/// Changes an index as `collMod` does: whether it is hidden, when its documents expire.
+pub(crate) fn modify_index(indexes: &mut [Document], changes: &Document) {
+    let Ok(change) = changes.get_document("index") else { return };
+    let is_meant = |index: &&mut Document| {
+        let is =
+            |field: &str| change.get(field).is_some_and(|value| index.get(field) == Some(value));
+        is("name")
+            || is("keyPattern")
+            || change.get("keyPattern").is_some_and(|key| index.get("key") == Some(key))
+    };
+    for index in indexes.iter_mut().filter(is_meant) {
+        for field in ["hidden", "expireAfterSeconds"] {
+            if let Some(value) = change.get(field) {
+                index.insert(field, value);
             }
         }
     }
@@ -146,12 +196,33 @@ mod tests {
         });
         modify(
             &mut options,
-            doc! { "timeseries": { "granularity": "hours" }, "expireAfterSeconds": 9i64 },
+            &doc! { "timeseries": { "granularity": "hours" }, "expireAfterSeconds": 9i64 },
         );
         assert_eq!(
             options,
             doc! { "timeseries": { "timeField": "t", "granularity": "hours" }, "expireAfterSeconds": 9i64 }
         );
+        // What a server adds to a granularity does not go with another one; neither does what it adds to
+        // one that is gone.
+        let mut spans = doc! { "timeseries": { "timeField": "t", "granularity": "seconds", "bucketMaxSpanSeconds": 3600 } };
+        modify(
+            &mut spans,
+            &doc! { "timeseries": { "granularity": "hours" }, "expireAfterSeconds": "off" },
+        );
+        assert_eq!(spans, doc! { "timeseries": { "timeField": "t", "granularity": "hours" } });
+        modify(
+            &mut spans,
+            &doc! { "timeseries": { "bucketMaxSpanSeconds": 60, "bucketRoundingSeconds": 60 }, "timeseriesBucketsMayHaveMixedSchemaData": true },
+        );
+        assert_eq!(
+            spans,
+            doc! { "timeseries": { "timeField": "t", "bucketMaxSpanSeconds": 60, "bucketRoundingSeconds": 60 } }
+        );
+        let mut indexes =
+            [doc! { "name": "i", "key": { "t": 1 } }, doc! { "name": "j", "key": { "u": 1 } }];
+        modify_index(&mut indexes, &doc! { "index": { "name": "j", "hidden": true } });
+        assert_eq!(indexes[0].get("hidden"), None);
+        assert!(indexes[1].get_bool("hidden").unwrap());
         let plain = doc! { "validator": { "a": 1 }, "clusteredIndex": true };
         assert_eq!(given(plain.clone()), plain);
         assert_eq!(known_as("d.system.buckets.x.y"), "d.x.y");

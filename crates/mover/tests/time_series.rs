@@ -329,6 +329,57 @@ fn an_engine_of_ours_refuses_them_before_anything_is_staged() {
 }
 
 #[test]
+fn what_a_target_does_not_take_is_known_before_it_is_touched() {
+    let w = World::new(false);
+    let target = Served::start(false);
+    target.insert("m", &[doc! { "_id": "mine" }]);
+    target.server.refuse_indexes();
+    let error = w.prepare(&target.endpoint(), everything()).unwrap_err();
+    assert!(error.to_string().contains("such an index"), "{error}");
+    assert_eq!(target.documents("d", "m"), [doc! { "_id": "mine" }]);
+}
+
+#[test]
+fn a_worker_that_was_overtaken_empties_nothing() {
+    let w = World::new(false);
+    let target = Served::start(false);
+    w.prepare(&target.endpoint(), everything()).unwrap();
+    target.insert("kept.js", &[doc! { "_id": "mine" }]);
+    // What another worker has put in place and removed.
+    let mut behind = target.behind.connect();
+    let mut staged = Vec::new();
+    behind
+        .for_each("d", doc! { "listCollections": 1, "nameOnly": true }, |collection| {
+            let name = collection.get_str("name").unwrap().to_owned();
+            staged.extend(name.starts_with("tidemark_stage").then_some(name));
+            Ok::<_, MoverError>(())
+        })
+        .unwrap();
+    assert_eq!(staged.len(), 3);
+    for name in staged {
+        behind.command("d", doc! { "drop": name }).unwrap();
+    }
+    let error = swap_stage(&target.endpoint(), JOB).unwrap_err();
+    assert!(matches!(error, MoverError::StageLost), "{error}");
+    assert_eq!(target.documents("d", "kept.js"), [doc! { "_id": "mine" }]);
+}
+
+#[test]
+fn archives_name_buckets_as_the_version_has_them() {
+    for (has_raw_data, named) in [(false, true), (true, false)] {
+        let w = World::new(has_raw_data);
+        let (mut file, stop, progress) = (Vec::new(), Stop::new(), Progress::default());
+        let format = ExportFormat::Archive;
+        export((&w.vault, &w.manifest), format, &mut file, (&stop, &progress)).unwrap();
+        let mut raw = Vec::new();
+        let mut decoder = flate2::read::MultiGzDecoder::new(file.as_slice());
+        std::io::Read::read_to_end(&mut decoder, &mut raw).unwrap();
+        let has = raw.windows(16).any(|window| window == b"system.buckets.m");
+        assert_eq!(has, named);
+    }
+}
+
+#[test]
 fn dumps_hold_buckets_as_mongodump_writes_them() {
     let w = World::new(false);
     for format in [ExportFormat::Archive, ExportFormat::Directory] {

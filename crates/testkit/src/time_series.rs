@@ -28,6 +28,8 @@ struct State {
     has_raw_data: bool,
     /// So many inserts of buckets end their connections.
     cuts: u32,
+    /// Indexes of time series are refused.
+    refuses_indexes: bool,
     /// Buckets are taken after it was allowed that schemas differ in one.
     refuses_mixed: bool,
 }
@@ -55,6 +57,11 @@ impl TimeSeriesServer {
     /// The connections of the next inserts of buckets end after the insert.
     pub fn cut_inserts(&self, count: u32) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).cuts = count;
+    }
+
+    /// Indexes of time series are refused, as by a server that is older than what they need.
+    pub fn refuse_indexes(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).refuses_indexes = true;
     }
 
     /// Buckets are refused until it was allowed that schemas differ in one.
@@ -120,6 +127,9 @@ impl State {
                 self.refuses_mixed &=
                     !command.contains_key("timeseriesBucketsMayHaveMixedSchemaData");
                 Verdict::Answer(bson::doc! { "ok": 1.0 })
+            }
+            "createIndexes" if is_series && self.refuses_indexes => {
+                refusal(67, "such an index cannot be created")
             }
             "createIndexes" | "listIndexes" if is_series => self.judge_indexes(&key, command),
             _ => Verdict::Pass,

@@ -3,7 +3,7 @@
 //! Each has a thread that looks at it, waits longer after each failure, and records what it finds.
 //! One that does not answer holds up nobody else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,8 @@ use tidemark_actions::deployments;
 use tidemark_atlas_api::Attacher;
 use tidemark_catalog::{Backing, Catalog, CatalogError, Deployment, Instance};
 use tidemark_deployment::{
-    Client, Connection, Endpoint, LinkError, OPLOG, Patience, drop_database, list_databases, report,
+    Client, Connection, Endpoint, LinkError, OPLOG, Patience, claim, drop_database, give_claim_up,
+    list_collections, list_databases, report,
 };
 use tidemark_model::{
     Clock, Condition, InstanceId, InstanceState, LinkSettings, ProbeReport, Secret, TlsSettings,
@@ -61,6 +62,10 @@ enum AttachedError {
         "the databases {databases} are there already and begin as those of this instance would; rename them, or delete the instance and choose another name for it"
     )]
     InTheWay { databases: String },
+    #[error(
+        "the databases that begin with {prefix} are those of the instance {owner}, which this server does not know or still has; if that is gone, drop {prefix}tidemark.tidemark_stage_claim"
+    )]
+    Claimed { prefix: String, owner: String },
 }
 
 /// The attached deployments.
@@ -220,7 +225,7 @@ impl Attached {
                 return self.remove_part(id, &mut connection);
             }
             if !part.is_claimed {
-                self.claim(id, &mut connection)?;
+                self.claim((id, &part.prefix), &mut connection)?;
             }
         }
         if probed_at.is_some_and(|at| at.elapsed() < PROBE_INTERVAL) {
@@ -237,10 +242,25 @@ impl Attached {
 
     /// Takes the databases of a part of a deployment, if there are none: what was there before is nobody's
     /// to protect, to replace or to drop under this name.
-    fn claim(&self, id: InstanceId, connection: &mut Connection) -> Result<(), AttachedError> {
-        let present = list_databases(connection)?;
-        if !present.is_empty() {
-            return Err(AttachedError::InTheWay { databases: present.join(", ") });
+    fn claim(
+        &self,
+        (id, prefix): (InstanceId, &str),
+        connection: &mut Connection,
+    ) -> Result<(), AttachedError> {
+        check_free(connection, prefix)?;
+        // Another server, or the same deployment attached once more, may be about to take them too.
+        let is_gone = |other: &str| {
+            let other = other.parse().ok().and_then(|id| self.catalog.load_instance(id).ok());
+            other.is_some_and(|other| other.state == InstanceState::Deleted)
+        };
+        let owner = claim(connection, &id.to_string(), is_gone)?;
+        if owner != id.to_string() {
+            return Err(AttachedError::Claimed { prefix: prefix.to_owned(), owner });
+        }
+        // What came in between was there before.
+        if let Err(error) = check_free(connection, prefix) {
+            give_claim_up(connection, &id.to_string())?;
+            return Err(error);
         }
         tracing::info!(instance = %id, "an instance is a part of a deployment");
         Ok(self.catalog.claim_placement(id)?)
@@ -344,6 +364,18 @@ impl Attached {
         };
         ids.into_iter().filter_map(complaint).collect()
     }
+}
+
+/// Refuses databases that are there already in a part of a deployment.
+fn check_free(connection: &mut Connection, prefix: &str) -> Result<(), AttachedError> {
+    let mut present: BTreeSet<String> = connection.unreachable_databases()?.into_iter().collect();
+    let collections = list_collections(connection)?;
+    present.extend(collections.iter().map(|found| format!("{prefix}{}", found.database)));
+    if present.is_empty() {
+        return Ok(());
+    }
+    let databases = present.into_iter().collect::<Vec<_>>().join(", ");
+    Err(AttachedError::InTheWay { databases })
 }
 
 /// The wait after so many failures in a row, with a part that differs each time: deployments that

@@ -81,7 +81,11 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
             };
         }
         Ok(Err(StepError::Mover(MoverError::Stopped))) => RestoreEvent::CancelRequested(now),
-        Ok(Err(error)) if error.is_transient() && claim.attempt < ATTEMPTS => {
+        // A swap that began is gone on with, however often the target does not answer: given up, it would
+        // be half done.
+        Ok(Err(error))
+            if error.is_transient() && (claim.attempt < ATTEMPTS || is_swapping(shared, claim)) =>
+        {
             tracing::warn!(%error, job = %claim.id, "a restore job is tried again");
             let at = next_try(now, claim.attempt);
             return record_until_done(shared, &format!("restore job {}", claim.id), || {
@@ -101,6 +105,12 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
             catalog.release_restore_job(claim, next_try(now, claim.attempt))
         }
     }
+}
+
+/// Whether a job has begun with its swap. Unknown is taken for begun.
+fn is_swapping(shared: &Shared, claim: &Claim<RestoreJobId>) -> bool {
+    let job = shared.config.catalog.load_restore_job(claim.id);
+    job.map_or(true, |job| job.state.is_swapping())
 }
 
 /// What is to be recorded of a job that may have been swapped in: whatever went wrong, it is

@@ -88,6 +88,7 @@ impl Restore<'_> {
             if let Some(uuid) = uuids.get(database).and_then(|uuids| uuids.get(&staged.name)) {
                 row.insert("uuid", uuid.clone());
             }
+            row.insert("documents", i64::try_from(staged.content.documents).unwrap_or(i64::MAX));
             if is_time_series(&staged.options) {
                 row.insert("timeSeries", &staged.options);
                 row.insert("indexes", wanted_indexes(&staged.indexes));

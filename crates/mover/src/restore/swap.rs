@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use bson::raw::RawDocument;
-use bson::{Binary, Document};
+use bson::{Binary, Bson, Document};
 use tidemark_wire::encode_document;
 
 use super::attempt::{Attempt, MARKER, MARKER_DATABASE, Names, job_of};
 use crate::error::MoverError;
 use crate::indexes::wanted_indexes;
-use crate::server_collections::is_functions;
+use crate::server_collections::{is_functions, keeps_empty_timestamps};
 use tidemark_deployment::{
     Abilities, CollectionListing, Connection, Endpoint, LinkError, STORED_FUNCTIONS, buckets_of,
     is_stage, list_collections, list_indexes, probe,
@@ -104,12 +104,11 @@ impl Swap {
                 .any(|(database, name)| (database, name) == (&staged.database, &staged.name));
             let there = self.targets.iter().find(|target| target.namespace() == *namespace);
             if staged.is_copied(namespace) {
-                // No server renames into the place of those.
-                if is_waiting {
-                    copy_into(connection, target, (staged, namespace))?;
-                } else if there.is_none_or(|there| !staged.is(there)) {
-                    return Err(MoverError::StageLost);
+                if is_waiting && has_record(connection, (self.names, &self.attempt.job))? {
+                    // Who was held up for long has been overtaken.
+                    return Ok(());
                 }
+                copy_once(connection, target, (staged, namespace), (is_waiting, there))?;
             } else if is_waiting {
                 let prefix = self.names.of_attempt(&self.attempt);
                 let name = format!("{prefix}{ASIDE}{number}");
@@ -217,7 +216,11 @@ fn copy_over(
     let mut create = bson::doc! { "create": name };
     create.extend(options_of(connection, (&staged.database, &staged.name))?);
     connection.command(database, create)?;
-    copy_documents((connection, endpoint), staged, (database, bson::doc! { "insert": name }))?;
+    let copied =
+        copy_documents((connection, endpoint), staged, (database, bson::doc! { "insert": name }))?;
+    if staged.documents.is_some_and(|documents| documents != copied) {
+        return Err(MoverError::StageLost);
+    }
     let indexes = list_indexes(connection, &staged.database, &staged.name)?;
     let indexes = wanted_indexes(&indexes);
     if !indexes.is_empty() {
@@ -226,19 +229,21 @@ fn copy_over(
     drop_if_there(connection, (&staged.database, &staged.name))
 }
 
-/// Copies what is staged with this command.
+/// Copies what is staged with this command; answers how many documents that were.
 fn copy_documents(
     (connection, endpoint): (&mut Connection, &Endpoint),
     staged: &Planned,
     (database, mut insert): (&str, Document),
-) -> Result<(), MoverError> {
-    insert.extend(bson::doc! {
-        "ordered": true, "bypassDocumentValidation": true, "bypassEmptyTsReplacement": true,
-    });
+) -> Result<i64, MoverError> {
+    insert.extend(bson::doc! { "ordered": true, "bypassDocumentValidation": true });
     let mut to = Connection::open(endpoint)?;
-    let mut batch = Vec::new();
+    if keeps_empty_timestamps(&mut to, (&staged.database, &staged.name))? {
+        insert.insert("bypassEmptyTsReplacement", true);
+    }
+    let (mut batch, mut documents) = (Vec::new(), 0);
     let read = bson::doc! { "find": &staged.name };
     connection.for_each(&staged.database, read, |document| {
+        documents += 1;
         batch.extend_from_slice(document.as_bytes());
         if batch.len() < COPY_BYTES {
             return Ok(());
@@ -249,7 +254,25 @@ fn copy_documents(
     if !batch.is_empty() {
         to.write_run(database, insert, ("documents", &batch))?;
     }
-    Ok(())
+    Ok(documents)
+}
+
+/// Puts what no server renames into its place, unless that was done.
+fn copy_once(
+    connection: &mut Connection,
+    target: (&Endpoint, &Abilities),
+    (staged, namespace): (&Planned, &str),
+    (is_waiting, there): (bool, Option<&CollectionListing>),
+) -> Result<(), MoverError> {
+    // Of stored functions nothing may be left to see, where there are none.
+    let is_done = staged.series.is_none() || there.is_some_and(|there| staged.is(there));
+    if !is_waiting && is_done {
+        return Ok(());
+    }
+    if !is_there(connection, (&staged.database, &staged.name))? {
+        return Err(MoverError::StageLost);
+    }
+    copy_into(connection, target, (staged, namespace))
 }
 
 /// Puts what is staged into a collection of the server's own: the buckets of a time series, or stored
@@ -261,43 +284,88 @@ fn copy_into(
 ) -> Result<(), MoverError> {
     let (database, name) = namespace.split_once('.').unwrap_or((namespace, ""));
     clear(connection, (database, name))?;
-    match &staged.series {
+    let copied = match &staged.series {
         None => copy_documents(
             (connection, endpoint),
             staged,
             (database, bson::doc! { "insert": name }),
         )?,
         Some(series) => {
-            let insert = if abilities.has_raw_data() {
-                bson::doc! { "insert": name, "rawData": true }
-            } else {
-                bson::doc! { "insert": buckets_of(name) }
-            };
-            let mut create = bson::doc! { "create": name };
-            create.extend(series.options.clone());
-            connection.command(database, create.clone())?;
-            let copied = copy_documents((connection, endpoint), staged, (database, insert.clone()));
-            match copied {
+            make_series(connection, (database, name), series)?;
+            let insert = || insert_of_buckets(abilities, name);
+            match copy_documents((connection, endpoint), staged, (database, insert())) {
                 // As `mongorestore` does: nobody says beforehand which buckets those are.
                 Err(error) if error.code() == Some(MIXED_SCHEMA) => {
                     clear(connection, (database, name))?;
-                    connection.command(database, create)?;
+                    make_series(connection, (database, name), series)?;
                     let allow = bson::doc! {
                         "collMod": name, "timeseriesBucketsMayHaveMixedSchemaData": true,
                     };
                     connection.command(database, allow)?;
-                    copy_documents((connection, endpoint), staged, (database, insert))?;
+                    copy_documents((connection, endpoint), staged, (database, insert()))?
                 }
                 outcome => outcome?,
             }
-            if !series.indexes.is_empty() {
-                let create =
-                    bson::doc! { "createIndexes": name, "indexes": series.indexes.clone() };
-                connection.command(database, create)?;
-            }
         }
+    };
+    if staged.documents.is_some_and(|documents| documents != copied) {
+        return Err(MoverError::StageLost);
     }
     drop_if_there(connection, (&staged.database, &staged.name))
+}
+
+/// Makes an empty time series with its indexes: what the server does not take of them, it says before
+/// anything is in it.
+fn make_series(
+    connection: &mut Connection,
+    (database, name): (&str, &str),
+    series: &Series,
+) -> Result<(), MoverError> {
+    let mut create = bson::doc! { "create": name };
+    create.extend(series.options.clone());
+    connection.command(database, create)?;
+    if !series.indexes.is_empty() {
+        let create = bson::doc! { "createIndexes": name, "indexes": series.indexes.clone() };
+        connection.command(database, create)?;
+    }
+    Ok(())
+}
+
+/// The command that inserts buckets into a time series.
+fn insert_of_buckets(abilities: &Abilities, name: &str) -> Document {
+    if abilities.has_raw_data() {
+        bson::doc! { "insert": name, "rawData": true }
+    } else {
+        bson::doc! { "insert": buckets_of(name) }
+    }
+}
+
+/// Makes a time series of these options and indexes, puts a bucket of `from` into it and removes it
+/// again: what the swap does is tried before the target is touched.
+pub(super) fn try_series(
+    connection: &mut Connection,
+    (database, from): (&str, &str),
+    (options, indexes): (&Document, Vec<Bson>),
+) -> Result<(), MoverError> {
+    let name = format!("{from}t");
+    drop_if_there(connection, (database, &name))?;
+    let abilities = probe(connection)?;
+    make_series(connection, (database, &name), &Series { options: options.clone(), indexes })?;
+    let mut bucket = None;
+    let read = bson::doc! { "find": from, "limit": 1, "singleBatch": true };
+    connection.for_each(database, read, |document| {
+        bucket = Some(document.as_bytes().to_vec());
+        Ok::<_, MoverError>(())
+    })?;
+    if let Some(bucket) = bucket {
+        let mut insert = insert_of_buckets(&abilities, &name);
+        insert.insert("bypassDocumentValidation", true);
+        match connection.write_run(database, insert, ("documents", &bucket)) {
+            Err(error) if error.code() == Some(MIXED_SCHEMA) => {}
+            outcome => outcome?,
+        }
+    }
+    drop_if_there(connection, (database, &name))
 }
 
 /// Removes a collection, if it is there; of stored functions, which no server drops, every document.
@@ -459,13 +527,15 @@ pub(super) struct Planned {
     pub(super) uuid: Option<Binary>,
     /// The time series that it will be.
     series: Option<Series>,
+    /// How many documents it holds, where that was written down.
+    documents: Option<i64>,
 }
 
 /// A time series that will be made.
 struct Series {
     options: Document,
     /// Its indexes, as users see them.
-    indexes: Vec<Document>,
+    indexes: Vec<Bson>,
 }
 
 impl Planned {
@@ -516,8 +586,9 @@ fn load_plan(
                     let uuid = row.get_binary("uuid").ok().map(|uuid| uuid.to_binary());
                     let (database, name) = (database.to_owned(), name.to_owned());
                     let series = series_in(row)?;
-                    plan.collections
-                        .insert(id.to_owned(), Planned { database, name, uuid, series });
+                    let documents = row.get_i64("documents").ok();
+                    let planned = Planned { database, name, uuid, series, documents };
+                    plan.collections.insert(id.to_owned(), planned);
                 }
                 if let (Ok(id), Ok(options)) = (row.get_str("_id"), row.get_document("view"))
                     && let Ok(options) = Document::try_from(options)
@@ -543,7 +614,7 @@ fn series_in(row: &RawDocument) -> Result<Option<Series>, MoverError> {
     for index in row.get_array("indexes").into_iter().flatten() {
         let index =
             index.ok().and_then(bson::RawBsonRef::as_document).ok_or(MoverError::StageLost)?;
-        indexes.push(Document::try_from(index).map_err(unreadable)?);
+        indexes.push(Bson::Document(Document::try_from(index).map_err(unreadable)?));
     }
     Ok(Some(Series { options, indexes }))
 }
