@@ -23,7 +23,8 @@ impl LeaseHolder {
 /// Who may touch an instance now, as a condition: nobody before it is up or while it is repaired, and
 /// one job at a time, whether it is a snapshot of it or a restore into it. `id` and `instance` are
 /// SQL for the job's id and the instance's. One that is being removed may be touched: its jobs fail
-/// rather than wait for ever. A row that was set aside holds up nobody, and neither does a dump that
+/// rather than wait for ever. A restore into a deployment and one into a part of it write to the same
+/// databases. A row that was set aside holds up nobody, and neither does a dump that
 /// is imported: the instance has nothing to do with that.
 pub(crate) fn may_touch(id: &str, instance: &str) -> String {
     format!(
@@ -34,8 +35,10 @@ pub(crate) fn may_touch(id: &str, instance: &str) -> String {
                      AND (i.port IS NOT NULL OR i.backing = 'attached'))))
          AND NOT EXISTS (
              SELECT 1 FROM restore_jobs o
-             WHERE o.target_id = {instance} AND o.id <> {id} AND o.state = 'running'
-             AND o.quarantined IS NULL)
+             WHERE o.target_id IN (
+                 SELECT {instance} UNION SELECT instance_id FROM deployments WHERE placed_on = {instance}
+                 UNION SELECT placed_on FROM deployments WHERE instance_id = {instance})
+             AND o.id <> {id} AND o.state = 'running' AND o.quarantined IS NULL)
          AND NOT EXISTS (
              SELECT 1 FROM snapshots o
              WHERE o.instance_id = {instance} AND o.id <> {id} AND o.state = 'inProgress'

@@ -843,6 +843,29 @@ fn proof() -> Proof {
 }
 
 #[test]
+fn restores_into_a_deployment_and_into_its_parts_come_one_after_another() {
+    let f = fixture();
+    let snapshot = f.snapshot(1_100);
+    let part = Instance {
+        id: InstanceId::new(at(1_000)),
+        name: "part".parse().unwrap(),
+        backing: Backing::Attached,
+        ..f.catalog.load_instance(f.instance).unwrap()
+    };
+    f.catalog.insert_placed(&part, (f.instance, "tm_part_")).unwrap();
+    let into = |target: InstanceId| Delivery::Automated { snapshot, target };
+    let first = f.job(into(part.id));
+    let second = f.job(into(f.instance));
+    let third = f.job(into(part.id));
+    let claim = || f.catalog.claim_restore_job(&holder("w"), at(2_000)).unwrap();
+    let (claimed, _) = claim().unwrap();
+    assert_eq!(claimed.id, first);
+    assert!(claim().is_none(), "{second} and {third} write to what {first} writes to");
+    assert!(f.catalog.is_restore_target(f.instance).unwrap());
+    assert!(f.catalog.is_restore_target(part.id).unwrap());
+}
+
+#[test]
 fn no_prefix_of_a_deployment_is_the_beginning_of_another_one() {
     let f = fixture();
     let place = |name: &str, prefix: &str, host: InstanceId| {
