@@ -136,12 +136,12 @@ pub fn let_go(
 /// Records that nothing is left to do for an instance that stands for a deployment that answers; one that
 /// is a part of a deployment begins when it was seen that nothing was there.
 pub fn settle(catalog: &Catalog, id: InstanceId, now: Timestamp) -> Result<(), CatalogError> {
-    let found = catalog.find_deployment(id)?;
-    if found.and_then(|found| found.placement).is_some_and(|part| !part.is_claimed) {
-        return Ok(());
-    }
     match catalog.load_instance(id)?.state {
         InstanceState::Creating => {
+            let part = catalog.find_deployment(id)?.and_then(|found| found.placement);
+            if part.is_some_and(|part| !part.is_claimed) {
+                return Ok(());
+            }
             catalog.record_instance_event(id, InstanceEvent::Served, now).map(drop)
         }
         InstanceState::Updating => crate::instances::settle(catalog, id, now),

@@ -73,13 +73,18 @@ impl Connection {
     /// Runs a command and answers its reply; an error reply is an error.
     pub fn command(&mut self, database: &str, command: Document) -> Result<Document, LinkError> {
         let (database, command) = self.outwards(database, command);
-        let reply = match &mut self.kind {
-            Kind::Wire(link) => link.command(&database, command),
-            Kind::Driver(link) => link.command(&database, command),
-        };
-        match &self.scope {
-            Some(scope) => reply.map(|reply| scope.reply(reply)),
+        let reply = self.run(&database, command)?;
+        Ok(match &self.scope {
+            Some(scope) => scope.reply(reply),
             None => reply,
+        })
+    }
+
+    /// Runs a command as it is, on the whole deployment.
+    fn run(&mut self, database: &str, command: Document) -> Result<Document, LinkError> {
+        match &mut self.kind {
+            Kind::Wire(link) => link.command(database, command),
+            Kind::Driver(link) => link.command(database, command),
         }
     }
 
@@ -87,11 +92,7 @@ impl Connection {
     pub fn unreachable_databases(&mut self) -> Result<Vec<String>, LinkError> {
         let Some(scope) = self.scope.clone() else { return Ok(Vec::new()) };
         let list = bson::doc! { "listDatabases": 1, "nameOnly": true };
-        let listed = match &mut self.kind {
-            Kind::Wire(link) => link.command("admin", list)?,
-            Kind::Driver(link) => link.command("admin", list)?,
-        };
-        Ok(scope.unreachable(&listed))
+        Ok(scope.unreachable(&self.run("admin", list)?))
     }
 
     /// Runs a writing command with concatenated documents or statements beside it, as they are.

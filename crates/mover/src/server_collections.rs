@@ -95,11 +95,10 @@ pub(crate) fn modify(options: &mut Document, changes: &Document) {
 pub(crate) fn modify_index(indexes: &mut [Document], changes: &Document) {
     let Ok(change) = changes.get_document("index") else { return };
     let is_meant = |index: &&mut Document| {
-        let is =
-            |field: &str| change.get(field).is_some_and(|value| index.get(field) == Some(value));
-        is("name")
-            || is("keyPattern")
-            || change.get("keyPattern").is_some_and(|key| index.get("key") == Some(key))
+        let says = |field: &str, of_index: &str| {
+            change.get(field).is_some_and(|value| index.get(of_index) == Some(value))
+        };
+        says("name", "name") || says("keyPattern", "key")
     };
     for index in indexes.iter_mut().filter(is_meant) {
         for field in ["hidden", "expireAfterSeconds"] {

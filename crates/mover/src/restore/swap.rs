@@ -216,11 +216,7 @@ fn copy_over(
     let mut create = bson::doc! { "create": name };
     create.extend(options_of(connection, (&staged.database, &staged.name))?);
     connection.command(database, create)?;
-    let copied =
-        copy_documents((connection, endpoint), staged, (database, bson::doc! { "insert": name }))?;
-    if staged.documents.is_some_and(|documents| documents != copied) {
-        return Err(MoverError::StageLost);
-    }
+    copy_documents((connection, endpoint), staged, (database, bson::doc! { "insert": name }))?;
     let indexes = list_indexes(connection, &staged.database, &staged.name)?;
     let indexes = wanted_indexes(&indexes);
     if !indexes.is_empty() {
@@ -229,12 +225,12 @@ fn copy_over(
     drop_if_there(connection, (&staged.database, &staged.name))
 }
 
-/// Copies what is staged with this command; answers how many documents that were.
+/// Copies what is staged with this command. Fewer documents than were staged are not what was staged.
 fn copy_documents(
     (connection, endpoint): (&mut Connection, &Endpoint),
     staged: &Planned,
     (database, mut insert): (&str, Document),
-) -> Result<i64, MoverError> {
+) -> Result<(), MoverError> {
     insert.extend(bson::doc! { "ordered": true, "bypassDocumentValidation": true });
     let mut to = Connection::open(endpoint)?;
     if keeps_empty_timestamps(&mut to, (&staged.database, &staged.name))? {
@@ -254,7 +250,10 @@ fn copy_documents(
     if !batch.is_empty() {
         to.write_run(database, insert, ("documents", &batch))?;
     }
-    Ok(documents)
+    if staged.documents.is_some_and(|staged| staged != documents) {
+        return Err(MoverError::StageLost);
+    }
+    Ok(())
 }
 
 /// Puts what no server renames into its place, unless that was done.
@@ -284,7 +283,7 @@ fn copy_into(
 ) -> Result<(), MoverError> {
     let (database, name) = namespace.split_once('.').unwrap_or((namespace, ""));
     clear(connection, (database, name))?;
-    let copied = match &staged.series {
+    match &staged.series {
         None => copy_documents(
             (connection, endpoint),
             staged,
@@ -302,14 +301,11 @@ fn copy_into(
                         "collMod": name, "timeseriesBucketsMayHaveMixedSchemaData": true,
                     };
                     connection.command(database, allow)?;
-                    copy_documents((connection, endpoint), staged, (database, insert()))?
+                    copy_documents((connection, endpoint), staged, (database, insert()))?;
                 }
                 outcome => outcome?,
             }
         }
-    };
-    if staged.documents.is_some_and(|documents| documents != copied) {
-        return Err(MoverError::StageLost);
     }
     drop_if_there(connection, (&staged.database, &staged.name))
 }
