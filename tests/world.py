@@ -133,6 +133,8 @@ class World:
             "instances-last-port": str(self.ports.left[-1]),
             **{name.replace("_", "-"): str(value) for name, value in settings.items()},
         }
+        # Variables of its own.
+        self.environment = {}
         self.process = None
         self.token = None
 
@@ -143,6 +145,7 @@ class World:
         for name, value in self.settings.items():
             command += [f"--{name}", value]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TIDEMARK_")}
+        environment.update(self.environment)
         if crash_at:
             environment["TIDEMARK_CRASH_AT"] = crash_at
         self.log = open(self.folder / "server.log", "ab")

@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tidemark_model::{Place, PlacementRule, is_database_prefix};
+use tidemark_vault::{Location, LocationError};
 use toml::{Table, Value};
 
 /// What environment variables of the configuration begin with.
 const ENVIRONMENT_PREFIX: &str = "TIDEMARK_";
 /// Variables with that beginning that are no keys.
 const OTHER_VARIABLES: &[&str] = &["TIDEMARK_CRASH_AT"];
+
+/// The key for which `vault` alone is short.
+const VAULT_LOCATION: &str = "vault.location";
 
 /// A key of the configuration.
 pub(crate) struct Key {
@@ -103,7 +107,12 @@ pub(crate) const KEYS: &[Key] = &[
         "backup-parallel-restores",
         "Restore jobs that are done at the same time [2]",
     ),
-    key("vault.folder", "vault-folder", "Where snapshots are kept [vault in the data folder]"),
+    key(
+        "vault.location",
+        "vault",
+        "Where snapshots are kept: a folder, s3://BUCKET/PREFIX, gs:// or az:// [vault in the data folder]",
+    ),
+    key("vault.folder", "vault-folder", "The same, for a folder only"),
     key("vault.key_file", "vault-key-file", "The vault's key [vault.key in the data folder]"),
     key(
         "dev.seed_file",
@@ -306,6 +315,7 @@ impl Default for BackupSection {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct VaultSection {
+    location: Option<String>,
     folder: Option<PathBuf>,
     key_file: Option<PathBuf>,
 }
@@ -339,6 +349,11 @@ impl Config {
             Some(path) => read_file(path)?,
             None => Table::new(),
         };
+        // `vault = "s3://…"` is short for its location.
+        if let Some(Value::String(location)) = table.get("vault").cloned() {
+            table.remove("vault");
+            set(&mut table, VAULT_LOCATION, &location);
+        }
         for (name, value) in environment {
             let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
                 continue;
@@ -347,6 +362,7 @@ impl Config {
                 continue;
             }
             let path = rest.to_ascii_lowercase().replace("__", ".");
+            let path = if path == "vault" { VAULT_LOCATION.to_owned() } else { path };
             if !KEYS.iter().any(|key| key.path == path) {
                 // Without a section it is somebody else's variable.
                 if rest.contains("__") {
@@ -386,6 +402,10 @@ impl Config {
                 "backup.snapshot_interval_minutes and backup.snapshot_retention_hours must be at least 1",
             );
         }
+        if self.vault.location.is_some() && self.vault.folder.is_some() {
+            return invalid("vault and vault.folder both say where the vault is; give one of them");
+        }
+        self.vault_location()?;
         self.placement_rules().map(drop)
     }
 
@@ -395,8 +415,13 @@ impl Config {
     }
 
     /// Where snapshots are kept.
-    pub(crate) fn vault_folder(&self) -> PathBuf {
-        self.vault.folder.clone().unwrap_or_else(|| self.data_dir.join("vault"))
+    pub(crate) fn vault_location(&self) -> Result<Location, ConfigError> {
+        let invalid = |error: LocationError| ConfigError::Invalid(error.to_string());
+        match (&self.vault.location, &self.vault.folder) {
+            (Some(location), _) => Location::parse(location).map_err(invalid),
+            (None, Some(folder)) => Ok(Location::Folder(folder.clone())),
+            (None, None) => Ok(Location::Folder(self.data_dir.join("vault"))),
+        }
     }
 
     /// The vault's key.
@@ -590,6 +615,28 @@ mod tests {
     fn a_wrong_value_is_named_by_its_key() {
         let error = load("", &[], &[("listen", "nope"), ("data-dir", "d")]).unwrap_err();
         assert!(error.to_string().ends_with("in `server.listen`"), "{error}");
+    }
+
+    #[test]
+    fn the_place_of_the_vault_is_said_in_one_word_or_by_a_folder() {
+        let place = |text: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]| {
+            let text = format!("data_dir = \"/a\"\n{text}");
+            load(&text, environment, flags)
+                .and_then(|config| config.vault_location())
+                .map(|location| location.to_string())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(place("", &[], &[]).unwrap(), "/a/vault");
+        assert_eq!(place("vault = \"s3://b/p\"", &[], &[]).unwrap(), "s3://b/p");
+        assert_eq!(place("[vault]\nlocation = \"gs://b\"", &[], &[]).unwrap(), "gs://b");
+        assert_eq!(place("[vault]\nfolder = \"/v\"", &[], &[]).unwrap(), "/v");
+        let environment = [("TIDEMARK_VAULT", "az://c")];
+        assert_eq!(place("vault = \"s3://b/p\"", &environment, &[]).unwrap(), "az://c");
+        assert_eq!(place("", &environment, &[("vault", "/w")]).unwrap(), "/w");
+        let both = place("vault = \"s3://b\"", &[], &[("vault-folder", "/v")]).unwrap_err();
+        assert!(both.contains("give one of them"), "{both}");
+        let other = place("vault = \"ftp://b\"", &[], &[]).unwrap_err();
+        assert!(other.contains("s3://BUCKET/PREFIX"), "{other}");
     }
 
     #[test]

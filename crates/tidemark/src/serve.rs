@@ -107,9 +107,9 @@ impl Parts {
     fn open(config: &Config, base_url: &str) -> Result<Self, Failure> {
         let clock = Clock::system();
         // The vault first: where it is refused nothing else is made.
-        let (folder, key_file) = (config.vault_folder(), config.vault_key_file());
-        let key = VaultKey::load_or_create(&key_file, &folder)?;
-        let vault = Vault::open(&folder, key.clone())?;
+        let location = config.vault_location()?;
+        let key = VaultKey::load_or_create(&config.vault_key_file(), &location)?;
+        let vault = Vault::open(&location, key.clone())?;
         let catalog = Arc::new(Catalog::open(&config.data_dir.join(bootstrap::CATALOG))?);
         let seed = load_seed(config)?;
         bootstrap::run(&catalog, &clock, (&config.data_dir, base_url), &seed)?;
@@ -299,10 +299,18 @@ impl Health {
             ),
             ("complaints", "What /readyz complains of", self.complaints().len()),
         ];
-        figures.iter().fold(String::new(), |text, (name, help, value)| {
+        let mut text = figures.iter().fold(String::new(), |text, (name, help, value)| {
             text + &format!(
                 "# HELP tidemark_{name} {help}.\n# TYPE tidemark_{name} gauge\ntidemark_{name} {value}\n"
             )
+        });
+        let requests = self.vault.requests();
+        if !requests.is_empty() {
+            text += "# HELP tidemark_vault_requests_total Requests to the vault's bucket.\n";
+            text += "# TYPE tidemark_vault_requests_total counter\n";
+        }
+        requests.iter().fold(text, |text, (kind, count)| {
+            text + &format!("tidemark_vault_requests_total{{kind=\"{}\"}} {count}\n", kind.as_str())
         })
     }
 }

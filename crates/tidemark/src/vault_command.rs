@@ -12,7 +12,7 @@ use tidemark_model::{
     ApiKeyId, Caller, Clock, InstanceId, InstanceState, OplogSpan, Principal, ProjectId, Role,
     Roles, SnapshotEvent, SnapshotKind, parse_instant,
 };
-use tidemark_vault::{Manifest, SnapshotOwner, Vault, VaultError, VaultKey};
+use tidemark_vault::{Location, Manifest, SnapshotOwner, Vault, VaultError, VaultKey};
 
 use crate::config::Config;
 use crate::seed::Seed;
@@ -20,22 +20,15 @@ use crate::{bootstrap, folder};
 
 /// Verifies the vault; the exit code tells whether all is well.
 pub(crate) fn verify(config: &Config) -> crate::Outcome {
-    let folder = config.vault_folder();
-    if !folder.exists() {
-        return Err(format!(
-            "there is no vault in {}; check --data-dir or --vault-folder",
-            folder.display()
-        )
-        .into());
+    let location = config.vault_location()?;
+    if matches!(&location, Location::Folder(folder) if !folder.exists()) {
+        return Err(format!("there is no vault in {location}; check --data-dir or --vault").into());
     }
-    let vault = Vault::open_to_read(&folder, VaultKey::load(&config.vault_key_file())?)?;
+    let vault = Vault::open_to_read(&location, VaultKey::load(&config.vault_key_file())?)?;
     let report = vault.verify()?;
     println!(
         "read {} snapshots, {} chunks, {} oplog segments in {}",
-        report.snapshots,
-        report.chunks,
-        report.segments,
-        folder.display()
+        report.snapshots, report.chunks, report.segments, location
     );
     for damage in &report.damages {
         println!("damaged: {}: {}", damage.object, damage.reason);
@@ -57,9 +50,11 @@ const KEPT: SignedDuration = SignedDuration::from_hours(35 * 24);
 /// the first project. Records that are there stay as they are.
 pub(crate) fn rebuild(config: &Config) -> crate::Outcome {
     let _lock = folder::lock(&config.data_dir)?;
-    let (folder, key) = (config.vault_folder(), VaultKey::load(&config.vault_key_file())?);
-    let vault = match Vault::open(&folder, key.clone()) {
-        Err(VaultError::NoConfiguration { .. }) => Vault::open_without_configuration(&folder, key)?,
+    let (location, key) = (config.vault_location()?, VaultKey::load(&config.vault_key_file())?);
+    let vault = match Vault::open(&location, key.clone()) {
+        Err(VaultError::NoConfiguration { .. }) => {
+            Vault::open_without_configuration(&location, key)?
+        }
         outcome => outcome?,
     };
     let clock = Clock::system();

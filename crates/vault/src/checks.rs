@@ -11,7 +11,7 @@ use crate::error::VaultError;
 use crate::list::binary;
 use crate::pack::PackId;
 use crate::state::{Pack, PackState};
-use crate::storage::Stamp;
+use crate::store::Stamp;
 
 /// What earlier checks found.
 #[derive(Default)]

@@ -16,7 +16,7 @@ use crate::manifest::{
     encode_content,
 };
 use crate::sealed::{self, Kind};
-use crate::storage::{self, Put};
+use crate::store::Put;
 use crate::vault::Vault;
 
 /// What has been read of a snapshot.
@@ -114,7 +114,7 @@ impl Vault {
         let name = draft_name(&draft.snapshot);
         let bytes = draft.encode().ok_or_else(|| VaultError::Unwritable(name.clone()))?;
         let sealed = sealed::seal(&self.key, (Kind::Draft, &name), &bytes);
-        let stored = storage::write(self.storage.as_ref(), &name, &sealed, Put::Replace);
+        let stored = self.store.put(&name, &sealed, Put::Replace);
         stored.map(drop).map_err(self.file_error(&name))
     }
 
@@ -131,7 +131,7 @@ impl Vault {
     /// Forgets what has been read of a snapshot; forgetting twice is fine.
     pub fn remove_draft(&self, snapshot: &str) -> Result<(), VaultError> {
         let name = draft_name(snapshot);
-        self.storage.remove(&name).map_err(self.file_error(&name))
+        self.store.remove(&name).map_err(self.file_error(&name))
     }
 }
 

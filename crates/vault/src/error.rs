@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::digest::ChunkId;
 use crate::manifest::ManifestError;
+use crate::store::LocationError;
 
 /// Why the vault did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,9 @@ pub enum VaultError {
     /// Something cannot be written in the vault's format.
     #[error("{0} cannot be written in the vault's format")]
     Unwritable(String),
+    /// The place of the vault cannot be used.
+    #[error("{0}")]
+    Location(#[from] LocationError),
     /// A manifest cannot be written.
     #[error("a manifest cannot be written: {0}")]
     Manifest(#[from] ManifestError),

@@ -10,7 +10,7 @@ use crate::layout::{CHECKS, PACKS};
 use crate::pack::{PackError, PackId, PackReader};
 use crate::sealed::{self, Kind};
 use crate::state::{Pack, PackState};
-use crate::storage::{self, Put, Stamp};
+use crate::store::{Put, Stamp};
 use crate::vault::Vault;
 
 const SECONDS_OF_A_DAY: i64 = 86_400;
@@ -42,7 +42,7 @@ impl Vault {
         }
         let raw = checks::encode(&self.state().packs)?;
         let sealed = sealed::seal(&self.key, (Kind::Checks, CHECKS), &raw);
-        let written = storage::write(self.storage.as_ref(), CHECKS, &sealed, Put::Replace);
+        let written = self.store.put(CHECKS, &sealed, Put::Replace);
         written.map(drop).map_err(self.file_error(CHECKS))
     }
 
@@ -94,7 +94,8 @@ impl Vault {
     }
 
     fn read_pack(&self, id: PackId) -> Result<Found, PackError> {
-        let reader = PackReader::open(&self.key, self.storage.as_ref(), id)?;
+        let reader = PackReader::open(&self.key, self.store.as_ref(), id)?;
+        reader.check_begin()?;
         let mut found = Found { stamp: reader.stamp(), chunks: Vec::new(), bad: BTreeSet::new() };
         for entry in reader.entries() {
             found.chunks.push(entry.id);

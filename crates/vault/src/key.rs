@@ -9,7 +9,7 @@ use ring::hkdf;
 use tidemark_model::{Secret, random_bytes};
 
 use crate::layout::holds_objects;
-use crate::storage::{FolderStorage, sync_parent};
+use crate::store::{self, Location, LocationError, Patience, sync_parent};
 
 /// The word that a key file begins with.
 const KEY_FILE_MARK: &str = "tidemark-vault-key-1";
@@ -33,6 +33,17 @@ pub enum KeyError {
         /// The cause.
         source: std::io::Error,
     },
+    /// It cannot be seen whether there is a vault.
+    #[error("the vault in {vault} cannot be read: {source}")]
+    Vault {
+        /// The vault's place.
+        vault: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The place of the vault cannot be used.
+    #[error("{0}")]
+    Location(#[from] LocationError),
     /// There is a vault, but not its key.
     #[error(
         "the vault in {vault} exists, but its key file {path} does not; nothing was changed. Copy the key file back, or name it with --vault-key-file; a new key cannot open this vault"
@@ -83,14 +94,16 @@ impl VaultKey {
     /// Reads a key file, or makes it with a new random key, readable by its owner only.
     ///
     /// Where the vault in `vault` has objects already, their key is lost and nothing is made.
-    pub fn load_or_create(path: &Path, vault: &Path) -> Result<Self, KeyError> {
+    pub fn load_or_create(path: &Path, vault: impl Into<Location>) -> Result<Self, KeyError> {
+        let vault = vault.into();
         match std::fs::symlink_metadata(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             _ => return Self::load(path),
         }
-        let found = holds_objects(&FolderStorage::new(vault));
-        if found.map_err(|source| KeyError::File { path: vault.to_owned(), source })? {
-            return Err(KeyError::Lost { path: path.to_owned(), vault: vault.to_owned() });
+        let shown = PathBuf::from(vault.to_string());
+        let found = holds_objects(store::open(&vault, Patience::FIRST)?.as_ref());
+        if found.map_err(|source| KeyError::Vault { vault: shown.clone(), source })? {
+            return Err(KeyError::Lost { path: path.to_owned(), vault: shown });
         }
         let key = Secret::random::<32>();
         let write = || -> std::io::Result<()> {

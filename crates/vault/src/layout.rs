@@ -1,6 +1,6 @@
 //! The names of objects in a vault.
 
-use crate::storage::Storage;
+use crate::store::Store;
 
 /// The object that proves which key is the vault's.
 pub(crate) const CONFIGURATION: &str = "config";
@@ -25,11 +25,11 @@ pub(crate) fn draft_name(snapshot: &str) -> String {
 }
 
 /// Whether a folder holds objects of a vault.
-pub(crate) fn holds_objects(storage: &dyn Storage) -> std::io::Result<bool> {
+pub(crate) fn holds_objects(store: &dyn Store) -> std::io::Result<bool> {
     for folder in FOLDERS {
-        if !storage.list(folder)?.is_empty() {
+        if !store.list(folder)?.is_empty() {
             return Ok(true);
         }
     }
-    Ok(storage.list("")?.iter().any(|name| name == CONFIGURATION))
+    Ok(store.list("")?.iter().any(|name| name == CONFIGURATION))
 }

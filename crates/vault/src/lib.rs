@@ -20,6 +20,7 @@ mod key;
 mod layout;
 mod list;
 mod manifest;
+mod opening;
 mod oplog;
 mod pack;
 mod parts;
@@ -27,7 +28,7 @@ mod prune;
 mod sealed;
 mod segment;
 mod state;
-mod storage;
+mod store;
 #[cfg(test)]
 mod tests;
 mod vault;
@@ -45,6 +46,7 @@ pub use manifest::{CollectionManifest, Manifest, ManifestError, SnapshotMode, Sn
 pub use parts::ListWriter;
 pub use prune::PruneReport;
 pub use segment::{OplogSegment, SegmentError};
+pub use store::{Location, LocationError, RequestKind};
 pub use vault::Vault;
 pub use verify::{Damage, VerifyReport};
 pub use writer::SnapshotWriter;

@@ -30,7 +30,7 @@ impl Vault {
                 if present.entries != segment.entries {
                     return Err(VaultError::Exists { name });
                 }
-                self.storage.settle(&name).map_err(self.file_error(&name))?;
+                self.store.settle(&name).map_err(self.file_error(&name))?;
             }
             outcome => outcome?,
         }
@@ -58,11 +58,11 @@ impl Vault {
             return Ok(known);
         }
         let folder = format!("{OPLOG}/{instance}");
-        let names = self.storage.list(&folder).map_err(self.file_error(&folder))?;
+        let names = self.store.list(&folder).map_err(self.file_error(&folder))?;
         let found: BTreeSet<OplogSpan> =
             names.iter().filter_map(|name| OplogSpan::parse(name)).collect();
         let list = found.iter().copied().collect();
-        if self.is_writer() {
+        if self.is_only_writer() {
             let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
             // What was stored while the folder was listed is in it or comes again.
             segments.entry(instance.to_owned()).or_default().extend(found);
@@ -86,7 +86,7 @@ impl Vault {
     /// Removes a segment. Removing it twice is fine.
     pub fn remove_segment(&self, instance: &str, name: OplogSpan) -> Result<(), VaultError> {
         let object = object_name(instance, name);
-        self.storage.remove(&object).map_err(self.file_error(&object))?;
+        self.store.remove(&object).map_err(self.file_error(&object))?;
         self.change_names(instance, |names| {
             names.remove(&name);
         });
@@ -95,7 +95,7 @@ impl Vault {
 
     /// The instances that have oplog segments.
     pub fn captured_instances(&self) -> Result<Vec<String>, VaultError> {
-        self.storage.list(OPLOG).map_err(self.file_error(OPLOG))
+        self.store.list(OPLOG).map_err(self.file_error(OPLOG))
     }
 
     /// Merges the small segments of an instance that follow each other and end before `before`

@@ -9,13 +9,15 @@ use tidemark_model::random_bytes;
 use crate::digest::ChunkId;
 use crate::key::VaultKey;
 use crate::layout::PACKS;
-use crate::storage::{NewObject, Object, Put, Stamp, Storage};
+use crate::store::{NewObject, Object, Stamp, Store};
 
 const MAGIC: &[u8; 8] = b"TMPACK01";
 const END_MAGIC: &[u8; 8] = b"TMPEND01";
 const HEADER_BYTES: usize = 24;
 const TRAILER_BYTES: usize = 12;
 const TABLE_ENTRY_BYTES: usize = 48;
+/// The table of almost every pack is in its last bytes; one request reads it.
+const USUAL_END_BYTES: u64 = 64 * 1024;
 /// The nonce of the table; chunks are numbered from zero and never get there.
 const TABLE_NONCE: u64 = u64::MAX;
 /// A pack is finished when it has this size.
@@ -127,9 +129,9 @@ pub(crate) struct FinishedPack {
 
 impl PackWriter {
     /// Starts a pack.
-    pub(crate) fn create(key: &VaultKey, storage: &dyn Storage) -> std::io::Result<Self> {
+    pub(crate) fn create(key: &VaultKey, store: &dyn Store) -> std::io::Result<Self> {
         let id = PackId(random_bytes());
-        let mut object = storage.create(&id.object())?;
+        let mut object = store.create(&id.object())?;
         object.write(&[MAGIC.as_slice(), &id.0].concat())?;
         Ok(Self {
             id,
@@ -190,7 +192,7 @@ impl PackWriter {
         table.extend_from_slice(&length.to_le_bytes());
         table.extend_from_slice(END_MAGIC);
         self.object.write(&table)?;
-        let stamp = self.object.finish(Put::New)?;
+        let stamp = self.object.finish()?;
         let chunks = self.entries.iter().map(|entry| entry.id).collect();
         Ok(FinishedPack { id: self.id, stamp, chunks })
     }
@@ -198,49 +200,47 @@ impl PackWriter {
 
 /// A finished pack with its table.
 pub(crate) struct PackReader {
+    id: PackId,
     cipher: LessSafeKey,
     object: Box<dyn Object>,
     entries: Vec<Entry>,
 }
 
 impl PackReader {
-    /// Opens a pack, checks that it is the one its name says and reads its table.
-    pub(crate) fn open(
-        key: &VaultKey,
-        storage: &dyn Storage,
-        id: PackId,
-    ) -> Result<Self, PackError> {
-        let object = storage.open(&id.object())?;
-        let size = object.stamp().size;
-        let end = size
-            .checked_sub(TRAILER_BYTES as u64)
-            .filter(|end| *end >= HEADER_BYTES as u64)
-            .ok_or(PackError::Format)?;
-        let mut header = [0; HEADER_BYTES];
-        object.read_at(&mut header, 0)?;
-        let (magic, name) = header.split_at(8);
-        if magic != MAGIC || name != id.0 {
-            return Err(PackError::Tampered);
-        }
-        let mut trailer = [0; TRAILER_BYTES];
-        object.read_at(&mut trailer, end)?;
+    /// Opens a pack and reads its table, whose seal proves that it is the one its name says.
+    pub(crate) fn open(key: &VaultKey, store: &dyn Store, id: PackId) -> Result<Self, PackError> {
+        let (object, end) = store.open_end(&id.object(), USUAL_END_BYTES)?;
+        let (before, trailer) = end.split_last_chunk::<TRAILER_BYTES>().ok_or(PackError::Format)?;
         let (length, magic) = trailer.split_first_chunk::<4>().ok_or(PackError::Format)?;
         if magic != END_MAGIC {
             return Err(PackError::Format);
         }
         let length = u32::from_le_bytes(*length);
-        let start = end
-            .checked_sub(u64::from(length))
+        let start = object
+            .stamp()
+            .size
+            .checked_sub(TRAILER_BYTES as u64 + u64::from(length))
             .filter(|start| *start >= HEADER_BYTES as u64)
             .ok_or(PackError::Format)?;
         let mut sealed = vec![0; length as usize];
-        object.read_at(&mut sealed, start)?;
+        match before.len().checked_sub(sealed.len()).and_then(|at| before.get(at..)) {
+            Some(table) => sealed.copy_from_slice(table),
+            None => object.read_at(&mut sealed, start)?,
+        }
         let cipher = cipher(key, id);
         let table = cipher
             .open_in_place(nonce(TABLE_NONCE), Aad::from(MAGIC), &mut sealed)
             .map_err(|_| PackError::Tampered)?;
         let entries = parse_table(table)?;
-        Ok(Self { cipher, object, entries })
+        Ok(Self { id, cipher, object, entries })
+    }
+
+    /// Checks that the pack begins as one with its name does.
+    pub(crate) fn check_begin(&self) -> Result<(), PackError> {
+        let mut header = [0; HEADER_BYTES];
+        self.object.read_at(&mut header, 0)?;
+        let (magic, name) = header.split_at(8);
+        if magic == MAGIC && name == self.id.0 { Ok(()) } else { Err(PackError::Tampered) }
     }
 
     /// The file's stamp when it was opened.

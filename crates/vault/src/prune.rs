@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::digest::ChunkId;
 use crate::error::VaultError;
+use crate::layout::PACKS;
 use crate::list::ListItem;
 use crate::manifest::Manifest;
 use crate::pack::PackId;
@@ -68,13 +69,14 @@ impl Vault {
         if count > 0 {
             return Ok(PruneReport::Stopped(count));
         }
-        let Some(unused) = self.take_out_of_index(last_writer, &needed.packs, grace) else {
+        let old = self.old_packs(grace)?;
+        let Some(unused) = self.take_out_of_index(last_writer, &needed.packs, &old) else {
             return Ok(PruneReport::Busy);
         };
         for id in &unused {
             let name = id.object();
             // One that stays is found by the next start, and removed by a later call.
-            self.storage.remove(&name).map_err(self.file_error(&name))?;
+            self.store.remove(&name).map_err(self.file_error(&name))?;
         }
         if !unused.is_empty() {
             self.store_checks()?;
@@ -123,9 +125,8 @@ impl Vault {
         &self,
         last_writer: u64,
         needed: &HashSet<u32>,
-        grace: Duration,
+        old: &HashSet<PackId>,
     ) -> Option<Vec<PackId>> {
-        let old = self.old_packs(grace);
         let mut state = self.state();
         if state.begun != last_writer {
             return None;
@@ -134,7 +135,7 @@ impl Vault {
         let mut numbers = HashSet::new();
         for (number, pack) in (0..).zip(&mut state.packs) {
             let is_whole = matches!(pack.state, PackState::Whole { .. });
-            if is_whole && !needed.contains(&number) && old.contains(&number) {
+            if is_whole && !needed.contains(&number) && old.contains(&pack.id) {
                 pack.state = PackState::Removed;
                 unused.push(pack.id);
                 numbers.insert(number);
@@ -144,16 +145,12 @@ impl Vault {
         Some(unused)
     }
 
-    /// The packs whose files were last changed longer ago than `grace`. A clock that went back
-    /// makes a pack look new, which keeps it.
-    fn old_packs(&self, grace: Duration) -> HashSet<u32> {
-        let ids: Vec<PackId> = self.state().packs.iter().map(|pack| pack.id).collect();
-        let is_old = |id: &PackId| {
-            let stamp = self.storage.stamp(&id.object()).ok()?;
-            let modified = Duration::from_nanos(u64::try_from(stamp.modified).ok()?);
-            let age = (SystemTime::UNIX_EPOCH + modified).elapsed().ok()?;
-            (age >= grace).then_some(())
-        };
-        (0..).zip(&ids).filter(|(_, id)| is_old(id).is_some()).map(|(number, _)| number).collect()
+    /// The packs that were written longer ago than `grace`. A clock that went back makes a pack look
+    /// new, which keeps it.
+    fn old_packs(&self, grace: Duration) -> Result<HashSet<PackId>, VaultError> {
+        let listed = self.store.list_objects(PACKS).map_err(self.file_error(PACKS))?;
+        let is_old = |written: SystemTime| written.elapsed().is_ok_and(|age| age >= grace);
+        let old = listed.iter().filter(|pack| is_old(pack.written));
+        Ok(old.filter_map(|pack| PackId::parse(&pack.name)).collect())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::digest::ChunkId;
 use crate::index::{Index, Place};
 use crate::pack::PackId;
-use crate::storage::Stamp;
+use crate::store::Stamp;
 
 /// What is known of a pack.
 pub(crate) struct Pack {

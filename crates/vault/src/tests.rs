@@ -239,7 +239,7 @@ fn a_chunk_that_failed_once_is_never_referred_to_again() {
         bytes[middle] ^= 1;
     });
     for (pack, state) in vault.state().packs.iter_mut().zip(stamps) {
-        let stamp = vault.storage.stamp(&pack.id.object()).unwrap();
+        let stamp = vault.store.stamp(&pack.id.object()).unwrap();
         pack.state = state;
         if let crate::state::PackState::Whole { stamp: known } = &mut pack.state {
             *known = Some(stamp);

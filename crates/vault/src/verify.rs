@@ -78,7 +78,7 @@ impl Vault {
                 // It was removed since it was listed.
                 PackState::Unreadable(_)
                     if self
-                        .storage
+                        .store
                         .stamp(&pack.id.object())
                         .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) => {}
                 PackState::Unreadable(reason) => report.note(object, reason),

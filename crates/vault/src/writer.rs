@@ -57,7 +57,7 @@ impl SnapshotWriter {
         let mut writer = match idle {
             Some(writer) => writer,
             None => {
-                PackWriter::create(&self.vault.key, self.vault.storage.as_ref()).map_err(&file)?
+                PackWriter::create(&self.vault.key, self.vault.store.as_ref()).map_err(&file)?
             }
         };
         writer.append(id, chunk.bytes.len(), compressed).map_err(&file)?;
@@ -152,7 +152,7 @@ impl Vault {
     fn trust(&self, number: u32) -> Result<bool, VaultError> {
         let found = self.state().pack(number).map(|pack| (pack.id, pack.state.clone()));
         let Some((id, PackState::Whole { stamp })) = found else { return Ok(false) };
-        let present = self.storage.stamp(&id.object()).ok();
+        let present = self.store.stamp(&id.object()).ok();
         if stamp.is_some() && stamp == present {
             return Ok(true);
         }

@@ -1,0 +1,201 @@
+//! Opening a vault: whose key it is, who may write, and what it holds.
+
+use std::fs::{File, Permissions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::digest::ChunkId;
+use crate::error::VaultError;
+use crate::key::VaultKey;
+use crate::layout::{self, FOLDERS, OPLOG, holds_objects};
+use crate::pack::PackReader;
+use crate::sealed::{self, Kind, SealError};
+use crate::state::{Pack, PackState, State};
+use crate::store::{self, Location, Patience, Put, Store};
+use crate::vault::{Access, LARGEST_OBJECT, Vault};
+
+/// What the configuration object holds; opening it proves that the key is the vault's.
+const CONFIGURATION: &[u8] = b"tidemark vault, format 2";
+
+/// Who the caller is in a place: of a folder there is one writer, of a bucket there may be many.
+fn access(location: &Location, is_writer: bool) -> Result<Access, VaultError> {
+    Ok(match location {
+        _ if !is_writer => Access::Reader,
+        Location::Folder(root) => Access::OnlyWriter { _lock: lock_folder(root)? },
+        Location::Bucket(_) => Access::Writer,
+    })
+}
+
+/// Fails soon where a bucket does not answer at all, or not to this caller.
+fn check_answers(location: &Location) -> Result<(), VaultError> {
+    let store = store::open(location, Patience::FIRST)?;
+    match store.stamp(layout::CONFIGURATION) {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(VaultError::File { path: root_of(location), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a vault is, as its errors say it.
+fn root_of(location: &Location) -> PathBuf {
+    PathBuf::from(location.to_string())
+}
+
+impl Vault {
+    /// Opens the vault at a place to write to it, or makes it if there is none: a folder as its only
+    /// writer, a bucket beside others. What unfinished writes left behind is removed.
+    ///
+    /// A pack that is damaged is kept, remembered and its chunks count as missing.
+    pub fn open(location: impl Into<Location>, key: VaultKey) -> Result<Arc<Self>, VaultError> {
+        let location = location.into();
+        let (access, store) = (access(&location, true)?, store::open(&location, Patience::USUAL)?);
+        check_answers(&location)?;
+        Self::open_as_writer((root_of(&location), access), key, store)
+    }
+
+    pub(crate) fn open_as_writer(
+        (root, access): (PathBuf, Access),
+        key: VaultKey,
+        store: Box<dyn Store>,
+    ) -> Result<Arc<Self>, VaultError> {
+        let file = |source| VaultError::File { path: root.clone(), source };
+        check_key((&root, store.as_ref()), &key, true)?;
+        for folder in FOLDERS.iter().chain([&""]) {
+            store.remove_unfinished(folder).map_err(file)?;
+        }
+        let vault = Self::new((root, access), key, store);
+        vault.load_index()?;
+        let instances = vault.captured_instances()?;
+        let captured: Vec<String> =
+            instances.iter().map(|instance| format!("{OPLOG}/{instance}")).collect();
+        for folder in &captured {
+            vault.store.remove_unfinished(folder).map_err(vault.file_error(folder))?;
+        }
+        // One for all that lie beside each other.
+        for folder in ["", OPLOG].into_iter().chain(captured.first().map(String::as_str)) {
+            vault.store.settle(folder).map_err(vault.file_error(folder))?;
+        }
+        Ok(Arc::new(vault))
+    }
+
+    /// Opens a vault whose configuration is lost, and writes it again, if the key opens what the
+    /// vault holds.
+    pub fn open_without_configuration(
+        location: impl Into<Location>,
+        key: VaultKey,
+    ) -> Result<Arc<Self>, VaultError> {
+        let location = location.into();
+        let (access, store) = (access(&location, true)?, store::open(&location, Patience::USUAL)?);
+        let root = root_of(&location);
+        let vault = Self::new((root.clone(), access), key, store);
+        vault.load_index()?;
+        // Each pack has a key of its own that is made of the vault's.
+        let opens_one = {
+            let state = vault.state();
+            state.packs.iter().any(|pack| matches!(pack.state, PackState::Whole { .. }))
+        };
+        if !opens_one {
+            return Err(VaultError::WrongKey { path: root });
+        }
+        let place = (Kind::Configuration, layout::CONFIGURATION);
+        vault.put(layout::CONFIGURATION, &sealed::seal(&vault.key, place, CONFIGURATION))?;
+        Ok(Arc::new(vault))
+    }
+
+    /// Opens a vault to read it only; other processes may be writing meanwhile.
+    pub fn open_to_read(
+        location: impl Into<Location>,
+        key: VaultKey,
+    ) -> Result<Arc<Self>, VaultError> {
+        let location = location.into();
+        let (access, store) = (access(&location, false)?, store::open(&location, Patience::USUAL)?);
+        let root = root_of(&location);
+        check_key((&root, store.as_ref()), &key, false)?;
+        let vault = Self::new((root, access), key, store);
+        vault.load_index()?;
+        Ok(Arc::new(vault))
+    }
+
+    /// Reads the tables of all packs, and what earlier checks found.
+    pub(crate) fn load_index(&self) -> Result<(), VaultError> {
+        let checks = self.load_checks()?;
+        let mut state = State::default();
+        for id in self.list_packs()? {
+            let found = checks.of(id);
+            let (state_of_pack, chunks) = match PackReader::open(&self.key, self.store.as_ref(), id)
+            {
+                Ok(reader) => {
+                    let chunks: Vec<ChunkId> =
+                        reader.entries().iter().map(|entry| entry.id).collect();
+                    (PackState::Whole { stamp: found.stamp }, chunks)
+                }
+                Err(error) => (PackState::Unreadable(error.to_string()), Vec::new()),
+            };
+            let pack = Pack {
+                id,
+                state: state_of_pack,
+                bad: found.bad.clone(),
+                checked_at: found.checked_at,
+            };
+            let number = state.add_pack(pack, &chunks);
+            state.forget_bad(number, &chunks, &found.bad);
+        }
+        let mut present = self.state();
+        (state.writers, state.begun) = (present.writers, present.begun);
+        *present = state;
+        drop(present);
+        self.close_packs();
+        Ok(())
+    }
+}
+
+/// Makes the folder if it does not exist, closes it to other users and locks it; the operating
+/// system gives the lock back when the process ends.
+fn lock_folder(root: &Path) -> Result<File, VaultError> {
+    let unusable = |source| VaultError::File { path: root.to_owned(), source };
+    std::fs::create_dir_all(root).map_err(unusable)?;
+    store::sync_parent(root).map_err(unusable)?;
+    std::fs::set_permissions(root, Permissions::from_mode(0o700)).map_err(unusable)?;
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    let file = options.open(root.join("lock")).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(VaultError::InUse { path: root.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
+/// Proves that the key is the vault's, or makes it so in a new vault.
+fn check_key(
+    (root, store): (&Path, &dyn Store),
+    key: &VaultKey,
+    may_create: bool,
+) -> Result<(), VaultError> {
+    let place = (Kind::Configuration, layout::CONFIGURATION);
+    let path = root.to_owned();
+    let file = |source| VaultError::File { path: root.join(layout::CONFIGURATION), source };
+    match store.read(layout::CONFIGURATION, LARGEST_OBJECT) {
+        Ok(sealed) => match sealed::open(key, place, &sealed) {
+            Ok(content) if content == CONFIGURATION => Ok(()),
+            Ok(_) | Err(SealError::Format) => Err(VaultError::Damaged {
+                path: root.join(layout::CONFIGURATION),
+                reason: "it is not the configuration of a vault".into(),
+            }),
+            Err(SealError::FirstFormat) => Err(VaultError::FirstFormat { path }),
+            Err(SealError::Tampered) => Err(VaultError::WrongKey { path }),
+        },
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(file(error)),
+        Err(_) if holds_objects(store).map_err(file)? => Err(VaultError::NoConfiguration { path }),
+        Err(_) if !may_create => {
+            Err(VaultError::Missing { kind: "configuration in", name: root.display().to_string() })
+        }
+        Err(_) => {
+            let sealed = sealed::seal(key, place, CONFIGURATION);
+            store.put(layout::CONFIGURATION, &sealed, Put::New).map(drop).map_err(file)
+        }
+    }
+}

@@ -1,0 +1,183 @@
+"""Vaults in buckets of S3 servers that we did not write."""
+
+import os
+import shutil
+import socket
+import subprocess
+import urllib.request
+
+import pytest
+
+from world import BINARY, CLIENTS, Ports, content, run, until
+
+KEY_ID, SECRET = "tidemark", "tidemark-secret"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
+
+
+class S3:
+    """A server with an empty bucket."""
+
+    def __init__(self, kind, folder):
+        self.ports = Ports()
+        self.port = self.ports.take()
+        self.buckets = folder / "buckets"
+        (self.buckets / "bucket").mkdir(parents=True)
+        (folder / "attributes").mkdir()
+        self.command = {
+            "versitygw": ["--access", KEY_ID, "--secret", SECRET, "--port", f"127.0.0.1:{self.port}", "--quiet",
+                          "posix", "--sidecar", folder / "attributes", self.buckets],
+            "s3s-fs": ["--host", "127.0.0.1", "--port", str(self.port), "--access-key", KEY_ID, "--secret-key", SECRET,
+                       self.buckets],
+        }[kind]
+        self.command.insert(0, CLIENTS / "bin" / kind)
+        self.process = None
+
+    def start(self):
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(self.command, stdout=quiet, stderr=quiet, stdin=quiet)
+        until(self.listens, "the S3 server")
+        return self
+
+    def listens(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def url(self, prefix="some/prefix"):
+        return f"s3://bucket/{prefix}?endpoint=http://127.0.0.1:{self.port}"
+
+    def put(self, name, file):
+        run(["curl", "--silent", "--fail", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", f"{KEY_ID}:{SECRET}",
+             "--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "--upload-file", file, f"http://127.0.0.1:{self.port}/bucket/{name}"])
+
+    def stop(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def close(self):
+        self.stop()
+        self.ports.close()
+
+
+@pytest.fixture
+def s3(tmp_path):
+    servers = []
+
+    def make(kind="versitygw"):
+        servers.append(S3(kind, tmp_path / f"s3-{len(servers)}").start())
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+def start(world):
+    world.environment = CREDENTIALS
+    return world.start()
+
+
+def tidemark(*arguments, environment=CREDENTIALS):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEMARK_", "AWS_"))}
+    command = [str(part) for part in (BINARY, *arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=90, env=kept | environment)
+
+
+def fill(world):
+    world.create_instance()
+    world.create_user()
+    shop = world.client().shop
+    shop.orders.insert_many({"_id": n, "text": os.urandom(700), "state": n % 7} for n in range(4000))
+    shop.orders.create_index("state")
+    shop.people.insert_many({"name": f"person {n}"} for n in range(100))
+    return shop
+
+
+def requests(world):
+    with urllib.request.urlopen(f"http://127.0.0.1:{world.server_port}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    counted = [line for line in lines if line.startswith("tidemark_vault_requests_total")]
+    return {line.split('"')[1]: int(line.rsplit(" ", 1)[1]) for line in counted}
+
+
+@pytest.mark.parametrize("kind", ["versitygw", "s3s-fs"])
+def test_backups_in_a_bucket_are_restored_by_all_deliveries(fresh, s3, kind, tmp_path):
+    bucket = s3(kind)
+    world = start(fresh(vault=bucket.url()))
+    shop = fill(world)
+    client = shop.client
+    wanted = content(client)
+    snapshot = world.snapshot()
+    assert not (world.data / "vault").exists()
+    shop.orders.delete_many({"state": 3})
+    later = content(client)
+    moment = client.admin.command("hello")["lastWrite"]["opTime"]["ts"]
+    client.drop_database("shop")
+    job = world.restore("pointInTime", oplogTs=moment.time, oplogInc=moment.inc)
+    world.wait_restored(job)
+    assert content(client) == later
+    world.wait_restored(world.restore("automated", snapshotId=snapshot["id"]))
+    assert content(client) == wanted
+    job = world.wait_restored(world.restore("download", snapshotId=snapshot["id"]))
+    archive = tmp_path / "archive.gz"
+    run(["curl", "--silent", "--fail", "--output", archive, job["deliveryUrl"][0]])
+    client.drop_database("shop")
+    run([CLIENTS / "bin" / "mongorestore", "--quiet", f"--uri={world.uri()}", "--gzip", f"--archive={archive}"])
+    assert content(client) == wanted
+    assert all(count > 0 for name, count in requests(world).items() if name != "delete"), requests(world)
+    # While it runs others may read; afterwards the bucket and the key are enough.
+    arguments = ("vault", "verify", "--data-dir", world.data, "--vault", bucket.url())
+    verified = tidemark(*arguments)
+    assert verified.returncode == 0 and "everything is whole" in verified.stdout, verified
+    world.stop()
+    kept = world.data / "catalog.sqlite"
+    for file in world.data.glob("catalog.sqlite*"):
+        file.unlink()
+    (world.data / "bootstrap.json").unlink()
+    rebuilt = tidemark("vault", "rebuild", "--data-dir", world.data, "--vault", bucket.url())
+    assert rebuilt.returncode == 0 and kept.exists(), rebuilt
+    assert "more snapshots" in rebuilt.stdout and " 0 more snapshots" not in rebuilt.stdout, rebuilt
+
+
+def test_a_folder_that_is_copied_into_a_bucket_is_the_same_vault(fresh, s3):
+    bucket = s3()
+    world = fresh().start()
+    shop = fill(world)
+    wanted = content(shop.client)
+    snapshot = world.snapshot()
+    world.stop()
+    vault = world.data / "vault"
+    for file in vault.rglob("*"):
+        if file.is_file() and file.name != "lock":
+            bucket.put(f"copied/{file.relative_to(vault)}", file)
+    shutil.rmtree(vault)
+    world.arguments += ["--vault", bucket.url("copied")]
+    start(world)
+    world.client().drop_database("shop")
+    world.wait_restored(world.restore("automated", snapshotId=snapshot["id"]))
+    assert content(world.client()) == wanted
+    # And it goes on there.
+    world.client().shop.more.insert_one({})
+    world.snapshot()
+    assert tidemark("vault", "verify", "--data-dir", world.data, "--vault", bucket.url("copied")).returncode == 0
+
+
+def test_a_bucket_that_cannot_be_used_is_told_at_the_start(s3, tmp_path):
+    bucket = s3()
+
+    def told(url, environment=CREDENTIALS):
+        refused = tidemark("serve", "--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0", "--vault", url,
+                           environment=environment)
+        assert refused.returncode != 0 and "panicked" not in refused.stderr, refused.stderr
+        assert SECRET not in refused.stderr
+        return refused.stderr
+
+    assert "NoSuchBucket" in told(bucket.url().replace("//bucket/", "//other/"))
+    wrong = CREDENTIALS | {"AWS_SECRET_ACCESS_KEY": "wrong"}
+    assert "SignatureDoesNotMatch" in told(bucket.url(), wrong)
+    assert "color" in told(bucket.url() + "&color=red")
+    assert "s3://BUCKET/PREFIX" in told("ftp://bucket/prefix")
+    assert "`nobody`" in told(bucket.url() + "&profile=nobody")
+    bucket.stop()
+    assert "127.0.0.1" in told(bucket.url())
