@@ -602,6 +602,7 @@ mod tests {
                 "public_url",
                 "advertised_host",
                 "folder",
+                "location",
                 "key_file",
                 "seed_file",
                 "filter",

@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::checks::{self, Checks, VaultHealth};
-use crate::digest::ChunkId;
 use crate::error::VaultError;
-use crate::index::Place;
+use crate::index::{Name, Place, name_of};
 use crate::layout::{CHECKS, PACKS};
 use crate::pack::{PackError, PackId, PackReader};
 use crate::sealed::{self, Kind};
@@ -20,7 +19,7 @@ const DAYS: i64 = 28;
 /// What reading a pack as a whole found.
 struct Found {
     stamp: Stamp,
-    chunks: Vec<ChunkId>,
+    chunks: Vec<Name>,
     bad: BTreeSet<u32>,
 }
 
@@ -98,7 +97,7 @@ impl Vault {
         reader.check_begin()?;
         let mut found = Found { stamp: reader.stamp(), chunks: Vec::new(), bad: BTreeSet::new() };
         for entry in reader.entries() {
-            found.chunks.push(entry.id);
+            found.chunks.push(name_of(entry.id));
             match reader.chunk(entry) {
                 Ok(raw) if self.name_chunk(&raw) == entry.id => {}
                 Err(error) if !error.is_damage() => return Err(error),

@@ -14,7 +14,8 @@ const FEWEST_WAITING: usize = 1 << 14;
 /// A share of the sorted rows may wait: sorting in costs a pass over all.
 const WAITING_SHARE: usize = 16;
 
-type Name = [u8; 16];
+/// Half of a chunk's name.
+pub(crate) type Name = [u8; 16];
 
 /// Where a chunk is: the number of its pack among the packs of the vault, and its own in the pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,7 +37,7 @@ pub(crate) struct Index {
     waiting: BTreeSet<Row>,
 }
 
-fn name_of(chunk: ChunkId) -> Name {
+pub(crate) fn name_of(chunk: ChunkId) -> Name {
     let mut name = Name::default();
     name.iter_mut().zip(chunk.0).for_each(|(to, from)| *to = from);
     name
@@ -57,15 +58,39 @@ impl Index {
     }
 
     /// Adds the chunks of a pack, in the order in which they lie in it.
-    pub(crate) fn insert(&mut self, pack: u32, chunks: impl IntoIterator<Item = ChunkId>) {
-        for (ordinal, chunk) in (0..).zip(chunks) {
-            self.insert_place(chunk, Place { pack, ordinal });
+    pub(crate) fn insert(&mut self, pack: u32, chunks: impl IntoIterator<Item = Name>) {
+        for (ordinal, name) in (0..).zip(chunks) {
+            self.insert_place(name, Place { pack, ordinal });
         }
     }
 
+    /// Adds the good ones of a pack's chunks; `sort` must follow before anything is looked for.
+    pub(crate) fn append(&mut self, pack: u32, chunks: &[Name], is_good: impl Fn(u32) -> bool) {
+        let rows = (0..).zip(chunks).filter(|(ordinal, _)| is_good(*ordinal));
+        self.sorted.extend(
+            rows.map(|(ordinal, name)| Row { name: *name, place: Place { pack, ordinal } }),
+        );
+    }
+
+    /// Makes space for so many rows.
+    pub(crate) fn reserve(&mut self, rows: usize) {
+        self.sorted.reserve_exact(rows);
+    }
+
+    /// How many places there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.sorted.len() + self.waiting.len()
+    }
+
+    /// Sorts what was appended.
+    pub(crate) fn sort(&mut self) {
+        self.sorted.sort_unstable();
+    }
+
     /// Adds one place of a chunk.
-    pub(crate) fn insert_place(&mut self, chunk: ChunkId, place: Place) {
-        self.waiting.insert(Row { name: name_of(chunk), place });
+    pub(crate) fn insert_place(&mut self, name: Name, place: Place) {
+        self.waiting.insert(Row { name, place });
         if self.waiting.len() > FEWEST_WAITING.max(self.sorted.len() / WAITING_SHARE) {
             self.sort_in();
         }
@@ -104,8 +129,8 @@ impl Index {
     }
 
     /// Forgets one place of a chunk.
-    pub(crate) fn remove_place(&mut self, chunk: ChunkId, place: Place) {
-        let row = Row { name: name_of(chunk), place };
+    pub(crate) fn remove_place(&mut self, name: Name, place: Place) {
+        let row = Row { name, place };
         self.waiting.remove(&row);
         if let Ok(position) = self.sorted.binary_search(&row) {
             self.sorted.remove(position);
@@ -129,7 +154,7 @@ mod tests {
     fn many_chunks_take_24_bytes_each() {
         let mut index = Index::default();
         for pack in 0..200 {
-            index.insert(pack, (0..1_000).map(|n| chunk(pack * 1_000 + n)));
+            index.insert(pack, (0..1_000).map(|n| name_of(chunk(pack * 1_000 + n))));
         }
         assert_eq!(size_of::<Row>(), 24);
         assert!(index.sorted.capacity() + index.waiting.len() <= 220_000);
@@ -153,14 +178,14 @@ mod tests {
                         model.values_mut().for_each(|places| places.retain(|place| place.pack != pack));
                     }
                     1 => {
-                        index.remove_place(chunk(number), place);
+                        index.remove_place(name_of(chunk(number)), place);
                         model.entry(number).or_default().remove(&place);
                     }
                     2 => index.sort_in(),
                     _ => {
                         let known = index.find(chunk(number)).contains(&place);
                         if !known {
-                            index.insert_place(chunk(number), place);
+                            index.insert_place(name_of(chunk(number)), place);
                         }
                         model.entry(number).or_default().insert(place);
                     }

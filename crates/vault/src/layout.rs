@@ -12,7 +12,9 @@ pub(crate) const SNAPSHOTS: &str = "snapshots";
 pub(crate) const OPLOG: &str = "oplog";
 /// The folder of what has been read of snapshots that are not complete.
 pub(crate) const DRAFTS: &str = "drafts";
-pub(crate) const FOLDERS: &[&str] = &[PACKS, SNAPSHOTS, OPLOG, DRAFTS];
+/// The folder of what says which chunks are in which packs.
+pub(crate) const INDEXES: &str = "index";
+pub(crate) const FOLDERS: &[&str] = &[PACKS, SNAPSHOTS, OPLOG, DRAFTS, INDEXES];
 
 /// The manifest of a snapshot.
 pub(crate) fn manifest_name(snapshot: &str) -> String {

@@ -6,13 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::digest::ChunkId;
 use crate::error::VaultError;
 use crate::key::VaultKey;
 use crate::layout::{self, FOLDERS, OPLOG, holds_objects};
-use crate::pack::PackReader;
 use crate::sealed::{self, Kind, SealError};
-use crate::state::{Pack, PackState, State};
+use crate::state::PackState;
 use crate::store::{self, Location, Patience, Put, Store};
 use crate::vault::{Access, LARGEST_OBJECT, Vault};
 
@@ -117,38 +115,6 @@ impl Vault {
         let vault = Self::new((root, access), key, store);
         vault.load_index()?;
         Ok(Arc::new(vault))
-    }
-
-    /// Reads the tables of all packs, and what earlier checks found.
-    pub(crate) fn load_index(&self) -> Result<(), VaultError> {
-        let checks = self.load_checks()?;
-        let mut state = State::default();
-        for id in self.list_packs()? {
-            let found = checks.of(id);
-            let (state_of_pack, chunks) = match PackReader::open(&self.key, self.store.as_ref(), id)
-            {
-                Ok(reader) => {
-                    let chunks: Vec<ChunkId> =
-                        reader.entries().iter().map(|entry| entry.id).collect();
-                    (PackState::Whole { stamp: found.stamp }, chunks)
-                }
-                Err(error) => (PackState::Unreadable(error.to_string()), Vec::new()),
-            };
-            let pack = Pack {
-                id,
-                state: state_of_pack,
-                bad: found.bad.clone(),
-                checked_at: found.checked_at,
-            };
-            let number = state.add_pack(pack, &chunks);
-            state.forget_bad(number, &chunks, &found.bad);
-        }
-        let mut present = self.state();
-        (state.writers, state.begun) = (present.writers, present.begun);
-        *present = state;
-        drop(present);
-        self.close_packs();
-        Ok(())
     }
 }
 

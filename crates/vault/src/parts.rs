@@ -41,7 +41,7 @@ impl ListWriter {
                 .map_err(|_| VaultError::Unwritable("a list of chunks".to_owned()))?;
         }
         let chunks = u32::try_from(part.len()).unwrap_or(u32::MAX);
-        let id = writer.put_chunk(&RawChunk { bytes, documents: chunks })?;
+        let id = writer.put_part(&RawChunk { bytes, documents: chunks })?;
         self.list.items.push(ListItem::Part(PartRef { id, chunks }));
         Ok(())
     }

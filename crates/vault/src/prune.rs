@@ -78,6 +78,7 @@ impl Vault {
             // One that stays is found by the next start, and removed by a later call.
             self.store.remove(&name).map_err(self.file_error(&name))?;
         }
+        self.tidy_indexes()?;
         if !unused.is_empty() {
             self.store_checks()?;
         }

@@ -22,6 +22,7 @@ pub(crate) enum Kind {
     Segment = 3,
     Checks = 4,
     Draft = 5,
+    Index = 6,
 }
 
 /// Why bytes are not the object that is looked for.

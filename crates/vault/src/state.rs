@@ -1,9 +1,8 @@
 //! What a process knows of the packs of a vault.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::digest::ChunkId;
-use crate::index::{Index, Place};
+use crate::index::{Index, Name, Place};
 use crate::pack::PackId;
 use crate::store::Stamp;
 
@@ -11,6 +10,8 @@ use crate::store::Stamp;
 pub(crate) struct Pack {
     pub(crate) id: PackId,
     pub(crate) state: PackState,
+    /// Whether an index object names it.
+    pub(crate) is_indexed: bool,
     /// Chunks that could not be read, by their number in the pack. Nobody refers to them again.
     pub(crate) bad: BTreeSet<u32>,
     /// When all of it was read last, in seconds since the epoch; zero for never.
@@ -36,6 +37,10 @@ pub(crate) struct State {
     pub(crate) index: Index,
     /// By number; a number is never used again.
     pub(crate) packs: Vec<Pack>,
+    /// The number of each pack.
+    pub(crate) numbers: HashMap<PackId, u32>,
+    /// The index objects that were read or written.
+    pub(crate) known_indexes: HashSet<String>,
     pub(crate) writers: usize,
     /// How many writers there have ever been.
     pub(crate) begun: u64,
@@ -44,11 +49,11 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Adds a pack and its chunks.
-    pub(crate) fn add_pack(&mut self, pack: Pack, chunks: &[ChunkId]) -> u32 {
+    /// Adds a pack that is not known yet.
+    pub(crate) fn add_pack(&mut self, pack: Pack) -> u32 {
         let number = u32::try_from(self.packs.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(pack.id, number);
         self.packs.push(pack);
-        self.index.insert(number, chunks.iter().copied());
         number
     }
 
@@ -57,11 +62,11 @@ impl State {
     }
 
     /// Takes the chunks that are known to be bad out of the index.
-    pub(crate) fn forget_bad(&mut self, number: u32, chunks: &[ChunkId], bad: &BTreeSet<u32>) {
+    pub(crate) fn forget_bad(&mut self, number: u32, chunks: &[Name], bad: &BTreeSet<u32>) {
         for ordinal in bad {
-            if let Some(chunk) = chunks.get(*ordinal as usize) {
+            if let Some(name) = chunks.get(*ordinal as usize) {
                 let place = Place { pack: number, ordinal: *ordinal };
-                self.index.remove_place(*chunk, place);
+                self.index.remove_place(*name, place);
             }
         }
     }

@@ -19,9 +19,7 @@ mod windows;
 use credentials::Environment;
 use remote::RemoteStore;
 
-#[cfg(test)]
-pub(crate) use contract::Listed;
-pub(crate) use contract::{NewObject, Object, Put, Stamp, Store};
+pub(crate) use contract::{Listed, NewObject, Object, Put, Stamp, Store};
 pub(crate) use folder::{FolderStore, sync_parent};
 pub use location::{Location, LocationError};
 pub(crate) use remote::Patience;

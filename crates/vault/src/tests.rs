@@ -173,7 +173,7 @@ pub(crate) fn overwrite(
     whole
 }
 
-fn is_restorable(vault: &Vault, id: &str) -> bool {
+pub(crate) fn is_restorable(vault: &Vault, id: &str) -> bool {
     vault.load_manifest(id).and_then(|m| vault.check_snapshot(&m, |_| true)).is_ok()
 }
 

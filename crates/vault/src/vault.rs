@@ -10,13 +10,13 @@ use tidemark_model::OplogSpan;
 
 use crate::digest::ChunkId;
 use crate::error::VaultError;
-use crate::index::Place;
+use crate::index::{Place, name_of};
 use crate::key::VaultKey;
 use crate::layout::{PACKS, SNAPSHOTS, manifest_name};
 use crate::manifest::Manifest;
-use crate::pack::{FinishedPack, PackError, PackId, PackReader};
+use crate::pack::{PackError, PackId, PackReader};
 use crate::sealed::{self, Kind};
-use crate::state::{Pack, PackState, State};
+use crate::state::State;
 use crate::store::{Put, RequestKind, Store};
 
 /// No sealed object is larger.
@@ -102,12 +102,6 @@ impl Vault {
 
     pub(crate) fn damaged(&self, name: &str, reason: impl ToString) -> VaultError {
         VaultError::Damaged { path: self.root.join(name), reason: reason.to_string() }
-    }
-
-    /// The packs that are there.
-    pub(crate) fn list_packs(&self) -> Result<Vec<PackId>, VaultError> {
-        let names = self.store.list(PACKS).map_err(self.file_error(PACKS))?;
-        Ok(names.iter().filter_map(|name| PackId::parse(name)).collect())
     }
 
     fn lock_open_packs(&self) -> MutexGuard<'_, VecDeque<(u32, Arc<PackReader>)>> {
@@ -211,7 +205,7 @@ impl Vault {
     /// Notes that a chunk cannot be read at a place.
     fn give_place_up(&self, chunk: ChunkId, place: Place) {
         let mut state = self.state();
-        state.index.remove_place(chunk, place);
+        state.index.remove_place(name_of(chunk), place);
         if let Some(pack) = state.pack(place.pack) {
             pack.bad.insert(place.ordinal);
             pack.checked_at = 0;
@@ -220,17 +214,6 @@ impl Vault {
         self.close_pack(place.pack);
         // If this is not written the chunk is found again by the next who reads it.
         let _ = self.store_checks();
-    }
-
-    /// Adds a pack that was written just now.
-    pub(crate) fn register(&self, finished: FinishedPack) {
-        let pack = Pack {
-            id: finished.id,
-            state: PackState::Whole { stamp: Some(finished.stamp) },
-            bad: BTreeSet::new(),
-            checked_at: 0,
-        };
-        self.state().add_pack(pack, &finished.chunks);
     }
 
     /// The ids of all snapshots.
@@ -314,6 +297,11 @@ impl Vault {
             })?;
         sealed::open(&self.key, (kind, name), &sealed).map_err(|error| self.damaged(name, error))
     }
+}
+
+/// Holds a lock for changes of memory.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn clone(error: &std::io::Error) -> std::io::Error {

@@ -6,8 +6,10 @@ use tidemark_model::OplogTime;
 
 use crate::digest::DocumentSet;
 use crate::error::VaultError;
+use crate::layout::PACKS;
 use crate::list::{ChunkList, ChunkRef};
 use crate::manifest::Manifest;
+use crate::pack::{PackId, PackReader};
 use crate::state::PackState;
 use crate::vault::Vault;
 
@@ -34,7 +36,7 @@ pub struct VerifyReport {
 }
 
 impl VerifyReport {
-    fn note(&mut self, object: impl Into<String>, reason: impl ToString) {
+    pub(crate) fn note(&mut self, object: impl Into<String>, reason: impl ToString) {
         self.damages.push(Damage { object: object.into(), reason: reason.to_string() });
     }
 }
@@ -48,6 +50,7 @@ impl Vault {
         let snapshots = self.snapshots()?;
         self.load_index()?;
         let mut report = VerifyReport::default();
+        self.verify_indexes(&mut report)?;
         self.verify_packs(&mut report)?;
         for snapshot in snapshots {
             match self.load_manifest(&snapshot) {
@@ -88,6 +91,16 @@ impl Vault {
                     }
                 }
                 PackState::Removed => {}
+            }
+        }
+        // What has a pack's name and is no file, or came since.
+        for name in self.store.list(PACKS).map_err(self.file_error(PACKS))? {
+            let id = PackId::parse(&name).filter(|id| !self.state().numbers.contains_key(id));
+            if let Some(id) = id
+                && let Err(error) = PackReader::open(&self.key, self.store.as_ref(), id)
+                && error.is_damage()
+            {
+                report.note(self.root().join(id.object()).display().to_string(), error);
             }
         }
         Ok(())

@@ -1,17 +1,22 @@
 //! Writing one snapshot, from many threads.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::chunker::RawChunk;
 use crate::digest::ChunkId;
 use crate::error::VaultError;
+use crate::index::{Name, name_of};
 use crate::layout::PACKS;
 use crate::list::ListItem;
 use crate::manifest::Manifest;
 use crate::pack::{PackWriter, compress};
+use crate::pack_index::IndexedPack;
 use crate::state::PackState;
-use crate::vault::Vault;
+use crate::vault::{Vault, lock};
+
+/// Finished packs wait for an index object until it has so many bytes, or the snapshot is flushed.
+const LONGEST_WAIT_BYTES: usize = 4 * 1024 * 1024;
 
 /// Writes the chunks of one snapshot, and its manifest at the end.
 ///
@@ -21,15 +26,15 @@ pub struct SnapshotWriter {
     /// Packs that are not full and that no thread has at the moment. A thread takes one, writes
     /// to it without holding anything, and puts it back: held for that only.
     packs: Mutex<Vec<PackWriter>>,
-    /// Chunks that are being written or are in packs that are not finished; only this snapshot may
-    /// rely on them. Held for lookups.
-    pending: Mutex<HashSet<ChunkId>>,
+    /// The same for parts of lists: they lie beside each other, because they are read together.
+    part_packs: Mutex<Vec<PackWriter>>,
+    /// Packs that are finished and that no index object names yet. Held for changes of memory.
+    finished: Mutex<Vec<IndexedPack>>,
+    /// Chunks that are being written or are in packs that no index object names; only this snapshot
+    /// may rely on them. Held for lookups.
+    pending: Mutex<HashSet<Name>>,
     /// Packs that this snapshot refers to, each looked at once. Held for lookups, not for a look.
     trusted: Mutex<HashMap<u32, bool>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl SnapshotWriter {
@@ -37,6 +42,8 @@ impl SnapshotWriter {
         Self {
             vault,
             packs: Mutex::default(),
+            part_packs: Mutex::default(),
+            finished: Mutex::default(),
             pending: Mutex::default(),
             trusted: Mutex::default(),
         }
@@ -47,13 +54,26 @@ impl SnapshotWriter {
     /// What an older pack holds is relied on only if the pack's file is what it was when it was
     /// written or last read as a whole; otherwise it is read as a whole first.
     pub fn put_chunk(&self, chunk: &RawChunk) -> Result<ChunkId, VaultError> {
+        self.put_among(&self.packs, chunk)
+    }
+
+    /// Stores a part of a list, as `put_chunk` does.
+    pub(crate) fn put_part(&self, part: &RawChunk) -> Result<ChunkId, VaultError> {
+        self.put_among(&self.part_packs, part)
+    }
+
+    fn put_among(
+        &self,
+        packs: &Mutex<Vec<PackWriter>>,
+        chunk: &RawChunk,
+    ) -> Result<ChunkId, VaultError> {
         let id = self.vault.name_chunk(&chunk.bytes);
-        if self.is_stored(id)? || !lock(&self.pending).insert(id) {
+        if self.is_stored(id)? || !lock(&self.pending).insert(name_of(id)) {
             return Ok(id);
         }
         let file = self.vault.file_error(PACKS);
         let compressed = compress(&chunk.bytes).map_err(&file)?;
-        let idle = lock(&self.packs).pop();
+        let idle = lock(packs).pop();
         let mut writer = match idle {
             Some(writer) => writer,
             None => {
@@ -64,7 +84,7 @@ impl SnapshotWriter {
         if writer.is_full() {
             self.finish_pack(writer)?;
         } else {
-            lock(&self.packs).push(writer);
+            lock(packs).push(writer);
         }
         Ok(id)
     }
@@ -76,8 +96,30 @@ impl SnapshotWriter {
 
     /// Makes all chunks durable that no thread has at the moment: they can be read from now on.
     pub fn flush(&self) -> Result<(), VaultError> {
-        let idle = std::mem::take(&mut *lock(&self.packs));
-        idle.into_iter().try_for_each(|writer| self.finish_pack(writer))
+        for packs in [&self.packs, &self.part_packs] {
+            let idle = std::mem::take(&mut *lock(packs));
+            idle.into_iter().try_for_each(|writer| self.finish_pack(writer))?;
+        }
+        self.index_finished(0)
+    }
+
+    /// Names finished packs in an index object, if it has more than so many bytes: from then on every
+    /// snapshot may rely on their chunks.
+    fn index_finished(&self, least_bytes: usize) -> Result<(), VaultError> {
+        let finished = {
+            let mut finished = lock(&self.finished);
+            let bytes: usize = finished.iter().map(IndexedPack::encoded_bytes).sum();
+            if bytes <= least_bytes {
+                return Ok(());
+            }
+            std::mem::take(&mut *finished)
+        };
+        self.vault.store_index(&finished)?;
+        let mut pending = lock(&self.pending);
+        for name in finished.iter().flat_map(|pack| &pack.chunks) {
+            pending.remove(name);
+        }
+        Ok(())
     }
 
     /// Whether a pack that can be relied on has the chunk.
@@ -101,13 +143,8 @@ impl SnapshotWriter {
 
     fn finish_pack(&self, writer: PackWriter) -> Result<(), VaultError> {
         let finished = writer.finish().map_err(self.vault.file_error(PACKS))?;
-        let chunks = finished.chunks.clone();
-        self.vault.register(finished);
-        let mut pending = lock(&self.pending);
-        for chunk in chunks {
-            pending.remove(&chunk);
-        }
-        Ok(())
+        lock(&self.finished).push(IndexedPack::new(&finished));
+        self.index_finished(LONGEST_WAIT_BYTES)
     }
 
     /// Makes all chunks durable, proves that the vault has every chunk that is named, then writes

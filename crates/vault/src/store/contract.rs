@@ -17,6 +17,17 @@ pub(crate) struct Stamp {
     pub(crate) changed: i64,
 }
 
+impl Stamp {
+    /// Whether an object with this stamp is the one that had the other, as far as both say: not every
+    /// list says the tags of objects.
+    pub(crate) fn agrees(&self, other: &Self) -> bool {
+        let is_same = |a: i64, b: i64| a == b || a == 0 || b == 0;
+        self.size == other.size
+            && self.modified == other.modified
+            && is_same(self.changed, other.changed)
+    }
+}
+
 /// An object in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {
