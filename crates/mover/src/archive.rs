@@ -180,7 +180,7 @@ mod tests {
     fn the_archive_has_the_layout_of_mongodump() {
         let folder = tempfile::tempdir().unwrap();
         let vault = Vault::open(folder.path(), VaultKey::from_bytes([1; 32])).unwrap();
-        let writer = vault.writer();
+        let writer = vault.writer().unwrap();
         let document = encode_document(&bson::doc! { "_id": 1, "x": "v0" });
         let mut chunker = Chunker::new();
         chunker.push(&document);

@@ -118,6 +118,7 @@ impl MoverError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Link(error) => error.is_transient(),
+            Self::Vault(error) => error.is_transient(),
             Self::Renamed { .. } | Self::WentAway { .. } => true,
             _ => false,
         }

@@ -54,7 +54,7 @@ pub fn import_dump(
     request: &ImportRequest,
     (stop, progress): (&Stop, &Progress),
 ) -> Result<ReadSnapshot, MoverError> {
-    let store = ChunkStore::start(vault.writer());
+    let store = ChunkStore::start(vault.writer()?);
     let mut import = Import {
         store: &store,
         collections: BTreeMap::new(),

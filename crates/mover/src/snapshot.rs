@@ -120,7 +120,7 @@ pub fn read_snapshot(
     let endpoint = request.endpoint.reading()?;
     let mut connection = Connection::open(&endpoint)?;
     let abilities = probe(&mut connection)?;
-    let store = ChunkStore::start(vault.writer());
+    let store = ChunkStore::start(vault.writer()?);
     // What an engine of ours has is read as fast as it is looked up.
     let goes_on =
         matches!(endpoint, Endpoint::Attached(_)) && abilities.product != Product::Tidemark;

@@ -73,7 +73,7 @@ pub fn synthesize(
         return Err(MoverError::Synthesis { what });
     }
     let earliest = find_earliest(vault, request, stop)?;
-    let store = ChunkStore::start(vault.writer());
+    let store = ChunkStore::start(vault.writer()?);
     let target = Synthesis::new(vault, &store, base, (stop, progress));
     let mut replayer = Replayer::new(target, stop);
     let visited =

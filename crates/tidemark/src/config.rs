@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tidemark_model::{Place, PlacementRule, is_database_prefix};
-use tidemark_vault::{Location, LocationError};
+use tidemark_vault::{CachePlace, Location, LocationError};
 use toml::{Table, Value};
 
 /// What environment variables of the configuration begin with.
@@ -113,6 +113,12 @@ pub(crate) const KEYS: &[Key] = &[
         "Where snapshots are kept: a folder, s3://BUCKET/PREFIX, gs:// or az:// [vault in the data folder]",
     ),
     key("vault.folder", "vault-folder", "The same, for a folder only"),
+    key(
+        "vault.cache_folder",
+        "vault-cache-folder",
+        "Where parts of a vault in a bucket are kept at hand [cache in the data folder]",
+    ),
+    key("vault.cache_megabytes", "vault-cache-megabytes", "How many of them; 0 for none [1024]"),
     key("vault.key_file", "vault-key-file", "The vault's key [vault.key in the data folder]"),
     key(
         "dev.seed_file",
@@ -318,6 +324,8 @@ pub(crate) struct VaultSection {
     location: Option<String>,
     folder: Option<PathBuf>,
     key_file: Option<PathBuf>,
+    cache_folder: Option<PathBuf>,
+    cache_megabytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -422,6 +430,16 @@ impl Config {
             (None, Some(folder)) => Ok(Location::Folder(folder.clone())),
             (None, None) => Ok(Location::Folder(self.data_dir.join("vault"))),
         }
+    }
+
+    /// Where parts of a bucket are kept, if they are.
+    pub(crate) fn vault_cache(&self) -> Option<CachePlace> {
+        let folder = self.vault.cache_folder.clone();
+        let place = CachePlace {
+            folder: folder.unwrap_or_else(|| self.data_dir.join("cache")),
+            limit_bytes: self.vault.cache_megabytes.unwrap_or(1_024) << 20,
+        };
+        Some(place).filter(|place| place.limit_bytes > 0)
     }
 
     /// The vault's key.
@@ -602,6 +620,7 @@ mod tests {
                 "public_url",
                 "advertised_host",
                 "folder",
+                "cache_folder",
                 "location",
                 "key_file",
                 "seed_file",

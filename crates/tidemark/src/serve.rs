@@ -109,7 +109,7 @@ impl Parts {
         // The vault first: where it is refused nothing else is made.
         let location = config.vault_location()?;
         let key = VaultKey::load_or_create(&config.vault_key_file(), &location)?;
-        let vault = Vault::open(&location, key.clone())?;
+        let vault = Vault::open_cached(&location, key.clone(), config.vault_cache())?;
         let catalog = Arc::new(Catalog::open(&config.data_dir.join(bootstrap::CATALOG))?);
         let seed = load_seed(config)?;
         bootstrap::run(&catalog, &clock, (&config.data_dir, base_url), &seed)?;

@@ -6,6 +6,22 @@ use crate::digest::ChunkId;
 use crate::manifest::ManifestError;
 use crate::store::LocationError;
 
+impl VaultError {
+    /// Whether it may go better after a while: a bucket that does not answer or refuses for now, or a
+    /// snapshot that another process was in the way of.
+    pub fn is_transient(&self) -> bool {
+        use std::io::ErrorKind::{Other, PermissionDenied};
+        match self {
+            Self::Overtaken => true,
+            // What comes from an operating system has a code.
+            Self::File { source, .. } => {
+                source.raw_os_error().is_none() && matches!(source.kind(), Other | PermissionDenied)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Why the vault did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
@@ -81,6 +97,11 @@ pub enum VaultError {
     /// Something cannot be written in the vault's format.
     #[error("{0} cannot be written in the vault's format")]
     Unwritable(String),
+    /// Another process removed packs while a snapshot that relied on them was written.
+    #[error(
+        "packs that the snapshot relied on were removed by another process meanwhile; it is taken again"
+    )]
+    Overtaken,
     /// The place of the vault cannot be used.
     #[error("{0}")]
     Location(#[from] LocationError),

@@ -110,6 +110,11 @@ impl Store for FaultyStore {
         Ok((Box::new(FaultyObject { object, plan: Arc::clone(&self.plan) }), end))
     }
 
+    fn open_known(&self, name: &str, stamp: Stamp) -> Result<Box<dyn Object>> {
+        let object = self.plan.run(false, || self.inner.open_known(name, stamp))?;
+        Ok(Box::new(FaultyObject { object, plan: Arc::clone(&self.plan) }))
+    }
+
     fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
         self.plan.run(false, || self.inner.read(name, limit))
     }

@@ -1,6 +1,6 @@
 //! What a process knows of all packs, and the index objects that it is read from.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,12 +9,14 @@ use tidemark_model::random_bytes;
 use crate::checks::Checks;
 use crate::error::VaultError;
 use crate::layout::{INDEXES, PACKS};
+use crate::locking::lock;
 use crate::pack::{PackError, PackId, PackReader};
 use crate::pack_index::{self, IndexedPack, names_of};
+use crate::pack_list::{PackList, Present};
 use crate::sealed::{self, Kind};
 use crate::state::{Pack, PackState, State};
-use crate::store::{Listed, Stamp};
-use crate::vault::{Vault, lock};
+use crate::store::Listed;
+use crate::vault::Vault;
 use crate::verify::VerifyReport;
 
 /// Objects that are read at the same time when a vault is opened.
@@ -23,9 +25,6 @@ const READERS: usize = 4;
 const SMALL_BYTES: u64 = pack_index::FULL_BYTES as u64 / 2;
 /// when there are more than so many of them.
 const MOST_SMALL: usize = 16;
-
-/// The packs that were listed.
-type Present = HashMap<PackId, Stamp>;
 
 impl Vault {
     /// Learns which chunks are in which packs: of index objects, of the tables of packs that none of
@@ -41,7 +40,7 @@ impl Vault {
         let bytes: u64 = indexes.iter().map(|index| index.stamp.size).sum();
         state.index.reserve(usize::try_from(bytes).unwrap_or(0) / size_of::<crate::index::Name>());
         let loading = Mutex::new(state);
-        self.in_parallel(&indexes, |index| {
+        in_parallel(&indexes, |index| {
             let name = format!("{INDEXES}/{}", index.name);
             // Of one that cannot be read, or was merged meanwhile, the packs' own tables say the same.
             let Some(packs) = self.load_index_object(&name)? else { return Ok(()) };
@@ -62,7 +61,7 @@ impl Vault {
             present.keys().filter(|id| !state.numbers.contains_key(*id)).copied().collect()
         };
         missing.sort_unstable();
-        self.in_parallel(&missing, |id| {
+        in_parallel(&missing, |id| {
             let opened = PackReader::open(&self.key, self.store.as_ref(), *id);
             add_unindexed(&mut lock(&loading), (*id, opened), &checks);
             Ok(())
@@ -71,10 +70,12 @@ impl Vault {
         state.index.sort();
         let mut before = self.state();
         (state.writers, state.begun) = (before.writers, before.begun);
+        state.condemned = before.condemned;
         *before = state;
         drop(before);
         self.close_packs();
-        Ok(())
+        *lock(&self.pack_list) = PackList::new(present);
+        self.learn_removals().map(drop)
     }
 
     fn list_indexes(&self) -> Result<Vec<Listed>, VaultError> {
@@ -91,7 +92,10 @@ impl Vault {
     }
 
     /// Reads an index object; nothing if it is gone or damaged.
-    fn load_index_object(&self, name: &str) -> Result<Option<Vec<IndexedPack>>, VaultError> {
+    pub(crate) fn load_index_object(
+        &self,
+        name: &str,
+    ) -> Result<Option<Vec<IndexedPack>>, VaultError> {
         match self.load_object((Kind::Index, name), "index") {
             Ok(bytes) => Ok(pack_index::decode(&bytes)),
             Err(VaultError::Missing { .. } | VaultError::Damaged { .. }) => Ok(None),
@@ -114,28 +118,6 @@ impl Vault {
         Ok(())
     }
 
-    /// Does something with each of some things, on a few threads.
-    fn in_parallel<T: Sync>(
-        &self,
-        things: &[T],
-        work: impl Fn(&T) -> Result<(), VaultError> + Sync,
-    ) -> Result<(), VaultError> {
-        let next = AtomicUsize::new(0);
-        let run = || {
-            while let Some(thing) = things.get(next.fetch_add(1, Ordering::Relaxed)) {
-                work(thing)?;
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..READERS.min(things.len())).map(|_| scope.spawn(run)).collect();
-            threads.into_iter().try_for_each(|thread| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-        })
-    }
-
     /// Writes an index object that names packs, and remembers them: from now on they count.
     pub(crate) fn store_index(&self, packs: &[IndexedPack]) -> Result<(), VaultError> {
         let name = self.put_index(packs)?;
@@ -147,14 +129,7 @@ impl Vault {
                 pack.is_indexed = true;
                 continue;
             }
-            let number = state.add_pack(Pack {
-                id: pack.id,
-                state: PackState::Whole { stamp: pack.stamp },
-                is_indexed: true,
-                bad: BTreeSet::new(),
-                checked_at: 0,
-            });
-            state.index.insert(number, pack.chunks.iter().copied());
+            state.add_written(pack);
         }
         Ok(())
     }
@@ -219,18 +194,38 @@ impl Vault {
     }
 }
 
+/// Does something with each of some things, on a few threads.
+fn in_parallel<T: Sync>(
+    things: &[T],
+    work: impl Fn(&T) -> Result<(), VaultError> + Sync,
+) -> Result<(), VaultError> {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        while let Some(thing) = things.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(thing)?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..READERS.min(things.len())).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().try_for_each(|thread| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })
+}
+
 /// Packs in groups, each for an index object that is not too large.
 fn split(packs: Vec<IndexedPack>) -> Vec<Vec<IndexedPack>> {
     let mut groups: Vec<Vec<IndexedPack>> = Vec::new();
     let mut bytes = 0;
     for pack in packs {
         bytes += pack.encoded_bytes();
-        match groups.last_mut().filter(|_| bytes <= pack_index::FULL_BYTES) {
-            Some(group) => group.push(pack),
-            None => {
-                bytes = pack.encoded_bytes();
-                groups.push(vec![pack]);
-            }
+        if bytes > pack_index::FULL_BYTES || groups.is_empty() {
+            bytes = pack.encoded_bytes();
+            groups.push(Vec::new());
+        }
+        if let Some(group) = groups.last_mut() {
+            group.push(pack);
         }
     }
     groups

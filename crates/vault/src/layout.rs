@@ -14,6 +14,9 @@ pub(crate) const OPLOG: &str = "oplog";
 pub(crate) const DRAFTS: &str = "drafts";
 /// The folder of what says which chunks are in which packs.
 pub(crate) const INDEXES: &str = "index";
+/// The folders of who writes snapshots, and of packs that are being removed, in a shared vault.
+pub(crate) const WRITERS: &str = "writers";
+pub(crate) const REMOVALS: &str = "removals";
 pub(crate) const FOLDERS: &[&str] = &[PACKS, SNAPSHOTS, OPLOG, DRAFTS, INDEXES];
 
 /// The manifest of a snapshot.

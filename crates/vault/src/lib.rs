@@ -7,6 +7,9 @@
 //! It fails closed: what cannot be read is unknown, and what is unknown is never deleted,
 //! overwritten or referred to.
 
+#[cfg(test)]
+mod bucket_tests;
+mod cache;
 mod checks;
 mod chunker;
 mod digest;
@@ -20,15 +23,18 @@ mod indexing;
 mod key;
 mod layout;
 mod list;
+mod locking;
 mod manifest;
 mod opening;
 mod oplog;
 mod pack;
 mod pack_index;
+mod pack_list;
 mod parts;
 mod prune;
 mod sealed;
 mod segment;
+mod sharing;
 mod state;
 mod store;
 #[cfg(test)]
@@ -37,6 +43,7 @@ mod vault;
 mod verify;
 mod writer;
 
+pub use cache::CachePlace;
 pub use checks::VaultHealth;
 pub use chunker::{Chunker, RawChunk};
 pub use digest::{ChunkId, DocumentSet};

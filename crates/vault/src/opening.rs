@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cache::{Cache, CachePlace};
 use crate::error::VaultError;
 use crate::key::VaultKey;
 use crate::layout::{self, FOLDERS, OPLOG, holds_objects};
@@ -28,6 +29,9 @@ fn access(location: &Location, is_writer: bool) -> Result<Access, VaultError> {
 
 /// Fails soon where a bucket does not answer at all, or not to this caller.
 fn check_answers(location: &Location) -> Result<(), VaultError> {
+    if matches!(location, Location::Folder(_)) {
+        return Ok(());
+    }
     let store = store::open(location, Patience::FIRST)?;
     match store.stamp(layout::CONFIGURATION) {
         Err(source) if source.kind() != ErrorKind::NotFound => {
@@ -48,23 +52,55 @@ impl Vault {
     ///
     /// A pack that is damaged is kept, remembered and its chunks count as missing.
     pub fn open(location: impl Into<Location>, key: VaultKey) -> Result<Arc<Self>, VaultError> {
-        let location = location.into();
-        let (access, store) = (access(&location, true)?, store::open(&location, Patience::USUAL)?);
-        check_answers(&location)?;
-        Self::open_as_writer((root_of(&location), access), key, store)
+        Self::open_cached(location, key, None)
     }
 
+    /// The same; of a bucket what is read again and again is kept in a folder.
+    pub fn open_cached(
+        location: impl Into<Location>,
+        key: VaultKey,
+        cache: Option<CachePlace>,
+    ) -> Result<Arc<Self>, VaultError> {
+        let location = location.into();
+        check_answers(&location)?;
+        let store = store::open(&location, Patience::USUAL)?;
+        Self::open_in((location, store), key, cache)
+    }
+
+    pub(crate) fn open_in(
+        (location, store): (Location, Box<dyn Store>),
+        key: VaultKey,
+        cache: Option<CachePlace>,
+    ) -> Result<Arc<Self>, VaultError> {
+        let access = access(&location, true)?;
+        let cache = match (&location, cache) {
+            (Location::Bucket(_), Some(place)) => {
+                let path = place.folder.clone();
+                Some(Cache::open(place).map_err(|source| VaultError::File { path, source })?)
+            }
+            _ => None,
+        };
+        let mut vault = Self::new((root_of(&location), access), key, store);
+        vault.cache = cache;
+        vault.begin()
+    }
+
+    #[cfg(test)]
     pub(crate) fn open_as_writer(
         (root, access): (PathBuf, Access),
         key: VaultKey,
         store: Box<dyn Store>,
     ) -> Result<Arc<Self>, VaultError> {
-        let file = |source| VaultError::File { path: root.clone(), source };
-        check_key((&root, store.as_ref()), &key, true)?;
+        Self::new((root, access), key, store).begin()
+    }
+
+    /// Proves the key, removes what was left unfinished, and learns what the vault holds.
+    fn begin(self) -> Result<Arc<Self>, VaultError> {
+        let vault = self;
+        check_key((vault.root(), vault.store.as_ref()), &vault.key, true)?;
         for folder in FOLDERS.iter().chain([&""]) {
-            store.remove_unfinished(folder).map_err(file)?;
+            vault.store.remove_unfinished(folder).map_err(vault.file_error(folder))?;
         }
-        let vault = Self::new((root, access), key, store);
         vault.load_index()?;
         let instances = vault.captured_instances()?;
         let captured: Vec<String> =

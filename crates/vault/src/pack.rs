@@ -6,6 +6,7 @@
 use ring::aead::{Aad, LessSafeKey, Nonce};
 use tidemark_model::random_bytes;
 
+use crate::cache::Cache;
 use crate::digest::ChunkId;
 use crate::key::VaultKey;
 use crate::layout::PACKS;
@@ -16,6 +17,8 @@ const END_MAGIC: &[u8; 8] = b"TMPEND01";
 const HEADER_BYTES: usize = 24;
 const TRAILER_BYTES: usize = 12;
 const TABLE_ENTRY_BYTES: usize = 48;
+/// Lists of chunks are read in blocks of a pack with so many bytes.
+const BLOCK_BYTES: u64 = 4 * 1024 * 1024;
 /// The table of almost every pack is in its last bytes; one request reads it.
 const USUAL_END_BYTES: u64 = 64 * 1024;
 /// The nonce of the table; chunks are numbered from zero and never get there.
@@ -210,6 +213,39 @@ impl PackReader {
     /// Opens a pack and reads its table, whose seal proves that it is the one its name says.
     pub(crate) fn open(key: &VaultKey, store: &dyn Store, id: PackId) -> Result<Self, PackError> {
         let (object, end) = store.open_end(&id.object(), USUAL_END_BYTES)?;
+        Self::read_table((key, id), object, &end)
+    }
+
+    /// Opens a pack that had this stamp; asks for its end only where `kept` has not got it, and tells
+    /// that what was asked may be kept.
+    pub(crate) fn open_known(
+        (key, id): (&VaultKey, PackId),
+        (store, stamp): (&dyn Store, Stamp),
+        cache: &Cache,
+    ) -> Result<Self, PackError> {
+        let object = store.open_known(&id.object(), stamp)?;
+        let name = format!("{id}/end");
+        if let Some(end) = cache.find(&name) {
+            if let Ok(reader) = Self::read_table((key, id), object, &end) {
+                return Ok(reader);
+            }
+            cache.forget(&name);
+            return Self::open(key, store, id);
+        }
+        let size = usize::try_from(stamp.size.min(USUAL_END_BYTES)).unwrap_or_default();
+        let mut end = vec![0; size];
+        object.read_at(&mut end, stamp.size - size as u64)?;
+        let reader = Self::read_table((key, id), object, &end)?;
+        cache.keep(&name, &end);
+        Ok(reader)
+    }
+
+    /// Reads the table at the end of a pack.
+    fn read_table(
+        (key, id): (&VaultKey, PackId),
+        object: Box<dyn Object>,
+        end: &[u8],
+    ) -> Result<Self, PackError> {
         let (before, trailer) = end.split_last_chunk::<TRAILER_BYTES>().ok_or(PackError::Format)?;
         let (length, magic) = trailer.split_first_chunk::<4>().ok_or(PackError::Format)?;
         if magic != END_MAGIC {
@@ -256,9 +292,59 @@ impl PackReader {
     /// Reads, decrypts and decompresses a chunk.
     pub(crate) fn chunk(&self, entry: &Entry) -> Result<Vec<u8>, PackError> {
         let mut sealed = Vec::new();
-        let compressed = self.unseal(entry, &mut sealed)?;
-        let raw = zstd::bulk::decompress(compressed, entry.raw_bytes as usize)?;
-        if raw.len() == entry.raw_bytes as usize { Ok(raw) } else { Err(PackError::Tampered) }
+        decompress(self.unseal(entry, &mut sealed)?, entry)
+    }
+
+    /// Decrypts and decompresses a chunk of a list, of which a block that is kept may have the bytes:
+    /// what lies beside it is wanted next.
+    pub(crate) fn part(&self, entry: &Entry, cache: &Cache) -> Result<Vec<u8>, PackError> {
+        if entry.sealed_bytes > LARGEST_CHUNK_BYTES {
+            return Err(PackError::Format);
+        }
+        let mut sealed = vec![0; entry.sealed_bytes as usize];
+        self.read_blocks(&mut sealed, entry.offset, cache)?;
+        let opened = self.open_sealed(entry, &mut sealed).and_then(|c| decompress(c, entry));
+        if opened.is_err() {
+            // What was kept may be what is damaged.
+            for block in
+                entry.offset / BLOCK_BYTES..=(entry.offset + sealed.len() as u64) / BLOCK_BYTES
+            {
+                cache.forget(&self.block_name(block));
+            }
+            return self.chunk(entry);
+        }
+        opened
+    }
+
+    fn block_name(&self, block: u64) -> String {
+        format!("{}/{block}", self.id)
+    }
+
+    /// Fills a buffer from the blocks of the pack, each of which is kept as a whole.
+    fn read_blocks(&self, buffer: &mut [u8], offset: u64, cache: &Cache) -> Result<(), PackError> {
+        let size = self.stamp().size;
+        let mut at = offset;
+        let mut rest = buffer;
+        while !rest.is_empty() {
+            let (block, within) = (at / BLOCK_BYTES, at % BLOCK_BYTES);
+            let wanted =
+                usize::try_from(BLOCK_BYTES - within).unwrap_or(usize::MAX).min(rest.len());
+            let (piece, after) = rest.split_at_mut(wanted);
+            let name = self.block_name(block);
+            if !cache.fill(&name, piece, within) {
+                let begin = block * BLOCK_BYTES;
+                let length = BLOCK_BYTES.min(size.checked_sub(begin).ok_or(PackError::Format)?);
+                let mut whole = vec![0; usize::try_from(length).unwrap_or_default()];
+                self.object.read_at(&mut whole, begin)?;
+                cache.keep(&name, &whole);
+                let from = usize::try_from(within).unwrap_or_default();
+                let found = whole.get(from..from + wanted).ok_or(PackError::Format)?;
+                piece.copy_from_slice(found);
+            }
+            at += wanted as u64;
+            rest = after;
+        }
+        Ok(())
     }
 
     /// Reads a chunk's bytes and checks their seal, without decompressing them.
@@ -273,12 +359,24 @@ impl PackReader {
         }
         sealed.resize(entry.sealed_bytes as usize, 0);
         self.object.read_at(sealed, entry.offset)?;
+        self.open_sealed(entry, sealed)
+    }
+
+    fn open_sealed<'b>(&self, entry: &Entry, sealed: &'b mut [u8]) -> Result<&'b [u8], PackError> {
         let opened = self
             .cipher
             .open_in_place(nonce(u64::from(entry.ordinal)), Aad::from(&entry.id.0), sealed)
             .map_err(|_| PackError::Tampered)?;
         Ok(opened)
     }
+}
+
+fn decompress(compressed: &[u8], entry: &Entry) -> Result<Vec<u8>, PackError> {
+    if entry.raw_bytes > LARGEST_CHUNK_BYTES {
+        return Err(PackError::Format);
+    }
+    let raw = zstd::bulk::decompress(compressed, entry.raw_bytes as usize)?;
+    if raw.len() == entry.raw_bytes as usize { Ok(raw) } else { Err(PackError::Tampered) }
 }
 
 fn parse_table(table: &[u8]) -> Result<Vec<Entry>, PackError> {

@@ -62,7 +62,7 @@ impl Vault {
         match item {
             ListItem::Chunk(chunk) => Ok(vec![chunk.clone()]),
             ListItem::Part(part) => {
-                let bytes = self.read_chunk(part.id)?;
+                let bytes = self.read_part(part.id)?;
                 let chunks = parse_part(&bytes).filter(|c| c.len() == part.chunks as usize);
                 chunks.ok_or_else(|| VaultError::Damaged {
                     path: self.root().to_owned(),

@@ -17,6 +17,9 @@ use crate::pack::PackId;
 use crate::state::PackState;
 use crate::vault::Vault;
 
+/// By so much the clocks of processes and of a store may differ.
+const CLOCKS: Duration = Duration::from_hours(1);
+
 /// What `prune` did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PruneReport {
@@ -28,9 +31,19 @@ pub enum PruneReport {
     Removed(usize),
 }
 
+/// How old packs must be.
+#[derive(Clone, Copy)]
+struct Age {
+    least: Duration,
+    /// They are older than what anybody is writing.
+    before: Option<SystemTime>,
+}
+
 /// What all manifests need.
 #[derive(Default)]
 struct Needed {
+    /// Those that were looked at.
+    snapshots: HashSet<String>,
     packs: HashSet<u32>,
     /// Parts of lists that were read; snapshots share most of them.
     parts: HashSet<ChunkId>,
@@ -44,35 +57,59 @@ impl Vault {
     /// A manifest that cannot be read stops it: what it names is unknown. So does a chunk that a
     /// manifest names and the vault lacks: the pack that had it may come back.
     pub fn prune(&self, grace: Duration) -> Result<PruneReport, VaultError> {
+        self.prune_with(grace, CLOCKS)
+    }
+
+    /// The same where clocks differ by no more than `clocks`.
+    pub(crate) fn prune_with(
+        &self,
+        grace: Duration,
+        clocks: Duration,
+    ) -> Result<PruneReport, VaultError> {
         let last_writer = {
             let state = self.state();
-            if state.writers > 0 {
+            if state.writers > 0 && !self.is_shared() {
                 return Ok(PruneReport::Busy);
             }
             state.begun
         };
-        let mut needed = Needed::default();
-        let mut lost = Vec::new();
-        for snapshot in self.snapshots()? {
-            let missing = match self.load_manifest(&snapshot) {
-                Ok(manifest) => self.need(&manifest, &mut needed)?,
-                // It was removed meanwhile.
-                Err(VaultError::Missing { .. }) => 0,
-                Err(error) => return Err(error),
-            };
-            if missing > 0 {
-                lost.push((snapshot, missing));
-            }
+        let mut age = Age { least: grace, before: None };
+        if self.is_shared() {
+            self.finish_removals()?;
+            age.before = self.oldest_writer(clocks)?;
         }
+        self.remove_unneeded(last_writer, age)
+    }
+
+    /// Removes everything that no manifest names, whoever is writing.
+    #[cfg(test)]
+    pub(crate) fn prune_unprotected(&self) -> Result<PruneReport, VaultError> {
+        let last_writer = self.state().begun;
+        self.remove_unneeded(last_writer, Age { least: Duration::ZERO, before: None })
+    }
+
+    /// Removes packs of some age that no snapshot needs.
+    fn remove_unneeded(&self, last_writer: u64, age: Age) -> Result<PruneReport, VaultError> {
+        let mut needed = Needed::default();
+        let lost = self.need_new(&mut needed)?;
         let count = lost.len();
         self.state().lost = lost;
         if count > 0 {
             return Ok(PruneReport::Stopped(count));
         }
-        let old = self.old_packs(grace)?;
+        let old = self.old_packs(age)?;
         let Some(unused) = self.take_out_of_index(last_writer, &needed.packs, &old) else {
             return Ok(PruneReport::Busy);
         };
+        if self.is_shared() && !unused.is_empty() {
+            let removal = self.announce_removal(&unused)?;
+            // Who stored a manifest before it could see that is seen now.
+            let lost = self.need_new(&mut needed)?;
+            if !lost.is_empty() {
+                self.withdraw_removal(&removal)?;
+                return Ok(PruneReport::Busy);
+            }
+        }
         for id in &unused {
             let name = id.object();
             // One that stays is found by the next start, and removed by a later call.
@@ -83,6 +120,32 @@ impl Vault {
             self.store_checks()?;
         }
         Ok(PruneReport::Removed(unused.len()))
+    }
+
+    /// Notes the packs that snapshots need which were not looked at yet; answers those of which chunks
+    /// are missing, with their number.
+    fn need_new(&self, needed: &mut Needed) -> Result<Vec<(String, usize)>, VaultError> {
+        let snapshots = self.snapshots()?;
+        if self.is_shared() {
+            // Whoever stored one of them had said before which packs it is in.
+            self.refresh()?;
+        }
+        let mut lost = Vec::new();
+        for snapshot in snapshots {
+            if !needed.snapshots.insert(snapshot.clone()) {
+                continue;
+            }
+            let missing = match self.load_manifest(&snapshot) {
+                Ok(manifest) => self.need(&manifest, needed)?,
+                // It was removed meanwhile.
+                Err(VaultError::Missing { .. }) => 0,
+                Err(error) => return Err(error),
+            };
+            if missing > 0 {
+                lost.push((snapshot, missing));
+            }
+        }
+        Ok(lost)
     }
 
     /// Notes the packs that a snapshot needs; answers how many of its chunks are missing.
@@ -129,7 +192,7 @@ impl Vault {
         old: &HashSet<PackId>,
     ) -> Option<Vec<PackId>> {
         let mut state = self.state();
-        if state.begun != last_writer {
+        if state.begun != last_writer && !self.is_shared() {
             return None;
         }
         let mut unused = Vec::new();
@@ -146,11 +209,13 @@ impl Vault {
         Some(unused)
     }
 
-    /// The packs that were written longer ago than `grace`. A clock that went back makes a pack look
-    /// new, which keeps it.
-    fn old_packs(&self, grace: Duration) -> Result<HashSet<PackId>, VaultError> {
+    /// The packs of some age. A clock that went back makes a pack look new, which keeps it.
+    fn old_packs(&self, age: Age) -> Result<HashSet<PackId>, VaultError> {
         let listed = self.store.list_objects(PACKS).map_err(self.file_error(PACKS))?;
-        let is_old = |written: SystemTime| written.elapsed().is_ok_and(|age| age >= grace);
+        let is_old = |written: SystemTime| {
+            written.elapsed().is_ok_and(|elapsed| elapsed >= age.least)
+                && age.before.is_none_or(|before| written <= before)
+        };
         let old = listed.iter().filter(|pack| is_old(pack.written));
         Ok(old.filter_map(|pack| PackId::parse(&pack.name)).collect())
     }

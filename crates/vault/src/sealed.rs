@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Checks = 4,
     Draft = 5,
     Index = 6,
+    Writer = 7,
+    Removal = 8,
 }
 
 /// Why bytes are not the object that is looked for.

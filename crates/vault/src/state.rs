@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::index::{Index, Name, Place};
 use crate::pack::PackId;
+use crate::pack_index::IndexedPack;
 use crate::store::Stamp;
 
 /// What is known of a pack.
@@ -41,6 +42,10 @@ pub(crate) struct State {
     pub(crate) numbers: HashMap<PackId, u32>,
     /// The index objects that were read or written.
     pub(crate) known_indexes: HashSet<String>,
+    /// Packs that are being removed, by the object that says so.
+    pub(crate) removals: HashMap<String, Vec<PackId>>,
+    /// How often packs were taken out of the index to be removed.
+    pub(crate) condemned: u64,
     pub(crate) writers: usize,
     /// How many writers there have ever been.
     pub(crate) begun: u64,
@@ -55,6 +60,35 @@ impl State {
         self.numbers.insert(pack.id, number);
         self.packs.push(pack);
         number
+    }
+
+    /// Adds a pack that was just written, by this process or another.
+    pub(crate) fn add_written(&mut self, pack: &IndexedPack) {
+        let is_condemned = self.removals.values().any(|packs| packs.contains(&pack.id));
+        let state =
+            if is_condemned { PackState::Removed } else { PackState::Whole { stamp: pack.stamp } };
+        let bad = BTreeSet::new();
+        let number =
+            self.add_pack(Pack { id: pack.id, state, is_indexed: true, bad, checked_at: 0 });
+        if !is_condemned {
+            self.index.insert(number, pack.chunks.iter().copied());
+        }
+    }
+
+    /// Nobody refers to these packs any more.
+    pub(crate) fn condemn(&mut self, removal: &str, packs: Vec<PackId>) {
+        let numbers: HashSet<u32> =
+            packs.iter().filter_map(|id| self.numbers.get(id).copied()).collect();
+        for number in &numbers {
+            if let Some(pack) = self.pack(*number) {
+                pack.state = PackState::Removed;
+            }
+        }
+        if !numbers.is_empty() {
+            self.index.remove(|place| numbers.contains(&place.pack));
+        }
+        self.removals.insert(removal.to_owned(), packs);
+        self.condemned += 1;
     }
 
     pub(crate) fn pack(&mut self, number: u32) -> Option<&mut Pack> {

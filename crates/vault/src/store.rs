@@ -14,6 +14,8 @@ mod folder;
 mod location;
 mod remote;
 mod requests;
+#[cfg(test)]
+pub(crate) mod test_servers;
 mod windows;
 
 use credentials::Environment;

@@ -19,7 +19,7 @@ pub(crate) fn snapshot(
     id: &str,
     numbers: std::ops::Range<u32>,
 ) -> Result<Manifest, VaultError> {
-    let writer = vault.writer();
+    let writer = vault.writer().unwrap();
     let (mut chunker, mut content, mut list) =
         (Chunker::new(), DocumentSet::default(), ListWriter::default());
     let mut put = |chunk: &crate::RawChunk| -> Result<(), VaultError> {
@@ -129,7 +129,7 @@ fn a_reader_does_not_disturb_the_writer() {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), key()).unwrap();
     let reader = Vault::open_to_read(folder.path(), key()).unwrap();
-    let writer = vault.writer();
+    let writer = vault.writer().unwrap();
     let chunk = crate::RawChunk { bytes: document(1), documents: 1 };
     writer.put_chunk(&chunk).unwrap();
     assert_eq!(Vault::open_to_read(folder.path(), key()).unwrap().verify().unwrap().damages, []);
@@ -148,7 +148,7 @@ fn pruning_removes_what_no_snapshot_needs_and_nothing_else() {
     let kept = snapshot(&vault, "two", 5_000..6_000).unwrap();
     vault.remove_manifest("one").unwrap();
     assert_eq!(vault.prune(Duration::from_hours(1)).unwrap(), PruneReport::Removed(0));
-    let writer = vault.writer();
+    let writer = vault.writer().unwrap();
     assert_eq!(vault.prune(Duration::ZERO).unwrap(), PruneReport::Busy);
     drop(writer);
     assert_eq!(vault.prune(Duration::ZERO).unwrap(), PruneReport::Removed(1));
@@ -277,7 +277,7 @@ fn a_manifest_is_written_once() {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), key()).unwrap();
     let first = snapshot(&vault, "one", 0..300).unwrap();
-    let writer = vault.writer();
+    let writer = vault.writer().unwrap();
     let other = manifest("one", DocumentSet::default(), ChunkList::default());
     assert!(matches!(writer.finish(&other), Err(VaultError::Exists { .. })));
     assert_eq!(vault.load_manifest("one").unwrap(), first);
@@ -330,7 +330,7 @@ fn a_long_list_is_cut_into_parts_that_snapshots_share() {
     let folder = tempfile::tempdir().unwrap();
     let vault = Vault::open(folder.path(), key()).unwrap();
     let list = |changed: u32| {
-        let writer = vault.writer();
+        let writer = vault.writer().unwrap();
         let mut list = ListWriter::default();
         for n in 0..20_000_u32 {
             let seed = [n, u32::from(n == changed)];

@@ -8,14 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidemark_model::OplogSpan;
 
+use crate::cache::Cache;
 use crate::digest::ChunkId;
 use crate::error::VaultError;
 use crate::index::{Place, name_of};
 use crate::key::VaultKey;
 use crate::layout::{PACKS, SNAPSHOTS, manifest_name};
+use crate::list::ListItem;
 use crate::manifest::Manifest;
 use crate::pack::{PackError, PackId, PackReader};
+use crate::pack_list::PackList;
 use crate::sealed::{self, Kind};
+use crate::state::PackState;
 use crate::state::State;
 use crate::store::{Put, RequestKind, Store};
 
@@ -37,6 +41,10 @@ pub struct Vault {
     /// The segments of each instance that was asked for, where this process is the only writer.
     /// Held for lookups and changes of memory only.
     pub(crate) segments: Mutex<HashMap<String, BTreeSet<OplogSpan>>>,
+    /// Held while packs are listed.
+    pub(crate) pack_list: Mutex<PackList>,
+    /// What a bucket was asked for before.
+    pub(crate) cache: Option<Cache>,
     access: Access,
 }
 
@@ -66,6 +74,8 @@ impl Vault {
             state: Mutex::default(),
             open_packs: Mutex::default(),
             segments: Mutex::default(),
+            pack_list: Mutex::default(),
+            cache: None,
             access,
         }
     }
@@ -113,8 +123,15 @@ impl Vault {
         if let Some((_, reader)) = self.lock_open_packs().iter().find(|(open, _)| *open == number) {
             return Ok(Arc::clone(reader));
         }
-        let id = self.state().pack(number).map(|pack| pack.id).ok_or(PackError::Format)?;
-        let reader = Arc::new(PackReader::open(&self.key, self.store.as_ref(), id)?);
+        let known = self.state().pack(number).map(|pack| (pack.id, pack.state.clone()));
+        let (id, state) = known.ok_or(PackError::Format)?;
+        let reader = match (&self.cache, state) {
+            (Some(cache), PackState::Whole { stamp: Some(stamp) }) => {
+                PackReader::open_known((&self.key, id), (self.store.as_ref(), stamp), cache)?
+            }
+            _ => PackReader::open(&self.key, self.store.as_ref(), id)?,
+        };
+        let reader = Arc::new(reader);
         let mut open = self.lock_open_packs();
         open.push_back((number, Arc::clone(&reader)));
         if open.len() > OPEN_PACKS {
@@ -168,7 +185,13 @@ impl Vault {
         read: impl Fn(Place) -> Result<T, PackError>,
     ) -> Result<T, VaultError> {
         let mut failure = VaultError::MissingChunk(chunk);
-        for place in self.places(chunk) {
+        let mut places = self.places(chunk);
+        if places.is_empty() && self.is_shared() {
+            // Another process may have written it since.
+            self.refresh()?;
+            places = self.places(chunk);
+        }
+        for place in places {
             match read(place) {
                 Ok(found) => return Ok(found),
                 Err(error) => {
@@ -182,6 +205,17 @@ impl Vault {
             }
         }
         Err(failure)
+    }
+
+    /// Reads a part of a list, as `read_chunk` does; others that lie beside it are kept.
+    pub(crate) fn read_part(&self, part: ChunkId) -> Result<Vec<u8>, VaultError> {
+        self.at_a_place(part, |place| {
+            let Some(cache) = &self.cache else { return self.read_place(part, place) };
+            let reader = self.open_pack(place.pack)?;
+            let entry = reader.entries().get(place.ordinal as usize).ok_or(PackError::Format)?;
+            let raw = reader.part(entry, cache)?;
+            if self.name_chunk(&raw) == part { Ok(raw) } else { Err(PackError::Tampered) }
+        })
     }
 
     fn read_place(&self, chunk: ChunkId, place: Place) -> Result<Vec<u8>, PackError> {
@@ -246,14 +280,40 @@ impl Vault {
     }
 
     /// The manifest of a snapshot that somebody has stored before, who may have ended before that
-    /// was durable: now it is.
+    /// was durable or proved: now it is.
     pub fn find_stored(&self, snapshot: &str) -> Result<Option<Manifest>, VaultError> {
         if !self.has_snapshot(snapshot)? {
             return Ok(None);
         }
         let name = manifest_name(snapshot);
         self.store.settle(&name).map_err(self.file_error(&name))?;
-        self.load_manifest(snapshot).map(Some)
+        let manifest = self.load_manifest(snapshot)?;
+        if self.is_shared() {
+            self.refresh()?;
+            if self.find_missing(&manifest)?.is_some() {
+                // Packs were removed while it was written, and nobody was told that it is complete.
+                self.remove_manifest(snapshot)?;
+                return Ok(None);
+            }
+        }
+        Ok(Some(manifest))
+    }
+
+    /// A chunk that a manifest names and the vault lacks, if there is one.
+    pub(crate) fn find_missing(&self, manifest: &Manifest) -> Result<Option<ChunkId>, VaultError> {
+        let is_missing = |id: &ChunkId| self.places(*id).is_empty();
+        for item in manifest.items() {
+            if let ListItem::Part(part) = item
+                && is_missing(&part.id)
+            {
+                return Ok(Some(part.id));
+            }
+            let chunks = self.load_item(item)?;
+            if let Some(missing) = chunks.iter().map(|chunk| chunk.id).find(is_missing) {
+                return Ok(Some(missing));
+            }
+        }
+        Ok(None)
     }
 
     /// Stores the manifest of a snapshot, which must be the first of its name.
@@ -267,7 +327,11 @@ impl Vault {
     pub fn remove_manifest(&self, snapshot: &str) -> Result<(), VaultError> {
         self.remove_draft(snapshot)?;
         let name = manifest_name(snapshot);
-        self.store.remove(&name).map_err(self.file_error(&name))
+        self.store.remove(&name).map_err(self.file_error(&name))?;
+        if let Some(cache) = &self.cache {
+            cache.forget(&name);
+        }
+        Ok(())
     }
 
     /// Writes an object, which must be the first of its name.
@@ -286,6 +350,13 @@ impl Vault {
         (kind, name): (Kind, &str),
         what: &'static str,
     ) -> Result<Vec<u8>, VaultError> {
+        // What never changes need not be asked for again.
+        let cache = self.cache.as_ref().filter(|_| matches!(kind, Kind::Manifest | Kind::Index));
+        if let Some(kept) = cache.and_then(|cache| cache.find(name))
+            && let Ok(opened) = sealed::open(&self.key, (kind, name), &kept)
+        {
+            return Ok(opened);
+        }
         let sealed =
             self.store.read(name, LARGEST_OBJECT).map_err(|source| match source.kind() {
                 ErrorKind::NotFound => VaultError::Missing {
@@ -295,13 +366,13 @@ impl Vault {
                 ErrorKind::InvalidData => self.damaged(name, source),
                 _ => self.file_error(name)(source),
             })?;
-        sealed::open(&self.key, (kind, name), &sealed).map_err(|error| self.damaged(name, error))
+        let opened = sealed::open(&self.key, (kind, name), &sealed)
+            .map_err(|error| self.damaged(name, error))?;
+        if let Some(cache) = cache {
+            cache.keep(name, &sealed);
+        }
+        Ok(opened)
     }
-}
-
-/// Holds a lock for changes of memory.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn clone(error: &std::io::Error) -> std::io::Error {

@@ -8,12 +8,13 @@ use crate::digest::ChunkId;
 use crate::error::VaultError;
 use crate::index::{Name, name_of};
 use crate::layout::PACKS;
-use crate::list::ListItem;
+use crate::locking::lock;
 use crate::manifest::Manifest;
 use crate::pack::{PackWriter, compress};
 use crate::pack_index::IndexedPack;
+use crate::sharing::Presence;
 use crate::state::PackState;
-use crate::vault::{Vault, lock};
+use crate::vault::Vault;
 
 /// Finished packs wait for an index object until it has so many bytes, or the snapshot is flushed.
 const LONGEST_WAIT_BYTES: usize = 4 * 1024 * 1024;
@@ -35,10 +36,13 @@ pub struct SnapshotWriter {
     pending: Mutex<HashSet<Name>>,
     /// Packs that this snapshot refers to, each looked at once. Held for lookups, not for a look.
     trusted: Mutex<HashMap<u32, bool>>,
+    presence: Presence,
+    /// What `State::condemned` was when it began.
+    condemned: u64,
 }
 
 impl SnapshotWriter {
-    pub(crate) fn new(vault: Arc<Vault>) -> Self {
+    fn new(vault: Arc<Vault>, presence: Presence, condemned: u64) -> Self {
         Self {
             vault,
             packs: Mutex::default(),
@@ -46,6 +50,8 @@ impl SnapshotWriter {
             finished: Mutex::default(),
             pending: Mutex::default(),
             trusted: Mutex::default(),
+            presence,
+            condemned,
         }
     }
 
@@ -141,9 +147,23 @@ impl SnapshotWriter {
         Ok(false)
     }
 
+    /// Proves that the vault has every chunk that a manifest names.
+    fn prove(&self, manifest: &Manifest) -> Result<(), VaultError> {
+        let Some(missing) = self.vault.find_missing(manifest)? else { return Ok(()) };
+        let was_overtaken = self.vault.state().condemned != self.condemned;
+        Err(if was_overtaken { VaultError::Overtaken } else { VaultError::MissingChunk(missing) })
+    }
+
+    /// The same after the manifest was stored, if packs were named to be removed since this began.
+    fn prove_again(&self, manifest: &Manifest) -> Result<(), VaultError> {
+        let was_overtaken = self.vault.state().condemned != self.condemned;
+        if was_overtaken { self.prove(manifest) } else { Ok(()) }
+    }
+
     fn finish_pack(&self, writer: PackWriter) -> Result<(), VaultError> {
         let finished = writer.finish().map_err(self.vault.file_error(PACKS))?;
         lock(&self.finished).push(IndexedPack::new(&finished));
+        self.vault.stay(&self.presence)?;
         self.index_finished(LONGEST_WAIT_BYTES)
     }
 
@@ -152,16 +172,15 @@ impl SnapshotWriter {
     pub fn finish(self, manifest: &Manifest) -> Result<(), VaultError> {
         self.flush()?;
         let vault = &self.vault;
-        let is_there = |id: ChunkId| {
-            if vault.places(id).is_empty() { Err(VaultError::MissingChunk(id)) } else { Ok(()) }
-        };
-        for item in manifest.items() {
-            if let ListItem::Part(part) = item {
-                is_there(part.id)?;
-            }
-            vault.load_item(item)?.iter().try_for_each(|chunk| is_there(chunk.id))?;
-        }
+        self.prove(manifest)?;
         vault.store_manifest(manifest)?;
+        if vault.is_shared() {
+            vault.refresh()?;
+            if let Err(error) = self.prove_again(manifest) {
+                vault.remove_manifest(&manifest.snapshot)?;
+                return Err(error);
+            }
+        }
         // If this fails the packs are read as a whole before they are relied on again.
         let _ = vault.store_checks();
         Ok(())
@@ -171,17 +190,20 @@ impl SnapshotWriter {
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
         self.vault.state().writers -= 1;
+        self.vault.leave(&self.presence);
     }
 }
 
 impl Vault {
     /// Begins to write a snapshot.
-    pub fn writer(self: &Arc<Self>) -> SnapshotWriter {
+    pub fn writer(self: &Arc<Self>) -> Result<SnapshotWriter, VaultError> {
+        let presence = self.appear()?;
         let mut state = self.state();
         state.writers += 1;
         state.begun += 1;
+        let condemned = state.condemned;
         drop(state);
-        SnapshotWriter::new(Arc::clone(self))
+        Ok(SnapshotWriter::new(Arc::clone(self), presence, condemned))
     }
 
     /// Whether a pack can be relied on: its file is what it was when it was written or last read
@@ -189,7 +211,7 @@ impl Vault {
     fn trust(&self, number: u32) -> Result<bool, VaultError> {
         let found = self.state().pack(number).map(|pack| (pack.id, pack.state.clone()));
         let Some((id, PackState::Whole { stamp })) = found else { return Ok(false) };
-        let present = self.store.stamp(&id.object()).ok();
+        let present = self.present_stamp(id);
         if stamp.is_some() && stamp == present {
             return Ok(true);
         }

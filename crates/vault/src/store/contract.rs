@@ -1,6 +1,6 @@
 //! What every store does.
 
-use std::io::{Error, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::time::SystemTime;
 
 use super::requests::RequestKind;
@@ -55,6 +55,8 @@ pub(crate) trait Store: Send + Sync {
     fn list_objects(&self, folder: &str) -> Result<Vec<Listed>>;
     /// Opens an object to read it, and reads its last bytes: at most so many, at least one.
     fn open_end(&self, name: &str, bytes: u64) -> Result<(Box<dyn Object>, Vec<u8>)>;
+    /// Opens an object that had this stamp, and has it still where the store need not be asked.
+    fn open_known(&self, name: &str, stamp: Stamp) -> Result<Box<dyn Object>>;
     /// Reads a whole object of at most `limit` bytes.
     fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>>;
     /// Writes a whole object. The same call again, because nobody knows what became of the first
@@ -95,5 +97,5 @@ pub(crate) trait NewObject: Send {
 
 /// What is said of an object that has more bytes than any of its kind.
 pub(super) fn too_large(size: u64) -> Error {
-    Error::other(format!("it has {size} bytes, more than any object of its kind"))
+    Error::new(ErrorKind::InvalidData, format!("it has {size} bytes, more than any of its kind"))
 }

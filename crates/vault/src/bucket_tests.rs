@@ -1,0 +1,49 @@
+//! What a vault in a bucket costs: requests, counted at a server that we did not write.
+
+use std::sync::Arc;
+
+use crate::cache::CachePlace;
+use crate::store::test_servers::{Server, programs};
+use crate::tests::{is_restorable, key, snapshot};
+use crate::{RequestKind, Vault};
+
+fn requests(vault: &Vault) -> u64 {
+    vault.requests().iter().map(|(_, count)| count).sum()
+}
+
+fn open(server: &Server, folder: &std::path::Path) -> Arc<Vault> {
+    let place = CachePlace { folder: folder.join("cache"), limit_bytes: 64 << 20 };
+    Vault::open_in((server.location(), Box::new(server.store())), key(), Some(place)).unwrap()
+}
+
+#[test]
+fn a_snapshot_of_what_did_not_change_costs_a_few_requests() {
+    for program in programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(&program);
+        let vault = open(&server, folder.path());
+        // Some hundred chunks, in parts of lists, in packs of two snapshots.
+        snapshot(&vault, "one", 0..60_000).unwrap();
+        snapshot(&vault, "two", 0..100_000).unwrap();
+        let before = requests(&vault);
+        snapshot(&vault, "three", 0..100_000).unwrap();
+        let (again, packs) = (requests(&vault) - before, vault.list_packs().unwrap().len());
+        println!("{}: {again} requests, {packs} packs", program.display());
+        assert!(again <= 12 + 2 * packs as u64, "{again} requests: {:?}", vault.requests());
+        assert!(is_restorable(&vault, "three"));
+        // Another process starts: it reads index objects, and lists.
+        let other = open(&server, &folder.path().join("other"));
+        let start = requests(&other);
+        assert!(start <= 20, "{start} requests");
+        let before = requests(&other);
+        snapshot(&other, "four", 0..100_000).unwrap();
+        let first = requests(&other) - before;
+        assert!(first <= 30 + 3 * packs as u64, "{first} requests: {:?}", other.requests());
+        let puts = |vault: &Vault| {
+            let counted = vault.requests();
+            counted.iter().find(|(kind, _)| *kind == RequestKind::Put).unwrap().1
+        };
+        assert!(puts(&other) <= 3, "who writes, the manifest, what is known of packs");
+        assert_eq!(other.verify().unwrap().damages, []);
+    }
+}

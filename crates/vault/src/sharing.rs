@@ -1,0 +1,408 @@
+//! Several processes that write to one vault, without a lock.
+//!
+//! A writer of a snapshot shows that it is there (`writers/`) for as long as it writes: packs that were
+//! written since it began are not removed. Older ones that it relies on may be: who removes packs first
+//! says which (`removals/`), then looks whether a manifest came that needs them, and removes them only
+//! then. A writer first stores its manifest, then looks whether packs were named since it began. One of
+//! the two sees the other, because a bucket answers every list with all that was written before it.
+//! Tests: `two_writers_and_a_remover_lose_nothing`.
+
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tidemark_model::random_bytes;
+
+use crate::error::VaultError;
+use crate::layout::{INDEXES, REMOVALS, WRITERS};
+use crate::locking::lock;
+use crate::pack::{PackError, PackId, PackReader};
+use crate::pack_index::names_of;
+use crate::pack_list::PackList;
+use crate::sealed::{self, Kind};
+use crate::state::PackState;
+use crate::store::{Put, Stamp};
+use crate::vault::Vault;
+
+/// A writer shows itself again after so long,
+const BEAT: Duration = Duration::from_hours(1);
+/// and is taken for dead when it has not for so long.
+const SILENCE: Duration = Duration::from_hours(6);
+/// What was removed is named for so long, so that every process that knew of it hears it.
+const REMOVALS_KEPT: Duration = Duration::from_hours(7 * 24);
+
+/// Shows that somebody writes a snapshot; nothing where nobody else can.
+pub(crate) struct Presence {
+    name: Option<String>,
+    shown: Mutex<Instant>,
+}
+
+impl Vault {
+    /// Whether others may write meanwhile.
+    pub(crate) fn is_shared(&self) -> bool {
+        !self.is_only_writer()
+    }
+
+    /// Shows that this process begins to write a snapshot, and learns what others wrote.
+    pub(crate) fn appear(&self) -> Result<Presence, VaultError> {
+        if !self.is_shared() {
+            return Ok(Presence { name: None, shown: Mutex::new(Instant::now()) });
+        }
+        let id = PackId(random_bytes());
+        let presence =
+            Presence { name: Some(format!("{WRITERS}/{id}")), shown: Mutex::new(Instant::now()) };
+        self.show(&presence, Put::New)?;
+        self.refresh()?;
+        Ok(presence)
+    }
+
+    fn show(&self, presence: &Presence, put: Put) -> Result<(), VaultError> {
+        let Some(name) = &presence.name else { return Ok(()) };
+        let since = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
+        let began = bson::doc! { "at": since.cast_signed() }.to_vec();
+        let began = began.map_err(|_| VaultError::Unwritable(name.clone()))?;
+        let sealed = sealed::seal(&self.key, (Kind::Writer, name), &began);
+        self.store.put(name, &sealed, put).map(drop).map_err(self.file_error(name))
+    }
+
+    /// Shows that it still writes, if that is due.
+    pub(crate) fn stay(&self, presence: &Presence) -> Result<(), VaultError> {
+        {
+            let mut shown = lock(&presence.shown);
+            if shown.elapsed() < BEAT {
+                return Ok(());
+            }
+            *shown = Instant::now();
+        }
+        // Its store says when it was written last; its content when it began.
+        let Some(name) = &presence.name else { return Ok(()) };
+        let bytes = self.store.read(name, 1 << 16).map_err(self.file_error(name))?;
+        self.store.put(name, &bytes, Put::Replace).map(drop).map_err(self.file_error(name))
+    }
+
+    /// Ends what `appear` began.
+    pub(crate) fn leave(&self, presence: &Presence) {
+        if let Some(name) = &presence.name {
+            // One that stays is taken for dead after a while.
+            let _ = self.store.remove(name);
+        }
+    }
+
+    /// Since when somebody has been writing who may still be; writers that are dead are forgotten.
+    ///
+    /// By `clocks` the clocks of processes and of the store may differ.
+    pub(crate) fn oldest_writer(&self, clocks: Duration) -> Result<Option<SystemTime>, VaultError> {
+        let mut oldest: Option<SystemTime> = None;
+        for writer in self.store.list_objects(WRITERS).map_err(self.file_error(WRITERS))? {
+            let name = format!("{WRITERS}/{}", writer.name);
+            if writer.written.elapsed().is_ok_and(|silence| silence > SILENCE) {
+                self.store.remove(&name).map_err(self.file_error(&name))?;
+                continue;
+            }
+            let began = match self.load_object((Kind::Writer, &name), "writer") {
+                Ok(bytes) => began(&bytes),
+                Err(VaultError::Missing { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            // One that does not say since when has been there for ever.
+            let began = began.unwrap_or(SystemTime::UNIX_EPOCH);
+            oldest = Some(oldest.map_or(began, |oldest| oldest.min(began)));
+        }
+        Ok(oldest.map(|began| began.checked_sub(clocks).unwrap_or(SystemTime::UNIX_EPOCH)))
+    }
+
+    /// Learns what other processes wrote and removed since.
+    pub(crate) fn refresh(&self) -> Result<(), VaultError> {
+        self.learn_removals()?;
+        let listed = self.store.list_objects(INDEXES).map_err(self.file_error(INDEXES))?;
+        for index in listed {
+            if self.state().known_indexes.contains(&index.name) {
+                continue;
+            }
+            let name = format!("{INDEXES}/{}", index.name);
+            let packs = self.load_index_object(&name)?.unwrap_or_default();
+            let mut state = self.state();
+            state.known_indexes.insert(index.name);
+            for pack in &packs {
+                if !state.numbers.contains_key(&pack.id) {
+                    state.add_written(pack);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns which packs are to be removed, and which are not any more.
+    pub(crate) fn learn_removals(&self) -> Result<(), VaultError> {
+        let listed = self.store.list(REMOVALS).map_err(self.file_error(REMOVALS))?;
+        let listed: HashSet<String> = listed.into_iter().collect();
+        let known: HashSet<String> = self.state().removals.keys().cloned().collect();
+        for id in listed.difference(&known) {
+            if let Some(packs) = self.load_removal(id)? {
+                self.state().condemn(id, packs);
+            }
+        }
+        known.difference(&listed).try_for_each(|id| self.pardon(id))
+    }
+
+    /// The packs that a removal names; nothing if it was taken back meanwhile.
+    fn load_removal(&self, id: &str) -> Result<Option<Vec<PackId>>, VaultError> {
+        let name = format!("{REMOVALS}/{id}");
+        match self.load_object((Kind::Removal, &name), "removal") {
+            Ok(bytes) => Ok(Some(bytes.as_chunks::<16>().0.iter().copied().map(PackId).collect())),
+            Err(VaultError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A removal was taken back, or is over: packs of it that are still there count again.
+    fn pardon(&self, id: &str) -> Result<(), VaultError> {
+        let packs = self.state().removals.remove(id).unwrap_or_default();
+        for pack in packs {
+            let number = {
+                let state = self.state();
+                let is_condemned = state.removals.values().any(|packs| packs.contains(&pack));
+                state.numbers.get(&pack).copied().filter(|_| !is_condemned)
+            };
+            let Some(number) = number else { continue };
+            let reader = match PackReader::open(&self.key, self.store.as_ref(), pack) {
+                Err(PackError::File(error)) if error.kind() == ErrorKind::NotFound => {
+                    continue;
+                }
+                opened => opened.map_err(|error| self.damaged(&pack.object(), error))?,
+            };
+            let names = names_of(reader.entries().iter().map(|entry| entry.id));
+            let mut state = self.state();
+            if let Some(pack) = state.pack(number) {
+                pack.state = PackState::Whole { stamp: Some(reader.stamp()) };
+                state.index.insert(number, names);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says which packs are about to be removed.
+    pub(crate) fn announce_removal(&self, packs: &[PackId]) -> Result<String, VaultError> {
+        let id = PackId(random_bytes()).to_string();
+        let name = format!("{REMOVALS}/{id}");
+        let bytes: Vec<u8> = packs.iter().flat_map(|pack| pack.0).collect();
+        self.put(&name, &sealed::seal(&self.key, (Kind::Removal, &name), &bytes))?;
+        self.state().condemn(&id, packs.to_vec());
+        Ok(id)
+    }
+
+    /// Takes back that packs are about to be removed.
+    pub(crate) fn withdraw_removal(&self, id: &str) -> Result<(), VaultError> {
+        let name = format!("{REMOVALS}/{id}");
+        self.store.remove(&name).map_err(self.file_error(&name))?;
+        self.pardon(id)
+    }
+
+    /// Finishes removals that somebody announced and did not end, and forgets those that all have heard.
+    pub(crate) fn finish_removals(&self) -> Result<(), VaultError> {
+        let present = self.list_packs()?;
+        for removal in self.store.list_objects(REMOVALS).map_err(self.file_error(REMOVALS))? {
+            let is_old = removal.written.elapsed().is_ok_and(|age| age > REMOVALS_KEPT);
+            let Some(packs) = self.load_removal(&removal.name)?.filter(|_| is_old) else {
+                continue;
+            };
+            // One that is there still is looked at anew as any other.
+            if !packs.iter().any(|pack| present.contains_key(pack)) {
+                let name = format!("{REMOVALS}/{}", removal.name);
+                self.store.remove(&name).map_err(self.file_error(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a pack's object is like at present, or was within the last hour.
+    pub(crate) fn present_stamp(&self, id: PackId) -> Option<Stamp> {
+        if self.is_only_writer() {
+            return self.store.stamp(&id.object()).ok();
+        }
+        let mut list = self.pack_list.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.is_old()
+            && let Ok(present) = self.list_packs()
+        {
+            *list = PackList::new(present);
+        }
+        // A younger pack, or a list without tags.
+        list.find(id)
+            .filter(|stamp| stamp.changed != 0)
+            .or_else(|| self.store.stamp(&id.object()).ok())
+    }
+}
+
+/// When a writer began, as its object says.
+fn began(bytes: &[u8]) -> Option<SystemTime> {
+    let began = bson::Document::from_reader(bytes).ok()?.get_i64("at").ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(began).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Result;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::PruneReport;
+    use crate::store::{FolderStore, Listed, NewObject, Object, Store};
+    use crate::tests::{is_restorable, key, snapshot};
+    use crate::vault::Access;
+
+    /// A folder that several vaults share, in which every call takes a random while before and after
+    /// it is done.
+    struct Unsteady {
+        folder: FolderStore,
+        seed: AtomicU64,
+    }
+
+    impl Unsteady {
+        fn pause(&self) {
+            let seed = self.seed.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+            let mixed = (seed ^ (seed >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40;
+            std::thread::sleep(Duration::from_micros(mixed % 1_500));
+        }
+
+        fn slowly<T>(&self, call: impl FnOnce() -> Result<T>) -> Result<T> {
+            self.pause();
+            let outcome = call();
+            self.pause();
+            outcome
+        }
+    }
+
+    impl Store for Unsteady {
+        fn list(&self, folder: &str) -> Result<Vec<String>> {
+            self.slowly(|| self.folder.list(folder))
+        }
+        fn list_objects(&self, folder: &str) -> Result<Vec<Listed>> {
+            self.slowly(|| self.folder.list_objects(folder))
+        }
+        fn open_end(&self, name: &str, bytes: u64) -> Result<(Box<dyn Object>, Vec<u8>)> {
+            self.slowly(|| self.folder.open_end(name, bytes))
+        }
+        fn open_known(&self, name: &str, stamp: Stamp) -> Result<Box<dyn Object>> {
+            self.folder.open_known(name, stamp)
+        }
+        fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
+            self.slowly(|| self.folder.read(name, limit))
+        }
+        fn put(&self, name: &str, bytes: &[u8], put: Put) -> Result<Stamp> {
+            self.slowly(|| self.folder.put(name, bytes, put))
+        }
+        fn create(&self, name: &str) -> Result<Box<dyn NewObject>> {
+            self.folder.create(name)
+        }
+        fn remove(&self, name: &str) -> Result<()> {
+            self.slowly(|| self.folder.remove(name))
+        }
+        fn remove_unfinished(&self, _folder: &str) -> Result<()> {
+            Ok(())
+        }
+        fn stamp(&self, name: &str) -> Result<Stamp> {
+            self.folder.stamp(name)
+        }
+        fn settle(&self, _name: &str) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    fn share(root: &Path, seed: u64) -> Arc<Vault> {
+        let folder = FolderStore::new(root);
+        let store = Box::new(Unsteady { folder, seed: AtomicU64::new(seed << 20) });
+        Vault::open_as_writer((root.to_owned(), Access::Writer), key(), store).unwrap()
+    }
+
+    #[test]
+    fn one_process_restores_what_another_wrote() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (share(folder.path(), 1), share(folder.path(), 2));
+        snapshot(&one, "a", 0..2_000).unwrap();
+        assert!(is_restorable(&two, "a"));
+        snapshot(&two, "b", 0..2_000).unwrap();
+        assert_eq!(one.list_packs().unwrap().len(), 1, "it is stored once");
+        assert_eq!(std::fs::read_dir(folder.path().join(WRITERS)).unwrap().count(), 0);
+        assert_eq!(one.verify().unwrap().damages, []);
+    }
+
+    #[test]
+    fn packs_of_who_writes_are_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (share(folder.path(), 1), share(folder.path(), 2));
+        let writer = one.writer().unwrap();
+        let bytes = vec![7; 100_000];
+        let chunk = crate::RawChunk { bytes, documents: 1 };
+        let id = writer.put_chunk(&chunk).unwrap();
+        writer.flush().unwrap();
+        two.refresh().unwrap();
+        assert_eq!(two.prune(Duration::ZERO).unwrap(), PruneReport::Removed(0));
+        assert!(one.read_chunk(id).is_ok());
+        drop(writer);
+        // Clocks may differ by an hour; then nobody needs it.
+        assert_eq!(
+            two.prune_with(Duration::ZERO, Duration::ZERO).unwrap(),
+            PruneReport::Removed(1)
+        );
+        one.refresh().unwrap();
+        assert!(one.read_chunk(id).is_err());
+    }
+
+    #[test]
+    fn two_writers_and_a_remover_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(share(folder.path(), 99));
+        let (taken, overtaken, removed) =
+            (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let write = |who: u64| {
+            let vault = share(folder.path(), who);
+            for round in 0..100 {
+                // The same content comes and goes, so that there is always something to rely on that
+                // is about to be removed.
+                let id = format!("{who:x}{round:04x}");
+                let begin = u32::try_from(round % 4).unwrap() * 500;
+                match snapshot(&vault, &id, begin..begin + 400) {
+                    Ok(_) => {
+                        taken.fetch_add(1, Ordering::SeqCst);
+                        assert!(is_restorable(&vault, &id), "{id}");
+                        vault.remove_manifest(&id).unwrap();
+                    }
+                    Err(VaultError::Overtaken) => {
+                        overtaken.fetch_add(1, Ordering::SeqCst);
+                    }
+                    Err(error) => panic!("{id}: {error}"),
+                }
+            }
+        };
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let remover = scope.spawn(|| {
+                let vault = share(folder.path(), 50);
+                while !is_over.load(Ordering::SeqCst) {
+                    // Who writes is not waited for, so that only the second look protects it.
+                    match vault.prune_unprotected().unwrap() {
+                        PruneReport::Removed(packs) => {
+                            removed.fetch_add(packs, Ordering::SeqCst);
+                        }
+                        PruneReport::Busy => {}
+                        PruneReport::Stopped(count) => panic!("{count} snapshots lack chunks"),
+                    }
+                }
+            });
+            let writers: Vec<_> = (1..=2).map(|who| scope.spawn(move || write(who))).collect();
+            for writer in writers {
+                writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            }
+            is_over.store(true, Ordering::SeqCst);
+            remover.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
+        let counts = (taken.into_inner(), overtaken.into_inner(), removed.into_inner());
+        println!("taken, overtaken, packs removed: {counts:?}");
+        assert!(counts.0 > 10 && counts.2 > 10, "{counts:?}");
+        let vault = share(folder.path(), 7);
+        assert_eq!(vault.verify().unwrap().damages, []);
+    }
+}
