@@ -133,6 +133,12 @@ class World:
             "instances-last-port": str(self.ports.left[-1]),
             **{name.replace("_", "-"): str(value) for name, value in settings.items()},
         }
+        server = os.environ.get("TIDEMARK_TEST_POSTGRES")
+        if server:
+            # Every world has a database of its own on the server of `scripts/with-postgres`.
+            name = f"w{self.server_port}_{random.randrange(1 << 40)}"
+            run(["psql", "--quiet", f"{server}/postgres", "-c", f"CREATE DATABASE {name}"])
+            self.settings["catalog"] = f"{server}/{name}"
         # Variables of its own.
         self.environment = {}
         self.process = None

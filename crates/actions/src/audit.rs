@@ -23,7 +23,7 @@ pub struct Change<'a> {
 pub fn change<T, E: From<CatalogError>>(
     catalog: &Catalog,
     change: Change<'_>,
-    work: impl FnOnce(&Catalog) -> Result<T, E>,
+    mut work: impl FnMut(&Catalog) -> Result<T, E>,
 ) -> Result<T, E> {
     catalog.transact(|catalog| {
         let value = work(catalog)?;

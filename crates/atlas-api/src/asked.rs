@@ -118,8 +118,9 @@ impl Asked<'_> {
         {
             return Err(ApiError::version_gone(&version.date.to_string(), path));
         }
-        let work = |catalog: &Catalog| {
-            self.carry_out_with(catalog, (operation, version, path_values), limit)
+        // A transaction that others are in the way of is done again.
+        let mut work = |catalog: &Catalog| {
+            self.carry_out_with(catalog, (operation, version, path_values.clone()), limit)
         };
         if operation.verb == Verb::Get {
             return work(&api.catalog);

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
+use crate::database::Row;
 use ipnet::IpNet;
 use jiff::Timestamp;
-use rusqlite::Row;
 use tidemark_model::Principal;
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
@@ -35,7 +35,7 @@ pub struct AccessUse {
     pub address: IpAddr,
 }
 
-fn decode(row: &Row<'_>) -> Result<AccessEntry, CatalogError> {
+fn decode(row: &Row) -> Result<AccessEntry, CatalogError> {
     let row = Decoder::new("access_entries", row);
     let address: Option<String> = row.get("last_used_address")?;
     Ok(AccessEntry {
@@ -54,16 +54,17 @@ impl Catalog {
         blocks: &[IpNet],
         created_at: Timestamp,
     ) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        for block in blocks {
-            transaction.execute(
-                "INSERT INTO access_entries (principal, block, created_at) VALUES (?1, ?2, ?3)
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            for block in blocks {
+                transaction.execute(
+                    "INSERT INTO access_entries (principal, block, created_at) VALUES (?1, ?2, ?3)
                  ON CONFLICT (principal, block) DO NOTHING",
-                (principal.id(), block.to_string(), created_at.as_second()),
-            )?;
-        }
-        Ok(transaction.commit()?)
+                    (principal.id(), block.to_string(), created_at.as_second()),
+                )?;
+            }
+            Ok(())
+        })
     }
 
     /// The access list of a principal, by age.

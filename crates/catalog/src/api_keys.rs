@@ -1,7 +1,7 @@
 //! API keys.
 
+use crate::database::{Connection, Row};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row};
 use tidemark_model::{ApiKeyId, OrgId, ProjectId, Roles};
 
 use crate::catalog::{Catalog, Page, Paged, one_row, taken};
@@ -30,7 +30,7 @@ pub struct ApiKey {
     pub created_at: Timestamp,
 }
 
-fn decode(row: &Row<'_>) -> Result<ApiKey, CatalogError> {
+fn decode(row: &Row) -> Result<ApiKey, CatalogError> {
     let row = Decoder::new("api_keys", row);
     Ok(ApiKey {
         id: row.parse("id")?,
@@ -100,12 +100,11 @@ impl Catalog {
         page: Page,
     ) -> Result<Paged<ApiKey>, CatalogError> {
         let connection = self.read()?;
-        let mut statement = connection.prepare_cached(&format!(
-            "SELECT * FROM api_keys WHERE org_id = ?1 AND (?2 IS NULL OR {}) ORDER BY id",
-            roles::IN_PROJECT
-        ))?;
-        let project = project.map(|project| project.to_string());
-        Ok(page.of(decode_all(statement.query((org.to_string(), project))?, decode)?))
+        let mut statement =
+            connection.prepare_cached("SELECT * FROM api_keys WHERE org_id = ?1 ORDER BY id")?;
+        let mut keys = decode_all(statement.query([org.to_string()])?, decode)?;
+        keys.retain(|key| roles::is_in(&key.roles, project));
+        Ok(page.of(keys))
     }
 
     /// Records the description and the roles of an API key.
@@ -119,12 +118,14 @@ impl Catalog {
 
     /// Deletes an API key and its access list.
     pub fn delete_api_key(&self, id: ApiKeyId) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        transaction.execute("DELETE FROM access_entries WHERE principal = ?1", [id.to_string()])?;
-        let changed =
-            transaction.execute("DELETE FROM api_keys WHERE id = ?1", [id.to_string()])?;
-        one_row(changed, || CatalogError::Missing(format!("API key {id}")))?;
-        Ok(transaction.commit()?)
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            transaction
+                .execute("DELETE FROM access_entries WHERE principal = ?1", [id.to_string()])?;
+            let changed =
+                transaction.execute("DELETE FROM api_keys WHERE id = ?1", [id.to_string()])?;
+            one_row(changed, || CatalogError::Missing(format!("API key {id}")))?;
+            Ok(())
+        })
     }
 }

@@ -6,24 +6,37 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use crate::database::{Connection, DatabaseError, Pool, SqliteConnection, pause};
 
 use crate::error::CatalogError;
 use crate::schema;
 
 /// All durable records of a server.
 ///
-/// One connection writes; others read beside it what was committed last.
+/// In SQLite one connection writes and others read beside it what was committed last; PostgreSQL
+/// has several of each, and other servers besides.
 pub struct Catalog {
-    /// Held over one transaction with its sync to the disk, by whoever changes records.
-    writer: Mutex<Option<Connection>>,
-    /// `None` where reading needs the writer's connection: in memory, and in a transaction.
-    readers: Option<Readers>,
+    backend: Backend,
     generation: AtomicU64,
     /// Rung after every change.
     bell: Bell,
-    /// Whether this is the view of a transaction that is going on.
-    is_transaction: bool,
+}
+
+enum Backend {
+    Sqlite {
+        /// Held over one transaction with its sync to the disk, by whoever changes records.
+        writer: Mutex<Option<Connection>>,
+        /// `None` where reading needs the writer's connection: in memory.
+        readers: Option<Readers>,
+    },
+    Postgres {
+        writers: Pool,
+        readers: Pool,
+        /// Who serves the records holds a lock as long as it has this connection.
+        alone: Mutex<Option<Connection>>,
+    },
+    /// The view of a transaction that is going on.
+    Transaction(Mutex<Option<Connection>>),
 }
 
 /// Wakes those who wait for a change.
@@ -34,7 +47,7 @@ struct Bell {
     rung: Condvar,
 }
 
-/// Connections that read.
+/// Connections that read a file.
 pub(crate) struct Readers {
     path: PathBuf,
     /// Those that nobody uses; held for taking one and putting it back.
@@ -45,6 +58,12 @@ pub(crate) struct Readers {
 const IDLE_READERS: usize = 4;
 const BUSY_PATIENCE: Duration = Duration::from_secs(10);
 const CACHED_STATEMENTS: usize = 128;
+/// A transaction that others are in the way of is done again so often.
+const ATTEMPTS: u32 = 50;
+/// What the only server holds; any number that nobody else uses.
+const SERVING_LOCK: i64 = 0x7469_6465_7365_7276;
+/// How soon a change by another server is seen.
+const POLL: Duration = Duration::from_secs(1);
 
 /// Which part of a list is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,27 +131,48 @@ impl<T> Paged<T> {
 impl Catalog {
     /// Opens or creates the catalog in a file, which only its owner may read.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
-        let writer = prepare(Connection::open(path)?)?;
+        let writer = prepare(rusqlite::Connection::open(path).map_err(DatabaseError::from)?)?;
         let readers = Readers { path: path.to_owned(), idle: Mutex::default() };
-        Ok(Self::with(writer, Some(readers)))
+        Ok(Self::with(Backend::Sqlite { writer: Mutex::new(Some(writer)), readers: Some(readers) }))
+    }
+
+    /// Opens or creates the catalog in a PostgreSQL database, which other servers may use, too.
+    pub fn connect(url: &str) -> Result<Self, CatalogError> {
+        let (writers, readers) = (Pool::new(url, true)?, Pool::new(url, false)?);
+        let connection = Connection::Postgres(Box::new(writers.take()));
+        schema::migrate_postgres(&connection)?;
+        if let Connection::Postgres(connection) = connection {
+            writers.give_back(*connection);
+        }
+        Ok(Self::with(Backend::Postgres { writers, readers, alone: Mutex::default() }))
     }
 
     /// A catalog that is gone when it is dropped, for tests.
     pub fn in_memory() -> Result<Self, CatalogError> {
-        Ok(Self::with(prepare(Connection::open_in_memory()?)?, None))
+        let opened = rusqlite::Connection::open_in_memory().map_err(DatabaseError::from)?;
+        let writer = Mutex::new(Some(prepare(opened)?));
+        Ok(Self::with(Backend::Sqlite { writer, readers: None }))
     }
 
-    fn with(writer: Connection, readers: Option<Readers>) -> Self {
-        Self {
-            writer: Mutex::new(Some(writer)),
-            readers,
-            generation: AtomicU64::new(0),
-            bell: Bell::default(),
-            is_transaction: false,
+    /// Makes this process the only one that serves the records; answers whether no other does. A file
+    /// is locked with its folder.
+    pub fn claim_alone(&self) -> Result<bool, CatalogError> {
+        let Backend::Postgres { writers, alone, .. } = &self.backend else { return Ok(true) };
+        let connection = Connection::Postgres(Box::new(writers.take()));
+        let sql = "SELECT pg_try_advisory_lock(?1)";
+        let is_alone: bool = connection.query_row(sql, [SERVING_LOCK], |row| row.get(0))?;
+        if is_alone {
+            *alone.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
         }
+        Ok(is_alone)
     }
 
-    /// A number that is another after every change of a record.
+    fn with(backend: Backend) -> Self {
+        Self { backend, generation: AtomicU64::new(0), bell: Bell::default() }
+    }
+
+    /// A number that is another after every change of a record; of a change by another server within
+    /// a second, if somebody waits for it.
     ///
     /// What was read at a generation may be kept for as long as the generation stays.
     pub fn generation(&self) -> u64 {
@@ -141,67 +181,141 @@ impl Catalog {
 
     /// Waits until the generation is another than `seen`, at most for `patience`.
     pub fn wait_for_change(&self, seen: u64, patience: Duration) {
+        let patience = match self.backend {
+            Backend::Postgres { .. } => patience.min(POLL),
+            _ => patience,
+        };
         let lock = self.bell.lock.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever changes something rings while it holds the same lock.
         let is_same = |(): &mut ()| self.generation() == seen;
-        drop(self.bell.rung.wait_timeout_while(lock, patience, is_same));
+        let waited = self.bell.rung.wait_timeout_while(lock, patience, is_same);
+        let (lock, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(lock);
+        if waited.timed_out() && matches!(self.backend, Backend::Postgres { .. }) {
+            // Another server may have changed something.
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        let _asleep = self.bell.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        self.bell.rung.notify_all();
     }
 
     /// Does everything that `work` does with the catalog that it is given in one transaction: all
     /// of it is durable when this returns, or nothing of it happened. Nobody else changes anything
-    /// meanwhile, so what `work` reads stays true until it writes.
+    /// of what `work` reads before it ends, or it is done again.
     pub fn transact<T, E: From<CatalogError>>(
         &self,
-        work: impl FnOnce(&Self) -> Result<T, E>,
+        mut work: impl FnMut(&Self) -> Result<T, E>,
     ) -> Result<T, E> {
-        if self.is_transaction {
-            return work(self);
+        if matches!(self.backend, Backend::Transaction(_)) {
+            return self.transact_part(work);
         }
-        let mut access = self.lock();
-        let borrowed = Borrowed::take(&mut access.connection);
-        let batch =
-            |sql: &str| borrowed.catalog.lock().execute_batch(sql).map_err(CatalogError::Database);
-        batch("BEGIN IMMEDIATE")?;
-        // What ends early is rolled back when it is given back.
-        let value = work(&borrowed.catalog)?;
-        batch("COMMIT")?;
-        Ok(value)
+        for attempt in 0..ATTEMPTS {
+            let mut access = self.lock();
+            let (outcome, was_overtaken) = run_once(access.slot(), &mut work);
+            if !was_overtaken {
+                return outcome;
+            }
+            drop(access);
+            pause(attempt);
+        }
+        Err(CatalogError::Database(DatabaseError::Conflict).into())
+    }
+
+    /// A part of the transaction that is going on: where it fails, only the part never happened.
+    fn transact_part<T, E: From<CatalogError>>(
+        &self,
+        mut work: impl FnMut(&Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let run = |sql: &str| self.lock().execute_batch(sql).map_err(CatalogError::from);
+        run("SAVEPOINT part")?;
+        let outcome = work(self);
+        match &outcome {
+            Ok(_) => run("RELEASE part")?,
+            // If this fails the whole of it does.
+            Err(_) => drop(run("ROLLBACK TO part; RELEASE part")),
+        }
+        outcome
     }
 
     pub(crate) fn lock(&self) -> Access<'_> {
-        // SQLite rolls back what a panic left open.
-        let connection = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        Access { connection, generation: &self.generation, bell: &self.bell }
+        let held = match &self.backend {
+            // SQLite rolls back what a panic left open.
+            Backend::Sqlite { writer, .. } | Backend::Transaction(writer) => {
+                Held::Only(writer.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+            Backend::Postgres { writers, .. } => Held::One {
+                connection: Some(Connection::Postgres(Box::new(writers.take()))),
+                pool: writers,
+            },
+        };
+        let before = held.get().map_or(0, Connection::total_changes);
+        Access { held, catalog: self, before }
     }
 
     /// A connection that only reads.
     pub(crate) fn read(&self) -> Result<Reading<'_>, CatalogError> {
-        let Some(readers) = &self.readers else { return Ok(Reading::Writer(self.lock())) };
+        let readers = match &self.backend {
+            Backend::Sqlite { readers: Some(readers), .. } => readers,
+            Backend::Postgres { readers, .. } => {
+                let connection = Some(Connection::Postgres(Box::new(readers.take())));
+                return Ok(Reading::Server { connection, pool: readers });
+            }
+            _ => return Ok(Reading::Writer(self.lock())),
+        };
         let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = if let Some(connection) = idle {
-            connection
-        } else {
-            let connection = Connection::open(&readers.path)?;
-            connection.busy_timeout(BUSY_PATIENCE)?;
-            connection.pragma_update(None, "query_only", true)?;
-            connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
-            connection
+        let connection = match idle {
+            Some(connection) => connection,
+            None => open_reader(&readers.path)?,
         };
         Ok(Reading::Reader { connection: Some(connection), readers })
     }
 }
 
-fn prepare(mut connection: Connection) -> Result<Connection, CatalogError> {
-    connection.busy_timeout(BUSY_PATIENCE)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
-    schema::migrate(&mut connection)?;
-    Ok(connection)
+/// Does the work of a transaction once; answers what came of it, and whether others were in the way so that
+/// it is to be done again.
+fn run_once<T, E: From<CatalogError>>(
+    place: &mut Option<Connection>,
+    work: &mut impl FnMut(&Catalog) -> Result<T, E>,
+) -> (Result<T, E>, bool) {
+    let borrowed = Borrowed::take(place);
+    let outcome = (|| {
+        borrowed.catalog.lock().start().map_err(CatalogError::from)?;
+        // What ends early is rolled back when it is given back.
+        let value = work(&borrowed.catalog)?;
+        borrowed.catalog.lock().execute_batch("COMMIT").map_err(CatalogError::from)?;
+        Ok(value)
+    })();
+    let was_overtaken = borrowed.catalog.lock().take_conflict();
+    (outcome, was_overtaken)
 }
 
-/// The writer's connection in the hands of a transaction; it is put back in any case.
+fn open_reader(path: &Path) -> Result<Connection, DatabaseError> {
+    let connection = rusqlite::Connection::open(path)?;
+    connection.busy_timeout(BUSY_PATIENCE)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(Connection::Sqlite(SqliteConnection(connection)))
+}
+
+fn prepare(mut connection: rusqlite::Connection) -> Result<Connection, CatalogError> {
+    let set = |connection: &rusqlite::Connection| -> Result<(), DatabaseError> {
+        connection.busy_timeout(BUSY_PATIENCE)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        Ok(())
+    };
+    set(&connection)?;
+    schema::migrate(&mut connection)?;
+    Ok(Connection::Sqlite(SqliteConnection(connection)))
+}
+
+/// A connection in the hands of a transaction; it is put back in any case.
 struct Borrowed<'a> {
     catalog: Catalog,
     place: &'a mut Option<Connection>,
@@ -209,64 +323,83 @@ struct Borrowed<'a> {
 
 impl<'a> Borrowed<'a> {
     fn take(place: &'a mut Option<Connection>) -> Self {
-        let catalog = Catalog {
-            writer: Mutex::new(place.take()),
-            readers: None,
-            // Nobody may take for new what is not committed.
-            generation: AtomicU64::new(0),
-            bell: Bell::default(),
-            is_transaction: true,
-        };
+        // Nobody may take for new what is not committed: the view has a generation of its own.
+        let catalog = Catalog::with(Backend::Transaction(Mutex::new(place.take())));
         Self { catalog, place }
     }
 }
 
 impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
-        let slot = self.catalog.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(connection) = slot
-            && !connection.is_autocommit()
-        {
-            let _ = connection.execute_batch("ROLLBACK");
+        if let Backend::Transaction(connection) = &mut self.catalog.backend {
+            let slot = connection.get_mut().unwrap_or_else(PoisonError::into_inner);
+            if let Some(connection) = slot
+                && !connection.is_autocommit()
+            {
+                let _ = connection.execute_batch("ROLLBACK");
+            }
+            *self.place = slot.take();
         }
-        *self.place = slot.take();
     }
 }
 
-/// The writer's connection, for as long as nobody else needs it.
+/// How a connection is held.
+enum Held<'a> {
+    /// The only one.
+    Only(MutexGuard<'a, Option<Connection>>),
+    /// One of several.
+    One { connection: Option<Connection>, pool: &'a Pool },
+}
+
+impl Held<'_> {
+    fn get(&self) -> Option<&Connection> {
+        match self {
+            Self::Only(connection) => connection.as_ref(),
+            Self::One { connection, .. } => connection.as_ref(),
+        }
+    }
+}
+
+/// A connection that changes records, for as long as nobody else needs it.
 pub(crate) struct Access<'a> {
-    connection: MutexGuard<'a, Option<Connection>>,
-    generation: &'a AtomicU64,
-    bell: &'a Bell,
+    held: Held<'a>,
+    catalog: &'a Catalog,
+    /// How much it had changed when it was taken.
+    before: u64,
+}
+
+impl Access<'_> {
+    fn slot(&mut self) -> &mut Option<Connection> {
+        match &mut self.held {
+            Held::Only(connection) => connection,
+            Held::One { connection, .. } => connection,
+        }
+    }
 }
 
 const THERE: &str = "a transaction puts the connection back";
-
-impl Access<'_> {
-    /// Begins a transaction, or a part of the one that is going on.
-    pub(crate) fn begin(&mut self) -> Result<rusqlite::Savepoint<'_>, CatalogError> {
-        #[expect(clippy::expect_used, reason = "only `Borrowed` takes it, while it is locked")]
-        Ok(self.connection.as_mut().expect(THERE).savepoint()?)
-    }
-}
 
 impl Deref for Access<'_> {
     type Target = Connection;
 
     #[expect(clippy::expect_used, reason = "only `Borrowed` takes it, while it is locked")]
     fn deref(&self) -> &Connection {
-        self.connection.as_ref().expect(THERE)
+        self.held.get().expect(THERE)
     }
 }
 
 impl Drop for Access<'_> {
     fn drop(&mut self) {
         // Before anybody can read what was changed.
-        let Some(connection) = self.connection.as_ref() else { return };
+        let Some(connection) = self.held.get() else { return };
         let present = connection.total_changes();
-        if self.generation.swap(present, Ordering::AcqRel) != present {
-            let _asleep = self.bell.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            self.bell.rung.notify_all();
+        if present != self.before {
+            self.catalog.ring();
+        }
+        if let Held::One { connection, pool } = &mut self.held
+            && let Some(Connection::Postgres(connection)) = connection.take()
+        {
+            pool.give_back(*connection);
         }
     }
 }
@@ -275,6 +408,7 @@ impl Drop for Access<'_> {
 pub(crate) enum Reading<'a> {
     Writer(Access<'a>),
     Reader { connection: Option<Connection>, readers: &'a Readers },
+    Server { connection: Option<Connection>, pool: &'a Pool },
 }
 
 impl Deref for Reading<'_> {
@@ -284,27 +418,37 @@ impl Deref for Reading<'_> {
     fn deref(&self) -> &Connection {
         match self {
             Self::Writer(access) => access,
-            Self::Reader { connection, .. } => connection.as_ref().expect("not dropped yet"),
+            Self::Reader { connection, .. } | Self::Server { connection, .. } => {
+                connection.as_ref().expect("not dropped yet")
+            }
         }
     }
 }
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        if let Self::Reader { connection, readers } = self {
-            let mut idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            if idle.len() < IDLE_READERS {
-                idle.extend(connection.take());
+        match self {
+            Self::Writer(_) => {}
+            Self::Reader { connection, readers } => {
+                let mut idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
+                if idle.len() < IDLE_READERS {
+                    idle.extend(connection.take());
+                }
+            }
+            Self::Server { connection, pool } => {
+                if let Some(Connection::Postgres(connection)) = connection.take() {
+                    pool.give_back(*connection);
+                }
             }
         }
     }
 }
 
-/// Says that a unique name is taken, where SQLite says that a constraint failed.
-pub(crate) fn taken(error: rusqlite::Error, what: impl Into<String>) -> CatalogError {
-    match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::ConstraintViolation) => CatalogError::AlreadyExists(what.into()),
-        _ => CatalogError::Database(error),
+/// Says that a unique name is taken, where the database says that a constraint failed.
+pub(crate) fn taken(error: DatabaseError, what: impl Into<String>) -> CatalogError {
+    match error {
+        DatabaseError::Constraint(_) => CatalogError::AlreadyExists(what.into()),
+        error => CatalogError::Database(error),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Database users: who may log in to the instances of a project.
 
+use crate::database::{Connection, Row};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row};
 use serde::{Deserialize, Serialize};
 use tidemark_model::{DatabaseUserId, ProjectId};
 
@@ -73,7 +73,7 @@ pub struct DatabaseUser {
     pub delete_after: Option<Timestamp>,
 }
 
-fn decode(row: &Row<'_>) -> Result<DatabaseUser, CatalogError> {
+fn decode(row: &Row) -> Result<DatabaseUser, CatalogError> {
     let row = Decoder::new("database_users", row);
     Ok(DatabaseUser {
         id: row.parse("id")?,

@@ -1,7 +1,7 @@
 //! Attached deployments: how they are reached, and how they are.
 
+use crate::database::Row;
 use jiff::Timestamp;
-use rusqlite::Row;
 use tidemark_model::{Condition, InstanceId, ProbeReport, ProjectId, ReadFrom};
 
 use crate::catalog::{Catalog, one_row};
@@ -56,7 +56,7 @@ pub struct Deployment {
     pub report: Option<ProbeReport>,
 }
 
-fn decode(row: &Row<'_>) -> Result<Deployment, CatalogError> {
+fn decode(row: &Row) -> Result<Deployment, CatalogError> {
     let row = Decoder::new("deployments", row);
     let word = |column: &str| -> Result<String, CatalogError> { row.get(column) };
     let (read_from, condition) = (word("read_from")?, word("condition")?);
@@ -99,11 +99,11 @@ impl Catalog {
         reach: &Reach,
         report: &ProbeReport,
     ) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        instances::insert(&transaction, instance)?;
-        let condition = Condition::of(report);
-        transaction.execute(
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            instances::insert(&transaction, instance)?;
+            let condition = Condition::of(report);
+            transaction.execute(
             "INSERT INTO deployments (instance_id, address, sealed, read_from, read_rate, condition,
                  reasons, condition_since, probed_at, report)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)",
@@ -119,7 +119,8 @@ impl Catalog {
                 to_json(report),
             ),
         )?;
-        Ok(transaction.commit()?)
+            Ok(())
+        })
     }
 
     /// Records an instance that is a part of an attached deployment. No prefix there may be the

@@ -2,12 +2,16 @@
 
 use tidemark_model::InvalidTransition;
 
+use crate::database::DatabaseError;
+
 /// Why the catalog did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The database failed.
-    #[error("the catalog database failed; check the disk and the permissions of the data folder")]
-    Database(#[from] rusqlite::Error),
+    #[error(
+        "the catalog database failed ({0}); check the disk and the permissions of the data folder, or the database server"
+    )]
+    Database(#[from] DatabaseError),
     /// A row contradicts itself.
     #[error("the row {id} of {table} is unusable: {reason}")]
     Corrupt {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::database::{Connection, OptionalExtension, Row};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 use tidemark_model::{
     BackupSchedule, InstanceEvent, InstanceId, InstanceName, InstanceState, OplogTime, ProjectId,
@@ -166,7 +166,7 @@ pub enum InstanceTrouble {
 
 const DATA_LOST: &str = "data lost";
 
-pub(crate) fn decode(row: &Row<'_>) -> Result<Instance, CatalogError> {
+pub(crate) fn decode(row: &Row) -> Result<Instance, CatalogError> {
     let row = Decoder::new("instances", row);
     let word = |column: &str| -> Result<String, CatalogError> { row.get(column) };
     let (state, family, backing) = (word("state")?, word("family")?, word("backing")?);
@@ -268,10 +268,11 @@ pub(crate) fn insert_retired(
 impl Catalog {
     /// Records a wanted instance; its name must be free in its project.
     pub fn insert_instance(&self, instance: &Instance) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        insert(&transaction, instance)?;
-        Ok(transaction.commit()?)
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            insert(&transaction, instance)?;
+            Ok(())
+        })
     }
 
     /// The instance with this name.
@@ -322,7 +323,7 @@ impl Catalog {
         let connection = self.read()?;
         let mut statement = connection
             .prepare_cached("SELECT * FROM instances WHERE state <> 'DELETED' ORDER BY id")?;
-        let items = decode_all(statement.query([])?, decode)?;
+        let items = decode_all(statement.query(())?, decode)?;
         Ok(items)
     }
 
@@ -396,7 +397,7 @@ impl Catalog {
         let mut statement = connection.prepare_cached(
             "SELECT id FROM instances WHERE state = 'DELETED' AND retained_until <= ?1",
         )?;
-        let parse = |row: &Row<'_>| Decoder::new("instances", row).parse("id");
+        let parse = |row: &Row| Decoder::new("instances", row).parse("id");
         decode_all(statement.query([now.as_second()])?, parse)
     }
 
@@ -447,7 +448,7 @@ impl Catalog {
             }
             connection.execute(
                 "UPDATE instances SET number = NULL, serverless_number = NULL, cluster_number = NULL,
-                     retained_until = CASE WHEN keeps_backups THEN ?3 ELSE ?2 END WHERE id = ?1",
+                     retained_until = CASE WHEN keeps_backups = 1 THEN CAST(?3 AS BIGINT) ELSE CAST(?2 AS BIGINT) END WHERE id = ?1",
                 (&key, at.as_second(), kept_until.as_second()),
             )?;
             Ok(())

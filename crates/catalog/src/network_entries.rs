@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
+use crate::database::Row;
 use ipnet::IpNet;
 use jiff::Timestamp;
-use rusqlite::Row;
 use tidemark_model::ProjectId;
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
@@ -41,7 +41,7 @@ pub struct NetworkEntry {
     pub delete_after: Option<Timestamp>,
 }
 
-fn decode(row: &Row<'_>) -> Result<NetworkEntry, CatalogError> {
+fn decode(row: &Row) -> Result<NetworkEntry, CatalogError> {
     let row = Decoder::new("network_entries", row);
     let value: String = row.get("value")?;
     let source = match value.parse() {
@@ -64,10 +64,10 @@ impl Catalog {
         entries: &[NetworkEntry],
         now: Timestamp,
     ) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        for entry in entries {
-            transaction.execute(
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            for entry in entries {
+                transaction.execute(
                 "INSERT INTO network_entries (project_id, value, comment, delete_after, created_at)
                  VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (project_id, value) DO UPDATE SET comment = ?3, delete_after = ?4",
@@ -79,8 +79,9 @@ impl Catalog {
                     now.as_second(),
                 ),
             )?;
-        }
-        Ok(transaction.commit()?)
+            }
+            Ok(())
+        })
     }
 
     /// The access list of a project, by age.

@@ -1,7 +1,7 @@
 //! The parts of an oplog that were captured without a gap.
 
+use crate::database::OptionalExtension;
 use jiff::Timestamp;
-use rusqlite::OptionalExtension;
 use tidemark_model::{Captured, InstanceId, OplogSpan, OplogTime};
 
 use crate::catalog::Catalog;
@@ -38,7 +38,7 @@ impl Catalog {
         range: OplogSpan,
     ) -> Result<(), CatalogError> {
         let changed = self.lock().execute(
-            "UPDATE oplog_ranges SET last = max(last, ?2) WHERE instance_id = ?1 AND last >= ?3
+            "UPDATE oplog_ranges SET last = CASE WHEN last > ?2 THEN last ELSE ?2 END WHERE instance_id = ?1 AND last >= ?3
              AND (ended_before IS NULL OR ended_before > ?2)
              AND first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?1)",
             (instance.to_string(), signed(range.last), signed(range.first)),
@@ -71,18 +71,19 @@ impl Catalog {
         instance: InstanceId,
         keep: OplogTime,
     ) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        let (instance, keep) = (instance.to_string(), signed(keep));
-        transaction.execute(
-            "DELETE FROM oplog_ranges WHERE instance_id = ?1 AND last < ?2",
-            (&instance, keep),
-        )?;
-        transaction.execute(
-            "UPDATE oplog_ranges SET first = ?2 WHERE instance_id = ?1 AND first < ?2",
-            (&instance, keep),
-        )?;
-        Ok(transaction.commit()?)
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            let (instance, keep) = (instance.to_string(), signed(keep));
+            transaction.execute(
+                "DELETE FROM oplog_ranges WHERE instance_id = ?1 AND last < ?2",
+                (&instance, keep),
+            )?;
+            transaction.execute(
+                "UPDATE oplog_ranges SET first = ?2 WHERE instance_id = ?1 AND first < ?2",
+                (&instance, keep),
+            )?;
+            Ok(())
+        })
     }
 
     /// Forgets everything that was captured of an instance.

@@ -1,7 +1,7 @@
 //! Organizations.
 
+use crate::database::{Connection, Row};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row};
 use serde_json::{Map, Value};
 use tidemark_model::OrgId;
 
@@ -38,7 +38,7 @@ pub struct NewOrg<'a> {
     pub accounts: &'a [(ServiceAccount, NewSecret)],
 }
 
-fn decode(row: &Row<'_>) -> Result<Org, CatalogError> {
+fn decode(row: &Row) -> Result<Org, CatalogError> {
     let row = Decoder::new("orgs", row);
     Ok(Org {
         id: row.parse("id")?,
@@ -71,10 +71,11 @@ pub(crate) fn insert(connection: &Connection, new: &NewOrg<'_>) -> Result<(), Ca
 impl Catalog {
     /// Records an organization with its first projects and credentials, all or nothing.
     pub fn insert_org(&self, new: &NewOrg<'_>) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        insert(&transaction, new)?;
-        Ok(transaction.commit()?)
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            insert(&transaction, new)?;
+            Ok(())
+        })
     }
 
     /// The first organization, if the server was set up.
@@ -82,7 +83,7 @@ impl Catalog {
         let connection = self.read()?;
         let mut statement =
             connection.prepare_cached("SELECT * FROM orgs ORDER BY created_at, id LIMIT 1")?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.query(())?;
         rows.next()?.map(decode).transpose()
     }
 
@@ -106,8 +107,8 @@ impl Catalog {
 
     /// Deletes an organization without projects; its credentials end with it.
     pub fn delete_org(&self, id: OrgId, at: Timestamp) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
+        self.transact(|catalog| {
+        let transaction = catalog.lock();
         let org = id.to_string();
         let has_projects: bool = transaction.query_row(
             "SELECT EXISTS (SELECT 1 FROM projects WHERE org_id = ?1 AND deleted_at IS NULL)",
@@ -134,6 +135,7 @@ impl Catalog {
         )?;
         transaction.execute("DELETE FROM service_accounts WHERE org_id = ?1", [&org])?;
         transaction.execute("DELETE FROM api_keys WHERE org_id = ?1", [&org])?;
-        Ok(transaction.commit()?)
+        Ok(())
+        })
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::database::{Connection, Row};
 use jiff::Timestamp;
-use rusqlite::{Connection, Row};
 use serde_json::{Map, Value};
 use tidemark_model::{Caller, OrgId, ProjectId, Role};
 
@@ -50,7 +50,7 @@ impl Project {
     }
 }
 
-fn decode(row: &Row<'_>) -> Result<Project, CatalogError> {
+fn decode(row: &Row) -> Result<Project, CatalogError> {
     let row = Decoder::new("projects", row);
     Ok(Project {
         id: row.parse("id")?,
@@ -89,13 +89,14 @@ impl Catalog {
     ///
     /// Whoever made it owns it, by a role of its own unless it is an owner anyway.
     pub fn insert_project(&self, project: &Project, maker: &Caller) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        insert(&transaction, project)?;
-        if !maker.may_in_project(project.org, project.id, Role::GroupOwner) {
-            roles::grant(&transaction, maker.principal, (project.id, Role::GroupOwner))?;
-        }
-        Ok(transaction.commit()?)
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            insert(&transaction, project)?;
+            if !maker.may_in_project(project.org, project.id, Role::GroupOwner) {
+                roles::grant(&transaction, maker.principal, (project.id, Role::GroupOwner))?;
+            }
+            Ok(())
+        })
     }
 
     /// Records name, tags, settings and limits of a project; its name must be free.
@@ -178,29 +179,30 @@ impl Catalog {
 
     /// Deletes a project that has no instances; roles in it end with it.
     pub fn delete_project(&self, id: ProjectId, at: Timestamp) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        let project = id.to_string();
-        let changed = transaction.execute(
-            "UPDATE projects SET deleted_at = ?2
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            let project = id.to_string();
+            let changed = transaction.execute(
+                "UPDATE projects SET deleted_at = ?2
              WHERE id = ?1 AND deleted_at IS NULL AND instance_count = 0 AND cluster_count = 0",
-            (&project, at.as_second()),
-        )?;
-        if changed == 0 {
-            let exists: bool = transaction.query_row(
-                "SELECT EXISTS (SELECT 1 FROM projects WHERE id = ?1 AND deleted_at IS NULL)",
-                [&project],
-                |row| row.get(0),
+                (&project, at.as_second()),
             )?;
-            return Err(if exists {
-                CatalogError::InUse("the project has active clusters".to_owned())
-            } else {
-                CatalogError::Missing(format!("project {id}"))
-            });
-        }
-        roles::forget_project(&transaction, id)?;
-        transaction.execute("DELETE FROM database_users WHERE project_id = ?1", [&project])?;
-        transaction.execute("DELETE FROM network_entries WHERE project_id = ?1", [&project])?;
-        Ok(transaction.commit()?)
+            if changed == 0 {
+                let exists: bool = transaction.query_row(
+                    "SELECT EXISTS (SELECT 1 FROM projects WHERE id = ?1 AND deleted_at IS NULL)",
+                    [&project],
+                    |row| row.get(0),
+                )?;
+                return Err(if exists {
+                    CatalogError::InUse("the project has active clusters".to_owned())
+                } else {
+                    CatalogError::Missing(format!("project {id}"))
+                });
+            }
+            roles::forget_project(&transaction, id)?;
+            transaction.execute("DELETE FROM database_users WHERE project_id = ?1", [&project])?;
+            transaction.execute("DELETE FROM network_entries WHERE project_id = ?1", [&project])?;
+            Ok(())
+        })
     }
 }

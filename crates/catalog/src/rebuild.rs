@@ -72,7 +72,8 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         self.lock().execute(
             "INSERT INTO oplog_ranges (instance_id, first, last) VALUES (?1, ?2, ?3)
-             ON CONFLICT (instance_id, first) DO UPDATE SET last = max(last, excluded.last)",
+             ON CONFLICT (instance_id, first) DO UPDATE SET last = excluded.last
+             WHERE oplog_ranges.last < excluded.last",
             (
                 instance.to_string(),
                 span.first.to_u64().cast_signed(),

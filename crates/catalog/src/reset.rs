@@ -46,20 +46,21 @@ impl Catalog {
     ///
     /// Jobs that workers hold are gone with their leases: their workers stop and write nothing.
     pub fn reset(&self, seed: &Seed<'_>) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        for table in TABLES {
-            transaction.execute(&format!("DELETE FROM {table}"), [])?;
-        }
-        for org in seed.orgs {
-            orgs::insert(&transaction, org)?;
-        }
-        for instance in seed.instances {
-            instances::insert(&transaction, instance)?;
-        }
-        for user in seed.users {
-            database_users::insert(&transaction, user, seed.created_at)?;
-        }
-        Ok(transaction.commit()?)
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            for table in TABLES {
+                transaction.execute(&format!("DELETE FROM {table}"), ())?;
+            }
+            for org in seed.orgs {
+                orgs::insert(&transaction, org)?;
+            }
+            for instance in seed.instances {
+                instances::insert(&transaction, instance)?;
+            }
+            for user in seed.users {
+                database_users::insert(&transaction, user, seed.created_at)?;
+            }
+            Ok(())
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! Restore jobs.
 
+use crate::database::{Connection, OptionalExtension, Row};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, OptionalExtension, Row};
 use tidemark_model::{
     Delivery, ExportFormat, InstanceId, OplogTime, PointInTime, ProjectId, RestoreEvent,
     RestoreJobId, RestoreState, RestoreStep, Selection,
@@ -95,7 +95,7 @@ pub struct RestoreJob {
 const SELECT: &str = "SELECT r.*, s.finished_at AS snapshot_finished_at
      FROM restore_jobs r JOIN snapshots s ON s.id = r.snapshot_id";
 
-fn decode(row: &Row<'_>) -> Result<RestoreJob, CatalogError> {
+fn decode(row: &Row) -> Result<RestoreJob, CatalogError> {
     let row = Decoder::new("restore_jobs", row);
     let delivery = decode_delivery(&row)?;
     Ok(RestoreJob {
@@ -219,7 +219,7 @@ fn find_claimable_job(
     let mut statement = connection.prepare_cached(&format!(
         "SELECT r.id FROM restore_jobs r
          WHERE r.state IN ('queued', 'running') AND r.lease_until <= ?1 AND r.quarantined IS NULL
-         AND (r.target_id IS NULL OR ({}) OR (r.cancel_requested = 1 AND r.step IS NOT 'swap'))
+         AND (r.target_id IS NULL OR ({}) OR (r.cancel_requested = 1 AND r.step IS DISTINCT FROM 'swap'))
          ORDER BY (
              SELECT count(*) FROM restore_jobs o
              WHERE o.instance_id = r.instance_id AND o.state = 'running' AND o.id <> r.id),
@@ -232,8 +232,8 @@ fn find_claimable_job(
 impl Catalog {
     /// Records that a restore job is wanted.
     pub fn insert_restore_job(&self, job: &NewRestoreJob) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
+        self.transact(|catalog| {
+        let transaction = catalog.lock();
         let number: i64 = transaction
             .query_row(
                 "UPDATE instances SET restore_job_count = restore_job_count + 1 WHERE id = ?1
@@ -286,7 +286,8 @@ impl Catalog {
                 ),
             )?;
         }
-        Ok(transaction.commit()?)
+        Ok(())
+        })
     }
 
     /// The restore job with this id, if the instance has it.
@@ -459,15 +460,15 @@ impl Catalog {
         claim: &Claim<RestoreJobId>,
         event: RestoreEvent,
     ) -> Result<RestoreState, CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
+        self.transact(|catalog| {
+        let transaction = catalog.lock();
         let job = find(&transaction, claim.id)?
             .ok_or_else(|| CatalogError::Missing(format!("restore job {}", claim.id)))?;
         let swap_at = match event {
             RestoreEvent::StepStarted { step: RestoreStep::SWAP, at } => Some(at),
             _ => None,
         };
-        let state = job.state.after(event)?;
+        let state = job.state.after(event.clone())?;
         let (word, step, finished_at, failure) = state_columns(&state);
         let expires_at = match (&state, &job.download) {
             (RestoreState::Completed { finished_at }, Some(download)) => {
@@ -477,8 +478,8 @@ impl Catalog {
         };
         let changed = transaction.execute(
             "UPDATE restore_jobs SET state = ?3, step = ?4, finished_at = ?5, failure = ?6,
-                 expires_at = coalesce(?7, expires_at), lease_until = CASE WHEN ?5 IS NULL THEN lease_until ELSE 0 END,
-                 is_held = CASE WHEN ?5 IS NULL THEN is_held ELSE 0 END
+                 expires_at = coalesce(?7, expires_at), lease_until = CASE WHEN CAST(?5 AS BIGINT) IS NULL THEN lease_until ELSE 0 END,
+                 is_held = CASE WHEN CAST(?5 AS BIGINT) IS NULL THEN is_held ELSE 0 END
              WHERE id = ?1 AND attempt = ?2",
             (
                 claim.id.to_string(),
@@ -500,31 +501,32 @@ impl Catalog {
                 (claim.id.to_string(), target.to_string(), at.as_second()),
             )?;
         }
-        transaction.commit()?;
         Ok(state)
+        })
     }
 
     /// Asks to stop a job: at once while it waits, otherwise through its worker.
     pub fn request_cancel(&self, id: RestoreJobId, at: Timestamp) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        let job = find(&transaction, id)?
-            .ok_or_else(|| CatalogError::Missing(format!("restore job {id}")))?;
-        let state = job.state.after(RestoreEvent::CancelRequested(at))?;
-        let changed = if job.state == RestoreState::Queued {
-            let (word, step, finished_at, _) = state_columns(&state);
-            transaction.execute(
-                "UPDATE restore_jobs SET state = ?2, step = ?3, finished_at = ?4 WHERE id = ?1",
-                (id.to_string(), word, step, finished_at),
-            )?
-        } else {
-            transaction.execute(
-                "UPDATE restore_jobs SET cancel_requested = 1 WHERE id = ?1",
-                [id.to_string()],
-            )?
-        };
-        one_row(changed, || CatalogError::Missing(format!("restore job {id}")))?;
-        Ok(transaction.commit()?)
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            let job = find(&transaction, id)?
+                .ok_or_else(|| CatalogError::Missing(format!("restore job {id}")))?;
+            let state = job.state.after(RestoreEvent::CancelRequested(at))?;
+            let changed = if job.state == RestoreState::Queued {
+                let (word, step, finished_at, _) = state_columns(&state);
+                transaction.execute(
+                    "UPDATE restore_jobs SET state = ?2, step = ?3, finished_at = ?4 WHERE id = ?1",
+                    (id.to_string(), word, step, finished_at),
+                )?
+            } else {
+                transaction.execute(
+                    "UPDATE restore_jobs SET cancel_requested = 1 WHERE id = ?1",
+                    [id.to_string()],
+                )?
+            };
+            one_row(changed, || CatalogError::Missing(format!("restore job {id}")))?;
+            Ok(())
+        })
     }
 
     /// The download job with this file.

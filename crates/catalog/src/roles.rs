@@ -1,12 +1,12 @@
 //! How the roles of a principal are kept: a JSON list of pairs, project or null, and role.
 
+use crate::database::Connection;
 use jiff::Timestamp;
-use rusqlite::Connection;
 use tidemark_model::{OrgId, Principal, ProjectId, Role, Roles};
 
 use crate::catalog::{Catalog, one_row};
 use crate::error::CatalogError;
-use crate::row::{Decoder, to_json};
+use crate::row::{Decoder, decode_all, to_json};
 
 /// The tables whose rows have roles.
 const TABLES: [&str; 2] = ["api_keys", "service_accounts"];
@@ -35,24 +35,29 @@ pub(crate) fn decode(row: &Decoder<'_>) -> Result<Roles, CatalogError> {
     Ok(roles)
 }
 
-/// The condition that a principal has a role in the project of the second parameter.
-pub(crate) const IN_PROJECT: &str =
-    "EXISTS (SELECT 1 FROM json_each(roles) WHERE json_extract(value, '$[0]') = ?2)";
+/// Whether somebody has a role in a project, or no project is asked for.
+pub(crate) fn is_in(roles: &Roles, project: Option<ProjectId>) -> bool {
+    project.is_none_or(|project| roles.projects.iter().any(|(id, _)| *id == project))
+}
 
 impl Catalog {
     /// Whether somebody can act as an owner of an organization: an API key, or a service account
     /// with a secret that works.
     pub fn has_owner(&self, org: OrgId, now: Timestamp) -> Result<bool, CatalogError> {
-        const OWNS: &str = "EXISTS (SELECT 1 FROM json_each(roles)
-             WHERE json_extract(value, '$[0]') IS NULL AND json_extract(value, '$[1]') = 'ORG_OWNER')";
         let connection = self.read()?;
-        let mut statement = connection.prepare_cached(&format!(
-            "SELECT EXISTS (SELECT 1 FROM api_keys WHERE org_id = ?1 AND {OWNS})
-             OR EXISTS (SELECT 1 FROM service_accounts a WHERE org_id = ?1 AND {OWNS}
-                 AND EXISTS (SELECT 1 FROM service_account_secrets s
-                     WHERE s.account_id = a.id AND s.expires_at > ?2))"
-        ))?;
-        Ok(statement.query_row((org.to_string(), now.as_second()), |row| row.get(0))?)
+        let mut statement = connection.prepare_cached(
+            "SELECT id, roles FROM api_keys WHERE org_id = ?1
+             UNION ALL
+             SELECT id, roles FROM service_accounts a WHERE org_id = ?1 AND EXISTS (
+                 SELECT 1 FROM service_account_secrets s WHERE s.account_id = a.id AND s.expires_at > ?2)",
+        )?;
+        let mut rows = statement.query((org.to_string(), now.as_second()))?;
+        while let Some(row) = rows.next()? {
+            if decode(&Decoder::new("roles", row))?.org.contains(&Role::OrgOwner) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -66,13 +71,10 @@ pub(crate) fn grant(
         Principal::ApiKey(_) => "api_keys",
         Principal::ServiceAccount(_) => "service_accounts",
     };
-    let changed = connection.execute(
-        &format!(
-            "UPDATE {table} SET roles = json_insert(roles, '$[#]', json_array(?2, ?3)) WHERE id = ?1"
-        ),
-        (principal.id(), project.to_string(), role.as_str()),
-    )?;
-    one_row(changed, || CatalogError::Missing(format!("{principal:?}")))
+    change(connection, table, "id = ?1", &principal.id(), |roles| {
+        roles.projects.push((project, role));
+    })
+    .and_then(|changed| one_row(changed, || CatalogError::Missing(format!("{principal:?}"))))
 }
 
 /// Takes the roles in a project that ends from everybody.
@@ -80,16 +82,33 @@ pub(crate) fn forget_project(
     connection: &Connection,
     project: ProjectId,
 ) -> Result<(), CatalogError> {
+    let text = format!("%{project}%");
     for table in TABLES {
-        connection.execute(
-            &format!(
-                "UPDATE {table} SET roles = (
-                     SELECT coalesce(json_group_array(json(value)), '[]') FROM json_each(roles)
-                     WHERE json_extract(value, '$[0]') IS NOT ?1)
-                 WHERE instr(roles, ?1) > 0"
-            ),
-            [project.to_string()],
-        )?;
+        change(connection, table, "roles LIKE ?1", &text, |roles| {
+            roles.projects.retain(|(id, _)| *id != project);
+        })?;
     }
     Ok(())
+}
+
+/// Changes the roles of those rows of a table for which a condition holds; answers how many.
+fn change(
+    connection: &Connection,
+    table: &'static str,
+    condition: &str,
+    parameter: &str,
+    change: impl Fn(&mut Roles),
+) -> Result<usize, CatalogError> {
+    let sql = format!("SELECT id, roles FROM {table} WHERE {condition}");
+    let found = decode_all(connection.prepare_cached(&sql)?.query([parameter])?, |row| {
+        let row = Decoder::new(table, row);
+        Ok((row.get::<String>("id")?, decode(&row)?))
+    })?;
+    for (id, roles) in &found {
+        let mut roles = roles.clone();
+        change(&mut roles);
+        let sql = format!("UPDATE {table} SET roles = ?2 WHERE id = ?1");
+        connection.execute(&sql, (id, encode(&roles)))?;
+    }
+    Ok(found.len())
 }

@@ -1,19 +1,18 @@
 //! From columns to domain types, strictly.
 
+use crate::database::{FromValue, Row, Rows};
 use jiff::Timestamp;
-use rusqlite::types::FromSql;
-use rusqlite::{Row, Rows};
 
 use crate::error::CatalogError;
 
 /// One row, with what is needed to name it in an error.
 pub(crate) struct Decoder<'a> {
-    row: &'a Row<'a>,
+    row: &'a Row,
     table: &'static str,
 }
 
 impl<'a> Decoder<'a> {
-    pub(crate) fn new(table: &'static str, row: &'a Row<'a>) -> Self {
+    pub(crate) fn new(table: &'static str, row: &'a Row) -> Self {
         Self { row, table }
     }
 
@@ -22,7 +21,7 @@ impl<'a> Decoder<'a> {
         CatalogError::Corrupt { table: self.table, id, reason: reason.into() }
     }
 
-    pub(crate) fn get<T: FromSql>(&self, column: &str) -> Result<T, CatalogError> {
+    pub(crate) fn get<T: FromValue>(&self, column: &str) -> Result<T, CatalogError> {
         self.row.get(column).map_err(|error| self.corrupt(format!("{column}: {error}")))
     }
 
@@ -86,8 +85,8 @@ impl<'a> Decoder<'a> {
 
 /// Decodes all rows of an answer.
 pub(crate) fn decode_all<T>(
-    mut rows: Rows<'_>,
-    decode: impl Fn(&Row<'_>) -> Result<T, CatalogError>,
+    mut rows: Rows,
+    decode: impl Fn(&Row) -> Result<T, CatalogError>,
 ) -> Result<Vec<T>, CatalogError> {
     let mut items = Vec::new();
     while let Some(row) = rows.next()? {

@@ -58,7 +58,7 @@ impl Catalog {
     pub fn list_schedules(&self) -> Result<Vec<Schedule>, CatalogError> {
         let connection = self.read()?;
         let mut statement = connection.prepare_cached(SELECT)?;
-        decode_all(statement.query([])?, |row| {
+        decode_all(statement.query(())?, |row| {
             let row = Decoder::new("instances", row);
             let position = |column: &str| -> Result<Option<OplogTime>, CatalogError> {
                 let number: Option<i64> = row.get(column)?;

@@ -1,7 +1,7 @@
 //! Service accounts, their secrets, and revoked tokens.
 
+use crate::database::{Connection, OptionalExtension, Row};
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row};
 use tidemark_model::{OrgId, ProjectId, Roles, SecretId, ServiceAccountId};
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
@@ -56,7 +56,7 @@ pub struct AccountSecret {
     pub last_used_at: Option<Timestamp>,
 }
 
-fn decode(row: &Row<'_>) -> Result<ServiceAccount, CatalogError> {
+fn decode(row: &Row) -> Result<ServiceAccount, CatalogError> {
     let row = Decoder::new("service_accounts", row);
     Ok(ServiceAccount {
         id: row.parse("id")?,
@@ -68,7 +68,7 @@ fn decode(row: &Row<'_>) -> Result<ServiceAccount, CatalogError> {
     })
 }
 
-fn decode_secret(row: &Row<'_>) -> Result<AccountSecret, CatalogError> {
+fn decode_secret(row: &Row) -> Result<AccountSecret, CatalogError> {
     let row = Decoder::new("service_account_secrets", row);
     Ok(AccountSecret {
         id: row.parse("id")?,
@@ -125,11 +125,12 @@ impl Catalog {
         account: &ServiceAccount,
         secret: &NewSecret,
     ) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        insert(&transaction, account)?;
-        insert_secret(&transaction, account.id, secret)?;
-        Ok(transaction.commit()?)
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            insert(&transaction, account)?;
+            insert_secret(&transaction, account.id, secret)?;
+            Ok(())
+        })
     }
 
     /// The service account with this id.
@@ -152,12 +153,11 @@ impl Catalog {
         page: Page,
     ) -> Result<Paged<ServiceAccount>, CatalogError> {
         let connection = self.read()?;
-        let mut statement = connection.prepare_cached(&format!(
-            "SELECT * FROM service_accounts WHERE org_id = ?1 AND (?2 IS NULL OR {}) ORDER BY id",
-            roles::IN_PROJECT
-        ))?;
-        let project = project.map(|project| project.to_string());
-        Ok(page.of(decode_all(statement.query((org.to_string(), project))?, decode)?))
+        let mut statement = connection
+            .prepare_cached("SELECT * FROM service_accounts WHERE org_id = ?1 ORDER BY id")?;
+        let mut accounts = decode_all(statement.query([org.to_string()])?, decode)?;
+        accounts.retain(|account| roles::is_in(&account.roles, project));
+        Ok(page.of(accounts))
     }
 
     /// Records name, description and roles of a service account.
@@ -176,16 +176,17 @@ impl Catalog {
 
     /// Deletes a service account, its secrets and its access list.
     pub fn delete_service_account(&self, id: ServiceAccountId) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
-        let account = id.to_string();
-        transaction.execute("DELETE FROM access_entries WHERE principal = ?1", [&account])?;
-        transaction
-            .execute("DELETE FROM service_account_secrets WHERE account_id = ?1", [&account])?;
-        let changed =
-            transaction.execute("DELETE FROM service_accounts WHERE id = ?1", [&account])?;
-        one_row(changed, || CatalogError::Missing(format!("service account {id}")))?;
-        Ok(transaction.commit()?)
+        self.transact(|catalog| {
+            let transaction = catalog.lock();
+            let account = id.to_string();
+            transaction.execute("DELETE FROM access_entries WHERE principal = ?1", [&account])?;
+            transaction
+                .execute("DELETE FROM service_account_secrets WHERE account_id = ?1", [&account])?;
+            let changed =
+                transaction.execute("DELETE FROM service_accounts WHERE id = ?1", [&account])?;
+            one_row(changed, || CatalogError::Missing(format!("service account {id}")))?;
+            Ok(())
+        })
     }
 
     /// Records another secret, unless the account has `limit` that have not ended.
@@ -195,8 +196,8 @@ impl Catalog {
         secret: &NewSecret,
         limit: u32,
     ) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
+        self.transact(|catalog| {
+        let transaction = catalog.lock();
         let active: u32 = transaction.query_row(
             "SELECT count(*) FROM service_account_secrets WHERE account_id = ?1 AND expires_at > ?2",
             (account.to_string(), secret.created_at.as_second()),
@@ -206,7 +207,8 @@ impl Catalog {
             return Err(CatalogError::InUse(format!("{account} has {active} active secrets")));
         }
         insert_secret(&transaction, account, secret)?;
-        Ok(transaction.commit()?)
+        Ok(())
+        })
     }
 
     /// The secrets of a service account, by age.

@@ -1,6 +1,6 @@
 //! Values that the server makes once and keeps.
 
-use rusqlite::OptionalExtension;
+use crate::database::OptionalExtension;
 use tidemark_model::Secret;
 
 use crate::catalog::Catalog;

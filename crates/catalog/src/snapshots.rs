@@ -1,7 +1,7 @@
 //! Snapshots.
 
+use crate::database::{OptionalExtension, Row};
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{OptionalExtension, Row};
 use tidemark_model::{
     Base, Comparison, Frequency, InstanceId, OplogTime, PolicyItemId, PolicyMatch, SnapshotEvent,
     SnapshotId, SnapshotKind, SnapshotState,
@@ -111,7 +111,7 @@ pub const SILENT_ENDS: i64 = 3;
 
 /// Sets a row aside that cannot be decoded.
 pub(crate) fn set_aside(
-    connection: &rusqlite::Connection,
+    connection: &crate::database::Connection,
     (table, id): (&str, &str),
     error: &CatalogError,
 ) -> Result<(), CatalogError> {
@@ -129,7 +129,7 @@ pub enum Order {
     NewestFirst,
 }
 
-fn decode(row: &Row<'_>) -> Result<Snapshot, CatalogError> {
+fn decode(row: &Row) -> Result<Snapshot, CatalogError> {
     let row = Decoder::new("snapshots", row);
     let kind: String = row.get("kind")?;
     Ok(Snapshot {
@@ -185,7 +185,7 @@ fn decode_state(row: &Decoder<'_>) -> Result<SnapshotState, CatalogError> {
 
 /// The next snapshot that a worker may take.
 fn find_claimable_snapshot(
-    connection: &rusqlite::Connection,
+    connection: &crate::database::Connection,
     now: Timestamp,
 ) -> Result<Option<String>, CatalogError> {
     let mut statement = connection.prepare_cached(&format!(
@@ -200,8 +200,8 @@ fn find_claimable_snapshot(
 impl Catalog {
     /// Records that a snapshot is wanted.
     pub fn insert_snapshot(&self, snapshot: &NewSnapshot) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
+        self.transact(|catalog| {
+        let transaction = catalog.lock();
         let number: Option<i64> = transaction
             .query_row(
                 "UPDATE instances SET snapshot_count = snapshot_count + 1 WHERE id = ?1 RETURNING snapshot_count",
@@ -228,7 +228,8 @@ impl Catalog {
                 snapshot.is_imported,
             ),
         )?;
-        Ok(transaction.commit()?)
+        Ok(())
+        })
     }
 
     /// Whether a snapshot that users asked for is waiting or being taken; imported ones do not count.
@@ -414,7 +415,7 @@ impl Catalog {
              UNION ALL
              SELECT 'restore_jobs', id, quarantined FROM restore_jobs WHERE quarantined IS NOT NULL",
         )?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -488,11 +489,11 @@ impl Catalog {
         let connection = self.lock();
         connection.execute(
             "UPDATE snapshots SET lease_until = 0 WHERE state IN ('queued', 'inProgress')",
-            [],
+            (),
         )?;
         connection.execute(
             "UPDATE restore_jobs SET lease_until = 0 WHERE state IN ('queued', 'running')",
-            [],
+            (),
         )?;
         Ok(())
     }
@@ -503,8 +504,8 @@ impl Catalog {
         instance: InstanceId,
         id: SnapshotId,
     ) -> Result<(), CatalogError> {
-        let mut connection = self.lock();
-        let transaction = connection.begin()?;
+        self.transact(|catalog| {
+        let transaction = catalog.lock();
         let in_use: bool = transaction.query_row(
             "SELECT EXISTS (SELECT 1 FROM restore_jobs WHERE snapshot_id = ?1 AND state IN ('queued', 'running'))",
             [id.to_string()],
@@ -536,7 +537,8 @@ impl Catalog {
             "UPDATE instances SET snapshot_count = snapshot_count - 1 WHERE id = ?1",
             [instance.to_string()],
         )?;
-        Ok(transaction.commit()?)
+        Ok(())
+        })
     }
 
     /// Whether a snapshot is waiting or being taken.
@@ -605,7 +607,7 @@ impl Catalog {
         let connection = self.read()?;
         let mut statement = connection
             .prepare_cached("SELECT id FROM snapshots WHERE is_deleted = 1 AND is_purged = 0")?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.query(())?;
         let mut ids = Vec::new();
         while let Some(row) = rows.next()? {
             ids.push(Decoder::new("snapshots", row).parse("id")?);
@@ -638,7 +640,7 @@ impl Catalog {
         let connection = self.read()?;
         // In one transaction the file is locked once, which costs more than a question.
         let is_alone = connection.is_autocommit();
-        let _transaction = is_alone.then(|| connection.unchecked_transaction()).transpose()?;
+        let _transaction = is_alone.then(|| connection.begin_reading()).transpose()?;
         let mut statement = connection.prepare_cached(
             "SELECT id, created_at FROM snapshots WHERE instance_id = ?1 AND number IS NOT NULL
              ORDER BY number DESC LIMIT 1",

@@ -24,6 +24,19 @@ fn holder(worker: &str) -> LeaseHolder {
     LeaseHolder { worker: worker.into(), duration: SignedDuration::from_secs(30) }
 }
 
+/// An empty catalog: in memory, or a database of its own on the PostgreSQL server that
+/// `TIDEMARK_TEST_POSTGRES` names (`scripts/with-postgres`).
+fn fresh_catalog() -> Catalog {
+    let Ok(server) = std::env::var("TIDEMARK_TEST_POSTGRES") else {
+        return Catalog::in_memory().unwrap();
+    };
+    let name = format!("t{}", OrgId::new(at(1_000)));
+    let mut client =
+        postgres::Client::connect(&format!("{server}/postgres"), postgres::NoTls).unwrap();
+    client.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
+    Catalog::connect(&format!("{server}/{name}")).unwrap()
+}
+
 struct Fixture {
     catalog: Catalog,
     org: OrgId,
@@ -34,7 +47,7 @@ struct Fixture {
 }
 
 fn fixture() -> Fixture {
-    let catalog = Catalog::in_memory().unwrap();
+    let catalog = fresh_catalog();
     let now = at(1_000);
     let settings = serde_json::Map::new();
     let org = Org { id: OrgId::new(now), name: "o".into(), created_at: now, settings };
@@ -236,6 +249,60 @@ fn a_target_has_one_restore_and_no_snapshot_at_a_time() {
     assert!(f.catalog.is_restore_target(f.instance).unwrap());
     f.catalog.request_cancel(second, at(2_004)).unwrap();
     assert!(!f.catalog.is_restore_target(f.instance).unwrap());
+}
+
+#[test]
+fn of_two_claims_that_exclude_each_other_one_succeeds() {
+    // In one file nobody else writes meanwhile; in PostgreSQL each claim has a connection of its own.
+    let rounds = if std::env::var_os("TIDEMARK_TEST_POSTGRES").is_some() { 10_000 } else { 1_000 };
+    let f = fixture();
+    let snapshot = f.snapshot(1_500);
+    f.job(Delivery::Automated { snapshot, target: f.instance });
+    let wanted =
+        NewSnapshot::new(f.instance, SnapshotKind::OnDemand, at(2_000), SignedDuration::ZERO);
+    f.catalog.insert_snapshot(&wanted).unwrap();
+    let (barrier, won) = (std::sync::Barrier::new(2), std::sync::atomic::AtomicUsize::new(0));
+    // Both try at the same time; of each round exactly one has won when both have tried.
+    let contend = |claim: &dyn Fn() -> Option<Box<dyn FnOnce()>>| {
+        let mut mine = 0;
+        for round in 1..=rounds {
+            barrier.wait();
+            let give_back = claim();
+            won.fetch_add(usize::from(give_back.is_some()), std::sync::atomic::Ordering::SeqCst);
+            barrier.wait();
+            assert_eq!(won.load(std::sync::atomic::Ordering::SeqCst), round);
+            mine += usize::from(give_back.is_some());
+            barrier.wait();
+            if let Some(give_back) = give_back {
+                give_back();
+            }
+        }
+        mine
+    };
+    let catalog = &f.catalog;
+    let (restores, snapshots) = std::thread::scope(|scope| {
+        let restoring = scope.spawn(|| {
+            contend(&|| {
+                let (claim, _) = catalog.claim_restore_job(&holder("a"), at(2_001)).unwrap()?;
+                Some(Box::new(move || {
+                    catalog.release_restore_job(&claim, at(2_000)).unwrap();
+                    let sql = "UPDATE restore_jobs SET state = 'queued', step = NULL WHERE state = 'running'";
+                    catalog.lock().execute(sql, ()).unwrap();
+                }))
+            })
+        });
+        let snapshots = contend(&|| {
+            let (claim, _) = catalog.claim_snapshot(&holder("b"), at(2_001)).unwrap()?;
+            Some(Box::new(move || {
+                catalog.release_snapshot(&claim, at(2_000)).unwrap();
+                let sql = "UPDATE snapshots SET state = 'queued' WHERE state = 'inProgress'";
+                catalog.lock().execute(sql, ()).unwrap();
+            }))
+        });
+        (restoring.join().unwrap(), snapshots)
+    });
+    println!("{restores} restores and {snapshots} snapshots won");
+    assert!(restores > 0 && snapshots > 0);
 }
 
 #[test]
@@ -657,7 +724,7 @@ fn a_file_of_the_first_schema_is_brought_to_the_present() {
 fn a_row_that_contradicts_itself_is_named() {
     let f = fixture();
     let snapshot = f.snapshot(1_500);
-    f.catalog.lock().execute("UPDATE snapshots SET failure = 'x'", []).unwrap();
+    f.catalog.lock().execute("UPDATE snapshots SET failure = 'x'", ()).unwrap();
     let error = f.catalog.find_snapshot(f.instance, snapshot).unwrap_err();
     assert!(
         matches!(error, CatalogError::Corrupt { table: "snapshots", id, .. } if id == snapshot.to_string())
@@ -672,15 +739,17 @@ fn a_file_is_read_again_and_a_newer_one_is_refused() {
         Catalog::open(&path).unwrap().setting_or_random(crate::Setting::SigningKey).unwrap();
     let catalog = Catalog::open(&path).unwrap();
     assert_eq!(catalog.setting_or_random(crate::Setting::SigningKey).unwrap(), secret);
-    catalog.lock().pragma_update(None, "user_version", 99).unwrap();
     drop(catalog);
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.pragma_update(None, "user_version", 99).unwrap();
     assert!(matches!(Catalog::open(&path), Err(CatalogError::NewerVersion { found: 99, .. })));
 }
 
 #[test]
 fn questions_about_one_job_look_at_few_jobs() {
-    let f = fixture();
-    let connection = f.catalog.lock();
+    // PostgreSQL reads small tables as a whole, whatever the indexes.
+    let catalog = Catalog::in_memory().unwrap();
+    let connection = catalog.lock();
     for question in [
         "SELECT 1 FROM restore_jobs WHERE target_id = 'x' AND state IN ('queued', 'running')",
         "SELECT max(finished_at) FROM restore_jobs WHERE target_id = 'x' AND state = 'completed'",
@@ -690,9 +759,9 @@ fn questions_about_one_job_look_at_few_jobs() {
         "SELECT * FROM instances WHERE project_id = 'x' AND number BETWEEN 1 AND 5 ORDER BY number",
     ] {
         let plan: Vec<String> = connection
-            .prepare(&format!("EXPLAIN QUERY PLAN {question}"))
+            .prepare_cached(&format!("EXPLAIN QUERY PLAN {question}"))
             .unwrap()
-            .query_map([], |row| row.get("detail"))
+            .query_map((), |row| row.get("detail"))
             .unwrap()
             .collect::<Result<_, _>>()
             .unwrap();

@@ -3,18 +3,22 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
+use clap::ArgMatches;
 use serde::Deserialize;
+use tidemark_catalog::{Catalog, CatalogError};
 use tidemark_model::{Place, PlacementRule, is_database_prefix};
 use tidemark_vault::{CachePlace, Location, LocationError};
 use toml::{Table, Value};
+
+use crate::bootstrap;
 
 /// What environment variables of the configuration begin with.
 const ENVIRONMENT_PREFIX: &str = "TIDEMARK_";
 /// Variables with that beginning that are no keys.
 const OTHER_VARIABLES: &[&str] = &["TIDEMARK_CRASH_AT"];
 
-/// The key for which `vault` alone is short.
-const VAULT_LOCATION: &str = "vault.location";
+/// Keys for which their section alone is short.
+const SHORT: &[(&str, &str)] = &[("vault", "vault.location"), ("catalog", "catalog.location")];
 
 /// A key of the configuration.
 pub(crate) struct Key {
@@ -108,6 +112,11 @@ pub(crate) const KEYS: &[Key] = &[
         "Restore jobs that are done at the same time [2]",
     ),
     key(
+        "catalog.location",
+        "catalog",
+        "Where records are kept: a file, or postgres://USER@HOST/DATABASE [catalog.sqlite in the data folder]",
+    ),
+    key(
         "vault.location",
         "vault",
         "Where snapshots are kept: a folder, s3://BUCKET/PREFIX, gs:// or az:// [vault in the data folder]",
@@ -158,6 +167,8 @@ pub(crate) struct Config {
     pub(crate) instances: InstancesSection,
     #[serde(default)]
     pub(crate) backup: BackupSection,
+    #[serde(default)]
+    pub(crate) catalog: CatalogSection,
     #[serde(default)]
     pub(crate) vault: VaultSection,
     #[serde(default)]
@@ -320,6 +331,12 @@ impl Default for BackupSection {
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(crate) struct CatalogSection {
+    location: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct VaultSection {
     location: Option<String>,
     folder: Option<PathBuf>,
@@ -358,9 +375,11 @@ impl Config {
             None => Table::new(),
         };
         // `vault = "s3://…"` is short for its location.
-        if let Some(Value::String(location)) = table.get("vault").cloned() {
-            table.remove("vault");
-            set(&mut table, VAULT_LOCATION, &location);
+        for (short, whole) in SHORT {
+            if let Some(Value::String(location)) = table.get(*short).cloned() {
+                table.remove(*short);
+                set(&mut table, whole, &location);
+            }
         }
         for (name, value) in environment {
             let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
@@ -370,7 +389,8 @@ impl Config {
                 continue;
             }
             let path = rest.to_ascii_lowercase().replace("__", ".");
-            let path = if path == "vault" { VAULT_LOCATION.to_owned() } else { path };
+            let whole = SHORT.iter().find(|(short, _)| *short == path);
+            let path = whole.map_or(path, |(_, whole)| (*whole).to_owned());
             if !KEYS.iter().any(|key| key.path == path) {
                 // Without a section it is somebody else's variable.
                 if rest.contains("__") {
@@ -422,6 +442,11 @@ impl Config {
         self.placement.iter().map(PlacementSection::rule).collect()
     }
 
+    /// Opens the records.
+    pub(crate) fn open_catalog(&self) -> Result<Catalog, CatalogError> {
+        open_catalog(&self.data_dir, self.catalog.location.as_deref())
+    }
+
     /// Where snapshots are kept.
     pub(crate) fn vault_location(&self) -> Result<Location, ConfigError> {
         let invalid = |error: LocationError| ConfigError::Invalid(error.to_string());
@@ -445,6 +470,29 @@ impl Config {
     /// The vault's key.
     pub(crate) fn vault_key_file(&self) -> PathBuf {
         self.vault.key_file.clone().unwrap_or_else(|| self.data_dir.join("vault.key"))
+    }
+}
+
+/// Opens the records of a server for a command with a flag for where they are; nothing if they are not
+/// there.
+pub(crate) fn find_catalog(matches: &ArgMatches) -> Result<Option<Catalog>, CatalogError> {
+    let flag = |name: &str| matches.get_one::<String>(name).cloned();
+    let variable = || std::env::var("TIDEMARK_CATALOG").ok();
+    let data_dir = flag("data-dir").unwrap_or_default();
+    match flag("catalog").or_else(variable) {
+        None if !Path::new(&data_dir).join(bootstrap::CATALOG).exists() => Ok(None),
+        location => open_catalog(Path::new(&data_dir), location.as_deref()).map(Some),
+    }
+}
+
+/// Opens the records of a data folder, or where they are said to be.
+fn open_catalog(data_dir: &Path, location: Option<&str>) -> Result<Catalog, CatalogError> {
+    match location {
+        Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+            Catalog::connect(url)
+        }
+        Some(path) => Catalog::open(Path::new(path.strip_prefix("sqlite:").unwrap_or(path))),
+        None => Catalog::open(&data_dir.join(bootstrap::CATALOG)),
     }
 }
 

@@ -13,6 +13,7 @@ use tidemark_catalog::Catalog;
 use tidemark_model::Clock;
 
 use crate::bootstrap::{self, Bootstrap};
+use crate::config::find_catalog;
 use crate::folder;
 
 /// How long a server that was just started may take to have its data folder.
@@ -26,7 +27,9 @@ pub(crate) fn run(matches: &ArgMatches) -> crate::Outcome {
     let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
     let data_dir = Path::new(text("data-dir"));
     let bootstrap = wait_for_server(data_dir)?;
-    check_credentials(data_dir, &bootstrap, text("client"))?;
+    if let Some(catalog) = find_catalog(matches)? {
+        check_credentials(&catalog, (data_dir, &bootstrap), text("client"))?;
+    }
     for (name, value) in lines(&bootstrap, text("client")) {
         println!("export {name}='{value}'");
     }
@@ -87,12 +90,11 @@ fn answers(base_url: &str) -> bool {
 
 /// Refuses to print credentials that do not work any more.
 fn check_credentials(
-    data_dir: &Path,
-    bootstrap: &Bootstrap,
+    catalog: &Catalog,
+    (data_dir, bootstrap): (&Path, &Bootstrap),
     client: &str,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let catalog = Catalog::open(&data_dir.join(bootstrap::CATALOG))?;
-    let working = bootstrap.check(&catalog, Clock::system().now())?;
+    let working = bootstrap.check(catalog, Clock::system().now())?;
     let needs_account = client == "sdk";
     let needs_key = !needs_account;
     if needs_key && !working.key {

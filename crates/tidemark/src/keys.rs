@@ -6,28 +6,27 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 use tidemark_actions::{Change, change};
 use tidemark_atlas_api::{KeyPair, ha1, mask_private_key};
-use tidemark_catalog::{ApiKey, Catalog, CatalogError};
+use tidemark_catalog::{ApiKey, CatalogError};
 use tidemark_model::{ApiKeyId, Clock, OrgId, Role, Roles};
 
 use crate::bootstrap;
+use crate::config::find_catalog;
 
 /// Makes an API key in an organization, whether the server runs or not, and prints it. It takes
 /// the place of the one in `bootstrap.json` if that does not work any more.
 pub(crate) fn create(matches: &ArgMatches) -> crate::Outcome {
     let text = |name: &str| matches.get_one::<String>(name).map_or("", String::as_str);
     let data_dir = Path::new(text("data-dir"));
-    let file = data_dir.join(bootstrap::CATALOG);
-    if !file.exists() {
+    let Some(catalog) = find_catalog(matches)? else {
         return Err(format!(
-            "there is no server's data in {}; start one with `tidemark serve --data-dir {}`",
+            "there is no server's data in {}; start one with `tidemark serve --data-dir {}`, or say with --catalog where its records are",
             data_dir.display(),
             data_dir.display()
         )
         .into());
-    }
+    };
     let role = Role::parse(text("role")).filter(|role| role.is_org_role());
     let role = role.ok_or("--role takes a role in the organization, as ORG_OWNER")?;
-    let catalog = Catalog::open(&file)?;
     let org: OrgId = match text("org") {
         "" => catalog.find_first_org()?.ok_or("there is no organization yet")?.id,
         id => id.parse().map_err(|_| format!("--org {id} is not the id of an organization"))?,

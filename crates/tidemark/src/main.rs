@@ -111,6 +111,14 @@ fn data_dir() -> Arg {
         .help("The server's data folder")
 }
 
+/// Where the records of a server are, if they are not in its folder.
+fn catalog() -> Arg {
+    Arg::new("catalog")
+        .long("catalog")
+        .value_name("URL")
+        .help("Where its records are, if not there [TIDEMARK_CATALOG]")
+}
+
 fn env_command() -> Command {
     let client = Arg::new("client")
         .long("client")
@@ -120,6 +128,7 @@ fn env_command() -> Command {
     Command::new("env")
         .about("Print the environment lines that a client needs")
         .arg(data_dir())
+        .arg(catalog())
         .arg(client)
 }
 
@@ -133,6 +142,7 @@ fn keys_command() -> Command {
     let create = Command::new("create")
         .about("Make an API key and print it")
         .arg(data_dir())
+        .arg(catalog())
         .arg(role)
         .arg(org);
     Command::new("keys")

@@ -110,7 +110,12 @@ impl Parts {
         let location = config.vault_location()?;
         let key = VaultKey::load_or_create(&config.vault_key_file(), &location)?;
         let vault = Vault::open_cached(&location, key.clone(), config.vault_cache())?;
-        let catalog = Arc::new(Catalog::open(&config.data_dir.join(bootstrap::CATALOG))?);
+        let catalog = Arc::new(config.open_catalog()?);
+        if !catalog.claim_alone()? {
+            return Err(
+                "another tidemark serves the records of this database; stop it first".into()
+            );
+        }
         let seed = load_seed(config)?;
         bootstrap::run(&catalog, &clock, (&config.data_dir, base_url), &seed)?;
         let downloads = config.data_dir.join("downloads");

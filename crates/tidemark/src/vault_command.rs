@@ -58,7 +58,7 @@ pub(crate) fn rebuild(config: &Config) -> crate::Outcome {
         outcome => outcome?,
     };
     let clock = Clock::system();
-    let catalog = Catalog::open(&config.data_dir.join(bootstrap::CATALOG))?;
+    let catalog = config.open_catalog()?;
     let base_url = format!("http://{}", config.server.listen);
     bootstrap::run(&catalog, &clock, (&config.data_dir, &base_url), &Seed::default())?;
     let rebuild = Rebuild {

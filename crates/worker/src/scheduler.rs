@@ -48,7 +48,7 @@ fn schedule(shared: &Shared) -> Result<(), CatalogError> {
             NewSnapshot::new(instance, SnapshotKind::Scheduled, now, policy.snapshot_retention);
         let inserted = shared.config.catalog.transact(|catalog| match &schedule.own {
             None => catalog.insert_snapshot(&snapshot).map(|()| true),
-            Some(_) => insert_by_policy(catalog, (snapshot.clone(), due), now),
+            Some(_) => insert_by_policy(catalog, (snapshot.clone(), due.clone()), now),
         });
         let is_inserted = match inserted {
             // The instance is gone since.
@@ -88,6 +88,7 @@ fn insert_by_policy(
 }
 
 /// Why a snapshot is due.
+#[derive(Clone)]
 enum Due {
     /// It is time for the next one.
     Time,

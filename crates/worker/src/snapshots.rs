@@ -126,7 +126,7 @@ pub(crate) fn record(
     proof: Option<&Proof>,
 ) -> Result<(), CatalogError> {
     catalog.transact(|catalog| {
-        let state = catalog.record_snapshot_event(claim, event, proof)?;
+        let state = catalog.record_snapshot_event(claim, event.clone(), proof)?;
         let (SnapshotState::Failed { .. }, Some(policy)) = (state, &snapshot.policy) else {
             return Ok(());
         };

@@ -132,7 +132,7 @@ impl Desk<'_> {
         let (project, what) = (self.project.id, name.to_string());
         let wanted = NewDeployment { id, project, name, family, reach, report };
         self.change("attachDeployment", |catalog| {
-            deployments::attach(catalog, wanted, now).map_err(|error| match error {
+            deployments::attach(catalog, wanted.clone(), now).map_err(|error| match error {
                 CreateInstanceError::NameTaken(name) => {
                     ApiError::duplicate_cluster_name(&name, project)
                 }
@@ -244,7 +244,7 @@ impl Desk<'_> {
     fn change<T>(
         &self,
         action: &'static str,
-        work: impl FnOnce(&tidemark_catalog::Catalog) -> Result<T>,
+        work: impl FnMut(&tidemark_catalog::Catalog) -> Result<T>,
     ) -> Result<T> {
         let (actor, address) =
             (self.ask.caller.principal.id(), self.ask.incoming.address.to_string());

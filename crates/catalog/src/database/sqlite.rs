@@ -1,0 +1,67 @@
+//! Asking SQLite.
+
+use std::sync::Arc;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Statement, ToSql, params_from_iter};
+
+use super::error::DatabaseError;
+use super::value::{Answer, Value};
+
+/// A connection to a file.
+pub(crate) struct SqliteConnection(pub(crate) rusqlite::Connection);
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Integer(number) => ValueRef::Integer(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+fn value_of(value: ValueRef<'_>) -> Result<Value, DatabaseError> {
+    match value {
+        ValueRef::Null => Ok(Value::Null),
+        ValueRef::Integer(number) => Ok(Value::Integer(number)),
+        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(Value::Text(text.to_owned())),
+            Err(_) => Err(DatabaseError::Column("a text is not UTF-8".to_owned())),
+        },
+        other => Err(DatabaseError::Column(format!("a column is {:?}", other.data_type()))),
+    }
+}
+
+fn read(statement: &mut Statement<'_>, values: &[Value]) -> Result<Answer, DatabaseError> {
+    let names: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
+    let mut found = Vec::new();
+    let mut rows = statement.query(params_from_iter(values))?;
+    while let Some(row) = rows.next()? {
+        let value = |place| value_of(row.get_ref(place)?);
+        found.push((0..names.len()).map(value).collect::<Result<_, _>>()?);
+    }
+    Ok((names, found))
+}
+
+impl SqliteConnection {
+    pub(super) fn execute(&self, sql: &str, values: &[Value]) -> Result<usize, DatabaseError> {
+        Ok(self.0.prepare_cached(sql)?.execute(params_from_iter(values))?)
+    }
+
+    pub(super) fn execute_batch(&self, sql: &str) -> Result<(), DatabaseError> {
+        Ok(self.0.execute_batch(sql)?)
+    }
+
+    pub(super) fn query(&self, sql: &str, values: &[Value]) -> Result<Answer, DatabaseError> {
+        read(&mut *self.0.prepare_cached(sql)?, values)
+    }
+
+    pub(super) fn is_autocommit(&self) -> bool {
+        self.0.is_autocommit()
+    }
+
+    pub(super) fn total_changes(&self) -> u64 {
+        self.0.total_changes()
+    }
+}

@@ -1,0 +1,90 @@
+"""A catalog in PostgreSQL: the same server, its records elsewhere. `./test` runs the catalog's own suite
+and the suites of the API and of backups a second time with such a catalog (`scripts/with-postgres`)."""
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from world import BINARY, Ports, content, run
+
+SERVER = os.environ.get("TIDEMARK_TEST_POSTGRES")
+pytestmark = pytest.mark.skipif(not SERVER, reason="runs under scripts/with-postgres")
+
+
+def fill(world):
+    world.create_instance()
+    world.create_user()
+    client = world.client()
+    client.shop.orders.insert_many({"_id": n, "text": "x" * 300} for n in range(2000))
+    return client
+
+
+def test_a_killed_server_goes_on_where_its_records_say(fresh):
+    world = fresh().start()
+    client = fill(world)
+    wanted = content(client)
+    snapshot = world.snapshot()
+    client.shop.orders.delete_many({})
+    job = world.restore("automated", snapshotId=snapshot["id"])
+    world.kill()
+    assert not (world.data / "catalog.sqlite").exists()
+    world.start()
+    world.wait_restored(job)
+    assert content(world.client()) == wanted
+
+
+def test_a_second_server_on_the_same_records_is_refused(fresh, tmp_path):
+    world = fresh().start()
+    ports = Ports()
+    second = subprocess.run(
+        [str(part) for part in (BINARY, "serve", "--data-dir", tmp_path / "second", "--listen",
+                                f"127.0.0.1:{ports.take()}", "--catalog", world.settings["catalog"])],
+        capture_output=True, text=True, timeout=30)
+    ports.close()
+    assert second.returncode != 0 and "another tidemark serves the records" in second.stderr, second.stderr
+    assert "panicked" not in second.stderr
+    # It goes on, and may be followed by another once it is gone.
+    assert world.call("GET", "/groups")["totalCount"] >= 1
+    world.kill()
+    world.start()
+
+
+def test_a_database_that_is_away_for_a_moment_costs_no_record(fresh):
+    world = fresh().start()
+    client = fill(world)
+    wanted = content(client)
+    name = world.settings["catalog"].rsplit("/", 1)[1]
+    for _ in range(3):
+        # Every connection breaks, also those that nobody uses at the moment.
+        run(["psql", "--quiet", f"{SERVER}/postgres", "-c",
+             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"])
+        # Who used one at that moment may be told so; after a second nobody is.
+        time.sleep(1)
+        assert world.raw("GET", "/api/atlas/v2/groups")[0] == 200
+    snapshot = world.snapshot()
+    client.drop_database("shop")
+    world.wait_restored(world.restore("automated", snapshotId=snapshot["id"]))
+    assert content(client) == wanted
+
+
+def test_keys_and_credentials_are_found_there(fresh):
+    world = fresh().start()
+    arguments = ["--data-dir", world.data, "--catalog", world.settings["catalog"]]
+    made = run([BINARY, "keys", "create", *arguments, "--role", "ORG_OWNER"])
+    assert "PUBLIC_KEY=" in made
+    shown = run([BINARY, "env", *arguments, "--client", "curl"])
+    assert world.bootstrap["publicKey"] in shown
+
+
+def test_an_address_that_cannot_be_used_is_told(tmp_path):
+    for address, told in [
+        (f"{SERVER}/no_such_database", "no_such_database"),
+        ("postgres://postgres@127.0.0.1:1/x", "onnect"),
+        ("postgres://postgres@127.0.0.1:x/x", "catalog database failed"),
+    ]:
+        refused = subprocess.run([str(BINARY), "serve", "--data-dir", str(tmp_path / "data"), "--catalog", address],
+                                 capture_output=True, text=True, timeout=60)
+        assert refused.returncode != 0 and told in refused.stderr, refused.stderr
+        assert "panicked" not in refused.stderr
