@@ -62,6 +62,8 @@ fn test(arguments: &[String]) -> Result<(), String> {
     let bin = std::env::current_dir().map_err(|error| error.to_string())?.join(".clients/bin");
     let servers = ["versitygw", "s3s-fs"].map(|name| bin.join(name).display().to_string());
     run("cargo", &["test", "--workspace"], &[("TIDEMARK_TEST_S3", &servers.join(":"))])?;
+    // The catalog's suite once more, on its other database.
+    run("scripts/with-postgres", &["cargo", "test", "--package", "tidemark-catalog"], &[])?;
     run("cargo", &["build", "--package", "tidemark"], &[])?;
     if !arguments.is_empty() {
         let mut pytest = vec!["-m", "pytest", "-q", "--durations=5", "tests"];
@@ -75,11 +77,15 @@ fn test(arguments: &[String]) -> Result<(), String> {
     pytest.extend(beside.clone());
     let faults = start(PYTHON, &pytest)?;
     let soaking = start(PYTHON, &["bench/soak.py", "--minutes", "5"])?;
-    let ignored: Vec<String> = beside.map(|file| format!("--ignore={file}")).collect();
+    let mut on_postgres = vec![PYTHON, "-m", "pytest", "-q", "--durations=5"];
+    on_postgres.extend(POSTGRES_TESTS);
+    let on_postgres = start("scripts/with-postgres", &on_postgres)?;
+    let ignored = beside.chain([ONLY_ON_POSTGRES]);
+    let ignored: Vec<String> = ignored.map(|file| format!("--ignore={file}")).collect();
     let mut pytest = vec!["-m", "pytest", "-q", "--durations=5", "tests"];
     pytest.extend(ignored.iter().map(String::as_str));
     let others = run(PYTHON, &pytest, &[]);
-    finish(faults).and(finish(soaking)).and(others)
+    finish(faults).and(finish(soaking)).and(finish(on_postgres)).and(others)
 }
 
 /// Clients, restores, kills and damage at random against a model: `--minutes N`, `--seed N`.
@@ -102,6 +108,10 @@ const FAULT_TESTS: &[&str] = &[
     "tests/test_deployments.py",
     "tests/test_object_stores.py",
 ];
+
+/// Tests that run with the catalog in PostgreSQL: some only then, others a second time.
+const ONLY_ON_POSTGRES: &str = "tests/test_postgres.py";
+const POSTGRES_TESTS: &[&str] = &[ONLY_ON_POSTGRES, "tests/test_api.py", "tests/test_backup.py"];
 
 /// Starts a command whose output is shown when it has ended.
 fn start(program: &str, arguments: &[&str]) -> Result<Child, String> {
