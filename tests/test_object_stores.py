@@ -181,3 +181,31 @@ def test_a_bucket_that_cannot_be_used_is_told_at_the_start(s3, tmp_path):
     assert "`nobody`" in told(bucket.url() + "&profile=nobody")
     bucket.stop()
     assert "127.0.0.1" in told(bucket.url())
+
+
+def test_a_second_place_is_filled_while_the_server_runs_and_stands_alone(fresh, s3):
+    bucket = s3()
+    world = fresh().start()
+    shop = fill(world)
+    wanted = content(shop.client)
+    snapshot = world.snapshot()
+    copy = ("vault", "copy", "--data-dir", world.data, "--to", bucket.url("second"), "--verify-after-copy")
+    done = tidemark(*copy)
+    assert done.returncode == 0 and "everything is there" in done.stdout, done
+    assert "copied 0 snapshots" not in done.stdout
+    shop.orders.delete_many({"state": 3})
+    world.snapshot()
+    again = tidemark(*copy)
+    assert again.returncode == 0 and "copied 1 snapshots" in again.stdout, again
+    assert SECRET not in done.stdout + done.stderr
+    # The first place is lost.
+    world.stop()
+    shutil.rmtree(world.data / "vault")
+    world.arguments += ["--vault", bucket.url("second")]
+    start(world)
+    world.client().drop_database("shop")
+    world.wait_restored(world.restore("automated", snapshotId=snapshot["id"]))
+    assert content(world.client()) == wanted
+    same = tidemark("vault", "copy", "--data-dir", world.data, "--vault", bucket.url("second"), "--to",
+                    bucket.url("second"))
+    assert same.returncode != 0 and "name another place" in same.stderr, same

@@ -88,3 +88,27 @@ def test_an_address_that_cannot_be_used_is_told(tmp_path):
                                  capture_output=True, text=True, timeout=60)
         assert refused.returncode != 0 and told in refused.stderr, refused.stderr
         assert "panicked" not in refused.stderr
+
+
+def test_tls_is_as_the_address_asks_for(fresh, tmp_path):
+    root = os.environ["TIDEMARK_TEST_POSTGRES_CA"]
+
+    def ssl_of(world):
+        name = world.settings["catalog"].split("?")[0].rsplit("/", 1)[1]
+        sql = ("SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) "
+               f"WHERE datname = '{name}' AND application_name = 'tidemark'")
+        return run(["psql", "--quiet", "--tuples-only", "--no-align", f"{SERVER}/postgres", "-c", sql]).strip()
+
+    for query, expected in [("", "t"), ("?sslmode=disable", "f"), ("?sslmode=require", "t"),
+                            (f"?sslmode=verify-full&sslrootcert={root}", "t")]:
+        world = fresh()
+        world.settings["catalog"] += query
+        world.start()
+        assert ssl_of(world) == expected, query
+        world.stop()
+    for query, told in [("?sslmode=verify-full", "ertificate"), ("?sslmode=maybe", "sslmode=maybe"),
+                        (f"?sslmode=verify-full&sslrootcert={tmp_path / 'none'}", "cannot be read")]:
+        refused = subprocess.run([str(BINARY), "serve", "--data-dir", str(tmp_path / "data"), "--catalog",
+                                  world.settings["catalog"].split("?")[0] + query],
+                                 capture_output=True, text=True, timeout=60)
+        assert refused.returncode != 0 and told in refused.stderr, refused.stderr

@@ -28,6 +28,7 @@ mod vault_command;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use tidemark_vault::CopyOptions;
 
 use crate::config::{Config, KEYS};
 use crate::serve::Mode;
@@ -155,9 +156,31 @@ fn vault_commands() -> Command {
     let verify = Command::new("verify").about("Read everything back and name what is damaged");
     let rebuild = Command::new("rebuild")
         .about("Make the catalog's records of backups anew from the vault alone");
+    let copy = Command::new("copy")
+        .about("Copy the vault to a second place, whether a server runs or not")
+        .arg(
+            Arg::new("to")
+                .long("to")
+                .required(true)
+                .value_name("PLACE")
+                .help("A folder, s3://BUCKET/PREFIX, gs:// or az://"),
+        )
+        .arg(
+            Arg::new("verify-after-copy")
+                .long("verify-after-copy")
+                .action(ArgAction::SetTrue)
+                .help("Read back what was copied, and compare it"),
+        )
+        .arg(
+            Arg::new("remove-gone")
+                .long("remove-gone")
+                .action(ArgAction::SetTrue)
+                .help("Remove from the second place what the vault does not have any more"),
+        );
     Command::new("vault")
         .about("Look after the vault")
         .subcommand_required(true)
+        .subcommand(with_keys(copy))
         .subcommand(with_keys(verify))
         .subcommand(with_keys(rebuild))
 }
@@ -180,6 +203,14 @@ fn run_serve(matches: &ArgMatches) -> Outcome {
 fn run_vault(matches: &ArgMatches) -> Outcome {
     match matches.subcommand() {
         Some(("verify", matches)) => vault_command::verify(&load_config(matches)?),
+        Some(("copy", matches)) => {
+            let options = CopyOptions {
+                verify: matches.get_flag("verify-after-copy"),
+                remove_gone: matches.get_flag("remove-gone"),
+            };
+            let to = matches.get_one::<String>("to").map_or("", String::as_str);
+            vault_command::copy(&load_config(matches)?, to, options)
+        }
         Some(("rebuild", matches)) => vault_command::rebuild(&load_config(matches)?),
         _ => Ok(ExitCode::FAILURE),
     }

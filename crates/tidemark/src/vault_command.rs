@@ -1,5 +1,6 @@
 //! `tidemark vault verify`: reads everything back and names what is damaged. `tidemark vault
-//! rebuild`: makes the catalog's records of backups anew from the vault alone.
+//! rebuild`: makes the catalog's records of backups anew from the vault alone. `tidemark vault copy`:
+//! copies it to a second place.
 
 use std::process::ExitCode;
 
@@ -12,7 +13,7 @@ use tidemark_model::{
     ApiKeyId, Caller, Clock, InstanceId, InstanceState, OplogSpan, Principal, ProjectId, Role,
     Roles, SnapshotEvent, SnapshotKind, parse_instant,
 };
-use tidemark_vault::{Location, Manifest, SnapshotOwner, Vault, VaultError, VaultKey};
+use tidemark_vault::{CopyOptions, Location, Manifest, SnapshotOwner, Vault, VaultError, VaultKey};
 
 use crate::config::Config;
 use crate::seed::Seed;
@@ -35,6 +36,33 @@ pub(crate) fn verify(config: &Config) -> crate::Outcome {
     }
     if report.damages.is_empty() {
         println!("everything is whole");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// Copies the vault to a second place; the exit code tells whether all of it is there.
+pub(crate) fn copy(config: &Config, to: &str, options: CopyOptions) -> crate::Outcome {
+    let (from, to) = (config.vault_location()?, Location::parse(to)?);
+    if from.to_string() == to.to_string() {
+        return Err(format!("{to} is where the vault is; name another place with --to").into());
+    }
+    let key = VaultKey::load(&config.vault_key_file())?;
+    let source = Vault::open_to_read(&from, key.clone())?;
+    let target = Vault::open(&to, key)?;
+    let report = source.copy_to(&target, options)?;
+    println!(
+        "copied {} snapshots, {} packs, {} oplog segments ({} bytes of packs) to {to}",
+        report.snapshots, report.packs, report.segments, report.bytes
+    );
+    if options.remove_gone {
+        println!("removed {} snapshots and oplog segments from {to}", report.removed);
+    }
+    for (what, reason) in &report.failures {
+        println!("not copied: {what}: {reason}");
+    }
+    if report.failures.is_empty() {
+        println!("everything is there");
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::FAILURE)

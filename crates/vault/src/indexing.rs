@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidemark_model::random_bytes;
 
@@ -13,14 +12,13 @@ use crate::locking::lock;
 use crate::pack::{PackError, PackId, PackReader};
 use crate::pack_index::{self, IndexedPack, names_of};
 use crate::pack_list::{PackList, Present};
+use crate::parallel::in_parallel;
 use crate::sealed::{self, Kind};
 use crate::state::{Pack, PackState, State};
 use crate::store::Listed;
 use crate::vault::Vault;
 use crate::verify::VerifyReport;
 
-/// Objects that are read at the same time when a vault is opened.
-const READERS: usize = 4;
 /// Index objects below this size are merged,
 const SMALL_BYTES: u64 = pack_index::FULL_BYTES as u64 / 2;
 /// when there are more than so many of them.
@@ -192,26 +190,6 @@ impl Vault {
             |pack: &&Pack| !pack.is_indexed && matches!(pack.state, PackState::Whole { .. });
         state.packs.iter().filter(is_unindexed).map(|pack| pack.id).collect()
     }
-}
-
-/// Does something with each of some things, on a few threads.
-fn in_parallel<T: Sync>(
-    things: &[T],
-    work: impl Fn(&T) -> Result<(), VaultError> + Sync,
-) -> Result<(), VaultError> {
-    let next = AtomicUsize::new(0);
-    let run = || {
-        while let Some(thing) = things.get(next.fetch_add(1, Ordering::Relaxed)) {
-            work(thing)?;
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..READERS.min(things.len())).map(|_| scope.spawn(run)).collect();
-        threads.into_iter().try_for_each(|thread| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
-    })
 }
 
 /// Packs in groups, each for an index object that is not too large.

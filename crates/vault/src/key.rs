@@ -74,6 +74,11 @@ impl VaultKey {
         Self(bytes)
     }
 
+    /// Whether it is the same key.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
     /// Reads a key file.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let text = std::fs::read_to_string(path)

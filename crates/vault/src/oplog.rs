@@ -14,14 +14,14 @@ use crate::vault::Vault;
 /// Segments are merged up to about this size.
 const MERGED_BYTES: usize = 16 * 1024 * 1024;
 
-fn object_name(instance: &str, name: OplogSpan) -> String {
+pub(crate) fn segment_name(instance: &str, name: OplogSpan) -> String {
     format!("{OPLOG}/{instance}/{name}")
 }
 
 impl Vault {
     /// Stores a segment of an instance's oplog. Storing the same one again is fine.
     pub fn put_segment(&self, instance: &str, segment: &OplogSegment) -> Result<(), VaultError> {
-        let name = object_name(instance, segment.name);
+        let name = segment_name(instance, segment.name);
         let encoded = segment.encode().map_err(self.file_error(&name))?;
         let sealed = sealed::seal(&self.key, (Kind::Segment, &name), &encoded);
         match self.put(&name, &sealed) {
@@ -76,7 +76,7 @@ impl Vault {
         instance: &str,
         name: OplogSpan,
     ) -> Result<OplogSegment, VaultError> {
-        let object = object_name(instance, name);
+        let object = segment_name(instance, name);
         let bytes = self.load_object((Kind::Segment, &object), "oplog segment")?;
         OplogSegment::decode(&bytes)
             .filter(|segment| segment.name == name && segment.is_whole())
@@ -85,7 +85,7 @@ impl Vault {
 
     /// Removes a segment. Removing it twice is fine.
     pub fn remove_segment(&self, instance: &str, name: OplogSpan) -> Result<(), VaultError> {
-        let object = object_name(instance, name);
+        let object = segment_name(instance, name);
         self.store.remove(&object).map_err(self.file_error(&object))?;
         self.change_names(instance, |names| {
             names.remove(&name);
@@ -236,7 +236,7 @@ mod tests {
         let vault = Vault::open(folder.path(), VaultKey::from_bytes([1; 32])).unwrap();
         vault.put_segment("one", &segment(1, 3)).unwrap();
         vault.put_segment("two", &segment(1, 3)).unwrap();
-        let path = |instance: &str| folder.path().join(object_name(instance, segment(1, 3).name));
+        let path = |instance: &str| folder.path().join(segment_name(instance, segment(1, 3).name));
         std::fs::copy(path("one"), path("two")).unwrap();
         assert!(vault.load_segment("two", segment(1, 3).name).is_err());
         let damages = vault.verify().unwrap().damages;

@@ -279,6 +279,11 @@ impl PackReader {
         if magic == MAGIC && name == self.id.0 { Ok(()) } else { Err(PackError::Tampered) }
     }
 
+    /// Reads bytes of the pack as they are.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<(), PackError> {
+        Ok(self.object.read_at(buffer, offset)?)
+    }
+
     /// The file's stamp when it was opened.
     pub(crate) fn stamp(&self) -> Stamp {
         self.object.stamp()

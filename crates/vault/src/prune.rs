@@ -176,6 +176,18 @@ impl Vault {
         Ok(missing)
     }
 
+    /// Notes the packs in which the chunks of a snapshot are, as far as the vault has them.
+    pub(crate) fn note_packs(
+        &self,
+        manifest: &Manifest,
+        packs: &mut HashSet<u32>,
+    ) -> Result<(), VaultError> {
+        let mut needed = Needed::default();
+        self.need(manifest, &mut needed)?;
+        packs.extend(needed.packs);
+        Ok(())
+    }
+
     /// Notes where a chunk is; answers 1 if it is nowhere.
     fn need_chunk(&self, chunk: ChunkId, needed: &mut Needed) -> usize {
         let places = self.places(chunk);

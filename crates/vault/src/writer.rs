@@ -171,6 +171,14 @@ impl SnapshotWriter {
     /// the manifest: now the snapshot exists.
     pub fn finish(self, manifest: &Manifest) -> Result<(), VaultError> {
         self.flush()?;
+        self.store(manifest)?;
+        // If this fails the packs are read as a whole before they are relied on again.
+        let _ = self.vault.store_checks();
+        Ok(())
+    }
+
+    /// Writes the manifest of a snapshot whose chunks are durable.
+    pub(crate) fn store(&self, manifest: &Manifest) -> Result<(), VaultError> {
         let vault = &self.vault;
         self.prove(manifest)?;
         vault.store_manifest(manifest)?;
@@ -181,8 +189,6 @@ impl SnapshotWriter {
                 return Err(error);
             }
         }
-        // If this fails the packs are read as a whole before they are relied on again.
-        let _ = vault.store_checks();
         Ok(())
     }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use postgres::error::SqlState;
 use postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut};
 use postgres::{Client, Config};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::DatabaseError;
+use super::tls::Tls;
 use super::value::{Answer, Value};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,13 +33,14 @@ pub(crate) struct Pool {
 /// How connections are made.
 struct Settings {
     config: Config,
+    tls: Tls,
     /// Whether what they do is a change, and not only a question.
     changes: bool,
 }
 
 impl Settings {
     fn connect(&self) -> Result<Client, DatabaseError> {
-        let mut client = self.config.connect(tls()?).map_err(failed)?;
+        let mut client = self.config.connect(self.tls.connector()?).map_err(failed)?;
         let level = if self.changes {
             "SET default_transaction_isolation = 'serializable'"
         } else {
@@ -53,11 +54,13 @@ impl Settings {
 impl Pool {
     /// Connections to the database with this address.
     pub(crate) fn new(url: &str, changes: bool) -> Result<Self, DatabaseError> {
-        let mut config = Config::from_str(url).map_err(failed)?;
+        let (address, tls) = Tls::split(url)?;
+        let mut config = Config::from_str(&address).map_err(failed)?;
+        config.ssl_mode(tls.mode);
         config.connect_timeout(CONNECT_TIMEOUT);
         config.application_name("tidemark");
         config.keepalives_idle(Duration::from_secs(30));
-        let settings = Arc::new(Settings { config, changes });
+        let settings = Arc::new(Settings { config, tls, changes });
         Ok(Self { settings, idle: Mutex::default() })
     }
 
@@ -92,17 +95,6 @@ impl Pool {
             idle.push(connection);
         }
     }
-}
-
-/// TLS with the system's roots, where the address asks for it.
-fn tls() -> Result<MakeRustlsConnect, DatabaseError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| DatabaseError::Postgres(error.to_string()))?
-        .with_root_certificates(rustls::RootCertStore::empty())
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
 }
 
 /// A connection that one thread has at a time.
