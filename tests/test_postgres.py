@@ -112,3 +112,44 @@ def test_tls_is_as_the_address_asks_for(fresh, tmp_path):
                                   world.settings["catalog"].split("?")[0] + query],
                                  capture_output=True, text=True, timeout=60)
         assert refused.returncode != 0 and told in refused.stderr, refused.stderr
+
+
+def test_records_are_moved_there_and_back(fresh, tmp_path):
+    world = fresh()
+    database = world.settings.pop("catalog")
+    world.start()
+    client = fill(world)
+    wanted = content(client)
+    snapshot = world.snapshot()
+    client.shop.orders.delete_many({})
+    world.wait_restored(world.restore("automated", snapshotId=snapshot["id"]))
+
+    def listed():
+        path = world.instance_path()
+        return [world.call("GET", path + "/backup/" + kind)["results"] for kind in ("snapshots", "restoreJobs")]
+
+    def move(source, target):
+        return subprocess.run([str(BINARY), "catalog", "move", "--from", str(source), "--to", str(target)],
+                              capture_output=True, text=True, timeout=60)
+
+    file = world.data / "catalog.sqlite"
+    in_use = move(file, database)
+    assert in_use.returncode != 0 and "stop it first" in in_use.stderr, in_use
+    world.stop()
+    moved = move(file, database)
+    assert moved.returncode == 0 and "records were moved and compared" in moved.stdout, moved
+    again = move(file, database)
+    assert again.returncode != 0 and "has records already" in again.stderr, again
+    world.settings["catalog"] = database
+    world.start()
+    before = listed()
+    assert snapshot["id"] in [found["id"] for found in before[0]] and len(before[1]) == 1
+    world.client().drop_database("shop")
+    world.wait_restored(world.restore("automated", snapshotId=snapshot["id"]))
+    assert content(world.client()) == wanted
+    world.stop()
+    back = tmp_path / "back.sqlite"
+    assert move(database, back).returncode == 0
+    world.settings["catalog"] = f"sqlite:{back}"
+    world.start()
+    assert len(listed()[1]) == 2

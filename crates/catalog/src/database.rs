@@ -41,11 +41,24 @@ impl Rows {
 impl Connection {
     /// Changes records; answers how many.
     pub(crate) fn execute(&self, sql: &str, params: impl Params) -> Result<usize, DatabaseError> {
-        let values = params.into_values();
+        self.execute_values(sql, &params.into_values())
+    }
+
+    /// The same with values of rows.
+    pub(crate) fn execute_values(
+        &self,
+        sql: &str,
+        values: &[Value],
+    ) -> Result<usize, DatabaseError> {
         match self {
-            Self::Sqlite(connection) => connection.execute(sql, &values),
-            Self::Postgres(connection) => connection.execute(sql, &values),
+            Self::Sqlite(connection) => connection.execute(sql, values),
+            Self::Postgres(connection) => connection.execute(sql, values),
         }
+    }
+
+    /// Rows, asked for with values of other rows.
+    pub(crate) fn query_values(&self, sql: &str, values: &[Value]) -> Result<Rows, DatabaseError> {
+        self.rows(sql, values)
     }
 
     /// Several statements without parameters.

@@ -14,6 +14,7 @@ mod deployments;
 mod error;
 mod instances;
 mod lease;
+mod moving;
 mod network_entries;
 mod oplog_ranges;
 mod orgs;
@@ -43,6 +44,7 @@ pub use instances::{
     Backing, Instance, InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, Tag,
 };
 pub use lease::{Claim, Done, LeaseHolder};
+pub use moving::Moved;
 pub use network_entries::{NetworkEntry, NetworkSource};
 pub use orgs::{NewOrg, Org};
 pub use projects::Project;

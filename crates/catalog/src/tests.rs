@@ -957,3 +957,56 @@ fn no_prefix_of_a_deployment_is_the_beginning_of_another_one() {
     assert_eq!((part.host, part.prefix.as_str(), part.is_claimed), (f.instance, "tm_one_", false));
     assert!(f.catalog.is_host(f.instance).unwrap());
 }
+
+#[test]
+fn records_are_moved_to_another_database_and_back() {
+    let f = fixture();
+    let count = 1_200_u32;
+    for n in 0..count {
+        let entry = AuditEntry {
+            at: at(3_000 + i64::from(n)),
+            actor: "a\u{e9}'\"\\ ?1".into(),
+            address: (n % 2 == 0).then(|| "1.2.3.4".into()),
+            action: format!("action {n}"),
+            subject: "s".into(),
+        };
+        f.catalog.record_audit(&entry).unwrap();
+    }
+    let snapshot = f.snapshot(1_500);
+    let job = f.job(Delivery::Automated { snapshot, target: f.instance });
+    let blocks: Vec<IpNet> = ["9.0.0.0/8", "1.0.0.0/8", "5.0.0.0/8"]
+        .iter()
+        .map(|block| block.parse().unwrap())
+        .collect();
+    let principal = Principal::ApiKey(f.key);
+    f.catalog.insert_access_entries(principal, &blocks, at(1_000)).unwrap();
+    let secret = f.catalog.setting_or_random(crate::Setting::SigningKey).unwrap();
+    let seen = |catalog: &Catalog| {
+        let page = Page::EVERYTHING;
+        (
+            catalog.list_audit(5_000).unwrap(),
+            catalog.find_snapshot(f.instance, snapshot).unwrap(),
+            catalog.load_restore_job(job).unwrap(),
+            catalog.list_access_entries(principal, page).unwrap(),
+            catalog.setting_or_random(crate::Setting::SigningKey).unwrap(),
+            catalog.find_api_key("abcdefgh").unwrap(),
+        )
+    };
+    let before = seen(&f.catalog);
+    assert_eq!((before.0.len(), &before.4), (1_200, &secret));
+    let other = fresh_catalog();
+    let moved = f.catalog.move_to(&other).unwrap();
+    let of = |table: &str| moved.iter().find(|moved| moved.table == table).unwrap().records;
+    assert_eq!((of("audit"), of("snapshots"), of("access_entries")), (u64::from(count), 1, 3));
+    assert_eq!(seen(&other), before);
+    let file = Catalog::in_memory().unwrap();
+    assert_eq!(other.move_to(&file).unwrap(), moved);
+    assert_eq!(seen(&file), before);
+    // Numbers that the database gives go on, and nothing is moved over records that are there.
+    other.record_audit(&before.0[0]).unwrap();
+    other.insert_access_entries(principal, &["7.0.0.0/8".parse().unwrap()], at(1_000)).unwrap();
+    assert_eq!(other.list_audit(5_000).unwrap().len(), 1_201);
+    let listed = other.list_access_entries(principal, Page::EVERYTHING).unwrap().items;
+    assert_eq!(listed.last().unwrap().block.to_string(), "7.0.0.0/8");
+    assert!(matches!(f.catalog.move_to(&other), Err(CatalogError::InUse(_))));
+}

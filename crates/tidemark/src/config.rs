@@ -444,7 +444,7 @@ impl Config {
 
     /// Opens the records.
     pub(crate) fn open_catalog(&self) -> Result<Catalog, CatalogError> {
-        open_catalog(&self.data_dir, self.catalog.location.as_deref())
+        open_catalog_of(&self.data_dir, self.catalog.location.as_deref())
     }
 
     /// Where snapshots are kept.
@@ -481,17 +481,28 @@ pub(crate) fn find_catalog(matches: &ArgMatches) -> Result<Option<Catalog>, Cata
     let data_dir = flag("data-dir").unwrap_or_default();
     match flag("catalog").or_else(variable) {
         None if !Path::new(&data_dir).join(bootstrap::CATALOG).exists() => Ok(None),
-        location => open_catalog(Path::new(&data_dir), location.as_deref()).map(Some),
+        location => open_catalog_of(Path::new(&data_dir), location.as_deref()).map(Some),
+    }
+}
+
+/// The file in which records are, if they are in one.
+pub(crate) fn catalog_file(place: &str) -> Option<&Path> {
+    let is_server = ["postgres://", "postgresql://"].iter().any(|begin| place.starts_with(begin));
+    (!is_server).then(|| Path::new(place.strip_prefix("sqlite:").unwrap_or(place)))
+}
+
+/// Opens the records in a place.
+pub(crate) fn open_catalog(place: &str) -> Result<Catalog, CatalogError> {
+    match catalog_file(place) {
+        Some(file) => Catalog::open(file),
+        None => Catalog::connect(place),
     }
 }
 
 /// Opens the records of a data folder, or where they are said to be.
-fn open_catalog(data_dir: &Path, location: Option<&str>) -> Result<Catalog, CatalogError> {
-    match location {
-        Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
-            Catalog::connect(url)
-        }
-        Some(path) => Catalog::open(Path::new(path.strip_prefix("sqlite:").unwrap_or(path))),
+fn open_catalog_of(data_dir: &Path, place: Option<&str>) -> Result<Catalog, CatalogError> {
+    match place {
+        Some(place) => open_catalog(place),
         None => Catalog::open(&data_dir.join(bootstrap::CATALOG)),
     }
 }

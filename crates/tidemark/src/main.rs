@@ -4,6 +4,7 @@
 
 mod attached;
 mod bootstrap;
+mod catalog_command;
 mod client;
 mod config;
 mod deployments_command;
@@ -48,6 +49,10 @@ fn main() -> ExitCode {
             Some(("create", matches)) => keys::create(matches),
             _ => Ok(ExitCode::FAILURE),
         },
+        Some(("catalog", matches)) => match matches.subcommand() {
+            Some(("move", matches)) => catalog_command::move_records(matches),
+            _ => Ok(ExitCode::FAILURE),
+        },
         Some(("vault", matches)) => run_vault(matches),
         Some(("deployments", matches)) => deployments_command::run(matches),
         Some(("restores", matches)) => restores_command::run(matches),
@@ -86,6 +91,7 @@ fn command() -> Command {
         .subcommand(with_keys(Command::new("serve").about("Run the server").arg(dev)))
         .subcommand(env_command())
         .subcommand(keys_command())
+        .subcommand(catalog_commands())
         .subcommand(vault_commands())
         .subcommand(deployments_command::command())
         .subcommand(restores_command::command())
@@ -150,6 +156,20 @@ fn keys_command() -> Command {
         .about("Look after API keys, on the machine itself")
         .subcommand_required(true)
         .subcommand(create)
+}
+
+fn catalog_commands() -> Command {
+    let place = |name: &'static str, help| {
+        Arg::new(name).long(name).required(true).value_name("PLACE").help(help)
+    };
+    let moving = Command::new("move")
+        .about("Copy all records to another database, and compare them; no server may use either")
+        .arg(place("from", "A file, sqlite:FILE, or postgres://USER@HOST/DATABASE"))
+        .arg(place("to", "The same; it must be empty"));
+    Command::new("catalog")
+        .about("Look after the records")
+        .subcommand_required(true)
+        .subcommand(moving)
 }
 
 fn vault_commands() -> Command {

@@ -184,6 +184,39 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// The names of its columns.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Its values, in the order of its columns.
+    pub(crate) fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// The values of some columns.
+    pub(crate) fn values_of(&self, columns: &[&str]) -> Vec<Value> {
+        columns.iter().map(|column| self.value(column).cloned().unwrap_or(Value::Null)).collect()
+    }
+
+    fn value(&self, column: &str) -> Option<&Value> {
+        self.names.iter().position(|name| name == column).and_then(|place| self.values.get(place))
+    }
+
+    /// Whether another row has the same columns with the same values, in whatever order.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.names.len() == other.names.len()
+            && self.names.iter().all(|name| self.value(name) == other.value(name))
+    }
+
+    /// The value of a column, for people.
+    pub(crate) fn shown(&self, column: &str) -> String {
+        match self.value(column) {
+            Some(Value::Text(text)) => text.clone(),
+            other => format!("{other:?}"),
+        }
+    }
+
     /// The value of a column.
     pub(crate) fn get<T: FromValue>(&self, column: impl ColumnIndex) -> Result<T, DatabaseError> {
         let place = column.place(&self.names);
