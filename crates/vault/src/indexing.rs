@@ -119,6 +119,11 @@ impl Vault {
     /// Writes an index object that names packs, and remembers them: from now on they count.
     pub(crate) fn store_index(&self, packs: &[IndexedPack]) -> Result<(), VaultError> {
         let name = self.put_index(packs)?;
+        for pack in packs {
+            if let Some(stamp) = pack.stamp {
+                lock(&self.pack_list).note(pack.id, stamp);
+            }
+        }
         let mut state = self.state();
         state.known_indexes.insert(name);
         for pack in packs {

@@ -21,6 +21,13 @@ impl PackList {
         Self(Some((Instant::now(), present)))
     }
 
+    /// Adds a pack that was just written or asked for: that is as good as a list.
+    pub(crate) fn note(&mut self, id: PackId, stamp: Stamp) {
+        if let Some((_, present)) = &mut self.0 {
+            present.insert(id, stamp);
+        }
+    }
+
     pub(crate) fn find(&self, id: PackId) -> Option<Stamp> {
         self.0.as_ref()?.1.get(&id).copied()
     }

@@ -227,10 +227,13 @@ impl Vault {
         {
             *list = PackList::new(present);
         }
+        if let Some(stamp) = list.find(id).filter(|stamp| stamp.changed != 0) {
+            return Some(stamp);
+        }
         // A younger pack, or a list without tags.
-        list.find(id)
-            .filter(|stamp| stamp.changed != 0)
-            .or_else(|| self.store.stamp(&id.object()).ok())
+        let stamp = self.store.stamp(&id.object()).ok()?;
+        list.note(id, stamp);
+        Some(stamp)
     }
 }
 

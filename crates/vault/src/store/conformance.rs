@@ -104,6 +104,29 @@ fn parts_are_read_as_they_are(store: &dyn Store) {
     assert!(after - before <= 20, "{} requests for 315 pieces", after - before);
 }
 
+fn several_read_an_object_from_front_to_back(store: &dyn Store) {
+    let content = pattern(32 * MIB);
+    store.put("streams/a", &content, Put::New).unwrap();
+    let (object, _) = store.open_end("streams/a", 1).unwrap();
+    let before: u64 = store.requests().iter().map(|(_, count)| count).sum();
+    std::thread::scope(|scope| {
+        for (quarter, part) in content.chunks(8 * MIB).enumerate() {
+            let object = &object;
+            scope.spawn(move || {
+                let mut at = (quarter * 8 * MIB) as u64;
+                for piece in part.chunks(35_000) {
+                    let mut buffer = vec![0; piece.len()];
+                    object.read_at(&mut buffer, at).unwrap();
+                    assert!(buffer == piece, "at {at}");
+                    at += piece.len() as u64;
+                }
+            });
+        }
+    });
+    let after: u64 = store.requests().iter().map(|(_, count)| count).sum();
+    assert!(after - before <= 24, "{} requests for four times 8 MiB", after - before);
+}
+
 fn lists_are_whole(store: &dyn Store) {
     // More than a bucket lists at once.
     let numbers: Vec<u32> = (0..1_100).collect();
@@ -161,6 +184,7 @@ fn check_all_but_races(store: &dyn Store) {
     names_are_given_once(store);
     what_is_missing_is_missing(store);
     parts_are_read_as_they_are(store);
+    several_read_an_object_from_front_to_back(store);
     lists_are_whole(store);
     objects_in_the_making_are_not_seen(store);
 }

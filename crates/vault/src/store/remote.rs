@@ -5,7 +5,7 @@
 //! pauses, for a minute at most.
 
 use std::io::{Error, ErrorKind, Result};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,6 +19,8 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
+use crate::locking::lock;
+
 use super::contract::{Listed, NewObject, Object, Put, Stamp, Store, too_large};
 use super::credentials::{Environment, Profile};
 use super::location::{Bucket, LocationError, Provider};
@@ -29,8 +31,11 @@ use super::windows::Windows;
 const PART_BYTES: usize = 16 * 1024 * 1024;
 /// Parts of one object that are on their way at the same time.
 const PARTS_ON_THEIR_WAY: usize = 2;
-/// Of an object that is read from front to back so much is read ahead at most.
-const LONGEST_WINDOW: u64 = 4 * 1024 * 1024;
+/// Of an object that is read from front to back so much is read at the second read, and at most.
+const SECOND_WINDOW: u64 = 2 * 1024 * 1024;
+const LONGEST_WINDOW: u64 = 8 * 1024 * 1024;
+/// So many may read an object from front to back at the same time.
+const STREAMS: usize = 8;
 /// A read that begins so near behind the one before goes on with it.
 const NEAR: u64 = 1024 * 1024;
 
@@ -439,21 +444,54 @@ struct RemoteObject {
     remote: Arc<Remote>,
     name: Arc<str>,
     stamp: Stamp,
-    /// Held while a part is fetched: whoever wants what comes next is best served by it.
-    reading: Mutex<Reading>,
+    /// Those who read it from front to back, each from another place; held for lookups.
+    streams: Mutex<Vec<Stream>>,
 }
 
-/// How the object was read last.
-#[derive(Default)]
-struct Reading {
+/// How a part of the object was read last.
+struct Stream {
     start: u64,
     end: u64,
     ahead: u64,
+    /// Held while something is fetched: whoever wants what comes next is best served by it.
+    fetching: Arc<Mutex<()>>,
+}
+
+impl Stream {
+    /// Whether a read at an offset goes on with it.
+    fn goes_on(&self, offset: u64) -> bool {
+        offset > self.start && offset <= self.end.saturating_add(NEAR)
+    }
+
+    /// How much is read from an offset on; one read after another is worth more and more.
+    fn advance(&mut self, offset: u64, wanted: u64) -> u64 {
+        if self.goes_on(offset) {
+            self.ahead = (self.ahead * 4).clamp(SECOND_WINDOW, LONGEST_WINDOW);
+        }
+        let length = self.ahead.max(wanted);
+        (self.start, self.end) = (offset, offset.saturating_add(length));
+        length
+    }
 }
 
 impl RemoteObject {
     fn new(remote: &Arc<Remote>, name: &str, stamp: Stamp) -> Self {
-        Self { remote: Arc::clone(remote), name: name.into(), stamp, reading: Mutex::default() }
+        Self { remote: Arc::clone(remote), name: name.into(), stamp, streams: Mutex::default() }
+    }
+
+    /// The stream that a read belongs to; a new one takes the place of the oldest.
+    fn stream(&self, offset: u64) -> Arc<Mutex<()>> {
+        let mut streams = lock(&self.streams);
+        if let Some(stream) = streams.iter().find(|stream| stream.goes_on(offset)) {
+            return Arc::clone(&stream.fetching);
+        }
+        if streams.len() == STREAMS {
+            streams.remove(0);
+        }
+        let fetching = Arc::new(Mutex::new(()));
+        let (start, end) = (offset, offset);
+        streams.push(Stream { start, end, ahead: 0, fetching: Arc::clone(&fetching) });
+        fetching
     }
 }
 
@@ -471,17 +509,20 @@ impl Object for RemoteObject {
         if self.remote.windows.fill(&self.name, buffer, offset) {
             return Ok(());
         }
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = self.stream(offset);
+        let _turn = lock(&stream);
         if self.remote.windows.fill(&self.name, buffer, offset) {
             return Ok(());
         }
-        let goes_on = offset > reading.start && offset <= reading.end.saturating_add(NEAR);
-        let ahead = if goes_on { (reading.ahead * 4).clamp(wanted * 4, LONGEST_WINDOW) } else { 0 };
-        let until = end.max(offset.saturating_add(ahead)).min(self.stamp.size);
+        let length = {
+            let mut streams = lock(&self.streams);
+            let mine = streams.iter_mut().find(|other| Arc::ptr_eq(&other.fetching, &stream));
+            mine.map_or(wanted, |stream| stream.advance(offset, wanted))
+        };
+        let until = offset.saturating_add(length).min(self.stamp.size);
         let bytes = self.remote.range(&self.name, offset..until)?;
         let asked = bytes.get(..buffer.len()).unwrap_or_default();
         buffer.copy_from_slice(asked);
-        *reading = Reading { start: offset, end: until, ahead };
         if until > end {
             self.remote.windows.keep(&self.name, offset, bytes);
         }

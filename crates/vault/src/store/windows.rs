@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 /// All windows together hold at most so many bytes.
-const LIMIT: usize = 48 * 1024 * 1024;
+const LIMIT: usize = 64 * 1024 * 1024;
 
 /// A part of an object.
 struct Window {
