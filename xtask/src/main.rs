@@ -111,7 +111,8 @@ const FAULT_TESTS: &[&str] = &[
 
 /// Tests that run with the catalog in PostgreSQL: some only then, others a second time.
 const ONLY_ON_POSTGRES: &str = "tests/test_postgres.py";
-const POSTGRES_TESTS: &[&str] = &[ONLY_ON_POSTGRES, "tests/test_api.py", "tests/test_backup.py"];
+const POSTGRES_TESTS: &[&str] =
+    &[ONLY_ON_POSTGRES, "tests/test_api.py", "tests/test_backup.py", "tests/test_exports.py"];
 
 /// Starts a command whose output is shown when it has ended.
 fn start(program: &str, arguments: &[&str]) -> Result<Child, String> {
@@ -133,13 +134,31 @@ fn finish(child: Child) -> Result<(), String> {
 
 /// Measures against mongodump and mongorestore, in one run; `bench lists` the lists at scale,
 /// `bench wire` the engine through its socket beside what bounds it, `bench store` the candidates for the engine's store, `bench bounded` an instance at real size,
-/// `bench deployments` deployments that somebody else runs.
+/// `bench deployments` deployments that somebody else runs, `bench bucket` a vault in a bucket, `bench opening` how a
+/// vault of a tebibyte opens.
 fn bench(arguments: &[String]) -> Result<(), String> {
     if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "store") {
         return bench_store(arguments);
     }
     if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "bounded") {
         return bench_script("bench/bounded.py", arguments);
+    }
+    if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "bucket") {
+        run("scripts/install-clients", &["s3-servers"], &[])?;
+        return bench_script("bench/bucket.py", arguments);
+    }
+    if arguments.first().is_some_and(|first| *first == "opening") {
+        let opening = [
+            "test",
+            "--release",
+            "--package",
+            "tidemark-vault",
+            "--",
+            "--ignored",
+            "tebibyte",
+            "--nocapture",
+        ];
+        return run("cargo", &opening, &[]);
     }
     if let Some((_, arguments)) =
         arguments.split_first().filter(|(first, _)| *first == "deployments")

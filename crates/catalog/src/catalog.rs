@@ -289,7 +289,8 @@ fn run_once<T, E: From<CatalogError>>(
         borrowed.catalog.lock().execute_batch("COMMIT").map_err(CatalogError::from)?;
         Ok(value)
     })();
-    let was_overtaken = borrowed.catalog.lock().take_conflict();
+    // What was committed is not done again, whatever a part of it met with.
+    let was_overtaken = borrowed.catalog.lock().take_conflict() && outcome.is_err();
     (outcome, was_overtaken)
 }
 

@@ -1010,3 +1010,35 @@ fn records_are_moved_to_another_database_and_back() {
     assert_eq!(listed.last().unwrap().block.to_string(), "7.0.0.0/8");
     assert!(matches!(f.catalog.move_to(&other), Err(CatalogError::InUse(_))));
 }
+
+#[test]
+fn a_transaction_of_which_a_statement_failed_is_not_taken_for_done() {
+    let f = fixture();
+    let twice = "INSERT INTO settings (name, value) VALUES ('a', 'b')";
+    let outcome = f.catalog.transact(|catalog| {
+        let connection = catalog.lock();
+        connection.execute("INSERT INTO settings (name, value) VALUES ('c', 'd')", ())?;
+        connection.execute(twice, ())?;
+        // Whoever overlooks an error must not be told that all is well where nothing is.
+        let _ = connection.execute(twice, ());
+        Ok::<_, CatalogError>(())
+    });
+    let count = "SELECT count(*) FROM settings WHERE name IN ('a', 'c')";
+    let kept: i64 = f.catalog.lock().query_row(count, (), |row| row.get(0)).unwrap();
+    assert_eq!(kept, if outcome.is_ok() { 2 } else { 0 });
+    // A part that failed is taken back alone.
+    let second = f.catalog.transact(|catalog| {
+        catalog.lock().execute("INSERT INTO settings (name, value) VALUES ('e', 'f')", ())?;
+        let part = catalog.transact(|catalog| {
+            catalog.lock().execute("INSERT INTO settings (name, value) VALUES ('g', 'h')", ())?;
+            catalog.lock().execute("INSERT INTO settings (name, value) VALUES ('g', 'h')", ())?;
+            Ok::<_, CatalogError>(())
+        });
+        assert!(part.is_err());
+        Ok::<_, CatalogError>(())
+    });
+    second.unwrap();
+    let names = "SELECT count(*) FROM settings WHERE name IN ('e', 'g')";
+    let kept: i64 = f.catalog.lock().query_row(names, (), |row| row.get(0)).unwrap();
+    assert_eq!(kept, 1);
+}

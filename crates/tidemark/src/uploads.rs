@@ -96,7 +96,7 @@ impl Uploads {
         })?;
         let unfinished = Unfinished(partial);
         // In this order: what is recorded may be done with, and its file gone.
-        if tokio::fs::try_exists(&whole).await.unwrap_or(true) || self.is_recorded(&ticket)? {
+        if tokio::fs::try_exists(&whole).await.unwrap_or(true) || self.is_recorded(ticket).await? {
             let detail = "This dump was uploaded before; ask for another link for another one.";
             return Err(Refused(StatusCode::CONFLICT, detail.to_owned()));
         }
@@ -107,14 +107,19 @@ impl Uploads {
         std::mem::forget(unfinished);
         let recorded = self.record(ticket).await;
         // What may be recorded after all is left to who makes the snapshot.
-        if recorded.is_err() && matches!(self.is_recorded(&ticket), Ok(false)) {
+        if recorded.is_err() && matches!(self.is_recorded(ticket).await, Ok(false)) {
             let _ = tokio::fs::remove_file(&whole).await;
         }
         recorded
     }
 
-    fn is_recorded(&self, ticket: &ImportTicket) -> Result<bool, Refused> {
-        let found = self.api.catalog().find_snapshot(ticket.instance, ticket.snapshot);
+    async fn is_recorded(&self, ticket: ImportTicket) -> Result<bool, Refused> {
+        let catalog = Arc::clone(self.api.catalog());
+        // The records are asked by a thread that may wait.
+        let find = move || catalog.find_snapshot(ticket.instance, ticket.snapshot);
+        let found = tokio::task::spawn_blocking(find)
+            .await
+            .map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         let found = found.map_err(|error| {
             let detail = format!("Whether it was uploaded before is not known: {error}.");
             Refused(StatusCode::INTERNAL_SERVER_ERROR, detail)

@@ -142,7 +142,7 @@ impl Copying<'_> {
         })?;
         let copied = copied.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Packs that an interrupted copy left are named, too.
-        self.target.store_index(&copied)?;
+        self.target.store_written(&copied)?;
         self.target.tidy_indexes()?;
         lock(&self.report).packs = copied.len();
         Ok(copied.iter().map(|pack| pack.id).collect())

@@ -58,6 +58,10 @@ impl Vault {
             Ok(found) => found,
             Err(error) if error.is_damage() => {
                 let mut state = self.state();
+                // It was removed while it was read.
+                if state.pack(number).is_none_or(|pack| pack.state == PackState::Removed) {
+                    return Ok(None);
+                }
                 state.index.remove(|place| place.pack == number);
                 if let Some(pack) = state.pack(number) {
                     pack.state = PackState::Unreadable(error.to_string());
@@ -71,7 +75,9 @@ impl Vault {
             }
         };
         let mut state = self.state();
-        let Some(pack) = state.pack(number) else { return Ok(None) };
+        // One that was removed while it was read stays so.
+        let pack = state.pack(number).filter(|pack| pack.state != PackState::Removed);
+        let Some(pack) = pack else { return Ok(None) };
         pack.checked_at = at.unwrap_or(pack.checked_at);
         let before = std::mem::replace(&mut pack.bad, found.bad.clone());
         let was_whole = matches!(pack.state, PackState::Whole { .. });
@@ -110,6 +116,9 @@ impl Vault {
     /// Reads some packs as a whole: those that cannot be read or have bad chunks, and then the ones
     /// that were read longest ago; a day's share a day, so that all are read within a month. Answers how many were read.
     pub fn check_some(&self, at: i64) -> Result<usize, VaultError> {
+        if self.is_shared() {
+            self.refresh()?;
+        }
         let due = {
             let state = self.state();
             let kept = || {

@@ -119,11 +119,6 @@ impl Vault {
     /// Writes an index object that names packs, and remembers them: from now on they count.
     pub(crate) fn store_index(&self, packs: &[IndexedPack]) -> Result<(), VaultError> {
         let name = self.put_index(packs)?;
-        for pack in packs {
-            if let Some(stamp) = pack.stamp {
-                lock(&self.pack_list).note(pack.id, stamp);
-            }
-        }
         let mut state = self.state();
         state.known_indexes.insert(name);
         for pack in packs {
@@ -133,6 +128,18 @@ impl Vault {
                 continue;
             }
             state.add_written(pack);
+        }
+        Ok(())
+    }
+
+    /// The same for packs that this process wrote: that they are there need not be asked.
+    pub(crate) fn store_written(&self, packs: &[IndexedPack]) -> Result<(), VaultError> {
+        self.store_index(packs)?;
+        let mut list = lock(&self.pack_list);
+        for pack in packs {
+            if let Some(stamp) = pack.stamp {
+                list.note(pack.id, stamp);
+            }
         }
         Ok(())
     }
@@ -179,6 +186,9 @@ impl Vault {
             packs
                 .extend(found.into_iter().filter(|pack| is_kept(&pack.id) && seen.insert(pack.id)));
         }
+        // Listed after they were read: what is gone by now is not named again.
+        let present = self.list_packs()?;
+        packs.retain(|pack| present.contains_key(&pack.id));
         for some in split(packs) {
             self.store_index(&some)?;
         }
@@ -344,6 +354,29 @@ mod tests {
         assert_eq!(packs.len(), vault.state().packs.len());
         assert_eq!(vault.state().index.len(), count);
         (0..5).for_each(|n| assert!(is_restorable(&vault, &format!("s{n}"))));
+    }
+
+    #[test]
+    fn merging_index_objects_brings_no_pack_back_that_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = open(folder.path());
+        snapshot(&vault, "gone", 0..300).unwrap();
+        vault.remove_manifest("gone").unwrap();
+        assert_eq!(vault.prune(Duration::ZERO).unwrap(), crate::PruneReport::Removed(1));
+        assert_eq!(files(folder.path(), "index").len(), 1, "its index object still names it");
+        drop(vault);
+        // A later process has never known it.
+        let vault = open(folder.path());
+        for n in 1..=20 {
+            snapshot(&vault, &format!("s{n}"), n * 1_000..n * 1_000 + 300).unwrap();
+        }
+        vault.prune(Duration::ZERO).unwrap();
+        assert_eq!(files(folder.path(), "index").len(), 1);
+        assert_eq!(vault.state().numbers.len(), vault.list_packs().unwrap().len());
+        snapshot(&vault, "again", 0..300).unwrap();
+        assert!(is_restorable(&vault, "again"));
+        vault.check_some(2_000_000_000).unwrap();
+        assert!(vault.health().is_well(), "{:?}", vault.health());
     }
 
     /// A vault of 1 TiB of documents: 11,184,811 chunks of 96 KiB in 32,768 packs, which are files

@@ -10,11 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use crate::digest::ChunkId;
 use crate::error::VaultError;
-use crate::layout::PACKS;
+use crate::layout::{PACKS, SNAPSHOTS};
 use crate::list::ListItem;
 use crate::manifest::Manifest;
 use crate::pack::PackId;
 use crate::state::PackState;
+use crate::store::Stamp;
 use crate::vault::Vault;
 
 /// By so much the clocks of processes and of a store may differ.
@@ -42,8 +43,8 @@ struct Age {
 /// What all manifests need.
 #[derive(Default)]
 struct Needed {
-    /// Those that were looked at.
-    snapshots: HashSet<String>,
+    /// Those that were looked at, as they were: one that is taken again is another one.
+    snapshots: HashSet<(String, Stamp)>,
     packs: HashSet<u32>,
     /// Parts of lists that were read; snapshots share most of them.
     parts: HashSet<ChunkId>,
@@ -104,10 +105,13 @@ impl Vault {
         if self.is_shared() && !unused.is_empty() {
             let removal = self.announce_removal(&unused)?;
             // Who stored a manifest before it could see that is seen now.
-            let lost = self.need_new(&mut needed)?;
-            if !lost.is_empty() {
-                self.withdraw_removal(&removal)?;
-                return Ok(PruneReport::Busy);
+            match self.need_new(&mut needed) {
+                Ok(lost) if lost.is_empty() => {}
+                looked => {
+                    // If this fails, too, whoever finds it later looks again.
+                    self.withdraw_removal(&removal)?;
+                    return looked.map(|_| PruneReport::Busy);
+                }
             }
         }
         for id in &unused {
@@ -125,14 +129,15 @@ impl Vault {
     /// Notes the packs that snapshots need which were not looked at yet; answers those of which chunks
     /// are missing, with their number.
     fn need_new(&self, needed: &mut Needed) -> Result<Vec<(String, usize)>, VaultError> {
-        let snapshots = self.snapshots()?;
+        let snapshots = self.store.list_objects(SNAPSHOTS).map_err(self.file_error(SNAPSHOTS))?;
         if self.is_shared() {
             // Whoever stored one of them had said before which packs it is in.
             self.refresh()?;
         }
         let mut lost = Vec::new();
-        for snapshot in snapshots {
-            if !needed.snapshots.insert(snapshot.clone()) {
+        for listed in snapshots {
+            let snapshot = listed.name;
+            if !needed.snapshots.insert((snapshot.clone(), listed.stamp)) {
                 continue;
             }
             let missing = match self.load_manifest(&snapshot) {
@@ -218,6 +223,7 @@ impl Vault {
             }
         }
         state.index.remove(|place| numbers.contains(&place.pack));
+        state.condemned += 1;
         Some(unused)
     }
 

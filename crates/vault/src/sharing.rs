@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use tidemark_model::random_bytes;
@@ -35,6 +35,8 @@ const REMOVALS_KEPT: Duration = Duration::from_hours(7 * 24);
 /// Shows that somebody writes a snapshot; nothing where nobody else can.
 pub(crate) struct Presence {
     name: Option<String>,
+    /// What its object holds.
+    sealed: Vec<u8>,
     shown: Mutex<Instant>,
 }
 
@@ -46,39 +48,33 @@ impl Vault {
 
     /// Shows that this process begins to write a snapshot, and learns what others wrote.
     pub(crate) fn appear(&self) -> Result<Presence, VaultError> {
+        let shown = Mutex::new(Instant::now());
         if !self.is_shared() {
-            return Ok(Presence { name: None, shown: Mutex::new(Instant::now()) });
+            return Ok(Presence { name: None, sealed: Vec::new(), shown });
         }
-        let id = PackId(random_bytes());
-        let presence =
-            Presence { name: Some(format!("{WRITERS}/{id}")), shown: Mutex::new(Instant::now()) };
-        self.show(&presence, Put::New)?;
+        let name = format!("{WRITERS}/{}", PackId(random_bytes()));
+        let since = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
+        let began = bson::doc! { "at": since.cast_signed() }.to_vec();
+        let began = began.map_err(|_| VaultError::Unwritable(name.clone()))?;
+        let sealed = sealed::seal(&self.key, (Kind::Writer, &name), &began);
+        self.put(&name, &sealed)?;
+        let presence = Presence { name: Some(name), sealed, shown };
         self.refresh()?;
         Ok(presence)
     }
 
-    fn show(&self, presence: &Presence, put: Put) -> Result<(), VaultError> {
-        let Some(name) = &presence.name else { return Ok(()) };
-        let since = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
-        let began = bson::doc! { "at": since.cast_signed() }.to_vec();
-        let began = began.map_err(|_| VaultError::Unwritable(name.clone()))?;
-        let sealed = sealed::seal(&self.key, (Kind::Writer, name), &began);
-        self.store.put(name, &sealed, put).map(drop).map_err(self.file_error(name))
-    }
-
     /// Shows that it still writes, if that is due.
     pub(crate) fn stay(&self, presence: &Presence) -> Result<(), VaultError> {
-        {
-            let mut shown = lock(&presence.shown);
-            if shown.elapsed() < BEAT {
-                return Ok(());
-            }
-            *shown = Instant::now();
-        }
-        // Its store says when it was written last; its content when it began.
         let Some(name) = &presence.name else { return Ok(()) };
-        let bytes = self.store.read(name, 1 << 16).map_err(self.file_error(name))?;
-        self.store.put(name, &bytes, Put::Replace).map(drop).map_err(self.file_error(name))
+        if lock(&presence.shown).elapsed() < BEAT {
+            return Ok(());
+        }
+        // Its store says when it was written last; its content when it began. Somebody may have taken it
+        // for dead meanwhile.
+        let written = self.store.put(name, &presence.sealed, Put::Replace);
+        written.map_err(self.file_error(name))?;
+        *lock(&presence.shown) = Instant::now();
+        Ok(())
     }
 
     /// Ends what `appear` began.
@@ -135,9 +131,10 @@ impl Vault {
 
     /// Learns which packs are to be removed, and which are not any more.
     pub(crate) fn learn_removals(&self) -> Result<(), VaultError> {
+        // What is known before the list: one that is announced meanwhile may not be in it.
+        let known: HashSet<String> = self.state().removals.keys().cloned().collect();
         let listed = self.store.list(REMOVALS).map_err(self.file_error(REMOVALS))?;
         let listed: HashSet<String> = listed.into_iter().collect();
-        let known: HashSet<String> = self.state().removals.keys().cloned().collect();
         for id in listed.difference(&known) {
             if let Some(packs) = self.load_removal(id)? {
                 self.state().condemn(id, packs);
@@ -174,9 +171,16 @@ impl Vault {
             };
             let names = names_of(reader.entries().iter().map(|entry| entry.id));
             let mut state = self.state();
-            if let Some(pack) = state.pack(number) {
-                pack.state = PackState::Whole { stamp: Some(reader.stamp()) };
-                state.index.insert(number, names);
+            // It may have been announced once more while it was opened.
+            if state.removals.values().any(|packs| packs.contains(&pack)) {
+                continue;
+            }
+            if let Some(pack) = state.pack(number).filter(|p| p.state == PackState::Removed) {
+                // Whoever relies on it reads it first.
+                pack.state = PackState::Whole { stamp: None };
+                let bad = pack.bad.clone();
+                state.index.insert(number, names.iter().copied());
+                state.forget_bad(number, &names, &bad);
             }
         }
         Ok(())
@@ -187,8 +191,13 @@ impl Vault {
         let id = PackId(random_bytes()).to_string();
         let name = format!("{REMOVALS}/{id}");
         let bytes: Vec<u8> = packs.iter().flat_map(|pack| pack.0).collect();
-        self.put(&name, &sealed::seal(&self.key, (Kind::Removal, &name), &bytes))?;
+        // From here on, also if nobody knows whether it was written: then a later list tells.
         self.state().condemn(&id, packs.to_vec());
+        let sealed = sealed::seal(&self.key, (Kind::Removal, &name), &bytes);
+        if let Err(error) = self.put(&name, &sealed) {
+            let _ = self.withdraw_removal(&id);
+            return Err(error);
+        }
         Ok(id)
     }
 
@@ -201,16 +210,22 @@ impl Vault {
 
     /// Finishes removals that somebody announced and did not end, and forgets those that all have heard.
     pub(crate) fn finish_removals(&self) -> Result<(), VaultError> {
+        let removals = self.store.list_objects(REMOVALS).map_err(self.file_error(REMOVALS))?;
         let present = self.list_packs()?;
-        for removal in self.store.list_objects(REMOVALS).map_err(self.file_error(REMOVALS))? {
-            let is_old = removal.written.elapsed().is_ok_and(|age| age > REMOVALS_KEPT);
-            let Some(packs) = self.load_removal(&removal.name)?.filter(|_| is_old) else {
-                continue;
-            };
-            // One that is there still is looked at anew as any other.
-            if !packs.iter().any(|pack| present.contains_key(pack)) {
+        for removal in removals {
+            let age = removal.written.elapsed().unwrap_or_default();
+            let Some(packs) = self.load_removal(&removal.name)? else { continue };
+            let (left, gone): (Vec<_>, Vec<_>) =
+                packs.into_iter().partition(|pack| present.contains_key(pack));
+            if left.is_empty() && age > REMOVALS_KEPT {
                 let name = format!("{REMOVALS}/{}", removal.name);
                 self.store.remove(&name).map_err(self.file_error(&name))?;
+            } else if !left.is_empty() && age > SILENCE {
+                // Whoever announced it did not end it: what is left is looked at anew.
+                if !gone.is_empty() {
+                    self.announce_removal(&gone)?;
+                }
+                self.withdraw_removal(&removal.name)?;
             }
         }
         Ok(())
@@ -221,18 +236,22 @@ impl Vault {
         if self.is_only_writer() {
             return self.store.stamp(&id.object()).ok();
         }
-        let mut list = self.pack_list.lock().unwrap_or_else(PoisonError::into_inner);
-        if list.is_old()
+        if lock(&self.pack_list).is_old()
             && let Ok(present) = self.list_packs()
         {
-            *list = PackList::new(present);
+            *lock(&self.pack_list) = PackList::new(present);
         }
-        if let Some(stamp) = list.find(id).filter(|stamp| stamp.changed != 0) {
-            return Some(stamp);
+        let listed = {
+            let list = lock(&self.pack_list);
+            // An old list is not believed.
+            list.find(id).filter(|stamp| stamp.changed != 0 && !list.is_old())
+        };
+        if listed.is_some() {
+            return listed;
         }
         // A younger pack, or a list without tags.
         let stamp = self.store.stamp(&id.object()).ok()?;
-        list.note(id, stamp);
+        lock(&self.pack_list).note(id, stamp);
         Some(stamp)
     }
 }
@@ -352,6 +371,50 @@ mod tests {
         );
         one.refresh().unwrap();
         assert!(one.read_chunk(id).is_err());
+    }
+
+    #[test]
+    fn a_removal_that_nobody_ended_is_looked_at_anew_and_one_that_failed_is_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (share(folder.path(), 1), share(folder.path(), 2));
+        snapshot(&one, "kept", 0..2_000).unwrap();
+        let packs: Vec<PackId> = one.list_packs().unwrap().into_keys().collect();
+        // Whoever announced it ended at once: everybody takes them for removed.
+        one.announce_removal(&packs).unwrap();
+        two.refresh().unwrap();
+        assert!(!is_restorable(&two, "kept"));
+        let [removal] = &std::fs::read_dir(folder.path().join(REMOVALS))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect::<Vec<_>>()[..]
+        else {
+            panic!()
+        };
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
+        let file = std::fs::File::options().write(true).open(removal).unwrap();
+        file.set_times(std::fs::FileTimes::new().set_modified(long_ago)).unwrap();
+        assert_eq!(two.prune(Duration::ZERO).unwrap(), PruneReport::Removed(0));
+        assert!(is_restorable(&two, "kept"));
+        one.refresh().unwrap();
+        assert!(is_restorable(&one, "kept"));
+        assert_eq!(std::fs::read_dir(folder.path().join(REMOVALS)).unwrap().count(), 0);
+        // What others rely on after that is relied on rightly.
+        snapshot(&one, "more", 0..2_000).unwrap();
+        assert_eq!(two.verify().unwrap().damages, []);
+    }
+
+    #[test]
+    fn a_pack_that_is_removed_while_it_is_read_stays_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = share(folder.path(), 1);
+        snapshot(&one, "a", 0..500).unwrap();
+        let packs: Vec<PackId> = one.list_packs().unwrap().into_keys().collect();
+        one.announce_removal(&packs).unwrap();
+        for number in 0..u32::try_from(packs.len()).unwrap() {
+            assert_eq!(one.check_pack(number, Some(1)).unwrap(), None);
+        }
+        assert_eq!(one.state().index.len(), 0);
+        assert!(one.health().is_well());
     }
 
     #[test]

@@ -327,11 +327,7 @@ impl Vault {
     pub fn remove_manifest(&self, snapshot: &str) -> Result<(), VaultError> {
         self.remove_draft(snapshot)?;
         let name = manifest_name(snapshot);
-        self.store.remove(&name).map_err(self.file_error(&name))?;
-        if let Some(cache) = &self.cache {
-            cache.forget(&name);
-        }
-        Ok(())
+        self.store.remove(&name).map_err(self.file_error(&name))
     }
 
     /// Writes an object, which must be the first of its name.
@@ -350,8 +346,8 @@ impl Vault {
         (kind, name): (Kind, &str),
         what: &'static str,
     ) -> Result<Vec<u8>, VaultError> {
-        // What never changes need not be asked for again.
-        let cache = self.cache.as_ref().filter(|_| matches!(kind, Kind::Manifest | Kind::Index));
+        // What never changes need not be asked for again; a manifest may be of another attempt.
+        let cache = self.cache.as_ref().filter(|_| kind == Kind::Index);
         if let Some(kept) = cache.and_then(|cache| cache.find(name))
             && let Ok(opened) = sealed::open(&self.key, (kind, name), &kept)
         {

@@ -73,6 +73,7 @@ impl SnapshotWriter {
         packs: &Mutex<Vec<PackWriter>>,
         chunk: &RawChunk,
     ) -> Result<ChunkId, VaultError> {
+        self.vault.stay(&self.presence)?;
         let id = self.vault.name_chunk(&chunk.bytes);
         if self.is_stored(id)? || !lock(&self.pending).insert(name_of(id)) {
             return Ok(id);
@@ -97,6 +98,7 @@ impl SnapshotWriter {
 
     /// Relies on a chunk that the vault has, as `put_chunk` does.
     pub fn keep_chunk(&self, id: ChunkId) -> Result<(), VaultError> {
+        self.vault.stay(&self.presence)?;
         if self.is_stored(id)? { Ok(()) } else { Err(VaultError::MissingChunk(id)) }
     }
 
@@ -120,7 +122,7 @@ impl SnapshotWriter {
             }
             std::mem::take(&mut *finished)
         };
-        self.vault.store_index(&finished)?;
+        self.vault.store_written(&finished)?;
         let mut pending = lock(&self.pending);
         for name in finished.iter().flat_map(|pack| &pack.chunks) {
             pending.remove(name);
@@ -150,7 +152,8 @@ impl SnapshotWriter {
     /// Proves that the vault has every chunk that a manifest names.
     fn prove(&self, manifest: &Manifest) -> Result<(), VaultError> {
         let Some(missing) = self.vault.find_missing(manifest)? else { return Ok(()) };
-        let was_overtaken = self.vault.state().condemned != self.condemned;
+        // In a shared vault another process may have been in the way at any time.
+        let was_overtaken = self.vault.is_shared();
         Err(if was_overtaken { VaultError::Overtaken } else { VaultError::MissingChunk(missing) })
     }
 
@@ -163,7 +166,6 @@ impl SnapshotWriter {
     fn finish_pack(&self, writer: PackWriter) -> Result<(), VaultError> {
         let finished = writer.finish().map_err(self.vault.file_error(PACKS))?;
         lock(&self.finished).push(IndexedPack::new(&finished));
-        self.vault.stay(&self.presence)?;
         self.index_finished(LONGEST_WAIT_BYTES)
     }
 

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use postgres::error::SqlState;
@@ -17,6 +17,9 @@ use super::value::{Answer, Value};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that are kept when nobody uses them, of each kind.
 const IDLE: usize = 8;
+/// Whoever wants one more than so many waits so long first.
+const MOST: usize = 32;
+const WAIT: Duration = Duration::from_secs(5);
 /// One that was used so lately is not asked whether it still works.
 const FRESH: Duration = Duration::from_millis(500);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,8 +29,17 @@ const ATTEMPTS: u32 = 50;
 /// Connections to a database.
 pub(crate) struct Pool {
     settings: Arc<Settings>,
-    /// Those that nobody uses; held for taking one and putting it back.
-    idle: Mutex<Vec<PostgresConnection>>,
+    /// Held for taking one and putting it back.
+    state: Mutex<PoolState>,
+    /// Rung when one is given back.
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct PoolState {
+    /// Those that nobody uses.
+    idle: Vec<PostgresConnection>,
+    used: usize,
 }
 
 /// How connections are made.
@@ -61,16 +73,16 @@ impl Pool {
         config.application_name("tidemark");
         config.keepalives_idle(Duration::from_secs(30));
         let settings = Arc::new(Settings { config, tls, changes });
-        Ok(Self { settings, idle: Mutex::default() })
+        Ok(Self { settings, state: Mutex::default(), freed: Condvar::new() })
     }
 
     /// A connection, which is made when it is used first; it is to be given back.
     pub(crate) fn take(&self) -> PostgresConnection {
-        let next = || self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        while let Some(idle) = next() {
+        while let Some(idle) = self.take_idle() {
             if idle.answers() {
                 return idle;
             }
+            self.lock().used -= 1;
         }
         PostgresConnection {
             settings: Arc::clone(&self.settings),
@@ -78,21 +90,38 @@ impl Pool {
             prepared: RefCell::default(),
             is_in_transaction: Cell::new(false),
             has_conflict: Cell::new(false),
+            has_failed: Cell::new(false),
             changes: Cell::new(0),
             used_at: Cell::new(Instant::now()),
         }
     }
 
+    /// One that nobody uses; nothing where a new one is to be made. Waits a while where there are many
+    /// already.
+    fn take_idle(&self) -> Option<PostgresConnection> {
+        let is_full = |state: &mut PoolState| state.idle.is_empty() && state.used >= MOST;
+        let waited = self.freed.wait_timeout_while(self.lock(), WAIT, is_full);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.used += 1;
+        state.idle.pop()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Gives a connection back.
     pub(crate) fn give_back(&self, connection: PostgresConnection) {
+        self.lock().used -= 1;
+        self.freed.notify_one();
         // Where somebody ended in the middle the server forgets what it did.
         if connection.is_in_transaction.get() || connection.is_broken() {
             return;
         }
         connection.used_at.set(Instant::now());
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE {
-            idle.push(connection);
+        let mut state = self.lock();
+        if state.idle.len() < IDLE {
+            state.idle.push(connection);
         }
     }
 }
@@ -104,6 +133,8 @@ pub(crate) struct PostgresConnection {
     prepared: RefCell<HashMap<String, postgres::Statement>>,
     is_in_transaction: Cell<bool>,
     has_conflict: Cell<bool>,
+    /// Whether a statement of the transaction failed, so that the server does nothing of it any more.
+    has_failed: Cell<bool>,
     changes: Cell<u64>,
     used_at: Cell<Instant>,
 }
@@ -195,6 +226,7 @@ impl PostgresConnection {
             match ask(client) {
                 Ok(value) => return Ok(value),
                 Err(error) if is_conflict(&error) => {
+                    self.has_failed.set(true);
                     if self.is_in_transaction.get() {
                         self.has_conflict.set(true);
                         return Err(DatabaseError::Conflict);
@@ -202,7 +234,10 @@ impl PostgresConnection {
                     drop(place);
                     pause(attempt);
                 }
-                Err(error) => return Err(failed(error)),
+                Err(error) => {
+                    self.has_failed.set(true);
+                    return Err(failed(error));
+                }
             }
         }
         Err(DatabaseError::Conflict)
@@ -241,12 +276,21 @@ impl PostgresConnection {
     }
 
     pub(super) fn execute_batch(&self, sql: &str) -> Result<(), DatabaseError> {
+        // The server says that such a commit succeeded, and takes everything back.
+        if sql == "COMMIT" && self.has_failed.get() {
+            self.execute_batch("ROLLBACK")?;
+            let text = "a statement of the transaction failed, so that it never happened";
+            return Err(DatabaseError::Postgres(text.to_owned()));
+        }
         let done = self.ask(|client| client.batch_execute(sql));
-        // Whatever became of it, the server has ended the transaction.
         match sql.split_whitespace().next() {
-            Some("BEGIN") => self.is_in_transaction.set(done.is_ok()),
-            Some("COMMIT") => self.is_in_transaction.set(false),
-            Some("ROLLBACK") if !sql.contains("TO part") => self.is_in_transaction.set(false),
+            Some("BEGIN") => {
+                self.is_in_transaction.set(done.is_ok());
+                self.has_failed.set(false);
+            }
+            Some("ROLLBACK") if sql.contains("TO part") => self.has_failed.set(done.is_err()),
+            // Whatever became of it, the server has ended the transaction.
+            Some("COMMIT" | "ROLLBACK") => self.is_in_transaction.set(false),
             _ => {}
         }
         done

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::requests::RequestKind;
 
 /// What changes when somebody writes to an object behind the vault's back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Stamp {
     pub(crate) size: u64,
     /// When the content of a file was last changed, in nanoseconds since the epoch; nothing in a
