@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidemark_model::OplogSpan;
+
 use crate::error::VaultError;
 use crate::layout::{OPLOG, PACKS};
 use crate::locking::lock;
@@ -20,6 +22,8 @@ use crate::state::PackState;
 use crate::vault::Vault;
 use crate::writer::SnapshotWriter;
 
+/// Segments are listed again so often where some were merged while they were copied.
+const LISTS: usize = 5;
 /// A pack is copied in pieces of this size.
 const PIECE_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -170,6 +174,17 @@ impl Copying<'_> {
     }
 
     fn copy_segments(&self) -> Result<(), VaultError> {
+        for _ in 0..LISTS {
+            if self.copy_listed_segments()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the segments that the target lacks; answers whether all that were listed were there still.
+    fn copy_listed_segments(&self) -> Result<bool, VaultError> {
+        let mut is_whole = true;
         for instance in self.source.captured_instances()? {
             let present: BTreeSet<_> = self.target.segments(&instance)?.into_iter().collect();
             for name in self.source.segments(&instance)? {
@@ -178,8 +193,11 @@ impl Copying<'_> {
                 }
                 match self.source.load_segment(&instance, name) {
                     Ok(segment) => self.target.put_segment(&instance, &segment)?,
-                    // It was merged or removed meanwhile.
-                    Err(VaultError::Missing { .. }) => continue,
+                    // It was merged or removed meanwhile: another one may have it now.
+                    Err(VaultError::Missing { .. }) => {
+                        is_whole = false;
+                        continue;
+                    }
                     Err(error @ VaultError::Damaged { .. }) => {
                         self.fail(segment_name(&instance, name), error);
                         continue;
@@ -189,7 +207,7 @@ impl Copying<'_> {
                 lock(&self.report).segments += 1;
             }
         }
-        Ok(())
+        Ok(is_whole)
     }
 
     fn copy_manifests(
@@ -230,9 +248,10 @@ impl Copying<'_> {
         }
         for instance in self.target.captured_instances()? {
             let kept: BTreeSet<_> = self.source.segments(&instance)?.into_iter().collect();
-            for name in self.target.segments(&instance)? {
-                if !kept.contains(&name) {
-                    self.target.remove_segment(&instance, name)?;
+            let present = self.target.segments(&instance)?;
+            for name in &present {
+                if !kept.contains(name) && !is_needed(*name, &kept, &present) {
+                    self.target.remove_segment(&instance, *name)?;
                     removed += 1;
                 }
             }
@@ -266,6 +285,15 @@ impl Copying<'_> {
     }
 }
 
+/// Whether entries of a segment that the source does not have any more are in another one of the
+/// source, and in no other one of the copy: it was merged meanwhile.
+fn is_needed(name: OplogSpan, kept: &BTreeSet<OplogSpan>, present: &[OplogSpan]) -> bool {
+    let overlaps = |other: &OplogSpan| other.first < name.last && name.first < other.last;
+    let covers =
+        |other: &OplogSpan| *other != name && other.first <= name.first && name.last <= other.last;
+    kept.iter().any(overlaps) && !present.iter().any(covers)
+}
+
 enum CopyError {
     Source(PackError),
     Target(std::io::Error),
@@ -282,7 +310,7 @@ mod tests {
     use super::*;
     use crate::OplogSegment;
     use crate::tests::{is_restorable, key, overwrite, snapshot};
-    use tidemark_model::{OplogSpan, OplogTime};
+    use tidemark_model::OplogTime;
 
     fn segment(first: u32, last: u32) -> OplogSegment {
         let position = |second| OplogTime::new(second, 1);
@@ -363,6 +391,18 @@ mod tests {
         assert_eq!((report.removed, target.snapshots().unwrap()), (2, vec!["new".to_owned()]));
         assert!(target.list_packs().unwrap().len() < packs);
         assert!(is_restorable(&target, "new"));
+    }
+
+    #[test]
+    fn a_segment_that_was_merged_meanwhile_is_kept_until_the_copy_has_it() {
+        let span = |first, last| segment(first, last).name;
+        let kept = BTreeSet::from([span(1, 9)]);
+        let small = [span(1, 5), span(5, 9)];
+        assert!(small.iter().all(|name| is_needed(*name, &kept, &small)));
+        let both = [span(1, 5), span(5, 9), span(1, 9)];
+        assert!(small.iter().all(|name| !is_needed(*name, &kept, &both)));
+        // One that was too old.
+        assert!(!is_needed(span(1, 5), &BTreeSet::from([span(5, 9)]), &small));
     }
 
     #[test]

@@ -39,10 +39,34 @@ impl Vault {
         if !self.is_writer() {
             return Ok(());
         }
+        if self.is_shared() {
+            // Others note what they found in the same object.
+            self.merge_checks(&self.load_checks()?);
+        }
         let raw = checks::encode(&self.state().packs)?;
         let sealed = sealed::seal(&self.key, (Kind::Checks, CHECKS), &raw);
         let written = self.store.put(CHECKS, &sealed, Put::Replace);
         written.map(drop).map_err(self.file_error(CHECKS))
+    }
+
+    /// Takes over what others found of packs that are as they were then.
+    fn merge_checks(&self, found: &Checks) {
+        let mut state = self.state();
+        let mut bad_places = Vec::new();
+        for (number, pack) in (0_u32..).zip(&mut state.packs) {
+            let PackState::Whole { stamp: Some(stamp) } = &pack.state else { continue };
+            let check = found.of(pack.id);
+            if check.stamp.is_none_or(|other| !other.agrees(stamp)) {
+                continue;
+            }
+            pack.checked_at = pack.checked_at.max(check.checked_at);
+            let new = check.bad.difference(&pack.bad).copied();
+            bad_places.extend(new.map(|ordinal| Place { pack: number, ordinal }));
+            pack.bad.extend(check.bad);
+        }
+        if !bad_places.is_empty() {
+            state.index.remove(|place| bad_places.contains(&place));
+        }
     }
 
     /// Reads a pack as a whole and notes what it found, at `at` seconds since the epoch if that is

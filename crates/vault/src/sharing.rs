@@ -18,7 +18,7 @@ use crate::error::VaultError;
 use crate::layout::{INDEXES, REMOVALS, WRITERS};
 use crate::locking::lock;
 use crate::pack::{PackError, PackId, PackReader};
-use crate::pack_index::names_of;
+use crate::pack_index::{self, IndexedPack, names_of};
 use crate::pack_list::PackList;
 use crate::sealed::{self, Kind};
 use crate::state::PackState;
@@ -29,6 +29,8 @@ use crate::vault::Vault;
 const BEAT: Duration = Duration::from_hours(1);
 /// and is taken for dead when it has not for so long.
 const SILENCE: Duration = Duration::from_hours(6);
+/// Index objects are listed again so often where one was merged between a list and reading it.
+const LISTS: usize = 5;
 /// What was removed is named for so long, so that every process that knew of it hears it.
 const REMOVALS_KEPT: Duration = Duration::from_hours(7 * 24);
 
@@ -111,22 +113,65 @@ impl Vault {
     /// Learns what other processes wrote and removed since.
     pub(crate) fn refresh(&self) -> Result<(), VaultError> {
         self.learn_removals()?;
-        let listed = self.store.list_objects(INDEXES).map_err(self.file_error(INDEXES))?;
-        for index in listed {
-            if self.state().known_indexes.contains(&index.name) {
-                continue;
+        for _ in 0..LISTS {
+            let listed = self.store.list_objects(INDEXES).map_err(self.file_error(INDEXES))?;
+            let unknown = listed
+                .into_iter()
+                .filter(|index| !self.state().known_indexes.contains(&index.name))
+                .collect::<Vec<_>>();
+            let mut was_merged = false;
+            for index in unknown {
+                was_merged |= !self.learn_index(&index.name)?;
             }
-            let name = format!("{INDEXES}/{}", index.name);
-            let packs = self.load_index_object(&name)?.unwrap_or_default();
-            let mut state = self.state();
-            state.known_indexes.insert(index.name);
-            for pack in &packs {
-                if !state.numbers.contains_key(&pack.id) {
-                    state.add_written(pack);
-                }
+            if !was_merged {
+                break;
             }
         }
         Ok(())
+    }
+
+    /// Learns what an index object says; answers whether it was still there. Of one that is damaged the
+    /// packs' own tables say the same.
+    fn learn_index(&self, index: &str) -> Result<bool, VaultError> {
+        let name = format!("{INDEXES}/{index}");
+        let packs = match self.load_object((Kind::Index, &name), "index") {
+            Ok(bytes) => pack_index::decode(&bytes),
+            Err(VaultError::Missing { .. }) => return Ok(false),
+            Err(VaultError::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let packs = match packs {
+            Some(packs) => packs,
+            None => self.read_unknown_tables()?,
+        };
+        let mut state = self.state();
+        state.known_indexes.insert(index.to_owned());
+        for pack in &packs {
+            if !state.numbers.contains_key(&pack.id) {
+                state.add_written(pack);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The packs that are there and not known, as their own tables say it.
+    fn read_unknown_tables(&self) -> Result<Vec<IndexedPack>, VaultError> {
+        let mut found = Vec::new();
+        for id in self.list_packs()?.into_keys() {
+            if self.state().numbers.contains_key(&id) {
+                continue;
+            }
+            match PackReader::open(&self.key, self.store.as_ref(), id) {
+                Ok(reader) => {
+                    let chunks = names_of(reader.entries().iter().map(|entry| entry.id));
+                    found.push(IndexedPack { id, stamp: None, chunks });
+                }
+                // What is damaged is told by whoever opens the vault.
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(self.damaged(&id.object(), error)),
+            }
+        }
+        Ok(found)
     }
 
     /// Learns which packs are to be removed, and which are not any more.
