@@ -7,7 +7,6 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::database::{Connection, DatabaseError, Pool, SqliteConnection, pause};
-
 use crate::error::CatalogError;
 use crate::schema;
 

@@ -16,7 +16,7 @@ use crate::layout::{OPLOG, PACKS};
 use crate::locking::lock;
 use crate::oplog::segment_name;
 use crate::pack::{PackError, PackId, PackReader};
-use crate::pack_index::{IndexedPack, names_of};
+use crate::pack_index::IndexedPack;
 use crate::parallel::in_parallel;
 use crate::state::PackState;
 use crate::vault::Vault;
@@ -169,7 +169,7 @@ impl Copying<'_> {
         }
         let stamp = object.finish().map_err(CopyError::Target)?;
         self.bytes.fetch_add(size, Ordering::Relaxed);
-        let chunks = names_of(reader.entries().iter().map(|entry| entry.id));
+        let chunks = reader.names();
         Ok(IndexedPack { id, stamp: Some(stamp), chunks })
     }
 
@@ -308,23 +308,7 @@ impl From<PackError> for CopyError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::OplogSegment;
-    use crate::tests::{is_restorable, key, overwrite, snapshot};
-    use tidemark_model::OplogTime;
-
-    fn segment(first: u32, last: u32) -> OplogSegment {
-        let position = |second| OplogTime::new(second, 1);
-        let entries = (first..=last).flat_map(|second| {
-            let ts = bson::Timestamp { time: second, increment: 1 };
-            bson::doc! { "ts": ts, "op": "n", "ns": "" }.to_vec().unwrap()
-        });
-        OplogSegment {
-            name: OplogSpan { first: position(first), last: position(last) },
-            count: u64::from(last - first + 1),
-            namespaces: Vec::new(),
-            entries: entries.collect(),
-        }
-    }
+    use crate::tests::{is_restorable, key, overwrite, segment, snapshot};
 
     const VERIFIED: CopyOptions = CopyOptions { verify: true, remove_gone: false };
 

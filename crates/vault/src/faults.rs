@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tidemark_model::{OplogSpan, OplogTime};
+use tidemark_model::OplogTime;
 
 use crate::store::{FolderStore, Listed, NewObject, Object, Put, Stamp, Store};
-use crate::tests::{key, overwrite, snapshot};
+use crate::tests::{key, overwrite, segment, snapshot};
 use crate::vault::{Access, Vault};
-use crate::{OplogSegment, PruneReport, VaultError};
+use crate::{PruneReport, VaultError};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,20 +204,6 @@ fn copy(from: &Path, to: &Path) {
         } else {
             std::fs::copy(entry.path(), target).unwrap();
         }
-    }
-}
-
-fn segment(first: u32, last: u32) -> OplogSegment {
-    let position = |second| OplogTime::new(second, 1);
-    let entries = (first..=last).flat_map(|second| {
-        let ts = bson::Timestamp { time: second, increment: 1 };
-        bson::doc! { "ts": ts, "op": "n", "ns": "" }.to_vec().unwrap()
-    });
-    OplogSegment {
-        name: OplogSpan { first: position(first), last: position(last) },
-        count: u64::from(last - first + 1),
-        namespaces: Vec::new(),
-        entries: entries.collect(),
     }
 }
 

@@ -3,14 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 
-use tidemark_model::random_bytes;
-
 use crate::checks::Checks;
 use crate::error::VaultError;
 use crate::layout::{INDEXES, PACKS};
 use crate::locking::lock;
 use crate::pack::{PackError, PackId, PackReader};
-use crate::pack_index::{self, IndexedPack, names_of};
+use crate::pack_index::{self, IndexedPack};
 use crate::pack_list::{PackList, Present};
 use crate::parallel::in_parallel;
 use crate::sealed::{self, Kind};
@@ -73,7 +71,7 @@ impl Vault {
         drop(before);
         self.close_packs();
         *lock(&self.pack_list) = PackList::new(present);
-        self.learn_removals().map(drop)
+        self.learn_removals()
     }
 
     fn list_indexes(&self) -> Result<Vec<Listed>, VaultError> {
@@ -146,7 +144,7 @@ impl Vault {
 
     /// Writes an index object; answers its name in the folder of them.
     fn put_index(&self, packs: &[IndexedPack]) -> Result<String, VaultError> {
-        let id = PackId(random_bytes()).to_string();
+        let id = PackId::random().to_string();
         let name = format!("{INDEXES}/{id}");
         let sealed = sealed::seal(&self.key, (Kind::Index, &name), &pack_index::encode(packs));
         self.put(&name, &sealed)?;
@@ -169,7 +167,7 @@ impl Vault {
             // One that cannot be read is told elsewhere.
             let Ok(reader) = opened else { continue };
             seen.insert(id);
-            let chunks = names_of(reader.entries().iter().map(|entry| entry.id));
+            let chunks = reader.names();
             packs.push(IndexedPack { id, stamp: None, chunks });
         }
         for index in small {
@@ -246,7 +244,7 @@ fn add_unindexed(
 ) {
     match opened {
         Ok(reader) => {
-            let chunks = names_of(reader.entries().iter().map(|entry| entry.id));
+            let chunks = reader.names();
             // It may be in an index object all the same; to name it once more does no harm.
             let number = add_indexed(state, &IndexedPack { id, stamp: None, chunks }, checks);
             if let Some(pack) = state.pack(number) {

@@ -115,16 +115,20 @@ impl Vault {
         Ok(Arc::new(vault))
     }
 
+    /// The vault at a place, of which nothing was read yet.
+    fn unread(location: &Location, is_writer: bool, key: VaultKey) -> Result<Self, VaultError> {
+        let access = access(location, is_writer)?;
+        let store = store::open(location, Patience::USUAL)?;
+        Ok(Self::new((root_of(location), access), key, store))
+    }
+
     /// Opens a vault whose configuration is lost, and writes it again, if the key opens what the
     /// vault holds.
     pub fn open_without_configuration(
         location: impl Into<Location>,
         key: VaultKey,
     ) -> Result<Arc<Self>, VaultError> {
-        let location = location.into();
-        let (access, store) = (access(&location, true)?, store::open(&location, Patience::USUAL)?);
-        let root = root_of(&location);
-        let vault = Self::new((root.clone(), access), key, store);
+        let vault = Self::unread(&location.into(), true, key)?;
         vault.load_index()?;
         // Each pack has a key of its own that is made of the vault's.
         let opens_one = {
@@ -132,7 +136,7 @@ impl Vault {
             state.packs.iter().any(|pack| matches!(pack.state, PackState::Whole { .. }))
         };
         if !opens_one {
-            return Err(VaultError::WrongKey { path: root });
+            return Err(VaultError::WrongKey { path: vault.root().to_owned() });
         }
         let place = (Kind::Configuration, layout::CONFIGURATION);
         vault.put(layout::CONFIGURATION, &sealed::seal(&vault.key, place, CONFIGURATION))?;
@@ -144,11 +148,8 @@ impl Vault {
         location: impl Into<Location>,
         key: VaultKey,
     ) -> Result<Arc<Self>, VaultError> {
-        let location = location.into();
-        let (access, store) = (access(&location, false)?, store::open(&location, Patience::USUAL)?);
-        let root = root_of(&location);
-        check_key((&root, store.as_ref()), &key, false)?;
-        let vault = Self::new((root, access), key, store);
+        let vault = Self::unread(&location.into(), false, key)?;
+        check_key((vault.root(), vault.store.as_ref()), &vault.key, false)?;
         vault.load_index()?;
         Ok(Arc::new(vault))
     }

@@ -1,12 +1,12 @@
 //! The oplog segments of instances.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 
 use tidemark_model::{OplogSpan, OplogTime};
 
 use crate::error::VaultError;
 use crate::layout::OPLOG;
+use crate::locking::lock;
 use crate::sealed::{self, Kind};
 use crate::segment::OplogSegment;
 use crate::vault::Vault;
@@ -42,7 +42,7 @@ impl Vault {
 
     /// Changes what is remembered of an instance's segments, if it is remembered.
     fn change_names(&self, instance: &str, change: impl FnOnce(&mut BTreeSet<OplogSpan>)) {
-        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut segments = lock(&self.segments);
         if let Some(names) = segments.get_mut(instance) {
             change(names);
         }
@@ -51,7 +51,7 @@ impl Vault {
     /// The segments of an instance's oplog, in order. The vault's writer lists them once.
     pub fn segments(&self, instance: &str) -> Result<Vec<OplogSpan>, VaultError> {
         let known = {
-            let segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+            let segments = lock(&self.segments);
             segments.get(instance).map(|names| names.iter().copied().collect())
         };
         if let Some(known) = known {
@@ -63,7 +63,7 @@ impl Vault {
             names.iter().filter_map(|name| OplogSpan::parse(name)).collect();
         let list = found.iter().copied().collect();
         if self.is_only_writer() {
-            let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut segments = lock(&self.segments);
             // What was stored while the folder was listed is in it or comes again.
             segments.entry(instance.to_owned()).or_default().extend(found);
         }

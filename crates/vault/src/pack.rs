@@ -8,6 +8,7 @@ use tidemark_model::random_bytes;
 
 use crate::cache::Cache;
 use crate::digest::ChunkId;
+use crate::index::{Name, name_of};
 use crate::key::VaultKey;
 use crate::layout::PACKS;
 use crate::store::{NewObject, Object, Stamp, Store};
@@ -34,6 +35,11 @@ const COMPRESSION_LEVEL: i32 = 1;
 pub(crate) struct PackId(pub(crate) [u8; 16]);
 
 impl PackId {
+    /// A name that nobody else can think of.
+    pub(crate) fn random() -> Self {
+        Self(random_bytes())
+    }
+
     /// The name of its object.
     pub(crate) fn object(self) -> String {
         format!("{PACKS}/{self}")
@@ -133,7 +139,7 @@ pub(crate) struct FinishedPack {
 impl PackWriter {
     /// Starts a pack.
     pub(crate) fn create(key: &VaultKey, store: &dyn Store) -> std::io::Result<Self> {
-        let id = PackId(random_bytes());
+        let id = PackId::random();
         let mut object = store.create(&id.object())?;
         object.write(&[MAGIC.as_slice(), &id.0].concat())?;
         Ok(Self {
@@ -292,6 +298,11 @@ impl PackReader {
     /// The chunks in their order.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Half of the names of the chunks, in their order.
+    pub(crate) fn names(&self) -> Vec<Name> {
+        self.entries.iter().map(|entry| name_of(entry.id)).collect()
     }
 
     /// Reads, decrypts and decompresses a chunk.

@@ -3,7 +3,6 @@
 //! They make a start read few objects. A pack's own table stays the truth: what no index object
 //! names is read from the tables, and losing index objects costs that work and nothing else.
 
-use crate::digest::ChunkId;
 use crate::index::{Name, name_of};
 use crate::pack::{FinishedPack, PackId};
 use crate::store::Stamp;
@@ -78,11 +77,6 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<IndexedPack>> {
         bytes = rest;
     }
     Some(packs)
-}
-
-/// Half of the names of chunks.
-pub(crate) fn names_of(chunks: impl IntoIterator<Item = ChunkId>) -> Vec<Name> {
-    chunks.into_iter().map(name_of).collect()
 }
 
 #[cfg(test)]

@@ -12,13 +12,11 @@ use std::io::ErrorKind;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-use tidemark_model::random_bytes;
-
 use crate::error::VaultError;
 use crate::layout::{INDEXES, REMOVALS, WRITERS};
 use crate::locking::lock;
 use crate::pack::{PackError, PackId, PackReader};
-use crate::pack_index::{self, IndexedPack, names_of};
+use crate::pack_index::{self, IndexedPack};
 use crate::pack_list::PackList;
 use crate::sealed::{self, Kind};
 use crate::state::PackState;
@@ -54,7 +52,7 @@ impl Vault {
         if !self.is_shared() {
             return Ok(Presence { name: None, sealed: Vec::new(), shown });
         }
-        let name = format!("{WRITERS}/{}", PackId(random_bytes()));
+        let name = format!("{WRITERS}/{}", PackId::random());
         let since = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
         let began = bson::doc! { "at": since.cast_signed() }.to_vec();
         let began = began.map_err(|_| VaultError::Unwritable(name.clone()))?;
@@ -163,7 +161,7 @@ impl Vault {
             }
             match PackReader::open(&self.key, self.store.as_ref(), id) {
                 Ok(reader) => {
-                    let chunks = names_of(reader.entries().iter().map(|entry| entry.id));
+                    let chunks = reader.names();
                     found.push(IndexedPack { id, stamp: None, chunks });
                 }
                 // What is damaged is told by whoever opens the vault.
@@ -204,7 +202,7 @@ impl Vault {
         for pack in packs {
             let number = {
                 let state = self.state();
-                let is_condemned = state.removals.values().any(|packs| packs.contains(&pack));
+                let is_condemned = state.is_condemned(pack);
                 state.numbers.get(&pack).copied().filter(|_| !is_condemned)
             };
             let Some(number) = number else { continue };
@@ -214,10 +212,10 @@ impl Vault {
                 }
                 opened => opened.map_err(|error| self.damaged(&pack.object(), error))?,
             };
-            let names = names_of(reader.entries().iter().map(|entry| entry.id));
+            let names = reader.names();
             let mut state = self.state();
             // It may have been announced once more while it was opened.
-            if state.removals.values().any(|packs| packs.contains(&pack)) {
+            if state.is_condemned(pack) {
                 continue;
             }
             if let Some(pack) = state.pack(number).filter(|p| p.state == PackState::Removed) {
@@ -233,7 +231,7 @@ impl Vault {
 
     /// Says which packs are about to be removed.
     pub(crate) fn announce_removal(&self, packs: &[PackId]) -> Result<String, VaultError> {
-        let id = PackId(random_bytes()).to_string();
+        let id = PackId::random().to_string();
         let name = format!("{REMOVALS}/{id}");
         let bytes: Vec<u8> = packs.iter().flat_map(|pack| pack.0).collect();
         // From here on, also if nobody knows whether it was written: then a later list tells.

@@ -64,7 +64,7 @@ impl State {
 
     /// Adds a pack that was just written, by this process or another.
     pub(crate) fn add_written(&mut self, pack: &IndexedPack) {
-        let is_condemned = self.removals.values().any(|packs| packs.contains(&pack.id));
+        let is_condemned = self.is_condemned(pack.id);
         let state =
             if is_condemned { PackState::Removed } else { PackState::Whole { stamp: pack.stamp } };
         let bad = BTreeSet::new();
@@ -73,6 +73,11 @@ impl State {
         if !is_condemned {
             self.index.insert(number, pack.chunks.iter().copied());
         }
+    }
+
+    /// Whether a pack is being removed.
+    pub(crate) fn is_condemned(&self, id: PackId) -> bool {
+        self.removals.values().any(|packs| packs.contains(&id))
     }
 
     /// Nobody refers to these packs any more.

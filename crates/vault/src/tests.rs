@@ -3,14 +3,30 @@
 use std::time::Duration;
 
 use bson::Bson;
+use tidemark_model::{OplogSpan, OplogTime};
 
 use crate::{
     ChunkList, ChunkRef, Chunker, CollectionManifest, DocumentSet, ListWriter, Manifest,
-    PruneReport, SnapshotMode, SnapshotOwner, Vault, VaultError, VaultKey,
+    OplogSegment, PruneReport, SnapshotMode, SnapshotOwner, Vault, VaultError, VaultKey,
 };
 
 fn document(n: u32) -> Vec<u8> {
     bson::doc! { "_id": i64::from(n), "text": n.to_string().repeat(20) }.to_vec().unwrap()
+}
+
+/// A segment with an entry that changes nothing at each of some seconds.
+pub(crate) fn segment(first: u32, last: u32) -> OplogSegment {
+    let position = |second| OplogTime::new(second, 1);
+    let entries = (first..=last).flat_map(|second| {
+        let ts = bson::Timestamp { time: second, increment: 1 };
+        bson::doc! { "ts": ts, "op": "n", "ns": "" }.to_vec().unwrap()
+    });
+    OplogSegment {
+        name: OplogSpan { first: position(first), last: position(last) },
+        count: u64::from(last - first + 1),
+        namespaces: Vec::new(),
+        entries: entries.collect(),
+    }
 }
 
 /// Takes a snapshot of some numbers.

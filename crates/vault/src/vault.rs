@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tidemark_model::OplogSpan;
 
@@ -15,6 +15,7 @@ use crate::index::{Place, name_of};
 use crate::key::VaultKey;
 use crate::layout::{PACKS, SNAPSHOTS, manifest_name};
 use crate::list::ListItem;
+use crate::locking::lock;
 use crate::manifest::Manifest;
 use crate::pack::{PackError, PackId, PackReader};
 use crate::pack_list::PackList;
@@ -100,7 +101,7 @@ impl Vault {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(crate) fn file_error<'a>(
@@ -115,7 +116,7 @@ impl Vault {
     }
 
     fn lock_open_packs(&self) -> MutexGuard<'_, VecDeque<(u32, Arc<PackReader>)>> {
-        self.open_packs.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open_packs)
     }
 
     /// Opens a pack, unless it is open.

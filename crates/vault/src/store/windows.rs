@@ -2,9 +2,11 @@
 //! many.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+
+use crate::locking::lock;
 
 /// All windows together hold at most so many bytes.
 const LIMIT: usize = 64 * 1024 * 1024;
@@ -26,7 +28,7 @@ pub(super) struct Windows {
 impl Windows {
     /// Fills a buffer from a window that has all of it; answers whether there is one.
     pub(super) fn fill(&self, object: &str, buffer: &mut [u8], offset: u64) -> bool {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = lock(&self.held);
         let found =
             held.iter().rev().filter(|window| *window.object == *object).find_map(|window| {
                 let start = usize::try_from(offset.checked_sub(window.start)?).ok()?;
@@ -37,7 +39,7 @@ impl Windows {
 
     /// Keeps what was read from an offset of an object on.
     pub(super) fn keep(&self, object: &Arc<str>, start: u64, bytes: Bytes) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.held);
         held.push_back(Window { object: Arc::clone(object), start, bytes });
         let mut sum: usize = held.iter().map(|window| window.bytes.len()).sum();
         while sum > LIMIT
