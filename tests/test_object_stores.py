@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 import urllib.request
 
 import pytest
@@ -138,6 +139,29 @@ def test_backups_in_a_bucket_are_restored_by_all_deliveries(fresh, s3, kind, tmp
     rebuilt = tidemark("vault", "rebuild", "--data-dir", world.data, "--vault", bucket.url())
     assert rebuilt.returncode == 0 and kept.exists(), rebuilt
     assert "more snapshots" in rebuilt.stdout and " 0 more snapshots" not in rebuilt.stdout, rebuilt
+
+
+def test_a_busy_instance_costs_an_object_a_minute_and_a_killed_server_loses_nothing(fresh, s3):
+    world = start(fresh(vault=s3().url()))
+    world.create_instance()
+    world.create_user()
+    items = world.client().shop.items
+    world.snapshot()
+    before, began = requests(world), time.monotonic()
+    for n in range(40):
+        items.insert_one({"_id": n})
+        time.sleep(0.5)
+    # What took longer than 20 seconds may have been a full minute.
+    minutes = 1 + (time.monotonic() - began) // 60
+    assert requests(world)["put"] - before["put"] <= minutes, (before, requests(world))
+    moment = items.database.client.admin.command("hello")["lastWrite"]["opTime"]["ts"]
+    time.sleep(5)
+    world.kill()
+    world.start()
+    items = world.client().shop.items
+    items.delete_many({})
+    world.wait_restored(world.restore("pointInTime", oplogTs=moment.time, oplogInc=moment.inc))
+    assert items.count_documents({}) == 40
 
 
 def test_a_folder_that_is_copied_into_a_bucket_is_the_same_vault(fresh, s3):

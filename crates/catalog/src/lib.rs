@@ -17,6 +17,7 @@ mod lease;
 mod moving;
 mod network_entries;
 mod oplog_ranges;
+mod oplog_tails;
 mod orgs;
 mod projects;
 mod rebuild;
@@ -46,6 +47,7 @@ pub use instances::{
 pub use lease::{Claim, Done, LeaseHolder};
 pub use moving::Moved;
 pub use network_entries::{NetworkEntry, NetworkSource};
+pub use oplog_tails::{TailPiece, TailSize};
 pub use orgs::{NewOrg, Org};
 pub use projects::Project;
 pub use rebuild::FoundSnapshot;

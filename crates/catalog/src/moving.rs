@@ -38,6 +38,7 @@ const TABLES: &[Table] = &[
     table("snapshots", &["id"]),
     table("restore_jobs", &["id"]),
     table("oplog_ranges", &["instance_id", "first"]),
+    table("oplog_tails", &["instance_id", "first"]),
     table("audit", &["number"]),
 ];
 

@@ -8,11 +8,11 @@ use crate::catalog::Catalog;
 use crate::error::CatalogError;
 use crate::row::Decoder;
 
-fn signed(position: OplogTime) -> i64 {
+pub(crate) fn signed(position: OplogTime) -> i64 {
     position.to_u64().cast_signed()
 }
 
-fn position(number: i64) -> OplogTime {
+pub(crate) fn position(number: i64) -> OplogTime {
     OplogTime::from_u64(number.cast_unsigned())
 }
 
@@ -88,9 +88,12 @@ impl Catalog {
 
     /// Forgets everything that was captured of an instance.
     pub fn remove_oplog_ranges(&self, instance: InstanceId) -> Result<(), CatalogError> {
-        let sql = "DELETE FROM oplog_ranges WHERE instance_id = ?1";
-        self.lock().execute(sql, [instance.to_string()])?;
-        Ok(())
+        self.transact(|catalog| {
+            let (transaction, instance) = (catalog.lock(), instance.to_string());
+            transaction.execute("DELETE FROM oplog_tails WHERE instance_id = ?1", [&instance])?;
+            transaction.execute("DELETE FROM oplog_ranges WHERE instance_id = ?1", [&instance])?;
+            Ok(())
+        })
     }
 
     /// All ranges of an instance, in order.

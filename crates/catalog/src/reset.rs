@@ -24,6 +24,7 @@ pub struct Seed<'a> {
 /// Every table with records, those that refer to others first.
 const TABLES: &[&str] = &[
     "audit",
+    "oplog_tails",
     "oplog_ranges",
     "restore_jobs",
     "snapshots",

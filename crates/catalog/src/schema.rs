@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0005.sql"),
     include_str!("schema/0006.sql"),
     include_str!("schema/0007.sql"),
+    include_str!("schema/0008.sql"),
 ];
 
 /// What PostgreSQL begins with: the tables of the version `POSTGRES_BEGINS`, at once.
@@ -61,6 +62,17 @@ pub(crate) fn migrate_postgres(connection: &Connection) -> Result<(), CatalogErr
     outcome
 }
 
+/// A step in the words of PostgreSQL. Texts are compared by their bytes, as SQLite does.
+fn for_postgres(step: &str) -> String {
+    let words = [
+        (" INTEGER", " BIGINT"),
+        (" TEXT", " TEXT COLLATE \"C\""),
+        (" BLOB", " BYTEA"),
+        (" STRICT", ""),
+    ];
+    words.iter().fold(step.to_owned(), |step, (ours, theirs)| step.replace(ours, theirs))
+}
+
 fn migrate_locked(connection: &Connection) -> Result<(), CatalogError> {
     connection.query_row(
         "SELECT 1 FROM pg_advisory_xact_lock(?1)",
@@ -77,7 +89,7 @@ fn migrate_locked(connection: &Connection) -> Result<(), CatalogError> {
         found = i64::try_from(POSTGRES_BEGINS).unwrap_or(i64::MAX);
     }
     for (_, step) in (1i64..).zip(STEPS).filter(|(version, _)| *version > found) {
-        connection.execute_batch(&step.replace("INTEGER", "BIGINT").replace(" STRICT", ""))?;
+        connection.execute_batch(&for_postgres(step))?;
     }
     connection.execute_batch("DELETE FROM tidemark_schema")?;
     connection.execute("INSERT INTO tidemark_schema (version) VALUES (?1)", [known()])?;

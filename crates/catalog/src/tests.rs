@@ -13,7 +13,7 @@ use crate::{
     AccessUse, ApiKey, AuditEntry, Backing, Catalog, CatalogError, DatabaseUser, Done, Instance,
     InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, LeaseHolder, NetworkEntry,
     NetworkSource, NewOrg, NewRestoreJob, NewSecret, NewSnapshot, Order, Org, Page, PasswordRecord,
-    Project, Proof, ServiceAccount, TargetName,
+    Project, Proof, ServiceAccount, TailPiece, TailSize, TargetName,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -367,6 +367,30 @@ fn oplog_ranges_grow_break_and_are_trimmed() {
     assert_eq!(f.catalog.list_oplog_ranges(f.instance).unwrap(), [range(25, 30), range(50, 60)]);
     f.catalog.trim_oplog_ranges(f.instance, time(55)).unwrap();
     assert_eq!(f.catalog.newest_oplog_range(f.instance).unwrap(), Some(range(55, 60)));
+}
+
+fn piece(first: u32, last: u32, byte: u8) -> TailPiece {
+    let span = OplogSpan { first: OplogTime::new(first, 0), last: OplogTime::new(last, 0) };
+    TailPiece { span, sealed: vec![0, byte, 255] }
+}
+
+#[test]
+fn a_tail_keeps_its_bytes_until_they_are_stored_elsewhere() {
+    let f = fixture();
+    let list = || f.catalog.list_oplog_tail(f.instance).unwrap();
+    for kept in [piece(20, 30, 2), piece(10, 20, 1), piece(30, 35, 3)] {
+        f.catalog.put_oplog_tail(f.instance, &kept).unwrap();
+    }
+    assert_eq!(list(), [piece(10, 20, 1), piece(20, 30, 2), piece(30, 35, 3)]);
+    let size = f.catalog.measure_oplog_tail(f.instance).unwrap();
+    assert_eq!(size, TailSize { pieces: 3, bytes: 9 });
+    // One that was replaced after it was read for storing stays.
+    f.catalog.put_oplog_tail(f.instance, &piece(30, 40, 4)).unwrap();
+    let stored: Vec<_> = [(10, 20), (20, 30), (30, 35)].map(|(a, b)| piece(a, b, 0).span).into();
+    f.catalog.remove_oplog_tail(f.instance, &stored).unwrap();
+    assert_eq!(list(), [piece(30, 40, 4)]);
+    f.catalog.remove_oplog_ranges(f.instance).unwrap();
+    assert_eq!(list(), []);
 }
 
 #[test]
@@ -981,6 +1005,7 @@ fn records_are_moved_to_another_database_and_back() {
     let principal = Principal::ApiKey(f.key);
     f.catalog.insert_access_entries(principal, &blocks, at(1_000)).unwrap();
     let secret = f.catalog.setting_or_random(crate::Setting::SigningKey).unwrap();
+    f.catalog.put_oplog_tail(f.instance, &piece(1, 2, 0x80)).unwrap();
     let seen = |catalog: &Catalog| {
         let page = Page::EVERYTHING;
         (
@@ -990,6 +1015,7 @@ fn records_are_moved_to_another_database_and_back() {
             catalog.list_access_entries(principal, page).unwrap(),
             catalog.setting_or_random(crate::Setting::SigningKey).unwrap(),
             catalog.find_api_key("abcdefgh").unwrap(),
+            catalog.list_oplog_tail(f.instance).unwrap(),
         )
     };
     let before = seen(&f.catalog);

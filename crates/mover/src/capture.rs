@@ -22,6 +22,18 @@ const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
 /// Entries that only move time are not worth a segment more often than this.
 const QUIET_SECONDS: u32 = 60;
 
+/// Where captured segments go. What is put is durable when `put_segment` returns.
+pub trait SegmentSink {
+    /// Takes a segment of an instance's oplog; taking the same one again is fine.
+    fn put_segment(&self, instance: &str, segment: &OplogSegment) -> Result<(), MoverError>;
+}
+
+impl SegmentSink for Vault {
+    fn put_segment(&self, instance: &str, segment: &OplogSegment) -> Result<(), MoverError> {
+        Ok(Self::put_segment(self, instance, segment)?)
+    }
+}
+
 /// What a round of capturing found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CaptureOutcome {
@@ -73,7 +85,7 @@ pub struct Capture {
 impl Capture {
     /// Takes the capture up where the vault has it.
     pub fn resume(vault: &Vault, instance: &str) -> Result<Self, MoverError> {
-        let segments = vault.segments(instance)?;
+        let segments = outermost(vault.segments(instance)?);
         let stored = segments.last().copied();
         let last_entry = match stored {
             Some(name) => {
@@ -102,19 +114,19 @@ impl Capture {
     pub fn run_round(
         &mut self,
         connection: &mut Connection,
-        vault: &Vault,
+        sink: &dyn SegmentSink,
         flush: bool,
         stop: &Stop,
     ) -> Result<CaptureOutcome, MoverError> {
         if self.swapped_at.is_some() {
-            let began = self.begin(RangeEnd::Restore, connection, vault, stop)?;
+            let began = self.begin(RangeEnd::Restore, connection, sink, stop)?;
             self.swapped_at = None;
             return Ok(began);
         }
         let (Some(stored), Some(last_entry)) = (self.stored, self.last_entry.clone()) else {
-            return self.begin(RangeEnd::Nothing, connection, vault, stop);
+            return self.begin(RangeEnd::Nothing, connection, sink, stop);
         };
-        let mut round = Round::new(&self.instance, vault);
+        let mut round = Round::new(&self.instance, sink);
         let mut is_first = true;
         let mut has_gap = false;
         let mut swapped_at = None;
@@ -135,7 +147,7 @@ impl Capture {
             if has_gap || swapped_at.is_some() { Ok(()) } else { round.push(entry) }
         })?;
         if has_gap || is_first {
-            return self.begin(RangeEnd::Gap, connection, vault, stop);
+            return self.begin(RangeEnd::Gap, connection, sink, stop);
         }
         let quiet_since = stored.last.seconds;
         let is_worth_it = flush
@@ -160,13 +172,13 @@ impl Capture {
         &mut self,
         after: RangeEnd,
         connection: &mut Connection,
-        vault: &Vault,
+        sink: &dyn SegmentSink,
         stop: &Stop,
     ) -> Result<CaptureOutcome, MoverError> {
         let begins_at = newest_entry(connection)?
             .ok_or_else(|| MoverError::OplogGap { what: "anything: it is empty".to_owned() })?;
         let from = bson::Timestamp { time: begins_at.seconds, increment: begins_at.increment };
-        let mut round = Round::new(&self.instance, vault);
+        let mut round = Round::new(&self.instance, sink);
         let command = bson::doc! {
             "find": "oplog.rs",
             "filter": { "ts": from },
@@ -220,6 +232,25 @@ fn is_elsewhere(entry: &RawDocument) -> bool {
             .is_ok_and(|said| said.get_str("msg").is_ok_and(|said| said == ELSEWHERE))
 }
 
+/// Those that are no part of another one, in order: two who stored the same entries at the same time may
+/// have stored one more piece of them.
+fn outermost(segments: Vec<OplogSpan>) -> Vec<OplogSpan> {
+    let mut kept: Vec<OplogSpan> = Vec::new();
+    for segment in segments {
+        // One position alone is where a range begins, whatever ends there.
+        let begins = segment.first == segment.last;
+        if begins || kept.last().is_none_or(|before| segment.last > before.last) {
+            while kept.last().is_some_and(|before| {
+                before.first == segment.first && before.first < before.last && !begins
+            }) {
+                kept.pop();
+            }
+            kept.push(segment);
+        }
+    }
+    kept
+}
+
 /// Where the run of segments begins that follow each other up to the newest.
 fn run_start(segments: &[OplogSpan]) -> OplogTime {
     let mut newest_first = segments.iter().rev();
@@ -239,7 +270,7 @@ fn run_start(segments: &[OplogSpan]) -> OplogTime {
 /// The entries of one round on their way into segments.
 struct Round<'a> {
     instance: &'a str,
-    vault: &'a Vault,
+    sink: &'a dyn SegmentSink,
     entries: Vec<u8>,
     count: u64,
     namespaces: BTreeSet<String>,
@@ -256,10 +287,10 @@ struct Round<'a> {
 }
 
 impl<'a> Round<'a> {
-    fn new(instance: &'a str, vault: &'a Vault) -> Self {
+    fn new(instance: &'a str, sink: &'a dyn SegmentSink) -> Self {
         Self {
             instance,
-            vault,
+            sink,
             entries: Vec::new(),
             count: 0,
             namespaces: BTreeSet::new(),
@@ -328,7 +359,7 @@ impl<'a> Round<'a> {
             namespaces: std::mem::take(&mut self.namespaces).into_iter().collect(),
             entries: std::mem::take(&mut self.entries),
         };
-        self.vault.put_segment(self.instance, &segment)?;
+        self.sink.put_segment(self.instance, &segment)?;
         self.stored = Some((name, self.last_entry.clone()));
         self.entries.extend_from_slice(&self.last_entry);
         self.count = 1;
@@ -352,5 +383,14 @@ mod tests {
         assert_eq!(start(&[segment(1, 1), segment(1, 3), segment(3, 4)]), 1);
         assert_eq!(start(&[segment(1, 3), segment(5, 5), segment(5, 7), segment(7, 8)]), 5);
         assert_eq!(start(&[segment(1, 5), segment(5, 5), segment(5, 7)]), 5);
+    }
+
+    #[test]
+    fn pieces_of_other_segments_are_left_out() {
+        let kept = |segments: &[OplogSpan]| outermost(segments.to_vec());
+        let all = [segment(1, 5), segment(5, 5), segment(5, 7), segment(7, 9)];
+        assert_eq!(kept(&all), all);
+        let pieces = [segment(1, 3), segment(1, 9), segment(3, 5), segment(9, 12), segment(9, 20)];
+        assert_eq!(kept(&pieces), [segment(1, 9), segment(9, 20)]);
     }
 }

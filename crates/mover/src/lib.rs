@@ -25,7 +25,7 @@ mod visit;
 mod wanted;
 
 pub use archive::{ArchiveSummary, write_archive};
-pub use capture::{Capture, CaptureOutcome, RangeEnd};
+pub use capture::{Capture, CaptureOutcome, RangeEnd, SegmentSink};
 pub use error::MoverError;
 pub use export::{export, select};
 pub use import::{DUMP_FOLDER, ImportRequest, import_dump};

@@ -192,7 +192,7 @@ fn captured_entries_lead_from_a_snapshot_to_any_later_moment() {
     let mut connection = source.connect();
     let mut capture = Capture::resume(&vault, "i").unwrap();
     let stop = Stop::new();
-    let begun = capture.run_round(&mut connection, &vault, false, &stop).unwrap();
+    let begun = capture.run_round(&mut connection, vault.as_ref(), false, &stop).unwrap();
     assert!(matches!(begun, CaptureOutcome::Began { after: RangeEnd::Nothing, .. }));
     let manifest = snapshot(&vault, &source, WantedMode::Strongest);
     let mut moments = Vec::new();
@@ -204,13 +204,13 @@ fn captured_entries_lead_from_a_snapshot_to_any_later_moment() {
         connection.command("d", command).unwrap();
         // A capture that is resumed from the vault goes on where it was.
         capture = Capture::resume(&vault, "i").unwrap();
-        capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+        capture.run_round(&mut connection, vault.as_ref(), true, &stop).unwrap();
         moments.push(capture.stored_through().unwrap());
     }
     connection
         .command("admin", doc! { "renameCollection": "d.numbers", "to": "d.renamed" })
         .unwrap();
-    capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+    capture.run_round(&mut connection, vault.as_ref(), true, &stop).unwrap();
     moments.push(capture.stored_through().unwrap());
     for through in moments {
         let target = Instance::start();
@@ -232,14 +232,14 @@ fn a_range_ends_with_the_swap_of_a_restore_also_of_one_that_puts_nothing_in_plac
         let mut connection = target.connect();
         let mut capture = Capture::resume(&vault, "i").unwrap();
         let stop = Stop::new();
-        capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+        capture.run_round(&mut connection, vault.as_ref(), true, &stop).unwrap();
         let manifest = snapshot(&vault, &source, WantedMode::Strongest);
         restore(&vault, &target, manifest, None);
         // A capture that is resumed before anything of this is recorded finds the same.
         let mut found = Vec::new();
         for _ in 0..2 {
             capture = Capture::resume(&vault, "i").unwrap();
-            let round = capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+            let round = capture.run_round(&mut connection, vault.as_ref(), true, &stop).unwrap();
             let CaptureOutcome::CaughtUp { through, swapped_at: Some(at), .. } = round else {
                 panic!("it goes on over a swap: {round:?}")
             };
@@ -257,10 +257,10 @@ fn a_range_ends_with_the_swap_of_a_restore_also_of_one_that_puts_nothing_in_plac
             })
             .unwrap();
         assert!(entry.contains("tidemark.stage."), "{entry}");
-        let began = capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+        let began = capture.run_round(&mut connection, vault.as_ref(), true, &stop).unwrap();
         assert!(matches!(began, CaptureOutcome::Began { after: RangeEnd::Restore, .. }));
         connection.command("d", doc! { "insert": "numbers", "documents": [{}] }).unwrap();
-        let goes_on = capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+        let goes_on = capture.run_round(&mut connection, vault.as_ref(), true, &stop).unwrap();
         assert!(matches!(goes_on, CaptureOutcome::CaughtUp { swapped_at: None, .. }));
     }
 }
@@ -271,16 +271,16 @@ fn an_oplog_that_does_not_go_on_where_it_was_is_a_gap() {
     let (_folder, vault) = vault();
     let mut capture = Capture::resume(&vault, "i").unwrap();
     let stop = Stop::new();
-    capture.run_round(&mut first.connect(), &vault, false, &stop).unwrap();
+    capture.run_round(&mut first.connect(), vault.as_ref(), false, &stop).unwrap();
     first.connect().command("d", doc! { "insert": "numbers", "documents": [{}] }).unwrap();
-    let same = capture.run_round(&mut first.connect(), &vault, false, &stop).unwrap();
+    let same = capture.run_round(&mut first.connect(), vault.as_ref(), false, &stop).unwrap();
     assert!(matches!(same, CaptureOutcome::CaughtUp { .. }));
     // Its positions may be the same ones, so that its newest entry could not be kept beside ours.
     for n in 0..10 {
         let insert = doc! { "insert": "other", "documents": [{ "n": n }] };
         second.connect().command("d", insert).unwrap();
     }
-    let other = capture.run_round(&mut second.connect(), &vault, false, &stop).unwrap();
+    let other = capture.run_round(&mut second.connect(), vault.as_ref(), false, &stop).unwrap();
     assert!(matches!(other, CaptureOutcome::Began { after: RangeEnd::Gap, .. }));
 }
 
@@ -291,12 +291,12 @@ fn captured() -> (Instance, TempDir, Arc<Vault>, Manifest, OplogTime) {
     let mut connection = source.connect();
     let mut capture = Capture::resume(&vault, "i").unwrap();
     let stop = Stop::new();
-    capture.run_round(&mut connection, &vault, false, &stop).unwrap();
+    capture.run_round(&mut connection, vault.as_ref(), false, &stop).unwrap();
     let manifest = snapshot(&vault, &source, WantedMode::Strongest);
     for n in 0..5 {
         let insert = doc! { "insert": "numbers", "documents": [{ "_id": format!("n{n}") }] };
         connection.command("d", insert).unwrap();
-        capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+        capture.run_round(&mut connection, vault.as_ref(), true, &stop).unwrap();
     }
     let through = capture.stored_through().unwrap();
     (source, folder, vault, manifest, through)
@@ -736,7 +736,7 @@ fn a_capture_goes_on_through_elections_and_broken_connections() {
         // A round that fails is done again, as the follower does it.
         for _ in 0..5 {
             let Ok(mut connection) = Connection::open(&endpoint) else { continue };
-            match capture.run_round(&mut connection, &vault, flush, &stop) {
+            match capture.run_round(&mut connection, vault.as_ref(), flush, &stop) {
                 Ok(CaptureOutcome::Began { .. }) => ranges += 1,
                 Ok(CaptureOutcome::CaughtUp { .. }) => return,
                 Err(_) => {}
@@ -839,7 +839,7 @@ fn what_a_restore_stages_is_not_captured_and_moments_around_it_are_exact() {
     let mut connection = source.connect();
     let mut capture = Capture::resume(&vault, "i").unwrap();
     let stop = Stop::new();
-    capture.run_round(&mut connection, &vault, false, &stop).unwrap();
+    capture.run_round(&mut connection, vault.as_ref(), false, &stop).unwrap();
     let manifest = snapshot(&vault, &source, WantedMode::Strongest);
     let mut moments = Vec::new();
     for n in 0..4i32 {
@@ -851,12 +851,12 @@ fn what_a_restore_stages_is_not_captured_and_moments_around_it_are_exact() {
         // Sometimes the last entry of a round is one of them, and a capture goes on from it.
         if n % 2 == 0 {
             capture = Capture::resume(&vault, "i").unwrap();
-            capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+            capture.run_round(&mut connection, vault.as_ref(), true, &stop).unwrap();
         }
         let insert = doc! { "insert": "numbers", "documents": [{ "_id": format!("new {n}") }] };
         connection.command("d", insert).unwrap();
         connection.command("d", doc! { "drop": &stage }).unwrap();
-        capture.run_round(&mut connection, &vault, true, &stop).unwrap();
+        capture.run_round(&mut connection, vault.as_ref(), true, &stop).unwrap();
         moments.push(capture.stored_through().unwrap());
     }
     let segments = vault.segments("i").unwrap();

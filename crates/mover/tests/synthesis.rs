@@ -38,7 +38,7 @@ impl World {
         let (folder, vault) = vault();
         fill(&mut source.connect());
         let mut capture = Capture::resume(&vault, "i").unwrap();
-        capture.run_round(&mut source.connect(), &vault, false, &Stop::new()).unwrap();
+        capture.run_round(&mut source.connect(), vault.as_ref(), false, &Stop::new()).unwrap();
         let base = read(&vault, source.endpoint());
         Self { source, folder, vault, capture, base }
     }
@@ -50,7 +50,7 @@ impl World {
     /// The captured oplog from the base on.
     fn replay(&mut self) -> Replay {
         self.capture
-            .run_round(&mut self.source.connect(), &self.vault, true, &Stop::new())
+            .run_round(&mut self.source.connect(), self.vault.as_ref(), true, &Stop::new())
             .unwrap();
         let from = self.base.mode.consistent_at().unwrap();
         let through = self.capture.stored_through().unwrap().max(from);

@@ -30,6 +30,9 @@ use crate::{bootstrap, folder, listening, users};
 
 type Failure = Box<dyn std::error::Error>;
 
+/// How long captured entries are in the catalog only, where an object in the vault has its price.
+const PAID_SEGMENT_INTERVAL: Duration = Duration::from_mins(1);
+
 /// Whether callers may move the clock and reset the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -137,6 +140,11 @@ impl Parts {
             policy: policy(config),
             downloads: self.downloads.clone(),
             imports: self.imports.clone(),
+            segment_interval: if self.vault.is_paid_by_request() {
+                PAID_SEGMENT_INTERVAL
+            } else {
+                Duration::ZERO
+            },
             parallel_snapshots: config.backup.parallel_snapshots,
             parallel_restores: config.backup.parallel_restores,
             hook: None,

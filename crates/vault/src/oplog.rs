@@ -22,9 +22,7 @@ impl Vault {
     /// Stores a segment of an instance's oplog. Storing the same one again is fine.
     pub fn put_segment(&self, instance: &str, segment: &OplogSegment) -> Result<(), VaultError> {
         let name = segment_name(instance, segment.name);
-        let encoded = segment.encode().map_err(self.file_error(&name))?;
-        let sealed = sealed::seal(&self.key, (Kind::Segment, &name), &encoded);
-        match self.put(&name, &sealed) {
+        match self.put(&name, &self.seal_segment(instance, segment)?) {
             Err(VaultError::Exists { .. }) => {
                 let present = self.load_segment(instance, segment.name)?;
                 if present.entries != segment.entries {
@@ -38,6 +36,41 @@ impl Vault {
             names.insert(segment.name);
         });
         Ok(())
+    }
+
+    /// A segment as it is stored, for whoever keeps it elsewhere for a while.
+    pub fn seal_segment(
+        &self,
+        instance: &str,
+        segment: &OplogSegment,
+    ) -> Result<Vec<u8>, VaultError> {
+        let name = segment_name(instance, segment.name);
+        let encoded = segment.encode().map_err(self.file_error(&name))?;
+        Ok(sealed::seal(&self.key, (Kind::Segment, &name), &encoded))
+    }
+
+    /// The segment that was sealed, proved to be what its header says.
+    pub fn open_segment(
+        &self,
+        instance: &str,
+        name: OplogSpan,
+        sealed: &[u8],
+    ) -> Result<OplogSegment, VaultError> {
+        let object = segment_name(instance, name);
+        let bytes = sealed::open(&self.key, (Kind::Segment, &object), sealed)
+            .map_err(|reason| self.damaged(&object, reason))?;
+        self.decode_segment(&object, name, &bytes)
+    }
+
+    fn decode_segment(
+        &self,
+        object: &str,
+        name: OplogSpan,
+        bytes: &[u8],
+    ) -> Result<OplogSegment, VaultError> {
+        OplogSegment::decode(bytes)
+            .filter(|segment| segment.name == name && segment.is_whole())
+            .ok_or_else(|| self.damaged(object, "it is not a whole segment"))
     }
 
     /// Changes what is remembered of an instance's segments, if it is remembered.
@@ -78,9 +111,7 @@ impl Vault {
     ) -> Result<OplogSegment, VaultError> {
         let object = segment_name(instance, name);
         let bytes = self.load_object((Kind::Segment, &object), "oplog segment")?;
-        OplogSegment::decode(&bytes)
-            .filter(|segment| segment.name == name && segment.is_whole())
-            .ok_or_else(|| self.damaged(&object, "it is not a whole segment"))
+        self.decode_segment(&object, name, &bytes)
     }
 
     /// Removes a segment. Removing it twice is fine.
@@ -140,20 +171,9 @@ impl Vault {
                 parts.push(*name);
                 continue;
             };
-            // The first entry is the last one of the segment before.
-            let shared =
-                next.entries().next().and_then(Result::ok).map_or(0, |e| e.as_bytes().len());
-            let (first, rest) = next.entries.split_at_checked(shared).unwrap_or_default();
-            if before.entries.len() + rest.len() > MERGED_BYTES || !before.entries.ends_with(first)
-            {
+            if before.append(next, MERGED_BYTES).is_err() {
                 break;
             }
-            before.entries.extend_from_slice(rest);
-            before.count += next.count - 1;
-            before.name.last = next.name.last;
-            let known: BTreeSet<String> =
-                before.namespaces.drain(..).chain(next.namespaces).collect();
-            before.namespaces = known.into_iter().collect();
             parts.push(*name);
         }
         Ok(merged.filter(|_| parts.len() > 1).map(|merged| (merged, parts)))

@@ -4,6 +4,8 @@
 //! is the proof that nothing is missing between them. A segment of one position begins a range:
 //! nothing leads to it.
 
+use std::collections::BTreeSet;
+
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
 use tidemark_model::{OplogSpan, OplogTime};
@@ -61,6 +63,26 @@ impl OplogSegment {
             rest = after;
             Some(RawDocument::from_bytes(entry).map_err(|_| SegmentError { at }))
         })
+    }
+
+    /// Takes the entries of the segment that follows it; gives that one back where it does not follow, or
+    /// both are larger than `most` bytes together.
+    pub fn append(&mut self, next: Self, most: usize) -> Result<(), Self> {
+        // The first entry is the last one of the segment before.
+        let shared = next.entries().next().and_then(Result::ok).map_or(0, |e| e.as_bytes().len());
+        let (first, rest) = next.entries.split_at_checked(shared).unwrap_or_default();
+        if next.name.first != self.name.last
+            || self.entries.len() + rest.len() > most
+            || !self.entries.ends_with(first)
+        {
+            return Err(next);
+        }
+        self.entries.extend_from_slice(rest);
+        self.count += next.count - 1;
+        self.name.last = next.name.last;
+        let known: BTreeSet<String> = self.namespaces.drain(..).chain(next.namespaces).collect();
+        self.namespaces = known.into_iter().collect();
+        Ok(())
     }
 
     /// Whether its bytes are what its header says: so many entries, the first and the last at the

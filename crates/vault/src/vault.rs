@@ -91,6 +91,11 @@ impl Vault {
         !matches!(self.access, Access::Reader)
     }
 
+    /// Whether every request has its price, so that few are made: it is in an object store.
+    pub fn is_paid_by_request(&self) -> bool {
+        !self.is_only_writer()
+    }
+
     /// Whether nobody else writes.
     pub(crate) fn is_only_writer(&self) -> bool {
         matches!(self.access, Access::OnlyWriter { .. })

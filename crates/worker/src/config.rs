@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidemark_catalog::{Catalog, Instance};
 use tidemark_deployment::Endpoint;
@@ -37,6 +38,9 @@ pub struct WorkerConfig {
     pub downloads: PathBuf,
     /// Where uploaded dumps are kept until they are snapshots.
     pub imports: PathBuf,
+    /// How long captured entries may be in the catalog before they are stored in the vault; zero where
+    /// they go there at once, as into a folder, where an object costs nothing.
+    pub segment_interval: Duration,
     /// Snapshots that are taken at the same time. Each holds some 60 MiB of batches and chunks,
     /// whatever the size of its data.
     pub parallel_snapshots: usize,

@@ -7,23 +7,35 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_secs(20);
 /// Time between two trims of all oplogs.
 const TRIM_INTERVAL: Duration = Duration::from_secs(30);
+/// Time between two merges, and two trims, where every request has its price.
+const PAID_INTERVAL: Duration = Duration::from_hours(1);
 /// Packs that were young become old enough to be removed.
 const PRUNE_INTERVAL: Duration = Duration::from_hours(24);
 
-/// When what was done last. Held for a look at the clock.
+/// When what is due.
 #[derive(Default)]
-pub(crate) struct Due(Mutex<Times>);
+pub(crate) struct Due {
+    /// Whether requests to the vault have their price.
+    is_paid: bool,
+    /// When what was done last. Held for a look at the clock.
+    times: Mutex<Times>,
+}
 
 #[derive(Default)]
 struct Times {
     look: Option<Instant>,
+    merge: Option<Instant>,
     trim: Option<Instant>,
     prune: Option<Instant>,
 }
 
 impl Due {
+    pub(crate) fn new(is_paid: bool) -> Self {
+        Self { is_paid, times: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Times> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for pruning: something was removed that needed packs.
@@ -35,22 +47,19 @@ impl Due {
 
     /// Whether oplogs are to be trimmed again.
     pub(crate) fn is_trimming_due(&self) -> bool {
-        let mut times = self.lock();
-        let is_due = times.trim.is_none_or(|at| at.elapsed() >= TRIM_INTERVAL);
-        if is_due {
-            times.trim = Some(Instant::now());
-        }
-        is_due
+        let interval = if self.is_paid { PAID_INTERVAL } else { TRIM_INTERVAL };
+        take_turn(&mut self.lock().trim, interval)
+    }
+
+    /// Whether segments are to be merged again.
+    pub(crate) fn is_merging_due(&self) -> bool {
+        let interval = if self.is_paid { PAID_INTERVAL } else { Duration::ZERO };
+        take_turn(&mut self.lock().merge, interval)
     }
 
     /// Whether the vault is to be looked at again.
     pub(crate) fn is_look_due(&self) -> bool {
-        let mut times = self.lock();
-        let is_due = times.look.is_none_or(|at| at.elapsed() >= INTERVAL);
-        if is_due {
-            times.look = Some(Instant::now());
-        }
-        is_due
+        take_turn(&mut self.lock().look, INTERVAL)
     }
 
     /// Whether packs are to be removed again; it stays so until that is done.
@@ -62,4 +71,13 @@ impl Due {
     pub(crate) fn note_pruning(&self) {
         self.lock().prune = Some(Instant::now());
     }
+}
+
+/// Whether it is time again; then the time until the next one begins.
+fn take_turn(last: &mut Option<Instant>, interval: Duration) -> bool {
+    let is_due = last.is_none_or(|at| at.elapsed() >= interval);
+    if is_due {
+        *last = Some(Instant::now());
+    }
+    is_due
 }

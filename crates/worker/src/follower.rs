@@ -13,6 +13,7 @@ use tidemark_mover::{
 use crate::captures::Slot;
 use crate::jobs::catch_panic;
 use crate::shared::Shared;
+use crate::tail::Tail;
 
 /// How often each oplog is read.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -57,8 +58,14 @@ fn trouble(instance: InstanceId) -> String {
 /// Captures one instance until it is over.
 fn follow(shared: &Shared, instance: InstanceId, slot: &Slot) {
     let _running = shared.captures.running();
-    let mut follower =
-        Follower { shared, instance, capture: None, tidied_at: None, searched_at: None };
+    let mut follower = Follower {
+        shared,
+        instance,
+        capture: None,
+        tail: Tail::new(&shared.config, instance),
+        tidied_at: None,
+        searched_at: None,
+    };
     let mut failures = 0;
     loop {
         let wait = if failures == 0 {
@@ -115,6 +122,8 @@ struct Follower<'a> {
     instance: InstanceId,
     /// `None` before the first round and after one that failed: what is stored is read anew.
     capture: Option<Capture>,
+    /// What it captured that is not in the vault yet.
+    tail: Tail<'a>,
     tidied_at: Option<Instant>,
     searched_at: Option<Instant>,
 }
@@ -142,14 +151,16 @@ impl Follower<'_> {
 
     fn capture(&mut self, endpoint: &Endpoint, flush: bool) -> Result<OplogTime, MoverError> {
         let vault = &self.shared.config.vault;
-        let mut capture = match self.capture.take() {
-            Some(capture) => capture,
-            None => Capture::resume(vault, &self.instance.to_string())?,
+        let mut capture = if let Some(capture) = self.capture.take() {
+            capture
+        } else {
+            self.tail.resume()?;
+            Capture::resume(vault, &self.instance.to_string())?
         };
         let mut connection = Connection::open_patiently(endpoint, PATIENCE)?;
         loop {
             let stop = self.shared.captures.stop();
-            let outcome = capture.run_round(&mut connection, vault, flush, stop)?;
+            let outcome = capture.run_round(&mut connection, &self.tail, flush, stop)?;
             if let CaptureOutcome::Began { begins_at, after } = outcome {
                 self.tell(begins_at, after);
             }
@@ -159,6 +170,7 @@ impl Follower<'_> {
                 break;
             }
         }
+        self.tail.end_round(flush)?;
         let through = capture.stored_through().unwrap_or_default();
         self.capture = Some(capture);
         Ok(through)

@@ -16,6 +16,7 @@ mod shared;
 mod snapshots;
 mod steps;
 mod synthetic;
+mod tail;
 mod troubles;
 mod upkeep;
 mod worker;

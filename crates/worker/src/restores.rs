@@ -23,6 +23,7 @@ use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
 use crate::shared::Shared;
 use crate::steps::{StepError, enter_step};
+use crate::tail;
 
 /// How long a job waits for the capture to reach its moment.
 const CAPTURE_PATIENCE: Duration = Duration::from_mins(1);
@@ -213,6 +214,9 @@ impl Running<'_> {
         let manifest = self.shared.config.vault.load_manifest(&snapshot.to_string());
         let manifest = manifest.map_err(MoverError::from)?;
         let plan = moment.map(|moment| self.plan(moment, snapshot, stop)).transpose()?;
+        if plan.is_some() {
+            tail::store(&self.shared.config, self.job.instance)?;
+        }
         let replay = plan.map(|plan| Replay { instance: self.job.instance.to_string(), plan });
         Ok(RestoreSource { manifest, replay, selection: self.job.selection.clone() })
     }

@@ -360,6 +360,7 @@ mod tests {
             policy: BackupPolicy::default(),
             downloads: folder.path().join("downloads"),
             imports: folder.path().join("imports"),
+            segment_interval: Duration::ZERO,
             parallel_snapshots: 1,
             parallel_restores: 1,
             hook: None,

@@ -12,6 +12,7 @@ use tidemark_vault::{Manifest, SnapshotOwner};
 
 use crate::shared::Shared;
 use crate::steps::StepError;
+use crate::tail;
 
 /// What becomes of a snapshot without the deployment being read.
 pub(crate) enum Choice {
@@ -75,6 +76,7 @@ fn request(
         Err(CreateRestoreJobError::Catalog(error)) => return Err(error.into()),
         Err(error) => return Err(MoverError::Synthesis { what: error.to_string() }.into()),
     };
+    tail::store(config, wanted.instance.id)?;
     let base = config.vault.load_manifest(&plan.base.to_string()).map_err(MoverError::from)?;
     Ok(SynthesisRequest {
         base,

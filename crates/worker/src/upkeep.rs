@@ -51,6 +51,9 @@ fn report(shared: &Shared, what: &str, outcome: &Result<(), VaultError>) {
 }
 
 fn merge_segments(shared: &Shared) -> Result<(), VaultError> {
+    if !shared.due.is_merging_due() {
+        return Ok(());
+    }
     let now = u32::try_from(shared.config.clock.now().as_second()).unwrap_or(u32::MAX);
     let before = OplogTime::new(now.saturating_sub(MERGE_AFTER_SECONDS), 0);
     for instance in shared.config.vault.captured_instances()? {

@@ -48,8 +48,8 @@ impl Worker {
         ];
         let captures = Captures::new(config.clone());
         let (troubles, stop) = (Troubles::default(), Stop::new());
-        let shared =
-            Arc::new(Shared { config, holder, captures, troubles, due: Due::default(), stop });
+        let due = Due::new(config.vault.is_paid_by_request());
+        let shared = Arc::new(Shared { config, holder, captures, troubles, due, stop });
         let threads = rounds
             .into_iter()
             .flat_map(|(round, count, pause)| std::iter::repeat_n((round, pause), count))

@@ -173,6 +173,7 @@ impl ToSql for Value {
                 _ => number.to_sql(&Type::INT8, out),
             },
             Self::Text(text) => text.to_sql(wanted, out),
+            Self::Blob(bytes) => bytes.to_sql(wanted, out),
         }
     }
 
@@ -192,6 +193,7 @@ impl<'a> FromSql<'a> for Value {
             Type::INT8 => i64::from_sql(found, raw).map(Self::Integer),
             Type::INT4 => i32::from_sql(found, raw).map(|number| Self::Integer(number.into())),
             Type::BOOL => bool::from_sql(found, raw).map(|truth| Self::Integer(truth.into())),
+            Type::BYTEA => Vec::from_sql(found, raw).map(Self::Blob),
             _ => String::from_sql(found, raw).map(Self::Text),
         }
     }
@@ -201,7 +203,7 @@ impl<'a> FromSql<'a> for Value {
     }
 
     fn accepts(found: &Type) -> bool {
-        [Type::INT8, Type::INT4, Type::BOOL, Type::TEXT, Type::VARCHAR, Type::UNKNOWN]
+        [Type::INT8, Type::INT4, Type::BOOL, Type::BYTEA, Type::TEXT, Type::VARCHAR, Type::UNKNOWN]
             .contains(found)
     }
 }

@@ -17,6 +17,7 @@ impl ToSql for Value {
             Self::Null => ValueRef::Null,
             Self::Integer(number) => ValueRef::Integer(*number),
             Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
         }))
     }
 }
@@ -29,7 +30,10 @@ fn value_of(value: ValueRef<'_>) -> Result<Value, DatabaseError> {
             Ok(text) => Ok(Value::Text(text.to_owned())),
             Err(_) => Err(DatabaseError::Column("a text is not UTF-8".to_owned())),
         },
-        other => Err(DatabaseError::Column(format!("a column is {:?}", other.data_type()))),
+        ValueRef::Blob(bytes) => Ok(Value::Blob(bytes.to_vec())),
+        other @ ValueRef::Real(_) => {
+            Err(DatabaseError::Column(format!("a column is {:?}", other.data_type())))
+        }
     }
 }
 

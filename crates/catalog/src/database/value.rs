@@ -1,6 +1,6 @@
 //! Values between the catalog and a database, whichever it is.
 //!
-//! The catalog keeps numbers, truths as 0 and 1, and texts. What comes back is checked: a value of
+//! The catalog keeps numbers, truths as 0 and 1, texts, and bytes that are sealed. What comes back is checked: a value of
 //! another type than the column's is an error that says so.
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ pub(crate) enum Value {
     Null,
     Integer(i64),
     Text(String),
+    Blob(Vec<u8>),
 }
 
 /// What a statement answered: names of columns, and rows.
@@ -38,6 +39,12 @@ impl<T: ToValue> ToValue for Option<T> {
 impl ToValue for str {
     fn to_value(&self) -> Value {
         Value::Text(self.to_owned())
+    }
+}
+
+impl ToValue for [u8] {
+    fn to_value(&self) -> Value {
+        Value::Blob(self.to_vec())
     }
 }
 
@@ -112,6 +119,15 @@ impl FromValue for String {
     fn from_value(value: &Value) -> Option<Self> {
         match value {
             Value::Text(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl FromValue for Vec<u8> {
+    fn from_value(value: &Value) -> Option<Self> {
+        match value {
+            Value::Blob(bytes) => Some(bytes.clone()),
             _ => None,
         }
     }

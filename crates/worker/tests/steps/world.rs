@@ -142,6 +142,7 @@ impl World {
             policy: BackupPolicy::default(),
             downloads: self.downloads(),
             imports: self.downloads().with_file_name("imports"),
+            segment_interval: Duration::ZERO,
             parallel_snapshots: 1,
             parallel_restores: 1,
             hook,
