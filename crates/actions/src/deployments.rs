@@ -54,6 +54,7 @@ pub fn attach(
         backing: Backing::Attached,
         port: None,
         trouble: None,
+        node: None,
     };
     match catalog.insert_deployment(&instance, &wanted.reach, &wanted.report) {
         Ok(()) => Ok(instance),

@@ -94,6 +94,7 @@ pub fn create(
         backing: if part.is_some() { Backing::Attached } else { Backing::Embedded },
         port: None,
         trouble: None,
+        node: None,
     };
     let inserted = match &part {
         Some((host, prefix)) => catalog.insert_placed(&instance, (*host, prefix)),

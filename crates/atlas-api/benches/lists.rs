@@ -17,7 +17,8 @@ use axum::Router;
 use axum::routing::{any, get};
 use jiff::SignedDuration;
 use tidemark_atlas_api::{
-    Api, ApiConfig, RateLimits, Sunset, client_id_of, new_account_secret, secret_record, serve,
+    Api, ApiConfig, OneHost, RateLimits, Sunset, client_id_of, new_account_secret, secret_record,
+    serve,
 };
 use tidemark_catalog::{
     Catalog, Instance, LeaseHolder, NewOrg, NewRestoreJob, NewSnapshot, Org, PasswordRecord,
@@ -192,9 +193,8 @@ fn config() -> ApiConfig {
         rate_limits: RateLimits::Report,
         policy: BackupPolicy::default(),
         download_lifetime: SignedDuration::from_hours(1),
-        ports: 100_000,
+        hosts: Arc::new(OneHost { host: "localhost".to_owned(), ports: 100_000 }),
         placement: Vec::new(),
-        advertised_host: "localhost".to_owned(),
         largest_body_bytes: 1_048_576,
         deadline: Duration::from_secs(30),
         hash_password: |_| PasswordRecord {

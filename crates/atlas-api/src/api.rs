@@ -43,10 +43,8 @@ pub struct ApiConfig {
     pub policy: BackupPolicy,
     /// How long download links of serverless instances work.
     pub download_lifetime: SignedDuration,
-    /// The host in connection strings.
-    pub advertised_host: String,
-    /// How many instances this server has ports for.
-    pub ports: usize,
+    /// Where instances inside Tidemark are.
+    pub hosts: Arc<dyn Hosts>,
     /// Where new instances are kept.
     pub placement: Vec<PlacementRule>,
     /// The largest request body, in bytes.
@@ -61,6 +59,34 @@ pub struct ApiConfig {
     pub rehearsal: Option<Arc<dyn Rehearsal>>,
     /// Puts the server back to the beginning; only in the development mode.
     pub dev: Option<Arc<dyn DevMode>>,
+}
+
+/// Where instances inside Tidemark are.
+pub trait Hosts: Send + Sync + std::fmt::Debug {
+    /// The host in the connection string of an instance.
+    fn host_of(&self, instance: &Instance) -> String;
+
+    /// For how many instances there are ports.
+    fn ports(&self) -> usize;
+}
+
+/// All of them are on one host.
+#[derive(Debug, Clone)]
+pub struct OneHost {
+    /// The host.
+    pub host: String,
+    /// For how many instances it has ports.
+    pub ports: usize,
+}
+
+impl Hosts for OneHost {
+    fn host_of(&self, _: &Instance) -> String {
+        self.host.clone()
+    }
+
+    fn ports(&self) -> usize {
+        self.ports
+    }
 }
 
 /// Speaks to deployments that somebody else runs, and keeps what is secret about them.

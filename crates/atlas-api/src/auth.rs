@@ -133,7 +133,7 @@ impl Api {
             Nonce::Foreign => Err(self.challenge(false)),
             Nonce::Stale => Err(self.challenge(true)),
             // A repeated request may be a replay: the client has to prove itself once more.
-            Nonce::Fresh if !self.use_nonce(&credentials) => Err(self.challenge(true)),
+            Nonce::Fresh if !self.use_nonce(&credentials)? => Err(self.challenge(true)),
             Nonce::Fresh => Ok(identity),
         }
     }
@@ -181,16 +181,19 @@ impl Api {
     }
 
     /// Remembers that a nonce was used with this counter; `false` if it was before.
-    fn use_nonce(&self, credentials: &Credentials) -> bool {
+    fn use_nonce(&self, credentials: &Credentials) -> Result<bool, CatalogError> {
         let Some(count) = credentials.count() else {
-            return false;
+            return Ok(false);
         };
         let now = self.clock.now();
+        if self.catalog.is_shared() {
+            return self.catalog.use_nonce((&credentials.nonce, count), Signer::nonce_end(now));
+        }
         let mut used = self.used_nonces.lock().unwrap_or_else(PoisonError::into_inner);
         // Looked through whenever it would have to grow, which is ever more seldom.
         if used.len() >= NONCES_BEFORE_CLEANING && used.len() == used.capacity() {
             used.retain(|_, end| *end > now);
         }
-        used.insert((credentials.nonce.clone(), count), Signer::nonce_end(now)).is_none()
+        Ok(used.insert((credentials.nonce.clone(), count), Signer::nonce_end(now)).is_none())
     }
 }

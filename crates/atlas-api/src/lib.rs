@@ -39,7 +39,7 @@ mod token_endpoint;
 mod usage;
 mod version;
 
-pub use api::{Api, ApiConfig, Attacher, DevMode, Rehearsal, ResetError, Sunset};
+pub use api::{Api, ApiConfig, Attacher, DevMode, Hosts, OneHost, Rehearsal, ResetError, Sunset};
 pub use credentials::{
     KeyPair, account_of, client_id_of, hash_secret, mask_private_key, new_account_secret,
     secret_record,

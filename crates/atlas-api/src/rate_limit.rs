@@ -4,9 +4,11 @@
 //! operations, which it does not list, have what flex clusters have.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tidemark_catalog::{Catalog, RateBucket, TakenRequests};
 
 /// What happens when a limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,17 +136,85 @@ struct Bucket {
     filled_at: Timestamp,
 }
 
-/// The buckets of all scopes; they are gone with the process, full again after a start.
-#[derive(Debug, Default)]
+/// Which bucket: its set, and who shares it.
+type Key = (&'static str, String);
+
+/// The buckets of all scopes. They are gone with the process, full again after a start, unless several
+/// nodes serve the same records: then they are there.
+#[derive(Default)]
 pub(crate) struct Buckets {
     /// Held for one request's count, at longest while full buckets are looked for among ten thousand.
-    buckets: Mutex<HashMap<(&'static str, String), Bucket>>,
+    buckets: Mutex<HashMap<Key, Bucket>>,
+    shared: Option<SharedBuckets>,
+}
+
+/// Buckets that several nodes take from, each some requests at a time.
+struct SharedBuckets {
+    catalog: Arc<Catalog>,
+    /// Held for one request's count.
+    reserves: Mutex<HashMap<Key, Reserve>>,
+}
+
+/// Requests that this node has taken and not used yet.
+#[derive(Debug, Clone, Copy)]
+struct Reserve {
+    here: u64,
+    /// What was left for all nodes then.
+    left: u64,
+    until: Instant,
+}
+
+/// What was taken and is not used for so long is lost: the bucket has been filled meanwhile.
+const RESERVE_LIFETIME: Duration = Duration::from_secs(1);
+
+impl SharedBuckets {
+    fn take(&self, bucket: &RateBucket<'_>, key: Key, now: Timestamp) -> Taken {
+        if let Some(reserve) = lock(&self.reserves).get_mut(&key)
+            && reserve.here > 0
+            && reserve.until > Instant::now()
+        {
+            reserve.here -= 1;
+            return Taken::Left(reserve.left + reserve.here);
+        }
+        match self.catalog.take_requests(bucket, now) {
+            Ok(TakenRequests::Some { taken, left }) => {
+                let here = taken - 1;
+                let until = Instant::now() + RESERVE_LIFETIME;
+                let mut reserves = lock(&self.reserves);
+                if reserves.len() >= BUCKETS_BEFORE_CLEANING {
+                    reserves.retain(|_, reserve| reserve.until > Instant::now());
+                }
+                reserves.insert(key, Reserve { here, left, until });
+                Taken::Left(left + here)
+            }
+            Ok(TakenRequests::None { wait_seconds }) => Taken::Empty(wait_seconds),
+            // The request fails for that reason by itself, if it needs the records.
+            Err(error) => {
+                tracing::warn!(%error, "requests could not be counted");
+                Taken::Left(bucket.capacity)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Buckets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Buckets")
+    }
 }
 
 /// How many buckets are kept before full ones are forgotten.
 const BUCKETS_BEFORE_CLEANING: usize = 10_000;
 
 impl Buckets {
+    /// The buckets of a server with these records.
+    pub(crate) fn new(catalog: &Arc<Catalog>) -> Self {
+        let shared = catalog
+            .is_shared()
+            .then(|| SharedBuckets { catalog: Arc::clone(catalog), reserves: Mutex::default() });
+        Self { buckets: Mutex::default(), shared }
+    }
+
     /// Takes one request out of a bucket.
     #[expect(
         clippy::cast_precision_loss,
@@ -158,7 +228,11 @@ impl Buckets {
         key: &str,
         now: Timestamp,
     ) -> Taken {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) = &self.shared {
+            let bucket = RateBucket { name: id, scope: key, capacity, refill };
+            return shared.take(&bucket, (id, key.to_owned()), now);
+        }
+        let mut buckets = lock(&self.buckets);
         if buckets.len() >= BUCKETS_BEFORE_CLEANING && buckets.len() == buckets.capacity() {
             let full_after = capacity * REFILL_SECONDS / refill.max(1);
             buckets.retain(|_, bucket| seconds_since(bucket.filled_at, now) < full_after as f64);
@@ -175,6 +249,10 @@ impl Buckets {
         bucket.tokens -= 1.0;
         Taken::Left(bucket.tokens as u64)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn seconds_since(then: Timestamp, now: Timestamp) -> f64 {

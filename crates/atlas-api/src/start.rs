@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use tidemark_catalog::{Catalog, CatalogError, Setting};
 use tidemark_model::{Clock, Throttle};
 
@@ -24,7 +25,9 @@ impl Api {
         let endpoints =
             OPERATIONS.iter().map(|operation| (operation.verb.as_str(), operation.path));
         Ok(Self {
-            started_at: clock.now(),
+            // Where several nodes serve the records, used nonces are among them.
+            started_at: if catalog.is_shared() { Timestamp::MIN } else { clock.now() },
+            buckets: Buckets::new(&catalog),
             catalog,
             clock,
             config,
@@ -33,7 +36,6 @@ impl Api {
             throttle: Throttle::default(),
             known: Mutex::default(),
             usage: Usage::default(),
-            buckets: Buckets::default(),
             counts: Counts::default(),
             endpoints: endpoints.collect(),
         })

@@ -14,7 +14,7 @@ use tidemark_model::{BackupPolicy, Clock, OrgId, ProjectId, Role};
 use crate::operation::{Handler, Operation, Verb};
 use crate::operations::OPERATIONS;
 use crate::rate_limit::RateLimits;
-use crate::{Api, ApiConfig, Sunset, serve};
+use crate::{Api, ApiConfig, OneHost, Sunset, serve};
 
 mod grants;
 mod protocol;
@@ -52,9 +52,8 @@ fn world_with(
         rehearsal: None,
         dev: None,
         policy: BackupPolicy::default(),
-        ports: 100,
+        hosts: Arc::new(OneHost { host: "localhost".into(), ports: 100 }),
         placement: Vec::new(),
-        advertised_host: "localhost".into(),
         largest_body_bytes: 10_000,
         deadline: Duration::from_mins(1),
         hash_password: |_| PasswordRecord {

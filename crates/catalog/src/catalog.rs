@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::database::{Connection, DatabaseError, Pool, SqliteConnection, pause};
 use crate::error::CatalogError;
 use crate::schema;
@@ -31,8 +33,6 @@ enum Backend {
     Postgres {
         writers: Pool,
         readers: Pool,
-        /// Who serves the records holds a lock as long as it has this connection.
-        alone: Mutex<Option<Connection>>,
     },
     /// The view of a transaction that is going on.
     Transaction(Mutex<Option<Connection>>),
@@ -59,8 +59,6 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(10);
 const CACHED_STATEMENTS: usize = 128;
 /// A transaction that others are in the way of is done again so often.
 const ATTEMPTS: u32 = 50;
-/// What the only server holds; any number that nobody else uses.
-const SERVING_LOCK: i64 = 0x7469_6465_7365_7276;
 /// How soon a change by another server is seen.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -143,7 +141,7 @@ impl Catalog {
         if let Connection::Postgres(connection) = connection {
             writers.give_back(*connection);
         }
-        Ok(Self::with(Backend::Postgres { writers, readers, alone: Mutex::default() }))
+        Ok(Self::with(Backend::Postgres { writers, readers }))
     }
 
     /// A catalog that is gone when it is dropped, for tests.
@@ -153,17 +151,19 @@ impl Catalog {
         Ok(Self::with(Backend::Sqlite { writer, readers: None }))
     }
 
-    /// Makes this process the only one that serves the records; answers whether no other does. A file
-    /// is locked with its folder.
-    pub fn claim_alone(&self) -> Result<bool, CatalogError> {
-        let Backend::Postgres { writers, alone, .. } = &self.backend else { return Ok(true) };
-        let connection = Connection::Postgres(Box::new(writers.take()));
-        let sql = "SELECT pg_try_advisory_lock(?1)";
-        let is_alone: bool = connection.query_row(sql, [SERVING_LOCK], |row| row.get(0))?;
-        if is_alone {
-            *alone.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+    /// Whether other processes may serve the same records.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Postgres { .. })
+    }
+
+    /// What the clock of a database says that others share; nothing where there is none.
+    pub fn shared_clock(&self) -> Result<Option<Timestamp>, CatalogError> {
+        if !self.is_shared() {
+            return Ok(None);
         }
-        Ok(is_alone)
+        let sql = "SELECT CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT)";
+        let millis: i64 = self.read()?.query_row(sql, (), |row| row.get(0))?;
+        Ok(Timestamp::from_millisecond(millis).ok())
     }
 
     fn with(backend: Backend) -> Self {
@@ -209,11 +209,27 @@ impl Catalog {
         &self,
         mut work: impl FnMut(&Self) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.transact_with(&mut work, Self::lock)
+    }
+
+    /// The same where nobody waits for what it changes.
+    pub(crate) fn transact_quietly<T, E: From<CatalogError>>(
+        &self,
+        mut work: impl FnMut(&Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.transact_with(&mut work, Self::lock_quietly)
+    }
+
+    fn transact_with<T, E: From<CatalogError>>(
+        &self,
+        mut work: &mut impl FnMut(&Self) -> Result<T, E>,
+        lock: impl Fn(&Self) -> Access<'_>,
+    ) -> Result<T, E> {
         if matches!(self.backend, Backend::Transaction(_)) {
             return self.transact_part(work);
         }
         for attempt in 0..ATTEMPTS {
-            let mut access = self.lock();
+            let mut access = lock(self);
             let (outcome, was_overtaken) = run_once(access.slot(), &mut work);
             if !was_overtaken {
                 return outcome;
@@ -252,7 +268,14 @@ impl Catalog {
             },
         };
         let before = held.get().map_or(0, Connection::total_changes);
-        Access { held, catalog: self, before }
+        Access { held, catalog: self, before, is_quiet: false }
+    }
+
+    /// The same for what nobody waits for: it wakes nobody.
+    pub(crate) fn lock_quietly(&self) -> Access<'_> {
+        let mut access = self.lock();
+        access.is_quiet = true;
+        access
     }
 
     /// A connection that only reads.
@@ -366,6 +389,8 @@ pub(crate) struct Access<'a> {
     catalog: &'a Catalog,
     /// How much it had changed when it was taken.
     before: u64,
+    /// Whether nobody is told that something changed.
+    is_quiet: bool,
 }
 
 impl Access<'_> {
@@ -393,7 +418,7 @@ impl Drop for Access<'_> {
         // Before anybody can read what was changed.
         let Some(connection) = self.held.get() else { return };
         let present = connection.total_changes();
-        if present != self.before {
+        if present != self.before && !self.is_quiet {
             self.catalog.ring();
         }
         if let Held::One { connection, pool } = &mut self.held

@@ -6,7 +6,8 @@ use crate::database::{Connection, OptionalExtension, Row};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tidemark_model::{
-    BackupSchedule, InstanceEvent, InstanceId, InstanceName, InstanceState, OplogTime, ProjectId,
+    BackupSchedule, InstanceEvent, InstanceId, InstanceName, InstanceState, NodeId, OplogTime,
+    ProjectId,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row, taken};
@@ -153,6 +154,8 @@ pub struct Instance {
     pub port: Option<u16>,
     /// Why it is not served, if it should be.
     pub trouble: Option<InstanceTrouble>,
+    /// The node on which its database is, if that is inside Tidemark and several nodes serve the records.
+    pub node: Option<NodeId>,
 }
 
 /// Why an instance is not served.
@@ -160,11 +163,14 @@ pub struct Instance {
 pub enum InstanceTrouble {
     /// The folder with its data is gone.
     DataLost,
+    /// The node that has its data has been gone for a while.
+    NodeLost,
     /// Its database cannot be started.
     NotStarted(String),
 }
 
 const DATA_LOST: &str = "data lost";
+const NODE_LOST: &str = "node lost";
 
 pub(crate) fn decode(row: &Row) -> Result<Instance, CatalogError> {
     let row = Decoder::new("instances", row);
@@ -186,8 +192,10 @@ pub(crate) fn decode(row: &Row) -> Result<Instance, CatalogError> {
         port: row.get("port")?,
         trouble: row.get::<Option<String>>("trouble")?.map(|text| match text.as_str() {
             DATA_LOST => InstanceTrouble::DataLost,
+            NODE_LOST => InstanceTrouble::NodeLost,
             _ => InstanceTrouble::NotStarted(text),
         }),
+        node: row.parse_optional("node")?,
     })
 }
 
@@ -464,6 +472,7 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let text = match trouble {
             InstanceTrouble::DataLost => DATA_LOST,
+            InstanceTrouble::NodeLost => NODE_LOST,
             InstanceTrouble::NotStarted(text) => text.as_str(),
         };
         self.transact(|catalog| {
@@ -493,7 +502,8 @@ impl Catalog {
     /// Lets an instance whose data is gone begin anew, empty and with another port.
     pub fn begin_instance_anew(&self, id: InstanceId, at: Timestamp) -> Result<(), CatalogError> {
         self.transact(|catalog| {
-            if catalog.load_instance(id)?.trouble != Some(InstanceTrouble::DataLost) {
+            let trouble = catalog.load_instance(id)?.trouble;
+            if !matches!(trouble, Some(InstanceTrouble::DataLost | InstanceTrouble::NodeLost)) {
                 return Err(CatalogError::InUse(format!("instance {id} has not lost its data")));
             }
             catalog.record_instance_event(id, InstanceEvent::BegunAnew, at)?;
@@ -502,17 +512,44 @@ impl Catalog {
                 let end = OplogTime::from_u64(newest.last.to_u64().saturating_add(1));
                 catalog.end_oplog_range(id, end)?;
             }
-            let sql = "UPDATE instances SET port = NULL, trouble = NULL WHERE id = ?1";
+            let sql = "UPDATE instances SET port = NULL, trouble = NULL, node = NULL WHERE id = ?1";
             catalog.lock().execute(sql, [id.to_string()])?;
             Ok(())
         })
     }
 
-    /// Records the port of an instance.
-    pub fn set_instance_port(&self, id: InstanceId, port: u16) -> Result<(), CatalogError> {
-        let changed = self
-            .lock()
-            .execute("UPDATE instances SET port = ?2 WHERE id = ?1", (id.to_string(), port))?;
+    /// Takes an instance that is on no node yet; answers whether it is on this one now.
+    pub fn claim_instance(&self, id: InstanceId, node: NodeId) -> Result<bool, CatalogError> {
+        let sql =
+            "UPDATE instances SET node = ?2 WHERE id = ?1 AND node IS NULL AND state <> 'DELETED'";
+        Ok(self.lock().execute(sql, (id.to_string(), node.to_string()))? == 1)
+    }
+
+    /// Frees an instance that was about to be made on a node that is gone: another one may make it. Answers
+    /// whether it was.
+    pub fn abandon_creation(&self, id: InstanceId, node: NodeId) -> Result<bool, CatalogError> {
+        let sql = "UPDATE instances SET node = NULL, port = NULL WHERE id = ?1 AND node = ?2 AND state = 'CREATING'";
+        Ok(self.lock().execute(sql, (id.to_string(), node.to_string()))? == 1)
+    }
+
+    /// Says that the node of a lost instance is back and starts it: it does not begin anew elsewhere any more.
+    /// Answers whether it is still on that node.
+    pub fn take_back(&self, id: InstanceId, node: NodeId) -> Result<bool, CatalogError> {
+        let sql = "UPDATE instances SET trouble = 'its node is back; it starts' WHERE id = ?1 AND node = ?2";
+        Ok(self.lock().execute(sql, (id.to_string(), node.to_string()))? == 1)
+    }
+
+    /// Records the port of an instance, and that the node which took it has it still.
+    pub fn set_instance_port(
+        &self,
+        id: InstanceId,
+        port: u16,
+        node: Option<NodeId>,
+    ) -> Result<(), CatalogError> {
+        let changed = self.lock().execute(
+            "UPDATE instances SET port = ?2 WHERE id = ?1 AND node IS NOT DISTINCT FROM ?3",
+            (id.to_string(), port, node.map(|node| node.to_string())),
+        )?;
         one_row(changed, || CatalogError::Missing(format!("instance {id}")))
     }
 

@@ -7,6 +7,7 @@
 mod access_entries;
 mod api_keys;
 mod audit;
+mod captures;
 mod catalog;
 mod database;
 mod database_users;
@@ -16,10 +17,12 @@ mod instances;
 mod lease;
 mod moving;
 mod network_entries;
+mod nodes;
 mod oplog_ranges;
 mod oplog_tails;
 mod orgs;
 mod projects;
+mod rate_buckets;
 mod rebuild;
 mod reset;
 mod restore_jobs;
@@ -32,10 +35,12 @@ mod settings;
 mod snapshots;
 #[cfg(test)]
 mod tests;
+mod used_nonces;
 
 pub use access_entries::{AccessEntry, AccessUse};
 pub use api_keys::ApiKey;
 pub use audit::AuditEntry;
+pub use captures::CaptureAnswer;
 pub use catalog::{Catalog, Page, Paged};
 pub use database::DatabaseError;
 pub use database_users::{DatabaseUser, DatabaseUserRole, Label, PasswordRecord};
@@ -47,9 +52,11 @@ pub use instances::{
 pub use lease::{Claim, Done, LeaseHolder};
 pub use moving::Moved;
 pub use network_entries::{NetworkEntry, NetworkSource};
+pub use nodes::Node;
 pub use oplog_tails::{TailPiece, TailSize};
 pub use orgs::{NewOrg, Org};
 pub use projects::Project;
+pub use rate_buckets::{RateBucket, TakenRequests};
 pub use rebuild::FoundSnapshot;
 pub use reset::Seed;
 pub use restore_jobs::{Download, NewRestoreJob, RestoreJob, TargetName};

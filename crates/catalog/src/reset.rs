@@ -24,7 +24,10 @@ pub struct Seed<'a> {
 /// Every table with records, those that refer to others first.
 const TABLES: &[&str] = &[
     "audit",
+    "used_nonces",
+    "rate_buckets",
     "oplog_tails",
+    "captures",
     "oplog_ranges",
     "restore_jobs",
     "snapshots",

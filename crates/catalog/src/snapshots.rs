@@ -484,20 +484,6 @@ impl Catalog {
         Ok(state)
     }
 
-    /// Gives every claim of dead workers back at the start of the only worker process.
-    pub fn release_claims(&self) -> Result<(), CatalogError> {
-        let connection = self.lock();
-        connection.execute(
-            "UPDATE snapshots SET lease_until = 0 WHERE state IN ('queued', 'inProgress')",
-            (),
-        )?;
-        connection.execute(
-            "UPDATE restore_jobs SET lease_until = 0 WHERE state IN ('queued', 'running')",
-            (),
-        )?;
-        Ok(())
-    }
-
     /// Deletes a snapshot that nobody is taking or restoring.
     pub fn delete_snapshot(
         &self,

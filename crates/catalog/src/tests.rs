@@ -1,5 +1,7 @@
 //! The contract of the catalog, through its interface.
 
+mod nodes;
+
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use tidemark_model::{
@@ -127,6 +129,7 @@ fn insert_instance(
         backing: Backing::Embedded,
         port: Some(1),
         trouble: None,
+        node: None,
     };
     catalog.insert_instance(&instance).unwrap();
     assert_eq!(catalog.find_instance(project, name).unwrap(), Some(instance.clone()));

@@ -12,6 +12,8 @@ use jiff::{SignedDuration, Timestamp};
 pub struct Clock {
     source: Source,
     offset_seconds: Arc<AtomicI64>,
+    /// By how many milliseconds the clock that others share is ahead of the machine's.
+    correction_millis: Arc<AtomicI64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -23,21 +25,42 @@ enum Source {
 impl Clock {
     /// The clock of the machine.
     pub fn system() -> Self {
-        Self { source: Source::System, offset_seconds: Arc::default() }
+        Self::from(Source::System)
     }
 
     /// A clock that stands still at `start` until it is advanced.
     pub fn fixed(start: Timestamp) -> Self {
-        Self { source: Source::Fixed(start), offset_seconds: Arc::default() }
+        Self::from(Source::Fixed(start))
+    }
+
+    fn from(source: Source) -> Self {
+        Self { source, offset_seconds: Arc::default(), correction_millis: Arc::default() }
+    }
+
+    /// What the machine's clock says.
+    #[expect(clippy::disallowed_methods, reason = "the home of the wall clock")]
+    pub fn uncorrected(&self) -> Timestamp {
+        match self.source {
+            Source::System => Timestamp::now(),
+            Source::Fixed(start) => start,
+        }
+    }
+
+    /// Says by how much the clock that others share is ahead of the machine's; a clock that stands still
+    /// is right.
+    pub fn correct(&self, ahead: SignedDuration) {
+        if let Source::System = self.source {
+            let millis = i64::try_from(ahead.as_millis()).unwrap_or(0);
+            self.correction_millis.store(millis, Ordering::Relaxed);
+        }
     }
 
     /// The present instant.
-    #[expect(clippy::disallowed_methods, reason = "the home of the wall clock")]
     pub fn now(&self) -> Timestamp {
-        let base = match self.source {
-            Source::System => Timestamp::now(),
-            Source::Fixed(start) => start,
-        };
+        let correction =
+            SignedDuration::from_millis(self.correction_millis.load(Ordering::Relaxed));
+        let machine = self.uncorrected();
+        let base = machine.saturating_add(correction).unwrap_or(machine);
         let offset = SignedDuration::from_secs(self.offset_seconds.load(Ordering::Relaxed));
         base.saturating_add(offset).unwrap_or(base)
     }
@@ -76,6 +99,17 @@ mod tests {
     fn instants_are_written_in_whole_seconds() {
         let instant: Timestamp = "2026-01-02T16:55:04.987Z".parse().unwrap();
         assert_eq!(format_instant(instant), "2026-01-02T16:55:04Z");
+    }
+
+    #[test]
+    fn a_clock_follows_the_one_that_others_share() {
+        let clock = Clock::system();
+        let hour = SignedDuration::from_hours(1);
+        clock.clone().correct(-hour);
+        let behind = clock.uncorrected().duration_since(clock.now());
+        assert!((behind - hour).abs() < SignedDuration::from_secs(1), "{behind}");
+        clock.reset();
+        assert!(clock.now() < clock.uncorrected(), "an advance is not a correction");
     }
 
     #[test]

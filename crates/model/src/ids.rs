@@ -123,6 +123,10 @@ object_id! {
     ProjectId
     /// An instance: a serverless instance, a flex cluster or a cluster.
     InstanceId
+    /// A process that serves the records, over all its starts.
+    NodeId
+    /// One start of a node.
+    NodeRun
     /// A snapshot.
     SnapshotId
     /// A restore job.

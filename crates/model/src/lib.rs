@@ -7,6 +7,7 @@ mod clock;
 mod deployment;
 mod ids;
 mod instance;
+mod node;
 mod oplog_time;
 mod placement;
 mod plan;
@@ -26,10 +27,11 @@ pub use deployment::{
     TlsSettings, Topology,
 };
 pub use ids::{
-    ApiKeyId, DatabaseUserId, IdError, InstanceId, OrgId, PolicyId, PolicyItemId, ProjectId,
-    RestoreJobId, SecretId, ServiceAccountId, SnapshotId, new_object_id,
+    ApiKeyId, DatabaseUserId, IdError, InstanceId, NodeId, NodeRun, OrgId, PolicyId, PolicyItemId,
+    ProjectId, RestoreJobId, SecretId, ServiceAccountId, SnapshotId, new_object_id,
 };
 pub use instance::{InstanceEvent, InstanceName, InstanceNameError, InstanceState};
+pub use node::{NodeRole, NodeRoleError};
 pub use oplog_time::OplogTime;
 pub use placement::{Place, PlacementRule, database_prefix, is_database_prefix, place_of};
 pub use plan::{

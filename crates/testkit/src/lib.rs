@@ -266,5 +266,6 @@ pub fn idle_instance(project: ProjectId, name: &str, created_at: Timestamp) -> R
         backing: Backing::Embedded,
         port: Some(27_100),
         trouble: None,
+        node: None,
     }
 }

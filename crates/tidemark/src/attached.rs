@@ -22,6 +22,7 @@ use tidemark_model::{
     random_bytes,
 };
 use tidemark_vault::VaultKey;
+use tidemark_worker::Membership;
 
 /// How often it is looked whether a deployment answers.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -73,6 +74,7 @@ pub(crate) struct Attached {
     catalog: Arc<Catalog>,
     clock: Clock,
     key: VaultKey,
+    membership: Arc<Membership>,
     retention_after_delete: SignedDuration,
     /// Held for lookups.
     slots: Mutex<HashMap<InstanceId, Arc<Slot>>>,
@@ -116,13 +118,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Attached {
     pub(crate) fn new(
         (catalog, clock): (Arc<Catalog>, Clock),
-        key: VaultKey,
+        (key, membership): (VaultKey, Arc<Membership>),
         retention_after_delete: SignedDuration,
     ) -> Arc<Self> {
         Arc::new(Self {
             catalog,
             clock,
             key,
+            membership,
             retention_after_delete,
             slots: Mutex::default(),
             is_stopping: AtomicBool::new(false),
@@ -155,7 +158,9 @@ impl Attached {
             if self.is_stopping.load(Ordering::SeqCst) {
                 return;
             }
-            if let Err(error) = self.reconcile(instance) {
+            if self.membership.is_chosen_for(instance.id)
+                && let Err(error) = self.reconcile(instance)
+            {
                 tracing::error!(%error, instance = %instance.id, "a deployment could not be brought to its state");
             }
             if !lock(&self.slots).contains_key(&instance.id) {
@@ -202,6 +207,12 @@ impl Attached {
         let mut failures = 0;
         let mut probed_at = None;
         while !slot.is_over.load(Ordering::SeqCst) {
+            if !self.membership.is_chosen_for(id) {
+                // Another node looks at it.
+                (failures, probed_at) = (0, None);
+                slot.wait(LOOK_INTERVAL);
+                continue;
+            }
             match self.look(id, &mut probed_at) {
                 Ok(()) => failures = 0,
                 Err(AttachedError::Gone) => return,

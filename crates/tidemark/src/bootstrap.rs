@@ -117,7 +117,15 @@ pub(crate) fn run(
             _ => Ok(()),
         };
     }
-    plant(catalog, clock, (data_dir, base_url), seed)?;
+    let now = clock.now();
+    let (records, planted) = seed.grow(now)?;
+    // The file comes first: the organization, which marks the end, comes last.
+    write(data_dir, &Bootstrap::new(base_url, &planted))?;
+    if !records.store_first(catalog, now)? {
+        // Another node has written down what works.
+        let path = data_dir.join(FILE);
+        return std::fs::remove_file(&path).map_err(|source| BootstrapError::File { path, source });
+    }
     tracing::info!(file = %data_dir.join(FILE).display(), "the server was set up; the file holds its credentials");
     Ok(())
 }

@@ -25,6 +25,12 @@ pub(crate) fn move_records(matches: &ArgMatches) -> crate::Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Whether a server says that it is there.
+fn is_served(catalog: &Catalog) -> Result<bool, tidemark_catalog::CatalogError> {
+    let now = catalog.shared_clock()?.unwrap_or_default();
+    Ok(catalog.list_nodes()?.iter().any(|node| node.is_alive(now)))
+}
+
 /// Opens records that no server uses, and keeps others from using them as far as that can be.
 fn open(place: &str) -> Result<Catalog, Box<dyn std::error::Error>> {
     let folder = config::catalog_file(place).and_then(Path::parent);
@@ -32,7 +38,7 @@ fn open(place: &str) -> Result<Catalog, Box<dyn std::error::Error>> {
         return Err(format!("a server uses {place}; stop it first").into());
     }
     let catalog = config::open_catalog(place)?;
-    if !catalog.claim_alone()? {
+    if catalog.is_shared() && is_served(&catalog)? {
         return Err("a server uses one of the databases; stop it first".into());
     }
     Ok(catalog)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::ArgMatches;
 use serde::Deserialize;
 use tidemark_catalog::{Catalog, CatalogError};
-use tidemark_model::{Place, PlacementRule, is_database_prefix};
+use tidemark_model::{NodeRole, NodeRoleError, Place, PlacementRule, is_database_prefix};
 use tidemark_vault::{CachePlace, Location, LocationError};
 use toml::{Table, Value};
 
@@ -16,6 +16,9 @@ use crate::bootstrap;
 const ENVIRONMENT_PREFIX: &str = "TIDEMARK_";
 /// Variables with that beginning that are no keys.
 const OTHER_VARIABLES: &[&str] = &["TIDEMARK_CRASH_AT"];
+
+/// The least of `nodes.lost_after_seconds`: a node's lease, and time to start again.
+const SHORTEST_LOSS: u32 = 15;
 
 /// Keys for which their section alone is short.
 const SHORT: &[(&str, &str)] = &[("vault", "vault.location"), ("catalog", "catalog.location")];
@@ -35,6 +38,11 @@ const fn key(path: &'static str, flag: &'static str, help: &'static str) -> Key 
 /// Every key, with its flag.
 pub(crate) const KEYS: &[Key] = &[
     key("data_dir", "data-dir", "Where everything is kept"),
+    key(
+        "role",
+        "role",
+        "What this node does, where several serve the same records: api, worker or all [all]",
+    ),
     key("server.listen", "listen", "Where the API listens [127.0.0.1:8080]"),
     key("server.public_url", "server-public-url", "The address in links, if clients use another"),
     key(
@@ -58,6 +66,11 @@ pub(crate) const KEYS: &[Key] = &[
         "The largest request body [1048576]",
     ),
     key("server.deadline_seconds", "server-deadline-seconds", "How long a request may take [30]"),
+    key(
+        "server.drain_seconds",
+        "server-drain-seconds",
+        "How long it goes on answering at the end, while /readyz says that it stops [0]",
+    ),
     key(
         "server.shutdown_seconds",
         "server-shutdown-seconds",
@@ -112,6 +125,16 @@ pub(crate) const KEYS: &[Key] = &[
         "Restore jobs that are done at the same time [2]",
     ),
     key(
+        "nodes.lost_after_seconds",
+        "nodes-lost-after-seconds",
+        "How long a node may not be heard of before its instances count as lost with it [120]",
+    ),
+    key(
+        "nodes.rehost_after_seconds",
+        "nodes-rehost-after-seconds",
+        "After how long they begin anew on another node by themselves; 0 for never [0]",
+    ),
+    key(
         "catalog.location",
         "catalog",
         "Where records are kept: a file, or postgres://USER@HOST/DATABASE [catalog.sqlite in the data folder]",
@@ -161,6 +184,10 @@ pub(crate) enum ConfigError {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
+    #[serde(default)]
+    role: Option<String>,
+    #[serde(default)]
+    pub(crate) nodes: NodesSection,
     #[serde(default)]
     pub(crate) server: ServerSection,
     #[serde(default)]
@@ -256,6 +283,7 @@ pub(crate) struct ServerSection {
     pub(crate) trust_forwarded_for: bool,
     pub(crate) largest_body_bytes: usize,
     pub(crate) deadline_seconds: u64,
+    pub(crate) drain_seconds: u64,
     pub(crate) shutdown_seconds: u64,
 }
 
@@ -269,6 +297,7 @@ impl Default for ServerSection {
             trust_forwarded_for: false,
             largest_body_bytes: 1024 * 1024,
             deadline_seconds: 30,
+            drain_seconds: 0,
             shutdown_seconds: 20,
         }
     }
@@ -326,6 +355,19 @@ impl Default for BackupSection {
             parallel_snapshots: 2,
             parallel_restores: 2,
         }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct NodesSection {
+    pub(crate) lost_after_seconds: u32,
+    pub(crate) rehost_after_seconds: u32,
+}
+
+impl Default for NodesSection {
+    fn default() -> Self {
+        Self { lost_after_seconds: 120, rehost_after_seconds: 0 }
     }
 }
 
@@ -433,8 +475,36 @@ impl Config {
         if self.vault.location.is_some() && self.vault.folder.is_some() {
             return invalid("vault and vault.folder both say where the vault is; give one of them");
         }
-        self.vault_location()?;
+        if self.nodes.lost_after_seconds < SHORTEST_LOSS {
+            return Err(ConfigError::Invalid(format!(
+                "nodes.lost_after_seconds must be at least {SHORTEST_LOSS}: a node that starts again is no lost one"
+            )));
+        }
+        let after = self.nodes.rehost_after_seconds;
+        if after != 0 && after < self.nodes.lost_after_seconds {
+            return invalid(
+                "nodes.rehost_after_seconds must be 0, or at least nodes.lost_after_seconds",
+            );
+        }
+        let location = self.vault_location()?;
+        let is_alone = self.catalog.location.as_deref().is_none_or(is_file);
+        if is_alone && self.role()? != NodeRole::All {
+            return invalid(
+                "role is for nodes that share their records: give catalog = \"postgres://…\" too",
+            );
+        }
+        if !is_alone && matches!(location, Location::Folder(_)) && self.role()? != NodeRole::All {
+            return invalid(
+                "several nodes need a vault that all of them reach: give vault = \"s3://…\"",
+            );
+        }
         self.placement_rules().map(drop)
+    }
+
+    /// What this node does.
+    pub(crate) fn role(&self) -> Result<NodeRole, ConfigError> {
+        let role = self.role.as_deref().map_or(Ok(NodeRole::All), str::parse);
+        role.map_err(|error: NodeRoleError| ConfigError::Invalid(error.to_string()))
     }
 
     /// Where new instances are kept.
@@ -489,6 +559,10 @@ pub(crate) fn find_catalog(matches: &ArgMatches) -> Result<Option<Catalog>, Cata
 pub(crate) fn catalog_file(place: &str) -> Option<&Path> {
     let is_server = ["postgres://", "postgresql://"].iter().any(|begin| place.starts_with(begin));
     (!is_server).then(|| Path::new(place.strip_prefix("sqlite:").unwrap_or(place)))
+}
+
+fn is_file(place: &str) -> bool {
+    catalog_file(place).is_some()
 }
 
 /// Opens the records in a place.
@@ -666,6 +740,9 @@ mod tests {
             ("host", "0.0.0.0"),
             ("rate_limits", "off"),
             ("trust_forwarded_for", "true"),
+            ("role", "all"),
+            ("lost_after_seconds", "60"),
+            ("rehost_after_seconds", "600"),
         ];
         for key in KEYS {
             let name = key.path.rsplit('.').next().unwrap();

@@ -3,7 +3,7 @@
 //! A reconciler: it looks at what instances should be and what runs, and does the difference. A
 //! state that clients wait for stays visible for a moment, because they fail when it is skipped.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +17,12 @@ use tidemark_catalog::{Backing, Catalog, CatalogError, Instance, InstanceTrouble
 use tidemark_deployment::{Address, Endpoint};
 use tidemark_docdb::{Server, ServerConfig, ServerError, Withheld};
 use tidemark_model::{Clock, InstanceEvent, InstanceId, InstanceName, InstanceState, ProjectId};
-use tidemark_worker::Deployments;
+use tidemark_vault::VaultKey;
+use tidemark_worker::{Deployments, Membership};
 
 use crate::attached::Attached;
-use crate::config::InstancesSection;
+use crate::config::{InstancesSection, NodesSection};
+use crate::sharing_out::SharingOut;
 use crate::users::{InstanceUsers, InternalUser};
 
 /// The wait after the first failure, doubled.
@@ -49,6 +51,8 @@ enum HostingError {
     DataLost { path: PathBuf, project: ProjectId, name: InstanceName },
     #[error("the folder {path} cannot be changed: {source}")]
     Folder { path: PathBuf, source: std::io::Error },
+    #[error("it is on another node by now")]
+    Elsewhere,
 }
 
 /// An instance that could not be brought to its state.
@@ -65,13 +69,23 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// A port that somebody else has for so many tries is given up for another one.
 const PORT_TRIES: u32 = 6;
 
+/// Where and how databases run.
+#[derive(Debug, Clone)]
+pub(crate) struct HostingConfig {
+    pub(crate) instances: InstancesSection,
+    pub(crate) nodes: NodesSection,
+    /// The folder of all their folders.
+    pub(crate) folder: PathBuf,
+    /// How long backups of a removed one are kept.
+    pub(crate) retention_after_delete: SignedDuration,
+}
+
 /// The databases that run.
 pub(crate) struct Hosting {
     catalog: Arc<Catalog>,
     clock: Clock,
-    config: InstancesSection,
-    folder: PathBuf,
-    retention_after_delete: SignedDuration,
+    config: HostingConfig,
+    membership: Arc<Membership>,
     internal: Arc<InternalUser>,
     /// Held for lookups, and for putting a database in or taking one out.
     running: Mutex<HashMap<InstanceId, Server>>,
@@ -88,18 +102,17 @@ impl Hosting {
     pub(crate) fn new(
         catalog: Arc<Catalog>,
         clock: Clock,
-        config: InstancesSection,
-        (folder, retention_after_delete): (PathBuf, SignedDuration),
+        config: HostingConfig,
+        (membership, key): (Arc<Membership>, &VaultKey),
         attached: Arc<Attached>,
     ) -> Arc<Self> {
         Arc::new(Self {
             catalog,
             clock,
             config,
-            folder,
-            retention_after_delete,
+            membership,
             failing: Mutex::default(),
-            internal: Arc::new(InternalUser::new()),
+            internal: Arc::new(InternalUser::new(key)),
             running: Mutex::default(),
             attached,
             is_ready: AtomicBool::new(false),
@@ -171,16 +184,24 @@ impl Hosting {
 
     /// Brings every instance one step closer to what it should be.
     pub(crate) fn run_round(&self) {
-        let instances = match self.catalog.list_all_instances() {
+        if self.is_cut_off() {
+            return self.stop_serving();
+        }
+        let mut instances = match self.catalog.list_all_instances() {
             Ok(instances) => instances,
             Err(error) => {
                 tracing::error!(%error, "the instances could not be listed");
                 return;
             }
         };
+        if self.membership.is_shared() {
+            self.share_out(&mut instances);
+        }
         self.remove_strangers(&instances);
         self.attached.run_round(&instances);
-        let embedded = instances.iter().filter(|instance| instance.backing == Backing::Embedded);
+        let embedded = instances
+            .iter()
+            .filter(|instance| instance.backing == Backing::Embedded && self.is_here(instance));
         for instance in embedded {
             if self.is_stopping.load(Ordering::SeqCst) {
                 return;
@@ -220,17 +241,27 @@ impl Hosting {
         failing.insert(id, Failing { reason, times, again_at: Instant::now() + wait });
     }
 
-    /// Stops what runs for an instance that the catalog does not have: a reset took it away.
+    /// Stops what runs for an instance that the catalog does not have, because a reset took it away, or that
+    /// is on another node.
     fn remove_strangers(&self, instances: &[Instance]) {
         // What runs has a port on record; without one it is another instance with the same id.
-        let with_port = instances.iter().filter(|instance| instance.port.is_some());
-        let known: HashSet<InstanceId> = with_port.map(|instance| instance.id).collect();
+        let known: HashMap<InstanceId, &Instance> = instances
+            .iter()
+            .filter(|instance| instance.port.is_some() && self.is_here(instance))
+            .map(|instance| (instance.id, instance))
+            .collect();
         let strangers: Vec<InstanceId> =
-            self.lock().keys().filter(|id| !known.contains(id)).copied().collect();
+            self.lock().keys().filter(|id| !known.contains_key(id)).copied().collect();
         for id in strangers {
             let server = self.lock().remove(&id);
             drop(server);
-            if let Err(error) = self.remove_folder(id) {
+            // Where several nodes are it may hold what nobody else has.
+            let removed = if self.membership.is_shared() {
+                self.set_folder_aside(id)
+            } else {
+                self.remove_folder(id)
+            };
+            if let Err(error) = removed {
                 tracing::error!(%error, instance = %id, "a folder was left behind");
             }
         }
@@ -254,6 +285,7 @@ impl Hosting {
                 }
             }
             InstanceState::Repairing => {
+                self.take_back(instance)?;
                 self.ensure_running(instance)?;
                 instances::repair(&self.catalog, instance.id, now)?;
             }
@@ -263,7 +295,8 @@ impl Hosting {
                 drop(server);
                 self.remove_folder(instance.id)?;
                 if was_visible {
-                    self.catalog.retire_instance(instance.id, now, self.retention_after_delete)?;
+                    let retention = self.config.retention_after_delete;
+                    self.catalog.retire_instance(instance.id, now, retention)?;
                 }
             }
             InstanceState::Deleted => {}
@@ -276,6 +309,10 @@ impl Hosting {
             return Ok(());
         }
         let folder = self.folder_of(instance.id);
+        if instance.port.is_none() && self.membership.is_shared() {
+            // It was here before, and began anew.
+            self.set_folder_aside(instance.id)?;
+        }
         // What has a port had data. An empty database must not pass for it.
         if instance.port.is_some() && !folder.join(DATA_FILE).exists() {
             let (project, name) = (instance.project, instance.name.clone());
@@ -306,13 +343,17 @@ impl Hosting {
 
     fn start_on_free_port(&self, instance: &Instance) -> Result<Server, HostingError> {
         let used = self.catalog.used_ports()?;
-        for port in
-            (self.config.first_port..=self.config.last_port).filter(|port| !used.contains(port))
-        {
+        let InstancesSection { first_port, last_port, .. } = self.config.instances;
+        for port in (first_port..=last_port).filter(|port| !used.contains(port)) {
             match self.start_on(instance, port) {
                 Ok(server) => {
-                    self.catalog.set_instance_port(instance.id, port)?;
-                    return Ok(server);
+                    let recorded = self.catalog.set_instance_port(instance.id, port, instance.node);
+                    return match recorded {
+                        Err(CatalogError::Missing(_)) if self.membership.is_shared() => {
+                            Err(HostingError::Elsewhere)
+                        }
+                        outcome => Ok(outcome.map(|()| server)?),
+                    };
                 }
                 // Somebody else's program has it.
                 Err(HostingError::Server(ServerError::Listen { .. })) => {}
@@ -331,8 +372,8 @@ impl Hosting {
         };
         Ok(Server::start(ServerConfig {
             folder: self.folder_of(instance.id),
-            listen: SocketAddr::new(self.config.host, port),
-            advertised_host: self.config.advertised(),
+            listen: SocketAddr::new(self.config.instances.host, port),
+            advertised_host: self.config.instances.advertised(),
             advertised_port: None,
             users: Arc::new(users),
             clock: self.clock.clone(),
@@ -341,7 +382,21 @@ impl Hosting {
     }
 
     fn folder_of(&self, instance: InstanceId) -> PathBuf {
-        self.folder.join(instance.to_string())
+        self.config.folder.join(instance.to_string())
+    }
+
+    /// Keeps the folder of an instance that is not here any more under another name, if there is one.
+    fn set_folder_aside(&self, instance: InstanceId) -> Result<(), HostingError> {
+        let path = self.folder_of(instance);
+        let aside = path.with_extension(format!("aside-{}", self.clock.now().as_millisecond()));
+        match std::fs::rename(&path, &aside) {
+            Ok(()) => {
+                tracing::warn!(%instance, folder = %aside.display(), "what this node had of an instance that began anew is kept aside; remove it when nothing of it is needed");
+                Ok(())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(HostingError::Folder { path, source }),
+        }
     }
 
     fn remove_folder(&self, instance: InstanceId) -> Result<(), HostingError> {
@@ -355,10 +410,77 @@ impl Hosting {
     }
 }
 
+/// Where several nodes serve the same records.
+impl Hosting {
+    /// Whether an instance inside Tidemark is on this node.
+    fn is_here(&self, instance: &Instance) -> bool {
+        !self.membership.is_shared() || instance.node == Some(self.membership.id())
+    }
+
+    /// Whether this node counts as lost, or is about to: others may have its instances.
+    fn is_cut_off(&self) -> bool {
+        let limit = Duration::from_secs(u64::from(self.config.nodes.lost_after_seconds));
+        self.membership.is_shared() && self.membership.unheard_for() >= limit
+    }
+
+    /// Stops all databases until it is known again that they are this node's.
+    fn stop_serving(&self) {
+        if !self.lock().is_empty() {
+            tracing::error!(
+                "the records could not be reached for long: other nodes take this one for lost, so it stops its databases"
+            );
+            self.stop_all();
+        }
+    }
+
+    /// How other nodes' instances are reached.
+    fn endpoint_elsewhere(&self, instance: &Instance) -> Option<Endpoint> {
+        let node = self.membership.find_alive(instance.node?)?;
+        let (port, host) = (instance.port?, node.host);
+        let address =
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        Some(self.address(address))
+    }
+
+    fn address(&self, address: String) -> Endpoint {
+        let (user, password) = (self.internal.name.clone(), self.internal.password.clone());
+        Endpoint::Embedded(Address { address, user, password })
+    }
+
+    /// Takes instances that are on no node, and looks after those whose node is gone.
+    fn share_out(&self, instances: &mut [Instance]) {
+        let has_data = |id: InstanceId| self.folder_of(id).join(DATA_FILE).exists();
+        let sharing = SharingOut {
+            catalog: &self.catalog,
+            membership: &self.membership,
+            now: self.clock.now(),
+            limits: &self.config.nodes,
+            retention_after_delete: self.config.retention_after_delete,
+            has_data: &has_data,
+        };
+        sharing.run(instances);
+    }
+
+    /// Says that a lost instance is on this node after all, before its database is started.
+    fn take_back(&self, instance: &Instance) -> Result<(), HostingError> {
+        if instance.trouble != Some(InstanceTrouble::NodeLost) {
+            return Ok(());
+        }
+        if self.catalog.take_back(instance.id, self.membership.id())? {
+            Ok(())
+        } else {
+            Err(HostingError::Elsewhere)
+        }
+    }
+}
+
 impl Deployments for Hosting {
     fn endpoint(&self, instance: &Instance) -> Option<Endpoint> {
         if instance.backing == Backing::Attached {
             return self.attached.endpoint(instance.id);
+        }
+        if !self.is_here(instance) {
+            return self.endpoint_elsewhere(instance);
         }
         let running = self.lock();
         let server = running.get(&instance.id)?;
@@ -366,11 +488,7 @@ impl Deployments for Hosting {
         if address.ip().is_unspecified() {
             address.set_ip(std::net::IpAddr::from([127, 0, 0, 1]));
         }
-        Some(Endpoint::Embedded(Address {
-            address: address.to_string(),
-            user: self.internal.name.clone(),
-            password: self.internal.password.clone(),
-        }))
+        Some(self.address(address.to_string()))
     }
 
     fn has_oplog(&self, instance: &Instance) -> bool {

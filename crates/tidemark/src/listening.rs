@@ -25,47 +25,72 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Patience {
     /// For the head of a request, the wait for its first byte included.
     pub(crate) head: Duration,
+    /// After the signal, before nothing new is accepted any more.
+    pub(crate) drain: Duration,
     /// For what is running when the server stops.
     pub(crate) end: Duration,
 }
 
-/// Serves until SIGTERM or SIGINT; then nothing listens any more, and what is running has its time
-/// to finish. `when_told` is called at the signal, which must not take long; answers when it came.
+/// Serves until SIGTERM or SIGINT and some time longer; then nothing listens any more, and what is running has
+/// its time to finish. `when_told` is called at the signal and `when_over` when that time is over, which must
+/// not take long; answers when that was. A second signal ends the wait.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     patience: Patience,
-    when_told: impl FnOnce(),
+    (when_told, when_over): (impl FnOnce(), impl FnOnce()),
 ) -> std::io::Result<Instant> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (end, is_ending) = watch::channel(false);
     let mut connections = JoinSet::new();
+    let mut when_told = Some(when_told);
+    let mut until: Option<tokio::time::Instant> = None;
     loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = connections.join_next(), if !connections.is_empty() => {}
+        let is_told = tokio::select! {
+            _ = terminate.recv() => true,
+            _ = interrupt.recv() => true,
+            () = sleep_until(until) => break,
+            _ = connections.join_next(), if !connections.is_empty() => false,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     let client = Client { stream, peer, head_patience: patience.head };
                     let serving = serve_connection(client, router.clone(), is_ending.clone());
                     drop(connections.spawn(serving));
+                    false
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
+                    false
                 }
             },
+        };
+        if !is_told {
+            continue;
         }
+        let Some(when_told) = when_told.take() else { break };
+        when_told();
+        if patience.drain.is_zero() {
+            break;
+        }
+        until = Some(tokio::time::Instant::now() + patience.drain);
     }
     let told_at = Instant::now();
     drop(listener);
-    when_told();
+    when_over();
     let _ = end.send(true);
     let all_ended = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(patience.end, all_ended).await;
     Ok(told_at)
+}
+
+/// Sleeps until then; for ever if there is no end.
+async fn sleep_until(until: Option<tokio::time::Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
 }
 
 struct Client {

@@ -199,6 +199,21 @@ pub(crate) struct Records {
 }
 
 impl Records {
+    /// Makes these the first records, unless another node that starts at the same time was faster; answers
+    /// whether they are.
+    pub(crate) fn store_first(
+        &self,
+        catalog: &Catalog,
+        created_at: Timestamp,
+    ) -> Result<bool, CatalogError> {
+        catalog.transact(|catalog| {
+            if catalog.find_first_org()?.is_some() {
+                return Ok(false);
+            }
+            self.store(catalog, created_at).map(|()| true)
+        })
+    }
+
     /// Replaces all records by these.
     pub(crate) fn store(
         &self,
@@ -350,6 +365,7 @@ fn grow_instance(
         backing: Backing::Embedded,
         port: None,
         trouble: None,
+        node: None,
     })
 }
 

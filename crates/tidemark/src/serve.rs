@@ -3,26 +3,29 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{Response, StatusCode};
 use axum::routing::{any, get, put};
 use jiff::SignedDuration;
 use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, Sunset};
 use tidemark_catalog::Catalog;
-use tidemark_model::{BackupPolicy, Clock};
-use tidemark_vault::{Vault, VaultKey};
-use tidemark_worker::{Severity, Trouble, Worker, WorkerConfig, WorkerWatch};
+use tidemark_model::{BackupPolicy, Clock, NodeRole};
+use tidemark_vault::{Location, Vault, VaultKey};
+use tidemark_worker::{Membership, NewNode, Severity, Trouble, Worker, WorkerConfig, WorkerWatch};
 use tokio::net::TcpListener;
 
 use crate::attached::Attached;
 use crate::config::{Config, RateLimitSetting, SunsetSetting};
 use crate::dev::Dev;
 use crate::downloads::{self, Downloads};
-use crate::hosting::Hosting;
+use crate::hosting::{Hosting, HostingConfig};
+use crate::node::{self, NodeHosts};
 use crate::rehearsal::Rehearser;
 use crate::seed::Seed;
 use crate::uploads::{self, Uploads};
@@ -52,45 +55,56 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     })?;
     let address = listener.local_addr()?;
     let base_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let role = config.role()?;
     let parts = Parts::open(config, &base_url)?;
+    let membership = Arc::clone(&parts.membership);
 
-    let hosting = Hosting::new(
-        Arc::clone(&parts.catalog),
-        parts.clock.clone(),
-        config.instances.clone(),
-        (config.data_dir.join("instances"), policy(config).retention_after_delete),
-        Arc::clone(&parts.attached),
-    );
-    hosting.run_round();
-    let rounds = hosting.start();
-    let mut worker = Worker::start(parts.worker_config(config, &hosting))?;
+    let hosting = parts.hosting(config);
+    let rounds = role.works().then(|| {
+        hosting.run_round();
+        hosting.start()
+    });
+    let mut worker = role.works().then(|| Worker::start(parts.worker_config(config, &hosting)));
+    let is_draining = Arc::new(AtomicBool::new(false));
     let health = Health {
+        role,
+        is_draining: Arc::clone(&is_draining),
+        membership: Arc::clone(&membership),
         hosting: Arc::clone(&hosting),
-        worker: worker.watch(),
+        worker: worker.as_ref().map(Worker::watch),
         vault: Arc::clone(&parts.vault),
         attached: Arc::clone(&parts.attached),
     };
     let router = parts.router((config, mode), &base_url, health)?;
-    tracing::info!(%base_url, "the API listens");
+    tracing::info!(%base_url, role = role.as_str(), node = %membership.id(), "the API listens");
 
     let grace = Duration::from_secs(config.server.shutdown_seconds);
     let head = Duration::from_secs(config.server.deadline_seconds);
-    let patience = listening::Patience { head, end: grace };
+    let drain = Duration::from_secs(config.server.drain_seconds);
+    let patience = listening::Patience { head, drain, end: grace };
     let mut databases = None;
-    let begin_to_stop = || {
+    let begin_to_drain = || {
         tracing::info!("the server stops");
-        worker.request_stop();
+        is_draining.store(true, Ordering::SeqCst);
+    };
+    let begin_to_stop = || {
+        if let Some(worker) = &worker {
+            worker.request_stop();
+        }
         hosting.request_stop();
         let stopping = Arc::clone(&hosting);
         // While the API's requests finish nothing listens any more.
         databases = Some(std::thread::spawn(move || stopping.stop_all()));
     };
-    let serving = listening::serve(listener, router, patience, begin_to_stop);
+    let serving = listening::serve(listener, router, patience, (begin_to_drain, begin_to_stop));
     let told_at = runtime.block_on(serving)?;
     // One deadline for all: what does not end in time ends with the process, and is taken up again.
     let deadline = told_at + grace;
-    worker.stop(deadline);
-    wait_for(databases.iter().chain([&rounds]), deadline);
+    if let Some(worker) = &mut worker {
+        worker.stop(deadline);
+    }
+    wait_for(databases.iter().chain(&rounds), deadline);
+    membership.leave();
     runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()).min(SHORT));
     Ok(())
 }
@@ -98,7 +112,9 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
 /// What is open for as long as the server runs.
 struct Parts {
     catalog: Arc<Catalog>,
+    membership: Arc<Membership>,
     vault: Arc<Vault>,
+    key: VaultKey,
     clock: Clock,
     seed: Seed,
     downloads: PathBuf,
@@ -114,11 +130,8 @@ impl Parts {
         let key = VaultKey::load_or_create(&config.vault_key_file(), &location)?;
         let vault = Vault::open_cached(&location, key.clone(), config.vault_cache())?;
         let catalog = Arc::new(config.open_catalog()?);
-        if !catalog.claim_alone()? {
-            return Err(
-                "another tidemark serves the records of this database; stop it first".into()
-            );
-        }
+        let node = new_node(config, (&location, &key), &clock)?;
+        let membership = Membership::join(Arc::clone(&catalog), clock.clone(), node)?;
         let seed = load_seed(config)?;
         bootstrap::run(&catalog, &clock, (&config.data_dir, base_url), &seed)?;
         let downloads = config.data_dir.join("downloads");
@@ -127,13 +140,31 @@ impl Parts {
             std::fs::create_dir_all(folder)?;
         }
         let records = (Arc::clone(&catalog), clock.clone());
-        let attached = Attached::new(records, key, policy(config).retention_after_delete);
-        Ok(Self { catalog, vault, clock, seed, downloads, imports, attached })
+        let retention = policy(config).retention_after_delete;
+        let secrets = (key.clone(), Arc::clone(&membership));
+        let attached = Attached::new(records, secrets, retention);
+        Ok(Self { catalog, membership, vault, key, clock, seed, downloads, imports, attached })
+    }
+
+    fn hosting(&self, config: &Config) -> Arc<Hosting> {
+        Hosting::new(
+            Arc::clone(&self.catalog),
+            self.clock.clone(),
+            HostingConfig {
+                instances: config.instances.clone(),
+                nodes: config.nodes,
+                folder: config.data_dir.join("instances"),
+                retention_after_delete: policy(config).retention_after_delete,
+            },
+            (Arc::clone(&self.membership), &self.key),
+            Arc::clone(&self.attached),
+        )
     }
 
     fn worker_config(&self, config: &Config, hosting: &Arc<Hosting>) -> WorkerConfig {
         WorkerConfig {
             catalog: Arc::clone(&self.catalog),
+            membership: Arc::clone(&self.membership),
             vault: Arc::clone(&self.vault),
             clock: self.clock.clone(),
             deployments: Arc::clone(hosting) as Arc<dyn tidemark_worker::Deployments>,
@@ -170,11 +201,13 @@ impl Parts {
             base_url: base_url.to_owned(),
             seed: self.seed,
         });
-        let api = Api::new(
-            self.catalog,
-            self.clock.clone(),
-            api_config(config, dev, (self.attached, rehearsal)),
-        )?;
+        let hosts = NodeHosts {
+            membership: self.membership,
+            host: config.instances.advertised(),
+            ports: ports(config),
+        };
+        let api_config = api_config(config, dev, (self.attached, rehearsal, hosts));
+        let api = Api::new(self.catalog, self.clock.clone(), api_config)?;
         let api = Arc::new(api);
         let clock = self.clock.clone();
         let downloads = Downloads { api: Arc::clone(&api), clock, folder: self.downloads };
@@ -224,10 +257,37 @@ fn policy(config: &Config) -> BackupPolicy {
     }
 }
 
+fn ports(config: &Config) -> usize {
+    usize::from(config.instances.last_port - config.instances.first_port) + 1
+}
+
+/// This node, as others are told.
+fn new_node(
+    config: &Config,
+    (location, key): (&Location, &VaultKey),
+    clock: &Clock,
+) -> Result<NewNode, Failure> {
+    let id = node::load_or_create_id(&config.data_dir, clock.now())?;
+    // A folder is nobody else's, wherever it is.
+    let place = match location {
+        Location::Folder(_) => format!("a folder of node {id}"),
+        Location::Bucket(_) => location.to_string(),
+    };
+    let mark: String = key.secret_for("mark of the vault").expose().chars().take(8).collect();
+    let role = config.role()?;
+    Ok(NewNode {
+        id,
+        role,
+        host: config.instances.advertised(),
+        ports: if role.works() { u32::try_from(ports(config)).unwrap_or(u32::MAX) } else { 0 },
+        vault: format!("{place}, key {mark}"),
+    })
+}
+
 fn api_config(
     config: &Config,
     dev: Option<Dev>,
-    (attached, rehearsal): (Arc<Attached>, Arc<Rehearser>),
+    (attached, rehearsal, hosts): (Arc<Attached>, Arc<Rehearser>, NodeHosts),
 ) -> ApiConfig {
     if dev.is_some() {
         tracing::warn!(
@@ -253,9 +313,8 @@ fn api_config(
             SunsetSetting::Enforce => Sunset::Enforce,
         },
         policy: policy(config),
-        advertised_host: config.instances.advertised(),
+        hosts: Arc::new(hosts),
         placement: config.placement_rules().unwrap_or_default(),
-        ports: usize::from(config.instances.last_port - config.instances.first_port) + 1,
         largest_body_bytes: config.server.largest_body_bytes,
         deadline: Duration::from_secs(config.server.deadline_seconds),
         hash_password: users::hash_password,
@@ -265,8 +324,12 @@ fn api_config(
 /// What the endpoints for operators look at.
 #[derive(Clone)]
 struct Health {
+    role: NodeRole,
+    /// Whether it stops soon, so that nobody new is to ask it.
+    is_draining: Arc<AtomicBool>,
+    membership: Arc<Membership>,
     hosting: Arc<Hosting>,
-    worker: WorkerWatch,
+    worker: Option<WorkerWatch>,
     vault: Arc<Vault>,
     attached: Arc<Attached>,
 }
@@ -274,7 +337,14 @@ struct Health {
 fn router(api: Arc<Api>, (downloads, uploads): (Downloads, Uploads), health: Health) -> Router {
     let (for_metrics, vault) = (Arc::clone(&api), health.clone());
     let metrics = move || async move { for_metrics.metrics() + &vault.metrics() };
-    let for_api = move |request| tidemark_atlas_api::serve(Arc::clone(&api), request);
+    let role = health.role;
+    let for_api = move |request| async move {
+        if role.answers() {
+            tidemark_atlas_api::serve(Arc::clone(&api), request).await
+        } else {
+            not_here()
+        }
+    };
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "ok\n" }))
@@ -294,7 +364,11 @@ impl Health {
         let mut complaints: Vec<_> = self.hosting.complaints().into_iter().map(failing).collect();
         let degraded = |text| Trouble { severity: Severity::Degraded, text };
         complaints.extend(self.attached.complaints().into_iter().map(degraded));
-        complaints.extend(self.worker.troubles());
+        complaints.extend(self.worker.iter().flat_map(WorkerWatch::troubles));
+        if !self.membership.is_there() {
+            let text = "this node cannot say that it is there; other nodes do its work".to_owned();
+            complaints.push(Trouble { severity: Severity::Failing, text });
+        }
         complaints
     }
 
@@ -308,7 +382,8 @@ impl Health {
             (
                 "oplog_gaps",
                 "Gaps in captured oplogs since the start",
-                usize::try_from(self.worker.gaps()).unwrap_or(usize::MAX),
+                usize::try_from(self.worker.as_ref().map_or(0, WorkerWatch::gaps))
+                    .unwrap_or(usize::MAX),
             ),
             ("complaints", "What /readyz complains of", self.complaints().len()),
         ];
@@ -328,8 +403,19 @@ impl Health {
     }
 }
 
+/// The answer of a node that does not answer the API.
+fn not_here() -> Response<Body> {
+    let text = "This node is a worker; ask a node with the role api or all.\n";
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
 async fn ready(State(health): State<Health>) -> (StatusCode, String) {
-    if !health.hosting.is_ready() {
+    if health.is_draining.load(Ordering::SeqCst) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
+    }
+    if health.role.works() && !health.hosting.is_ready() {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     }
     let complaints = health.complaints();

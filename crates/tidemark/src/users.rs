@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tidemark_catalog::{Catalog, Instance, PasswordRecord};
 use tidemark_docdb::{Grant, User, UserDirectory};
 use tidemark_model::{Clock, Secret, random_bytes};
+use tidemark_vault::VaultKey;
 use tidemark_wire::{SCRAM_ITERATIONS, ScramCredential};
 
 /// The database in which users of the API authenticate.
 const DATABASE: &str = "admin";
 
-/// The user as whom the server logs in to its own instances; new with every start.
+/// The user as whom servers log in to their own instances: the same for all that have the vault's key.
 pub(crate) struct InternalUser {
     pub(crate) name: String,
     pub(crate) password: Secret,
@@ -19,8 +20,8 @@ pub(crate) struct InternalUser {
 }
 
 impl InternalUser {
-    pub(crate) fn new() -> Self {
-        let password = Secret::random::<32>();
+    pub(crate) fn new(key: &VaultKey) -> Self {
+        let password = key.secret_for("user of instances");
         let credential =
             ScramCredential::derive(password.expose(), random_bytes::<28>().to_vec(), 4_096);
         Self { name: "__tidemark".to_owned(), password, credential }

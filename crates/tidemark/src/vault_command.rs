@@ -190,6 +190,7 @@ impl Rebuild<'_> {
             backing: Backing::Embedded,
             port: None,
             trouble: None,
+            node: None,
         };
         let until = self.now.saturating_add(KEPT).unwrap_or(self.now);
         if self.catalog.insert_found_instance(&instance, until)? {

@@ -180,6 +180,12 @@ impl VaultKey {
         Some(Secret::new(std::str::from_utf8(opened).ok()?))
     }
 
+    /// A secret for one purpose that everybody has who has the key, as hex digits.
+    pub fn secret_for(&self, purpose: &str) -> Secret {
+        let derived = self.derive("secret", purpose.as_bytes());
+        Secret::new(derived.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
+    }
+
     /// The key under which chunks are named.
     pub(crate) fn chunk_naming_key(&self) -> [u8; 32] {
         self.derive("chunk names", b"")

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tidemark_catalog::Instance;
+use tidemark_catalog::{CatalogError, Instance};
 use tidemark_deployment::{Endpoint, LinkError};
 use tidemark_model::{InstanceId, OplogTime};
 use tidemark_mover::{MoverError, Stop};
@@ -19,6 +19,9 @@ use crate::config::WorkerConfig;
 
 /// How long others wait for a round.
 const ROUND_PATIENCE: Duration = Duration::from_mins(1);
+
+/// How often another node is asked whether it is done.
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the thread of one instance and those who wait for it share.
 #[derive(Default)]
@@ -34,6 +37,8 @@ struct SlotState {
     /// Rounds that were asked for, and that are over.
     wanted: u64,
     done: u64,
+    /// The number by which another node asked for a round that no round has answered yet.
+    asked: Option<i64>,
     /// How the last round ended: through where everything is captured, or why not.
     last: Option<Result<OplogTime, String>>,
     is_over: bool,
@@ -63,6 +68,8 @@ pub(crate) struct Round {
     ticket: u64,
     /// Whether somebody waits for it, so that everything is to be stored.
     pub(crate) flush: bool,
+    /// The number by which another node asked for it.
+    pub(crate) asked: Option<i64>,
 }
 
 impl Slot {
@@ -75,8 +82,20 @@ impl Slot {
             let waited = self.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let round = Round { ticket: state.wanted, flush: state.wanted != state.done };
+        let flush = state.wanted != state.done;
+        let round = Round { ticket: state.wanted, flush, asked: state.asked.take() };
         (!state.is_over).then_some(round)
+    }
+
+    /// Wants a round for another node.
+    pub(crate) fn ask(&self, number: i64) {
+        let mut state = self.lock();
+        if state.asked.is_none_or(|asked| asked < number) {
+            state.asked = Some(number);
+            state.wanted += 1;
+            drop(state);
+            self.changed.notify_all();
+        }
     }
 
     /// Tells those who wait how a round ended.
@@ -203,8 +222,15 @@ impl Captures {
         stop: &Stop,
     ) -> Result<OplogTime, MoverError> {
         self.endpoint(instance)?;
-        let slot = Arc::clone(self.lock().entry(instance).or_default());
         let deadline = Instant::now() + ROUND_PATIENCE;
+        let slot = self.lock().get(&instance).cloned();
+        let slot = match slot {
+            Some(slot) => slot,
+            None if self.config.membership.is_shared() => {
+                return self.ask_others(instance, deadline, stop);
+            }
+            None => Arc::clone(self.lock().entry(instance).or_default()),
+        };
         let mut state = slot.lock();
         state.wanted += 1;
         let ticket = state.wanted;
@@ -226,6 +252,35 @@ impl Captures {
     }
 }
 
+impl Captures {
+    /// The slot of an instance, if its oplog is followed here.
+    pub(crate) fn find(&self, instance: InstanceId) -> Option<Arc<Slot>> {
+        self.lock().get(&instance).cloned()
+    }
+
+    /// Has whoever follows an oplog store what is new, whichever node that is.
+    fn ask_others(
+        &self,
+        instance: InstanceId,
+        deadline: Instant,
+        stop: &Stop,
+    ) -> Result<OplogTime, MoverError> {
+        let catalog = &self.config.catalog;
+        let failed = |error: CatalogError| unreachable(instance, &error.to_string());
+        let number = catalog.want_capture(instance).map_err(failed)?;
+        loop {
+            stop.check()?;
+            if let Some(answer) = catalog.find_capture_answer(instance, number).map_err(failed)? {
+                return answer.outcome.map_err(|reason| unreachable(instance, &reason));
+            }
+            if Instant::now() > deadline {
+                return Err(unreachable(instance, "no node read its oplog in time"));
+            }
+            std::thread::sleep(ASK_INTERVAL);
+        }
+    }
+}
+
 fn unreachable(instance: InstanceId, reason: &str) -> MoverError {
     MoverError::Link(LinkError::Connection {
         address: format!("instance {instance}"),
@@ -241,7 +296,7 @@ mod tests {
     use tidemark_model::{BackupPolicy, Clock, Secret};
 
     use super::*;
-    use crate::Deployments;
+    use crate::{Deployments, Membership};
 
     struct Somewhere;
 
@@ -258,6 +313,7 @@ mod tests {
         let (clock, catalog) = (Clock::system(), Arc::new(Catalog::in_memory().unwrap()));
         let tenant = tidemark_testkit::tenant(&catalog, &clock, String::new(), (&[], &[]));
         let captures = Captures::new(WorkerConfig {
+            membership: Membership::alone(&catalog, &clock),
             catalog,
             vault,
             clock,

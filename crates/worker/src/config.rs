@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidemark_catalog::{Catalog, Instance};
+use tidemark_catalog::{Catalog, CatalogError, Instance};
 use tidemark_deployment::Endpoint;
-use tidemark_model::{BackupPolicy, Clock};
+use tidemark_model::{BackupPolicy, Clock, InstanceId};
 use tidemark_vault::Vault;
+
+use crate::membership::Membership;
 
 /// Where the databases of instances are.
 pub trait Deployments: Send + Sync {
@@ -26,6 +28,8 @@ pub trait Deployments: Send + Sync {
 pub struct WorkerConfig {
     /// The records.
     pub catalog: Arc<Catalog>,
+    /// This process among those that serve the same records.
+    pub membership: Arc<Membership>,
     /// The snapshots.
     pub vault: Arc<Vault>,
     /// The time.
@@ -70,6 +74,18 @@ pub enum Fate {
 }
 
 impl WorkerConfig {
+    /// Proves, for the rest of a transaction, that this node is the one that follows an oplog.
+    pub(crate) fn check_capture(
+        &self,
+        catalog: &Catalog,
+        instance: InstanceId,
+    ) -> Result<(), CatalogError> {
+        if self.membership.is_shared() {
+            catalog.check_capture(instance, self.membership.run())?;
+        }
+        Ok(())
+    }
+
     /// Asks the hook of a test what becomes of a step.
     pub(crate) fn fate(&self, job: &str, step: &str) -> Fate {
         self.hook.as_ref().map_or(Fate::Done, |hook| hook(job, step))

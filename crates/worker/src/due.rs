@@ -25,6 +25,7 @@ pub(crate) struct Due {
 struct Times {
     look: Option<Instant>,
     merge: Option<Instant>,
+    tidy: Option<Instant>,
     trim: Option<Instant>,
     prune: Option<Instant>,
 }
@@ -49,6 +50,11 @@ impl Due {
     pub(crate) fn is_trimming_due(&self) -> bool {
         let interval = if self.is_paid { PAID_INTERVAL } else { TRIM_INTERVAL };
         take_turn(&mut self.lock().trim, interval)
+    }
+
+    /// Whether what nodes left behind is to be forgotten again.
+    pub(crate) fn is_tidying_due(&self) -> bool {
+        take_turn(&mut self.lock().tidy, TRIM_INTERVAL)
     }
 
     /// Whether segments are to be merged again.

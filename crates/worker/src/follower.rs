@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidemark_catalog::Catalog;
+use tidemark_catalog::{CaptureAnswer, CatalogError};
 use tidemark_deployment::{Connection, Endpoint, Patience};
 use tidemark_model::{InstanceId, OplogSpan, OplogTime};
 use tidemark_mover::{
@@ -11,6 +11,7 @@ use tidemark_mover::{
 };
 
 use crate::captures::Slot;
+use crate::config::WorkerConfig;
 use crate::jobs::catch_panic;
 use crate::shared::Shared;
 use crate::tail::Tail;
@@ -41,6 +42,7 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         .iter()
         .filter(|instance| instance.state.runs() && deployments.has_oplog(instance));
     let wanted: Vec<InstanceId> = running.map(|instance| instance.id).collect();
+    let Some(wanted) = own_share(shared, wanted) else { return };
     let (lacking, ended) = shared.captures.keep_only(&wanted);
     for id in ended {
         shared.troubles.clear(&trouble(id));
@@ -48,6 +50,53 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
     for (id, place) in lacking {
         let shared = Arc::clone(shared);
         std::thread::spawn(move || follow(&shared, id, &place));
+    }
+}
+
+/// Which of the instances are followed by this node, where several may; nothing if that is not known at the
+/// moment. Each has the same share; one that has more gives the rest back, so that who joins finds some.
+fn own_share(shared: &Shared, wanted: Vec<InstanceId>) -> Option<Vec<InstanceId>> {
+    let (catalog, membership) = (&shared.config.catalog, &shared.config.membership);
+    if !membership.is_shared() {
+        return Some(wanted);
+    }
+    if !membership.is_there() {
+        return Some(Vec::new());
+    }
+    let share = wanted.len().div_ceil(membership.workers().len().max(1));
+    let now = shared.config.clock.now();
+    let claimed = catalog.claim_captures(membership.run(), (&wanted, share), now);
+    let mut mine = match claimed {
+        Ok(mine) => mine,
+        Err(error) => {
+            tracing::warn!(%error, "which oplogs this node follows is not known");
+            return None;
+        }
+    };
+    let rest = mine.split_off(share.min(mine.len()));
+    for id in rest {
+        if let Err(error) = catalog.release_capture(id, membership.run()) {
+            tracing::warn!(%error, instance = %id, "a capture could not be given to another node");
+        }
+    }
+    Some(mine)
+}
+
+/// Has the rounds done that other nodes ask for.
+pub(crate) fn answer_others(shared: &Arc<Shared>) {
+    let membership = &shared.config.membership;
+    if !membership.is_shared() {
+        return;
+    }
+    match shared.config.catalog.list_wanted_captures(membership.run()) {
+        Ok(asked) => {
+            for (instance, number) in asked {
+                if let Some(slot) = shared.captures.find(instance) {
+                    slot.ask(number);
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "what other nodes ask for is not known"),
     }
 }
 
@@ -96,24 +145,37 @@ fn follow(shared: &Shared, instance: InstanceId, slot: &Slot) {
                 }
             }
         }
+        if let Some(number) = round.asked {
+            let answer = CaptureAnswer { outcome: outcome.clone() };
+            let of = (instance, shared.config.membership.run());
+            if let Err(error) = shared.config.catalog.answer_capture(of, number, &answer) {
+                tracing::warn!(%error, %instance, "another node was not told that an oplog was read");
+            }
+        }
         slot.end_round(&round, outcome);
     }
 }
 
+/// Records what was captured, unless another node follows the oplog by now.
 fn record(
-    catalog: &Catalog,
+    config: &WorkerConfig,
     instance: InstanceId,
     outcome: CaptureOutcome,
-) -> Result<(), tidemark_catalog::CatalogError> {
-    match outcome {
-        // Both at once, before a new range begins: after a crash in between nothing would say where
-        // this one ended.
-        CaptureOutcome::CaughtUp { from, through, swapped_at } => catalog.transact(|catalog| {
-            catalog.extend_oplog_range(instance, OplogSpan { first: from, last: through })?;
-            swapped_at.map_or(Ok(()), |at| catalog.end_oplog_range(instance, at))
-        }),
-        CaptureOutcome::Began { begins_at, .. } => catalog.begin_oplog_range(instance, begins_at),
-    }
+) -> Result<(), CatalogError> {
+    // All at once, before a new range begins: after a crash in between nothing would say where this
+    // one ended.
+    config.catalog.transact(|catalog| {
+        config.check_capture(catalog, instance)?;
+        match outcome {
+            CaptureOutcome::CaughtUp { from, through, swapped_at } => {
+                catalog.extend_oplog_range(instance, OplogSpan { first: from, last: through })?;
+                swapped_at.map_or(Ok(()), |at| catalog.end_oplog_range(instance, at))
+            }
+            CaptureOutcome::Began { begins_at, .. } => {
+                catalog.begin_oplog_range(instance, begins_at)
+            }
+        }
+    })
 }
 
 /// The capture of one instance.
@@ -164,7 +226,7 @@ impl Follower<'_> {
             if let CaptureOutcome::Began { begins_at, after } = outcome {
                 self.tell(begins_at, after);
             }
-            record(&self.shared.config.catalog, self.instance, outcome)
+            record(&self.shared.config, self.instance, outcome)
                 .map_err(|error| MoverError::OplogGap { what: format!("the catalog ({error})") })?;
             if !capture.is_over() {
                 break;
@@ -198,7 +260,7 @@ impl Follower<'_> {
             let is_over = match job.parse() {
                 Ok(id) => match self.shared.config.catalog.load_restore_job(id) {
                     Ok(job) => job.state.is_final(),
-                    Err(tidemark_catalog::CatalogError::Missing(_)) => true,
+                    Err(CatalogError::Missing(_)) => true,
                     // Unknown: it stays.
                     Err(_) => false,
                 },

@@ -10,6 +10,7 @@ mod due;
 mod follower;
 mod heartbeat;
 mod jobs;
+mod membership;
 mod restores;
 mod scheduler;
 mod shared;
@@ -23,6 +24,7 @@ mod worker;
 
 pub use captures::Captures;
 pub use config::{Deployments, Fate, Hook, WorkerConfig};
+pub use membership::{Membership, NewNode};
 pub use snapshots::dump_path;
 pub use troubles::{Severity, Trouble};
 pub use worker::{Worker, WorkerWatch};

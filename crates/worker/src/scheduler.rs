@@ -14,21 +14,19 @@ const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
 /// Enqueues what is due and removes what is over.
 pub(crate) fn run_round(shared: &Arc<Shared>) {
+    remove_old_files(shared);
+    if !shared.config.membership.has_duty("scheduling") {
+        return;
+    }
     let outcomes = [
         ("scheduling snapshots", schedule(shared)),
         ("removing expired snapshots", remove_expired_snapshots(shared)),
         ("removing backups of deleted instances", remove_expired_instances(shared)),
-        ("removing old downloads", remove_old_downloads(shared)),
-        ("removing old uploads", remove_old_uploads(shared)),
         ("trimming oplogs", trim_oplogs(shared)),
         ("removing expired users", remove_expired_users(shared)),
+        ("forgetting nodes", forget_nodes(shared)),
     ];
-    for (what, outcome) in outcomes {
-        if let Err(error) = &outcome {
-            tracing::error!(%error, what, "the scheduler could not finish its round");
-        }
-        shared.troubles.note(what, &outcome);
-    }
+    report(shared, outcomes);
     let aside = shared.config.catalog.list_quarantined().unwrap_or_default();
     if aside.is_empty() {
         return shared.troubles.clear("rows");
@@ -37,6 +35,34 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         aside.into_iter().map(|(table, id, reason)| format!("{id} of {table}: {reason}")).collect();
     let text = format!("rows of the catalog were set aside: {}", aside.join("; "));
     shared.troubles.warn("rows", text);
+}
+
+fn report(
+    shared: &Shared,
+    outcomes: impl IntoIterator<Item = (&'static str, Result<(), CatalogError>)>,
+) {
+    for (what, outcome) in outcomes {
+        if let Err(error) = &outcome {
+            tracing::error!(%error, what, "the scheduler could not finish its round");
+        }
+        shared.troubles.note(what, &outcome);
+    }
+}
+
+/// Removes the files of this node that are over.
+fn remove_old_files(shared: &Shared) {
+    let outcomes = [
+        ("removing old downloads", remove_old_downloads(shared)),
+        ("removing old uploads", remove_old_uploads(shared)),
+    ];
+    report(shared, outcomes);
+}
+
+fn forget_nodes(shared: &Shared) -> Result<(), CatalogError> {
+    if shared.config.membership.is_shared() && shared.due.is_tidying_due() {
+        shared.config.membership.tidy()?;
+    }
+    Ok(())
 }
 
 fn schedule(shared: &Shared) -> Result<(), CatalogError> {
@@ -325,11 +351,11 @@ mod tests {
     use tidemark_vault::{Vault, VaultKey};
 
     use super::*;
-    use crate::Captures;
     use crate::config::{Deployments, WorkerConfig};
     use crate::due::Due;
     use crate::snapshots;
     use crate::troubles::Troubles;
+    use crate::{Captures, Membership};
 
     /// No database runs: the scheduler needs none.
     struct Nowhere;
@@ -352,6 +378,7 @@ mod tests {
         let catalog = Arc::new(Catalog::in_memory().unwrap());
         let tenant = tidemark_testkit::tenant(&catalog, &clock, String::new(), (&[], &[]));
         let config = WorkerConfig {
+            membership: Membership::alone(&catalog, &clock),
             catalog,
             vault: Vault::open(&folder.path().join("vault"), VaultKey::from_bytes([1; 32]))
                 .unwrap(),

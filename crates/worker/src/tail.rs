@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use tidemark_catalog::TailPiece;
+use tidemark_catalog::{CatalogError, TailPiece};
 use tidemark_model::InstanceId;
 use tidemark_mover::{MoverError, SegmentSink};
 use tidemark_vault::OplogSegment;
@@ -82,7 +82,11 @@ impl SegmentSink for Tail<'_> {
         let piece =
             TailPiece { span: segment.name, sealed: vault.seal_segment(instance, segment)? };
         let bytes = segment.entries.len() as u64;
-        self.config.catalog.put_oplog_tail(self.instance, &piece).map_err(unrecorded)?;
+        let put = self.config.catalog.transact(|catalog| {
+            self.config.check_capture(catalog, self.instance)?;
+            catalog.put_oplog_tail(self.instance, &piece)
+        });
+        put.map_err(unrecorded)?;
         let kept = self.kept.get();
         self.kept.set(Some(Kept {
             since: kept.map_or_else(Instant::now, |kept| kept.since),
@@ -94,7 +98,7 @@ impl SegmentSink for Tail<'_> {
     }
 }
 
-fn unrecorded(error: impl std::fmt::Display) -> MoverError {
+fn unrecorded(error: CatalogError) -> MoverError {
     MoverError::OplogGap { what: format!("the catalog ({error})") }
 }
 

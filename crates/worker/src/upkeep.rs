@@ -17,7 +17,7 @@ const MERGES: usize = 50;
 
 /// Does what is due.
 pub(crate) fn run_round(shared: &Arc<Shared>) {
-    if !shared.due.is_look_due() {
+    if !shared.due.is_look_due() || !shared.config.membership.has_duty("upkeep") {
         return;
     }
     let now = shared.config.clock.now().as_second();

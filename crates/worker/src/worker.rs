@@ -5,8 +5,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
-use tidemark_catalog::{CatalogError, LeaseHolder};
-use tidemark_model::Secret;
+use tidemark_catalog::LeaseHolder;
 use tidemark_mover::Stop;
 
 use crate::captures::Captures;
@@ -18,11 +17,25 @@ use crate::troubles::{Trouble, Troubles};
 
 /// The longest sleep of a thread that waits for work: leases and schedules end without a change.
 const ROUND: Duration = Duration::from_secs(1);
-/// The shortest time between two rounds, however often something changes.
-const PAUSE: Duration = Duration::from_millis(200);
-const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 /// How long a claim lasts without a heartbeat.
-const LEASE: SignedDuration = SignedDuration::from_secs(30);
+const LEASE: SignedDuration = SignedDuration::from_secs(15);
+
+/// How often a round is done.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// The longest time between two rounds.
+    wait: Duration,
+    /// The shortest, however often something changes.
+    pause: Duration,
+}
+
+impl Pace {
+    const USUAL: Self = Self { wait: ROUND, pause: Duration::from_millis(200) };
+    const CLAIMS: Self = Self { wait: ROUND, pause: Duration::from_millis(20) };
+    /// Somebody waits for the answer.
+    const QUESTIONS: Self =
+        Self { wait: Duration::from_millis(200), pause: Duration::from_millis(100) };
+}
 
 /// What a thread does again and again.
 type Round = fn(&Arc<Shared>);
@@ -34,17 +47,16 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts the threads. Claims of an earlier process on the same data folder are taken back.
-    pub fn start(config: WorkerConfig) -> Result<Self, CatalogError> {
-        config.catalog.release_claims()?;
-        let holder =
-            LeaseHolder { worker: Secret::random::<8>().expose().to_owned(), duration: LEASE };
-        let rounds: [(Round, usize, Duration); 5] = [
-            (crate::snapshots::run_round, config.parallel_snapshots.max(1), CLAIM_PAUSE),
-            (crate::restores::run_round, config.parallel_restores.max(1), CLAIM_PAUSE),
-            (crate::scheduler::run_round, 1, PAUSE),
-            (crate::upkeep::run_round, 1, ROUND),
-            (crate::follower::run_round, 1, PAUSE),
+    /// Starts the threads.
+    pub fn start(config: WorkerConfig) -> Self {
+        let holder = LeaseHolder { worker: config.membership.run().to_string(), duration: LEASE };
+        let rounds: [(Round, usize, Pace); 6] = [
+            (crate::snapshots::run_round, config.parallel_snapshots.max(1), Pace::CLAIMS),
+            (crate::restores::run_round, config.parallel_restores.max(1), Pace::CLAIMS),
+            (crate::scheduler::run_round, 1, Pace::USUAL),
+            (crate::upkeep::run_round, 1, Pace { pause: ROUND, ..Pace::USUAL }),
+            (crate::follower::run_round, 1, Pace::USUAL),
+            (crate::follower::answer_others, 1, Pace::QUESTIONS),
         ];
         let captures = Captures::new(config.clone());
         let (troubles, stop) = (Troubles::default(), Stop::new());
@@ -52,13 +64,13 @@ impl Worker {
         let shared = Arc::new(Shared { config, holder, captures, troubles, due, stop });
         let threads = rounds
             .into_iter()
-            .flat_map(|(round, count, pause)| std::iter::repeat_n((round, pause), count))
+            .flat_map(|(round, count, pace)| std::iter::repeat_n((round, pace), count))
             .map(|round| {
                 let shared = Arc::clone(&shared);
                 std::thread::spawn(move || run_rounds(&shared, round))
             })
             .collect();
-        Ok(Self { shared, threads })
+        Self { shared, threads }
     }
 
     /// Tells how it is; outlives the borrow of the worker.
@@ -112,7 +124,7 @@ impl WorkerWatch {
 
 /// Runs rounds until told to stop; between two of them waits for a change of the catalog. A round
 /// that panics is noted, and the next one runs.
-fn run_rounds(shared: &Arc<Shared>, (round, pause): (Round, Duration)) {
+fn run_rounds(shared: &Arc<Shared>, (round, pace): (Round, Pace)) {
     while !shared.stop.is_requested() {
         let seen = shared.config.catalog.generation();
         if let Err(text) = catch_panic(|| round(shared)) {
@@ -120,8 +132,8 @@ fn run_rounds(shared: &Arc<Shared>, (round, pause): (Round, Duration)) {
             shared.troubles.warn("worker", format!("a part of the worker panicked: {text}"));
         }
         if !shared.stop.is_requested() {
-            shared.config.catalog.wait_for_change(seen, ROUND);
-            std::thread::sleep(pause);
+            shared.config.catalog.wait_for_change(seen, pace.wait);
+            std::thread::sleep(pace.pause);
         }
     }
 }

@@ -13,7 +13,7 @@ use tidemark_deployment::{Address, Endpoint, newest_entry};
 use tidemark_model::{BackupPolicy, Clock, InstanceId, OplogTime, Secret};
 use tidemark_testkit::{Instance, idle_instance, tenant, vault};
 use tidemark_vault::{OplogSegment, Vault};
-use tidemark_worker::{Deployments, Worker, WorkerConfig};
+use tidemark_worker::{Deployments, Membership, Worker, WorkerConfig};
 
 /// One instance is a database; at the address of the other somebody listens and says nothing.
 struct Two {
@@ -44,6 +44,7 @@ fn config(folder: &Path, (catalog, vault): (&Arc<Catalog>, &Arc<Vault>)) -> Work
         password: Secret::new("x"),
     });
     WorkerConfig {
+        membership: Membership::alone(catalog, &Clock::system()),
         catalog: Arc::clone(catalog),
         vault: Arc::clone(vault),
         clock: Clock::system(),
@@ -88,7 +89,7 @@ fn entries_are_in_the_catalog_until_it_is_time_to_store_them() {
         ..config(folder.path(), (&catalog, &vault))
     };
     let name = tenant.instance.to_string();
-    let mut worker = Worker::start(config(Duration::from_hours(1))).unwrap();
+    let mut worker = Worker::start(config(Duration::from_hours(1)));
     // The first snapshot asks for everything to be stored.
     let is_taken = || catalog.list_bases(tenant.instance).unwrap().len() == 1;
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -110,7 +111,7 @@ fn entries_are_in_the_catalog_until_it_is_time_to_store_them() {
     drop(worker);
 
     // Somebody else goes on where it ended, as after a process was killed.
-    let mut worker = Worker::start(config(Duration::from_secs(1))).unwrap();
+    let mut worker = Worker::start(config(Duration::from_secs(1)));
     let last = write(&database, 3);
     wait_until_captured(&catalog, tenant.instance, last);
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -161,8 +162,7 @@ fn a_deployment_that_does_not_answer_holds_up_nobody_else() {
     let mut worker = Worker::start(WorkerConfig {
         deployments: Arc::new(deployments),
         ..config(folder.path(), (&catalog, &vault))
-    })
-    .unwrap();
+    });
     // Proof that the fault is reached: the server's connection waits for an answer.
     let (_waiting, _) = silent.accept().unwrap();
     let mut connection = database.connect();

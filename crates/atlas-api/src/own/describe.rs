@@ -14,6 +14,9 @@ pub(super) fn describe_instance(instance: &Instance) -> Value {
         "state": instance.state.as_str(),
     });
     match &instance.trouble {
+        Some(InstanceTrouble::NodeLost) => {
+            put(&mut body, "reason", "the node that has its data is gone".into());
+        }
         Some(InstanceTrouble::DataLost) => put(&mut body, "reason", "its data is gone".into()),
         Some(InstanceTrouble::NotStarted(text)) => put(&mut body, "reason", text.as_str().into()),
         None => {}

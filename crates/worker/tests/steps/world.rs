@@ -17,7 +17,7 @@ use tidemark_model::{
 };
 use tidemark_testkit::{Instance, tenant};
 use tidemark_vault::{Vault, VaultKey};
-use tidemark_worker::{Deployments, Hook, Worker, WorkerConfig};
+use tidemark_worker::{Deployments, Hook, Membership, Worker, WorkerConfig};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -135,6 +135,7 @@ impl World {
 
     pub(crate) fn worker(&self, hook: Option<Hook>) -> Worker {
         Worker::start(WorkerConfig {
+            membership: Membership::alone(&self.catalog, &self.clock),
             catalog: Arc::clone(&self.catalog),
             vault: Arc::clone(&self.vault),
             clock: self.clock.clone(),
@@ -147,7 +148,6 @@ impl World {
             parallel_restores: 1,
             hook,
         })
-        .unwrap()
     }
 
     pub(crate) fn state_of(&self, id: SnapshotId) -> SnapshotState {

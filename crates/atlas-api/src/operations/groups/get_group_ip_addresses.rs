@@ -13,10 +13,10 @@ use crate::operations::instances::instance::MOST_SHOWN;
 
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let instances = call.catalog.list_instances(project.id, InstanceView::Flex, MOST_SHOWN)?;
-    // A host name is no address.
-    let host = &call.api.config.advertised_host;
-    let addresses: Vec<&str> = host.parse::<IpAddr>().iter().map(|_| host.as_str()).collect();
     let describe = |instance: &Instance| {
+        // A host name is no address.
+        let host = call.api.config.hosts.host_of(instance);
+        let addresses: Vec<String> = host.parse::<IpAddr>().iter().map(|_| host.clone()).collect();
         json!({
             "clusterName": instance.name.as_str(),
             "futureInbound": [],

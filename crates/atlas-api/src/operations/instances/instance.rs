@@ -29,7 +29,7 @@ pub(crate) fn create(
         project.instance_count + 1,
         ApiError::too_many_clusters,
     )?;
-    let (ports, placement) = (call.api.config.ports, call.api.config.placement.clone());
+    let (ports, placement) = (call.api.config.hosts.ports(), call.api.config.placement.clone());
     let wanted = NewInstance { project: project.id, name, family, settings, ports, placement };
     let instance = instances::create(call.catalog, wanted, call.api.clock.now()).map_err(
         |error| match error {
@@ -37,7 +37,7 @@ pub(crate) fn create(
                 ApiError::duplicate_cluster_name(&name, project.id)
             }
             CreateInstanceError::NoProject => ApiError::group_not_found(project.id),
-            CreateInstanceError::NoPortLeft => ApiError::no_port_left(call.api.config.ports),
+            CreateInstanceError::NoPortLeft => ApiError::no_port_left(ports),
             CreateInstanceError::NoPlace(reason) => ApiError::no_place(&reason),
             CreateInstanceError::Catalog(error) => error.into(),
         },
@@ -147,7 +147,7 @@ pub(crate) fn connection_string(call: &Call<'_>, instance: &Instance) -> Option<
         return is_served.then_some(whole.reach.address);
     }
     let port = instance.port.filter(|_| is_served)?;
-    let host = &call.api.config.advertised_host;
+    let host = call.api.config.hosts.host_of(instance);
     // A direct connection works whatever name the client knows the server by.
     Some(format!("mongodb://{host}:{port}/?authSource=admin&directConnection=true"))
 }

@@ -1,0 +1,283 @@
+//! Being one of the processes that serve the same records.
+//!
+//! A node says every few seconds that it is there. If it cannot, it takes itself for gone before the others
+//! do: what it holds it gives up in time for somebody else to take it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use tidemark_catalog::{Catalog, CatalogError, LeaseHolder, Node};
+use tidemark_model::{Clock, InstanceId, NodeId, NodeRole, NodeRun};
+use tidemark_mover::Stop;
+
+/// How long a node counts as there after it said so.
+const LEASE: SignedDuration = SignedDuration::from_secs(10);
+const RENEWAL: Duration = Duration::from_secs(2);
+/// Without a renewal a node takes itself for gone after so long, before others do.
+const OWN_LEASE: Duration = Duration::from_secs(8);
+/// A clock that differs less is right: the question takes a while, too.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
+/// A node that has been gone for so long, and on which nothing is, is forgotten.
+const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// A node that is about to start.
+#[derive(Debug, Clone)]
+pub struct NewNode {
+    /// Its name, the same at every start on one data folder.
+    pub id: NodeId,
+    /// What it does.
+    pub role: NodeRole,
+    /// The host under which clients reach its databases.
+    pub host: String,
+    /// How many databases it has ports for.
+    pub ports: u32,
+    /// Its vault: where it is, and what tells its key from others.
+    pub vault: String,
+}
+
+/// This process among those that serve the same records.
+pub struct Membership {
+    catalog: Arc<Catalog>,
+    clock: Clock,
+    node: NewNode,
+    run: NodeRun,
+    holder: LeaseHolder,
+    /// When it was last said that it is there. Held for a look.
+    renewed_at: Mutex<Instant>,
+    /// Whether another process has its name.
+    is_replaced: AtomicBool,
+    /// What others said last. Held for a look.
+    nodes: Mutex<Arc<Vec<Node>>>,
+    stop: Stop,
+    /// Held when it ends.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Membership {
+    /// Joins: what earlier runs of the node held is given back.
+    pub fn join(
+        catalog: Arc<Catalog>,
+        clock: Clock,
+        node: NewNode,
+    ) -> Result<Arc<Self>, CatalogError> {
+        follow_shared_clock(&catalog, &clock)?;
+        let now = clock.now();
+        let run = NodeRun::new(now);
+        let holder = LeaseHolder { worker: run.to_string(), duration: LEASE };
+        // Nobody else looks at a file: what is recorded there does not end.
+        let alive_until = if catalog.is_shared() {
+            now.saturating_add(LEASE).unwrap_or(now)
+        } else {
+            Timestamp::MAX
+        };
+        catalog.join_node(&Node {
+            id: node.id,
+            run,
+            role: node.role,
+            host: node.host.clone(),
+            ports: node.ports,
+            vault: node.vault.clone(),
+            started_at: now,
+            alive_until,
+        })?;
+        let membership = Arc::new(Self {
+            nodes: Mutex::new(Arc::new(catalog.list_nodes()?)),
+            catalog,
+            clock,
+            node,
+            run,
+            holder,
+            renewed_at: Mutex::new(Instant::now()),
+            is_replaced: AtomicBool::new(false),
+            stop: Stop::new(),
+            thread: Mutex::default(),
+        });
+        if membership.catalog.is_shared() {
+            let for_thread = Arc::clone(&membership);
+            let thread = std::thread::spawn(move || for_thread.keep());
+            *lock(&membership.thread) = Some(thread);
+        }
+        Ok(membership)
+    }
+
+    /// The only node, for tests: each time another start of the same one.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be recorded.
+    #[doc(hidden)]
+    #[expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+    pub fn alone(catalog: &Arc<Catalog>, clock: &Clock) -> Arc<Self> {
+        let node = NewNode {
+            id: NodeId::from_bytes([1; 12]),
+            role: NodeRole::All,
+            host: "127.0.0.1".to_owned(),
+            ports: 1,
+            vault: String::new(),
+        };
+        Self::join(Arc::clone(catalog), clock.clone(), node).expect("a node that is recorded")
+    }
+
+    /// Says that it is there until it ends.
+    fn keep(&self) {
+        let mut renewed_at = Instant::now();
+        while !self.stop.is_requested() {
+            // Who reads what others change is told at least so often.
+            self.catalog.wait_for_change(self.catalog.generation(), Duration::from_millis(500));
+            if renewed_at.elapsed() < RENEWAL || self.stop.is_requested() {
+                continue;
+            }
+            // What is said at this instant is true from this instant on.
+            renewed_at = Instant::now();
+            match self.renew() {
+                Ok(()) => *lock(&self.renewed_at) = renewed_at,
+                Err(CatalogError::LeaseLost(_)) => {
+                    self.is_replaced.store(true, Ordering::SeqCst);
+                    tracing::error!(node = %self.node.id, "another process has the name of this node: was its data folder copied? It does nothing any more; stop it, and remove the file `node` from the copy");
+                }
+                Err(error) => tracing::warn!(%error, "that this node is there could not be said"),
+            }
+        }
+    }
+
+    fn renew(&self) -> Result<(), CatalogError> {
+        follow_shared_clock(&self.catalog, &self.clock)?;
+        self.catalog.renew_node(self.node.id, &self.holder, self.clock.now())?;
+        *lock(&self.nodes) = Arc::new(self.catalog.list_nodes()?);
+        Ok(())
+    }
+
+    /// Its name.
+    pub fn id(&self) -> NodeId {
+        self.node.id
+    }
+
+    /// The name of this start.
+    pub fn run(&self) -> NodeRun {
+        self.run
+    }
+
+    /// Whether others may serve the same records.
+    pub fn is_shared(&self) -> bool {
+        self.catalog.is_shared()
+    }
+
+    /// Whether it may do what only one node does.
+    pub fn is_there(&self) -> bool {
+        !self.is_shared()
+            || (!self.is_replaced.load(Ordering::SeqCst) && self.unheard_for() < OWN_LEASE)
+    }
+
+    /// How long ago it said that it is there.
+    pub fn unheard_for(&self) -> Duration {
+        if self.is_replaced.load(Ordering::SeqCst) {
+            return Duration::MAX;
+        }
+        lock(&self.renewed_at).elapsed()
+    }
+
+    /// All nodes, as they were a few seconds ago at most.
+    pub fn nodes(&self) -> Arc<Vec<Node>> {
+        Arc::clone(&lock(&self.nodes))
+    }
+
+    /// A node that counts as there.
+    pub fn find_alive(&self, id: NodeId) -> Option<Node> {
+        let now = self.clock.now();
+        self.nodes().iter().find(|node| node.id == id && node.is_alive(now)).cloned()
+    }
+
+    /// The nodes that count as there and work.
+    pub fn workers(&self) -> Vec<Node> {
+        let now = self.clock.now();
+        let nodes = self.nodes();
+        let working = nodes.iter().filter(|node| node.is_alive(now) && node.role.works());
+        working.cloned().collect()
+    }
+
+    /// Whether this node, of all that work, is the one that looks after something. Others come to the same
+    /// answer, as far as they know of the same nodes.
+    pub fn is_chosen_for(&self, id: InstanceId) -> bool {
+        if !self.is_shared() {
+            return true;
+        }
+        let rank = |node: NodeId| {
+            let mut hasher = DefaultHasher::new();
+            (node.bytes(), id.bytes()).hash(&mut hasher);
+            hasher.finish()
+        };
+        let chosen = self.workers().into_iter().max_by_key(|node| rank(node.id));
+        self.is_there() && chosen.is_some_and(|chosen| chosen.id == self.node.id)
+    }
+
+    /// Whether a duty is this node's.
+    pub fn has_duty(&self, name: &str) -> bool {
+        if !self.is_shared() {
+            return true;
+        }
+        let held = self.is_there()
+            && self
+                .catalog
+                .hold_duty(name, self.run, self.clock.now())
+                .inspect_err(
+                    |error| tracing::warn!(%error, name, "whose duty this is is not known"),
+                )
+                .unwrap_or(false);
+        held && self.is_there()
+    }
+
+    /// Forgets nodes that have been gone for long, and what nodes count that is over.
+    pub fn tidy(&self) -> Result<(), CatalogError> {
+        let now = self.clock.now();
+        let ago = |ago: SignedDuration| now.saturating_sub(ago).unwrap_or(now);
+        self.catalog.forget_nodes(ago(FORGOTTEN_AFTER))?;
+        self.catalog.forget_nonces(now)?;
+        self.catalog.forget_buckets(ago(SignedDuration::from_hours(1)))?;
+        Ok(())
+    }
+
+    /// Says that it ends: what it holds is free at once.
+    pub fn leave(&self) {
+        self.stop.request();
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+        if self.is_shared()
+            && let Err(error) = self.catalog.leave_node(self.run)
+        {
+            tracing::warn!(%error, "that this node ends could not be said; the others notice");
+        }
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.stop.request();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sets the clock of this process by the one that all nodes share.
+fn follow_shared_clock(catalog: &Catalog, clock: &Clock) -> Result<(), CatalogError> {
+    let asked_at = clock.uncorrected();
+    let Some(shared) = catalog.shared_clock()? else { return Ok(()) };
+    let answered_at = clock.uncorrected();
+    let took = answered_at.duration_since(asked_at);
+    let middle = asked_at.saturating_add(took / 2).unwrap_or(asked_at);
+    let ahead = shared.duration_since(middle);
+    // A difference that may be the way there and back says nothing.
+    if took.abs() > TOLERANCE {
+        return Ok(());
+    }
+    let correction = if ahead.abs() < TOLERANCE { SignedDuration::ZERO } else { ahead };
+    clock.correct(correction);
+    Ok(())
+}
