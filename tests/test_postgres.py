@@ -35,7 +35,7 @@ def test_a_killed_server_goes_on_where_its_records_say(fresh):
     assert content(world.client()) == wanted
 
 
-def test_a_second_server_on_the_same_records_is_refused(fresh, tmp_path):
+def test_a_second_server_with_a_vault_of_its_own_is_refused(fresh, tmp_path):
     world = fresh().start()
     ports = Ports()
     second = subprocess.run(
@@ -43,7 +43,7 @@ def test_a_second_server_on_the_same_records_is_refused(fresh, tmp_path):
                                 f"127.0.0.1:{ports.take()}", "--catalog", world.settings["catalog"])],
         capture_output=True, text=True, timeout=30)
     ports.close()
-    assert second.returncode != 0 and "another tidemark serves the records" in second.stderr, second.stderr
+    assert second.returncode != 0 and "share a vault in a bucket, and its key" in second.stderr, second.stderr
     assert "panicked" not in second.stderr
     # It goes on, and may be followed by another once it is gone.
     assert world.call("GET", "/groups")["totalCount"] >= 1

@@ -78,9 +78,9 @@ fn test(arguments: &[String]) -> Result<(), String> {
     let faults = start(PYTHON, &pytest)?;
     let soaking = start(PYTHON, &["bench/soak.py", "--minutes", "5"])?;
     let mut on_postgres = vec![PYTHON, "-m", "pytest", "-q", "--durations=5"];
-    on_postgres.extend(POSTGRES_TESTS);
+    on_postgres.extend(ONLY_ON_POSTGRES.iter().chain(ALSO_ON_POSTGRES));
     let on_postgres = start("scripts/with-postgres", &on_postgres)?;
-    let ignored = beside.chain([ONLY_ON_POSTGRES]);
+    let ignored = beside.chain(ONLY_ON_POSTGRES.iter().copied());
     let ignored: Vec<String> = ignored.map(|file| format!("--ignore={file}")).collect();
     let mut pytest = vec!["-m", "pytest", "-q", "--durations=5", "tests"];
     pytest.extend(ignored.iter().map(String::as_str));
@@ -110,9 +110,9 @@ const FAULT_TESTS: &[&str] = &[
 ];
 
 /// Tests that run with the catalog in PostgreSQL: some only then, others a second time.
-const ONLY_ON_POSTGRES: &str = "tests/test_postgres.py";
-const POSTGRES_TESTS: &[&str] =
-    &[ONLY_ON_POSTGRES, "tests/test_api.py", "tests/test_backup.py", "tests/test_exports.py"];
+const ONLY_ON_POSTGRES: &[&str] = &["tests/test_postgres.py", "tests/test_nodes.py"];
+const ALSO_ON_POSTGRES: &[&str] =
+    &["tests/test_api.py", "tests/test_backup.py", "tests/test_exports.py"];
 
 /// Starts a command whose output is shown when it has ended.
 fn start(program: &str, arguments: &[&str]) -> Result<Child, String> {

@@ -5,8 +5,8 @@ use tidemark_catalog::{
     Backing, Catalog, CatalogError, Instance, InstanceFamily, InstanceSettings, RestoreJob,
 };
 use tidemark_model::{
-    InstanceEvent, InstanceId, InstanceName, InstanceState, Place, PlacementRule, PointInTime,
-    ProjectId, database_prefix, place_of,
+    InstanceEvent, InstanceId, InstanceName, InstanceState, OplogTime, Place, PlacementRule,
+    PointInTime, ProjectId, database_prefix, place_of,
 };
 
 use crate::restore_jobs::{self, Ask, CreateRestoreJobError, Destination};
@@ -200,13 +200,13 @@ pub fn repair(catalog: &Catalog, id: InstanceId, now: Timestamp) -> Result<(), C
 }
 
 /// Lets an instance that has lost its data begin anew, and asks for the newest state that its
-/// backups hold: the newest moment, or else the newest snapshot. Answers the restore job, or
-/// nothing if there is nothing to restore.
+/// backups hold: the newest moment, or else the newest snapshot. Answers what brings it back; nothing
+/// if there is nothing to restore.
 pub fn rehost(
     catalog: &Catalog,
     instance: &Instance,
     now: Timestamp,
-) -> Result<Option<RestoreJob>, RehostError> {
+) -> Result<Option<Rehosted>, RehostError> {
     let moments = restore_jobs::list_restorable(catalog, instance, now)?;
     let bases = catalog.list_bases(instance.id)?;
     match catalog.begin_instance_anew(instance.id, now) {
@@ -214,15 +214,26 @@ pub fn rehost(
         outcome => outcome?,
     }
     let to = Destination { project: instance.project, name: instance.name.clone() };
-    let ask = match (moments.last(), bases.last()) {
+    let (ask, through) = match (moments.last(), bases.last()) {
         (Some(span), _) => {
-            Ask::PointInTime { moment: PointInTime::Entry(span.last), base: None, to }
+            let moment = PointInTime::Entry(span.last);
+            (Ask::PointInTime { moment, base: None, to }, Some(span.last))
         }
-        (None, Some(base)) => Ask::Automated { snapshot: base.snapshot, to },
+        (None, Some(base)) => (Ask::Automated { snapshot: base.snapshot, to }, base.at),
         (None, None) => return Ok(None),
     };
     let when = (now, SignedDuration::ZERO);
-    Ok(Some(restore_jobs::create(catalog, instance, &ask.into(), when)?))
+    let job = restore_jobs::create(catalog, instance, &ask.into(), when)?;
+    Ok(Some(Rehosted { job, through }))
+}
+
+/// What brings an instance back that begins anew.
+#[derive(Debug, Clone)]
+pub struct Rehosted {
+    /// The job.
+    pub job: RestoreJob,
+    /// The last position that it brings back, if that is known: what was written after it is lost.
+    pub through: Option<OplogTime>,
 }
 
 /// Why an instance does not begin anew.

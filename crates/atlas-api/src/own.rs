@@ -21,7 +21,9 @@ use tidemark_model::{
 };
 
 use self::ask::Ask;
-use self::describe::{describe_instance, describe_job, describe_snapshot, describe_span};
+use self::describe::{
+    describe_instance, describe_job, describe_position, describe_snapshot, describe_span,
+};
 use crate::api::Api;
 use crate::body::Body;
 use crate::error::{ApiError, Result};
@@ -131,17 +133,22 @@ fn rehost(
     change(&api.catalog, by, |catalog| {
         let found = catalog.find_instance(project.id, name)?;
         let instance = found.ok_or_else(|| ApiError::cluster_not_found(name, project.id))?;
-        let job = instances::rehost(catalog, &instance, by.at).map_err(|error| match error {
-            RehostError::NotLost => {
-                ApiError::not_updatable("The data of the cluster is where it should be")
-            }
-            RehostError::Restore(error) => {
-                tracing::warn!(%error, "an instance could not begin anew");
-                ApiError::target_unavailable()
-            }
-            RehostError::Catalog(error) => error.into(),
-        })?;
-        Ok(json!({ "restoreJobId": job.map(|job| job.id.to_string()) }))
+        let rehosted =
+            instances::rehost(catalog, &instance, by.at).map_err(|error| match error {
+                RehostError::NotLost => {
+                    ApiError::not_updatable("The data of the cluster is where it should be")
+                }
+                RehostError::Restore(error) => {
+                    tracing::warn!(%error, "an instance could not begin anew");
+                    ApiError::target_unavailable()
+                }
+                RehostError::Catalog(error) => error.into(),
+            })?;
+        let Some(rehosted) = rehosted else { return Ok(json!({ "restoreJobId": null })) };
+        Ok(json!({
+            "restoreJobId": rehosted.job.id.to_string(),
+            "lostAfter": rehosted.through.map(describe_position),
+        }))
     })
 }
 

@@ -75,6 +75,10 @@ impl Hosts for NodeHosts {
         if !self.membership.is_shared() {
             return self.ports;
         }
+        // Who has just started counts. What is not known now was true a moment ago.
+        if let Err(error) = self.membership.refresh() {
+            tracing::warn!(%error, "which nodes there are could not be looked up");
+        }
         let ports = self.membership.workers().iter().map(|node| node.ports).sum::<u32>();
         usize::try_from(ports).unwrap_or(usize::MAX)
     }

@@ -119,7 +119,14 @@ pub(crate) fn run_instances(matches: &ArgMatches) -> crate::Outcome {
     } else {
         match text(&answer, "restoreJobId") {
             "" => println!("{instance} begins anew, empty: it has no backups"),
-            job => println!("{instance} begins anew; restore job {job} brings its data back"),
+            job => {
+                println!("{instance} begins anew; restore job {job} brings its data back");
+                let lost = &answer["lostAfter"];
+                if let Some(date) = lost["date"].as_str() {
+                    let entry = format!("{}.{}", lost["oplogTs"], lost["oplogInc"]);
+                    println!("what was written after {date} (oplog entry {entry}) is lost");
+                }
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -117,9 +117,12 @@ impl SharingOut<'_> {
                 && is_gone_for(rehost_after_seconds) =>
             {
                 match instances::rehost(self.catalog, instance, now) {
-                    Ok(job) => {
-                        let job = job.map(|job| job.id);
-                        tracing::warn!(instance = %instance.id, ?job, "a lost instance begins anew on another node");
+                    Ok(Some(rehosted)) => {
+                        let lost_after = rehosted.through.map(|at| at.to_string());
+                        tracing::warn!(instance = %instance.id, job = %rehosted.job.id, lost_after, "a lost instance begins anew on another node");
+                    }
+                    Ok(None) => {
+                        tracing::warn!(instance = %instance.id, "a lost instance begins anew on another node, empty: it has no backups");
                     }
                     Err(error) => {
                         tracing::error!(%error, instance = %instance.id, "a lost instance could not begin anew");

@@ -128,7 +128,10 @@ impl Membership {
         while !self.stop.is_requested() {
             // Who reads what others change is told at least so often.
             self.catalog.wait_for_change(self.catalog.generation(), Duration::from_millis(500));
-            if renewed_at.elapsed() < RENEWAL || self.stop.is_requested() {
+            if self.stop.is_requested() {
+                return;
+            }
+            if renewed_at.elapsed() < RENEWAL {
                 continue;
             }
             // What is said at this instant is true from this instant on.
@@ -147,7 +150,13 @@ impl Membership {
     fn renew(&self) -> Result<(), CatalogError> {
         follow_shared_clock(&self.catalog, &self.clock)?;
         self.catalog.renew_node(self.node.id, &self.holder, self.clock.now())?;
-        *lock(&self.nodes) = Arc::new(self.catalog.list_nodes()?);
+        self.refresh()
+    }
+
+    /// Looks which nodes there are now.
+    pub fn refresh(&self) -> Result<(), CatalogError> {
+        let nodes = self.catalog.list_nodes()?;
+        *lock(&self.nodes) = Arc::new(nodes);
         Ok(())
     }
 

@@ -1,0 +1,174 @@
+"""Several nodes over one catalog in PostgreSQL and one vault in a bucket, and what becomes of their work when one
+is killed. Runs under `scripts/with-postgres`."""
+
+import os
+import shutil
+import time
+
+import pytest
+
+from test_object_stores import CREDENTIALS, S3
+from world import ApiError, content, run, until
+
+pytestmark = pytest.mark.skipif(not os.environ.get("TIDEMARK_TEST_POSTGRES"), reason="runs under scripts/with-postgres")
+
+
+class Fleet:
+    """Nodes that share their records and their vault."""
+
+    def __init__(self, make, folder):
+        self.make, self.nodes = make, []
+        self.s3 = S3("versitygw", folder / "s3").start()
+
+    def node(self, role="all", **settings):
+        """A node that is not started yet; the first one makes the key and the first credentials."""
+        world = self.make(vault=self.s3.url(), role=role, **settings)
+        world.environment = dict(CREDENTIALS)
+        if self.nodes:
+            first = self.nodes[0]
+            world.settings["catalog"] = first.settings["catalog"]
+            world.data.mkdir()
+            for file in ("vault.key", "bootstrap.json"):
+                shutil.copy(first.data / file, world.data / file)
+        self.nodes.append(world)
+        return world
+
+    def sql(self, question):
+        database = self.nodes[0].settings["catalog"]
+        return run(["psql", "--quiet", "--tuples-only", "--no-align", database, "-c", question]).strip()
+
+    def captured(self, api, name="one"):
+        """The last captured position of an instance."""
+        instance = api.call("GET", api.instance_path(name))["id"]
+        last = self.sql(f"SELECT coalesce(max(last), 0) FROM oplog_ranges WHERE instance_id = '{instance}'")
+        return divmod(int(last), 1 << 32)
+
+
+@pytest.fixture
+def fleet(fresh, tmp_path):
+    fleet = Fleet(fresh, tmp_path)
+    yield fleet
+    for node in fleet.nodes:
+        node.stop()
+    fleet.s3.close()
+
+
+def test_api_nodes_and_workers_share_the_work(fleet):
+    api = fleet.node("api").start()
+    workers = [fleet.node("worker").start() for _ in range(2)]
+    api.create_user()
+    for name in ("one", "two", "three"):
+        api.create_instance(name)
+    ports = {name: int(api.uri(name).rsplit(":", 1)[1].split("/")[0]) for name in ("one", "two", "three")}
+    first = int(workers[0].settings["instances-first-port"])
+    last = int(workers[0].settings["instances-last-port"])
+    on_first = [name for name, port in ports.items() if first <= port <= last]
+    assert 1 <= len(on_first) <= 2, "instances are shared out"
+    for name in ports:
+        client = api.client(name)
+        client.shop.items.insert_many({"n": n, "name": name} for n in range(500))
+        wanted = content(client)
+        snapshot = api.snapshot(name)
+        client.shop.items.delete_many({})
+        moment = client.admin.command("hello")["lastWrite"]["opTime"]["ts"]
+        client.shop.items.insert_one({"too": "late"})
+        api.wait_restored(api.restore("pointInTime", name, name, oplogTs=moment.time, oplogInc=moment.inc), name)
+        assert client.shop.items.count_documents({}) == 0
+        api.wait_restored(api.restore("automated", name, name, snapshotId=snapshot["id"]), name)
+        assert content(client) == wanted
+    with pytest.raises(ApiError):
+        workers[0].token = api.token
+        workers[0].call("GET", "/groups")
+
+
+def position(client):
+    """Of the last entry of an oplog."""
+    last = client.admin.command("hello")["lastWrite"]["opTime"]["ts"]
+    return last.time, last.inc
+
+
+def owner(fleet, api, name="one"):
+    """The node on which an instance is."""
+    port = int(api.uri(name).rsplit(":", 1)[1].split("/")[0])
+    for node in fleet.nodes:
+        if int(node.settings["instances-first-port"]) <= port <= int(node.settings["instances-last-port"]):
+            return node
+    raise AssertionError(f"no node has port {port}")
+
+
+def test_what_a_killed_worker_did_another_one_goes_on_with(fleet):
+    api = fleet.node("api").start()
+    workers = [fleet.node("worker").start() for _ in range(3)]
+    api.create_user()
+    api.create_instance()
+    home = owner(fleet, api)
+    client = api.client()
+    items = client.shop.items
+    items.insert_many({"_id": n, "text": os.urandom(500)} for n in range(20_000))
+    api.snapshot()
+    wanted = content(client)
+    job = api.restore("automated", snapshotId=api.snapshot()["id"])
+    # Whoever has the job, or follows the oplog: both others are killed, one after another.
+    for other in (worker for worker in workers if worker is not home):
+        other.kill()
+        items.database.marks.insert_one({"killed": other.server_port})
+        written, began = position(client), time.monotonic()
+        until(lambda: fleet.captured(api) >= written, "the capture to be taken over")
+        assert time.monotonic() - began < 15 + 3, "taken over within 15 seconds"
+        other.start()
+    api.wait_restored(job)
+    assert content(client)["shop.items"] == wanted["shop.items"]
+    # Nothing is missing in between: what was written meanwhile was captured.
+    assert fleet.sql("SELECT count(*) FROM oplog_ranges WHERE ended_by IS NULL AND ended_before IS NULL") == "1"
+    assert fleet.sql("SELECT count(*) FROM nodes") == "4"
+
+
+def test_an_instance_that_is_lost_with_its_node_begins_anew_on_another(fleet):
+    api = fleet.node("api", nodes_lost_after_seconds=15).start()
+    workers = [fleet.node("worker", nodes_lost_after_seconds=15).start() for _ in range(2)]
+    api.create_user()
+    api.create_instance()
+    home = owner(fleet, api)
+    client = api.client()
+    client.shop.items.insert_many({"_id": n} for n in range(1000))
+    api.snapshot()
+    client.shop.items.insert_one({"_id": "later"})
+    wanted = content(client)
+    moment = position(client)
+    # Whatever happens, what is older is safe.
+    time.sleep(5)
+    home.kill()
+    state = lambda: api.call("GET", api.instance_path())["stateName"]
+    until(lambda: state() == "REPAIRING", "the loss to be noticed")
+    status, answer, _ = api.raw("POST", f"/api/tidemark/v1/groups/{api.group}/instances/one/rehost")
+    assert status < 300, answer
+    # What is lost is named: nothing of what was acknowledged here.
+    lost = answer["lostAfter"]
+    assert (lost["oplogTs"], lost["oplogInc"]) >= moment
+    until(lambda: state() == "IDLE" and "finishedAt" in api.job(answer["restoreJobId"]), "it to be back")
+    assert owner(fleet, api) is not home
+    assert content(api.client()) == wanted
+    api.client().shop.items.insert_one({"_id": "after"})
+    # The lost node comes back, and leaves it alone; what it has is kept aside.
+    home.start()
+    time.sleep(3)
+    assert owner(fleet, api) is not home
+    assert api.client().shop.items.count_documents({}) == 1002
+    kept = [folder.name for folder in (home.data / "instances").iterdir()]
+    assert kept, "what the lost node had is gone"
+
+
+def test_a_node_that_is_back_in_time_has_its_instances(fleet):
+    api = fleet.node("api", nodes_lost_after_seconds=15).start()
+    home = fleet.node("worker", nodes_lost_after_seconds=15).start()
+    fleet.node("worker", nodes_lost_after_seconds=15).start()
+    api.create_user()
+    api.create_instance()
+    home = owner(fleet, api)
+    api.client().shop.items.insert_one({"_id": 1})
+    home.kill()
+    until(lambda: api.call("GET", api.instance_path())["stateName"] == "REPAIRING", "the loss to be noticed")
+    home.start()
+    api.wait_idle()
+    assert owner(fleet, api) is home
+    assert api.client().shop.items.count_documents({}) == 1
