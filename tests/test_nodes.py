@@ -3,12 +3,13 @@ is killed. Runs under `scripts/with-postgres`."""
 
 import os
 import shutil
+import subprocess
 import time
 
 import pytest
 
 from test_object_stores import CREDENTIALS, S3
-from world import ApiError, content, run, until
+from world import CLIENTS, ApiError, content, run, until
 
 pytestmark = pytest.mark.skipif(not os.environ.get("TIDEMARK_TEST_POSTGRES"), reason="runs under scripts/with-postgres")
 
@@ -94,6 +95,43 @@ def owner(fleet, api, name="one"):
         if int(node.settings["instances-first-port"]) <= port <= int(node.settings["instances-last-port"]):
             return node
     raise AssertionError(f"no node has port {port}")
+
+
+def test_files_are_served_and_taken_in_by_any_node(fleet, tmp_path):
+    api, other = fleet.node("api").start(), fleet.node("api").start()
+    worker = fleet.node("worker").start()
+    api.create_user()
+    api.create_instance()
+    client = api.client()
+    # More than one part of a file in the vault.
+    client.shop.items.insert_many({"_id": n, "bytes": os.urandom(4096)} for n in range(5000))
+    wanted = content(client)
+    job = api.restore("download", snapshotId=api.snapshot()["id"])
+    link = api.wait_restored(job)["deliveryUrl"][0].split("/", 3)[3]
+    files = []
+    for node in (api, other, worker):
+        files.append(tmp_path / f"from-{node.server_port}.gz")
+        run(["curl", "--silent", "--fail", "--output", files[-1], f"http://127.0.0.1:{node.server_port}/{link}"])
+    whole = files[0].read_bytes()
+    assert len(whole) > 2 * (8 << 20) and all(file.read_bytes() == whole for file in files)
+    for first, last in [(0, 9), ((8 << 20) - 5, (8 << 20) + 5), (len(whole) - 7, len(whole) - 1)]:
+        part = subprocess.run(["curl", "--silent", "--fail", "--range", f"{first}-{last}",
+                               f"http://127.0.0.1:{other.server_port}/{link}"], capture_output=True, check=True).stdout
+        assert part == whole[first:last + 1]
+    client.drop_database("shop")
+    run([CLIENTS / "bin" / "mongorestore", "--quiet", f"--uri={api.uri()}", "--gzip", f"--archive={files[0]}"])
+    assert content(client) == wanted
+    # The same as an upload, by another node than the one that is asked for the link.
+    path = f"/api/tidemark/v1/groups/{api.group}/instances/one/imports"
+    status, allowed, _ = api.raw("POST", path, {})
+    assert status == 201, allowed
+    address = allowed["uploadUrl"].split("/", 3)[3]
+    run(["curl", "--silent", "--fail", "--upload-file", files[0], f"http://127.0.0.1:{other.server_port}/{address}"])
+    api.wait_snapshot(allowed["id"])
+    client.drop_database("shop")
+    api.wait_restored(api.restore("automated", snapshotId=allowed["id"]))
+    assert content(client) == wanted
+    assert not list((api.data / "downloads").iterdir()) and not list((other.data / "imports").iterdir())
 
 
 def test_what_a_killed_worker_did_another_one_goes_on_with(fleet):

@@ -69,6 +69,13 @@ macro_rules! object_id {
                 Self(new_object_id(created_at))
             }
 
+            /// When it was made, in whole seconds.
+            pub fn made_at(self) -> jiff::Timestamp {
+                let [a, b, c, d, ..] = self.0;
+                let seconds = i64::from(u32::from_be_bytes([a, b, c, d]));
+                jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX)
+            }
+
             /// The id with these bytes.
             pub const fn from_bytes(bytes: [u8; 12]) -> Self {
                 Self(bytes)

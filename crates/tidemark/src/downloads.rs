@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
@@ -14,6 +14,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use tidemark_atlas_api::Api;
 use tidemark_model::{Clock, ExportFormat};
+use tidemark_vault::{KeptFile, Vault, VaultError};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -22,7 +23,17 @@ pub(crate) struct Downloads {
     pub(crate) api: Arc<Api>,
     pub(crate) clock: Clock,
     pub(crate) folder: PathBuf,
+    pub(crate) vault: Arc<Vault>,
 }
+
+/// The file of a download: in the folder of this node, or in the vault, where any node put it.
+enum Source {
+    Here(tokio::fs::File),
+    Vault(KeptFile),
+}
+
+/// How much of a file in the vault is read ahead of a client, in parts.
+const AHEAD: usize = 1;
 
 /// How often a job that is packing the file is looked at, and for how long.
 const POLL: Duration = Duration::from_millis(200);
@@ -101,11 +112,14 @@ impl Downloads {
                 "The file of this download is gone; create another restore job.",
             )
         };
-        let Ok(mut file) = tokio::fs::File::open(self.folder.join(name)).await else {
-            return unavailable();
-        };
-        let Ok(size) = file.metadata().await.map(|metadata| metadata.len()) else {
-            return unavailable();
+        let (source, size) = match self.open(name).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return unavailable(),
+            Err(error) => {
+                tracing::warn!(%error, file = name, "a download could not be read");
+                let detail = "The file cannot be read at the moment; try again.";
+                return refuse(StatusCode::SERVICE_UNAVAILABLE, detail);
+            }
         };
         // The name holds the job and the snapshot, and a file never changes.
         let format = ExportFormat::of_file(name).unwrap_or_default();
@@ -124,13 +138,15 @@ impl Downloads {
         };
         let (first, last) = range.unwrap_or((0, size.saturating_sub(1)));
         let length = if size == 0 { 0 } else { last - first + 1 };
-        if file.seek(SeekFrom::Start(first)).await.is_err() {
-            return unavailable();
-        }
-        let body = if *method == Method::HEAD {
-            Body::empty()
-        } else {
-            Body::from_stream(ReaderStream::with_capacity(file.take(length), 256 * 1024))
+        let body = match source {
+            _ if *method == Method::HEAD => Body::empty(),
+            Source::Here(mut file) => {
+                if file.seek(SeekFrom::Start(first)).await.is_err() {
+                    return unavailable();
+                }
+                Body::from_stream(ReaderStream::with_capacity(file.take(length), 256 * 1024))
+            }
+            Source::Vault(file) => stream_out(file, (first, length)),
         };
         let mut response = Response::new(body);
         if range.is_some() {
@@ -144,6 +160,52 @@ impl Downloads {
         insert(&mut response, CONTENT_DISPOSITION, &format!("attachment; filename=\"{name}\""));
         response
     }
+}
+
+impl Downloads {
+    /// Finds a file, and how large it is.
+    async fn open(&self, name: &str) -> Result<Option<(Source, u64)>, VaultError> {
+        if let Ok(file) = tokio::fs::File::open(self.folder.join(name)).await
+            && let Ok(metadata) = file.metadata().await
+        {
+            return Ok(Some((Source::Here(file), metadata.len())));
+        }
+        if !self.vault.is_paid_by_request() {
+            return Ok(None);
+        }
+        let (vault, name) = (Arc::clone(&self.vault), name.to_owned());
+        // The vault is asked by a thread that may wait.
+        let found = tokio::task::spawn_blocking(move || vault.find_file(&name)).await;
+        let found = found.unwrap_or(Ok(None))?;
+        Ok(found.map(|file| {
+            let size = file.size();
+            (Source::Vault(file), size)
+        }))
+    }
+}
+
+/// A part of a file in the vault, read as fast as a client takes it.
+fn stream_out(file: KeptFile, (first, length): (u64, u64)) -> Body {
+    let (parts, taken) = tokio::sync::mpsc::channel(AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let (mut offset, mut left) = (first, length);
+        while left > 0 {
+            let part = file.read_at(offset).map(|mut part| {
+                part.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                Bytes::from(part)
+            });
+            let count = part.as_ref().map_or(0, |part| part.len() as u64);
+            let is_last = count == 0;
+            // A client that is gone takes no more.
+            if parts.blocking_send(part).is_err() || is_last {
+                return;
+            }
+            (offset, left) = (offset + count, left - count);
+        }
+    });
+    Body::from_stream(futures_util::stream::unfold(taken, async |mut taken| {
+        taken.recv().await.map(|part| (part, taken))
+    }))
 }
 
 fn insert(response: &mut Response<Body>, name: axum::http::HeaderName, value: &str) {

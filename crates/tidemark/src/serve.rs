@@ -193,6 +193,7 @@ impl Parts {
             vault: Arc::clone(&self.vault),
             deployments: Arc::clone(&health.hosting) as Arc<dyn tidemark_worker::Deployments>,
         });
+        let vault = Arc::clone(&self.vault);
         let dev = (mode == Mode::Development).then(|| Dev {
             catalog: Arc::clone(&self.catalog),
             clock: self.clock.clone(),
@@ -210,8 +211,14 @@ impl Parts {
         let api = Api::new(self.catalog, self.clock.clone(), api_config)?;
         let api = Arc::new(api);
         let clock = self.clock.clone();
-        let downloads = Downloads { api: Arc::clone(&api), clock, folder: self.downloads };
-        let uploads = Uploads { api: Arc::clone(&api), clock: self.clock, folder: self.imports };
+        let downloads = Downloads {
+            api: Arc::clone(&api),
+            clock,
+            folder: self.downloads,
+            vault: Arc::clone(&vault),
+        };
+        let uploads =
+            Uploads { api: Arc::clone(&api), clock: self.clock, folder: self.imports, vault };
         Ok(router(api, (downloads, uploads), health))
     }
 }

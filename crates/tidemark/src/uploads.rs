@@ -1,9 +1,10 @@
 //! Taking in dumps that are to become snapshots: signed by a secret in the link.
 
+use std::io::Write;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Response, StatusCode};
@@ -11,8 +12,9 @@ use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use tidemark_actions::snapshots::{self, Imported};
 use tidemark_atlas_api::{Api, ImportTicket};
-use tidemark_model::Clock;
-use tidemark_worker::dump_path;
+use tidemark_model::{Clock, SnapshotId};
+use tidemark_vault::Vault;
+use tidemark_worker::{dump_name, dump_path};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt;
 
@@ -29,6 +31,7 @@ pub(crate) struct Uploads {
     pub(crate) api: Arc<Api>,
     pub(crate) clock: Clock,
     pub(crate) folder: PathBuf,
+    pub(crate) vault: Arc<Vault>,
 }
 
 /// The file of an upload that goes on, which is removed when that ends, also if whoever sends it goes away.
@@ -96,21 +99,52 @@ impl Uploads {
         })?;
         let unfinished = Unfinished(partial);
         // In this order: what is recorded may be done with, and its file gone.
-        if tokio::fs::try_exists(&whole).await.unwrap_or(true) || self.is_recorded(ticket).await? {
+        if self.is_there(&whole, ticket.snapshot).await || self.is_recorded(ticket).await? {
             let detail = "This dump was uploaded before; ask for another link for another one.";
             return Err(Refused(StatusCode::CONFLICT, detail.to_owned()));
         }
-        write(file, &unfinished.0, body).await?;
         // Before the record: a record without its file could not be told from one that lost it.
-        tokio::fs::rename(&unfinished.0, &whole).await.map_err(|error| failed(&whole, &error))?;
-        // Under its first name there may be another one's by now.
-        std::mem::forget(unfinished);
+        if self.vault.is_paid_by_request() {
+            // Whichever node makes the snapshot finds it there.
+            store(&self.vault, dump_name(ticket.snapshot), body).await?;
+        } else {
+            write(file, &unfinished.0, body).await?;
+            tokio::fs::rename(&unfinished.0, &whole)
+                .await
+                .map_err(|error| failed(&whole, &error))?;
+            // Under its first name there may be another one's by now.
+            std::mem::forget(unfinished);
+        }
         let recorded = self.record(ticket).await;
         // What may be recorded after all is left to who makes the snapshot.
         if recorded.is_err() && matches!(self.is_recorded(ticket).await, Ok(false)) {
-            let _ = tokio::fs::remove_file(&whole).await;
+            self.remove(whole, ticket.snapshot).await;
         }
         recorded
+    }
+
+    /// Whether a dump is here as a whole; one of which that is not known counts as such.
+    async fn is_there(&self, whole: &FilePath, snapshot: SnapshotId) -> bool {
+        if !self.vault.is_paid_by_request() {
+            return tokio::fs::try_exists(whole).await.unwrap_or(true);
+        }
+        let vault = Arc::clone(&self.vault);
+        let find = move || vault.find_file(&dump_name(snapshot));
+        !matches!(tokio::task::spawn_blocking(find).await, Ok(Ok(None)))
+    }
+
+    /// Removes a dump of which no snapshot is made.
+    async fn remove(&self, whole: PathBuf, snapshot: SnapshotId) {
+        let vault = Arc::clone(&self.vault);
+        let remove = move || {
+            if vault.is_paid_by_request() {
+                // What stays is removed when it is old.
+                drop(vault.remove_file(&dump_name(snapshot)));
+            } else {
+                drop(std::fs::remove_file(whole));
+            }
+        };
+        let _ = tokio::task::spawn_blocking(remove).await;
     }
 
     async fn is_recorded(&self, ticket: ImportTicket) -> Result<bool, Refused> {
@@ -149,6 +183,58 @@ impl Uploads {
     }
 }
 
+/// What a thread that stores an upload is told.
+enum Piece {
+    More(Bytes),
+    End,
+}
+
+/// Stores an upload as a file in the vault.
+async fn store(vault: &Arc<Vault>, name: String, body: Body) -> Result<(), Refused> {
+    let (pieces, mut taken) = tokio::sync::mpsc::channel(16);
+    let (vault, told) = (Arc::clone(vault), name.clone());
+    let storing = tokio::task::spawn_blocking(move || -> Result<(), String> {
+        let mut file = vault.create_file(&name);
+        loop {
+            match taken.blocking_recv() {
+                Some(Piece::More(bytes)) => {
+                    file.write_all(&bytes).map_err(|error| error.to_string())?;
+                }
+                Some(Piece::End) => return file.finish().map_err(|error| error.to_string()),
+                // Who sends it is gone.
+                None => return Err("the upload ended early".to_owned()),
+            }
+        }
+    });
+    let sent = send(body, &pieces).await;
+    drop(pieces);
+    let stored = storing.await.unwrap_or_else(|error| Err(error.to_string()));
+    sent?;
+    stored.map_err(|error| {
+        tracing::error!(error, file = told, "an uploaded dump could not be stored");
+        let detail = format!("The dump could not be stored: {error}; try again.");
+        Refused(StatusCode::SERVICE_UNAVAILABLE, detail)
+    })
+}
+
+/// Passes on what comes; the end, too, if nothing is missing.
+async fn send(body: Body, pieces: &tokio::sync::mpsc::Sender<Piece>) -> Result<(), Refused> {
+    let mut stream = body.into_data_stream();
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(ended_early)?;
+        if pieces.send(Piece::More(piece)).await.is_err() {
+            // The thread says why.
+            return Ok(());
+        }
+    }
+    let _ = pieces.send(Piece::End).await;
+    Ok(())
+}
+
+fn ended_early(error: axum::Error) -> Refused {
+    Refused(StatusCode::BAD_REQUEST, format!("The upload ended early: {error}."))
+}
+
 async fn write(mut file: File, path: &FilePath, body: Body) -> Result<(), Refused> {
     let mut stream = body.into_data_stream();
     let mut since_look = LOOK_BYTES;
@@ -157,9 +243,7 @@ async fn write(mut file: File, path: &FilePath, body: Body) -> Result<(), Refuse
             check_room(path, FLOOR_BYTES)?;
             since_look = 0;
         }
-        let piece = piece.map_err(|error| {
-            Refused(StatusCode::BAD_REQUEST, format!("The upload ended early: {error}."))
-        })?;
+        let piece = piece.map_err(ended_early)?;
         file.write_all(&piece).await.map_err(|error| failed(path, &error))?;
         since_look += piece.len();
     }

@@ -17,6 +17,8 @@ pub(crate) const INDEXES: &str = "index";
 /// The folders of who writes snapshots, and of packs that are being removed, in a shared vault.
 pub(crate) const WRITERS: &str = "writers";
 pub(crate) const REMOVALS: &str = "removals";
+/// The folder of files that are kept for a while, which are no part of a backup.
+pub(crate) const FILES: &str = "files";
 pub(crate) const FOLDERS: &[&str] = &[PACKS, SNAPSHOTS, OPLOG, DRAFTS, INDEXES];
 
 /// The manifest of a snapshot.

@@ -18,6 +18,7 @@ mod draft;
 mod error;
 #[cfg(test)]
 mod faults;
+mod files;
 mod health;
 mod index;
 mod indexing;
@@ -52,6 +53,7 @@ pub use copy::{CopyOptions, CopyReport};
 pub use digest::{ChunkId, DocumentSet};
 pub use draft::{Draft, DraftPart};
 pub use error::VaultError;
+pub use files::{FileWriter, KeptFile};
 pub use key::{KeyError, VaultKey};
 pub use list::{ChunkList, ChunkRef, ListItem, PartRef};
 pub use manifest::{CollectionManifest, Manifest, ManifestError, SnapshotMode, SnapshotOwner};

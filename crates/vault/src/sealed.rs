@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Index = 6,
     Writer = 7,
     Removal = 8,
+    FilePart = 9,
+    FileEnd = 10,
 }
 
 /// Why bytes are not the object that is looked for.

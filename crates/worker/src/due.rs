@@ -9,6 +9,8 @@ const INTERVAL: Duration = Duration::from_secs(20);
 const TRIM_INTERVAL: Duration = Duration::from_secs(30);
 /// Time between two merges, and two trims, where every request has its price.
 const PAID_INTERVAL: Duration = Duration::from_hours(1);
+/// Time between two looks for old files in a vault where every request has its price.
+const FILES_INTERVAL: Duration = Duration::from_mins(10);
 /// Packs that were young become old enough to be removed.
 const PRUNE_INTERVAL: Duration = Duration::from_hours(24);
 
@@ -26,6 +28,7 @@ struct Times {
     look: Option<Instant>,
     merge: Option<Instant>,
     tidy: Option<Instant>,
+    files: Option<Instant>,
     trim: Option<Instant>,
     prune: Option<Instant>,
 }
@@ -55,6 +58,11 @@ impl Due {
     /// Whether what nodes left behind is to be forgotten again.
     pub(crate) fn is_tidying_due(&self) -> bool {
         take_turn(&mut self.lock().tidy, TRIM_INTERVAL)
+    }
+
+    /// Whether old files are to be looked for in the vault again.
+    pub(crate) fn is_removing_files_due(&self) -> bool {
+        take_turn(&mut self.lock().files, FILES_INTERVAL)
     }
 
     /// Whether segments are to be merged again.

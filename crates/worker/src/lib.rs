@@ -25,6 +25,6 @@ mod worker;
 pub use captures::Captures;
 pub use config::{Deployments, Fate, Hook, WorkerConfig};
 pub use membership::{Membership, NewNode};
-pub use snapshots::dump_path;
+pub use snapshots::{dump_name, dump_path};
 pub use troubles::{Severity, Trouble};
 pub use worker::{Worker, WorkerWatch};

@@ -348,11 +348,17 @@ impl Running<'_> {
             let what = "a download job without a link".to_owned();
             return Err(CatalogError::Missing(what).into());
         };
+        let watch = (stop, self.progress);
+        if config.vault.is_paid_by_request() {
+            // Whichever node is asked for it finds it there.
+            let mut out = config.vault.create_file(&download.file);
+            export((&config.vault, &manifest), download.format, &mut out, watch)?;
+            return Ok(out.finish().map_err(MoverError::from)?);
+        }
         let path = config.downloads.join(&download.file);
         let temporary = path.with_extension("tmp");
         let failed = |source| MoverError::File { path: path.display().to_string(), source };
         let mut out = BufWriter::new(File::create(&temporary).map_err(failed)?);
-        let watch = (stop, self.progress);
         export((&config.vault, &manifest), download.format, &mut out, watch)?;
         let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
         file.sync_all().map_err(failed)?;

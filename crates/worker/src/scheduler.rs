@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, NewSnapshot, Order, Page, Schedule, Snapshot};
-use tidemark_model::{BackupPolicy, OplogTime, PolicyMatch, SnapshotKind, SnapshotState};
+use tidemark_model::{
+    BackupPolicy, OplogTime, PolicyMatch, SnapshotId, SnapshotKind, SnapshotState,
+};
 
 use crate::shared::Shared;
 
@@ -24,6 +26,7 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         ("removing backups of deleted instances", remove_expired_instances(shared)),
         ("trimming oplogs", trim_oplogs(shared)),
         ("removing expired users", remove_expired_users(shared)),
+        ("removing old files", remove_kept_files(shared)),
         ("forgetting nodes", forget_nodes(shared)),
     ];
     report(shared, outcomes);
@@ -293,22 +296,59 @@ fn remove_old_downloads(shared: &Shared) -> Result<(), CatalogError> {
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        let Some(job) = name.split('-').next().and_then(|id| id.parse().ok()) else {
-            continue;
-        };
-        let is_over = match shared.config.catalog.load_restore_job(job) {
-            Ok(job) => match job.download.and_then(|download| download.expires_at) {
-                Some(end) => end <= shared.config.clock.now(),
-                None => job.state.is_final(),
-            },
-            Err(CatalogError::Missing(_)) => true,
-            Err(error) => return Err(error),
-        };
+        let is_over = is_download_over(shared, &name)?;
         if is_over && let Err(error) = std::fs::remove_file(entry.path()) {
             tracing::warn!(%error, file = name, "the file of an ended download could not be removed");
         }
     }
     Ok(())
+}
+
+/// Whether nobody can ask for the file of a download any more.
+fn is_download_over(shared: &Shared, file: &str) -> Result<bool, CatalogError> {
+    let Some(job) = file.split('-').next().and_then(|id| id.parse().ok()) else {
+        return Ok(false);
+    };
+    Ok(match shared.config.catalog.load_restore_job(job) {
+        Ok(job) => match job.download.and_then(|download| download.expires_at) {
+            Some(end) => end <= shared.config.clock.now(),
+            None => job.state.is_final(),
+        },
+        Err(CatalogError::Missing(_)) => true,
+        Err(error) => return Err(error),
+    })
+}
+
+/// Removes the files in the vault that nobody can ask for any more: downloads whose links have ended, and
+/// dumps of which no snapshot is to be made.
+fn remove_kept_files(shared: &Shared) -> Result<(), CatalogError> {
+    let vault = &shared.config.vault;
+    if !vault.is_paid_by_request() || !shared.due.is_removing_files_due() {
+        return Ok(());
+    }
+    let files = vault.files().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the files in the vault could not be listed");
+        Vec::new()
+    });
+    for name in files {
+        let is_over = match name.strip_suffix(".dump").map(str::parse::<SnapshotId>) {
+            // An upload is not recorded before it is there as a whole: its link works for an hour.
+            Some(Ok(id)) => {
+                !shared.config.catalog.is_open_snapshot(id)? && is_old(shared, id.made_at())
+            }
+            Some(Err(_)) => false,
+            None => is_download_over(shared, &name)?,
+        };
+        if is_over && let Err(error) = vault.remove_file(&name) {
+            tracing::warn!(%error, file = name, "an old file could not be removed from the vault");
+        }
+    }
+    Ok(())
+}
+
+fn is_old(shared: &Shared, made: Timestamp) -> bool {
+    let end = made.saturating_add(SignedDuration::from_hours(24)).unwrap_or(made);
+    end < shared.config.clock.now()
 }
 
 /// Removes uploaded dumps of which no snapshot is to be made any more, and uploads that nobody goes on

@@ -1,7 +1,7 @@
 //! Taking the snapshots that are wanted.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use tidemark_mover::{
 };
 use tidemark_vault::{Manifest, SnapshotOwner, VaultError};
 
+use crate::config::WorkerConfig;
 use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
 use crate::shared::Shared;
@@ -71,7 +72,7 @@ fn run(
         })?;
         // What was uploaded has served, or never will.
         if snapshot.is_imported {
-            let _ = std::fs::remove_file(dump_path(&shared.config.imports, claim.id));
+            remove_dump(&shared.config, claim.id);
         }
         Ok(())
     };
@@ -231,12 +232,7 @@ fn import(
         taken_at: format_instant(config.clock.now()),
     };
     enter("read")?;
-    let file = File::open(dump_path(&config.imports, snapshot.id)).map_err(|error| {
-        MoverError::Import {
-            what: format!("what was uploaded cannot be read ({error}); upload it again"),
-        }
-    })?;
-    let read = import_dump(&config.vault, BufReader::new(file), &request, watch)?;
+    let read = import_dump(&config.vault, open_dump(config, snapshot.id)?, &request, watch)?;
     enter("store")?;
     let manifest = read.store(watch.0)?;
     enter("record")?;
@@ -255,9 +251,38 @@ fn owner_of(snapshot: &Snapshot, instance: &Instance) -> SnapshotOwner {
     }
 }
 
+/// What was uploaded: in the vault where any node may have taken it in, or else in a folder.
+fn open_dump(config: &WorkerConfig, snapshot: SnapshotId) -> Result<Box<dyn Read>, MoverError> {
+    let missing = |reason: &dyn std::fmt::Display| MoverError::Import {
+        what: format!("what was uploaded cannot be read ({reason}); upload it again"),
+    };
+    if config.vault.is_paid_by_request() {
+        let found = config.vault.find_file(&dump_name(snapshot))?;
+        return Ok(Box::new(found.ok_or_else(|| missing(&"it is not there"))?.reader()));
+    }
+    let file = File::open(dump_path(&config.imports, snapshot)).map_err(|error| missing(&error))?;
+    Ok(Box::new(BufReader::new(file)))
+}
+
+/// Removes what was uploaded; what stays is removed later.
+fn remove_dump(config: &WorkerConfig, snapshot: SnapshotId) {
+    if config.vault.is_paid_by_request() {
+        if let Err(error) = config.vault.remove_file(&dump_name(snapshot)) {
+            tracing::warn!(%error, %snapshot, "what was uploaded was left behind; it is removed later");
+        }
+    } else {
+        let _ = std::fs::remove_file(dump_path(&config.imports, snapshot));
+    }
+}
+
+/// The name of a dump that is to become a snapshot.
+pub fn dump_name(snapshot: SnapshotId) -> String {
+    format!("{snapshot}.dump")
+}
+
 /// The file of a dump that is to become a snapshot, in the folder of imports.
 pub fn dump_path(imports: &Path, snapshot: SnapshotId) -> PathBuf {
-    imports.join(format!("{snapshot}.dump"))
+    imports.join(dump_name(snapshot))
 }
 
 /// Reads a deployment; `why` where the snapshot could have been made otherwise.
