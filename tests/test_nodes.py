@@ -1,15 +1,20 @@
 """Several nodes over one catalog in PostgreSQL and one vault in a bucket, and what becomes of their work when one
 is killed. Runs under `scripts/with-postgres`."""
 
+import contextlib
 import os
+import random
 import shutil
 import subprocess
+import threading
 import time
+import urllib.request
 
+import pymongo
 import pytest
 
 from test_object_stores import CREDENTIALS, S3
-from world import CLIENTS, ApiError, content, run, until
+from world import ACCEPT, CLIENTS, ApiError, content, run, until
 
 pytestmark = pytest.mark.skipif(not os.environ.get("TIDEMARK_TEST_POSTGRES"), reason="runs under scripts/with-postgres")
 
@@ -210,3 +215,87 @@ def test_a_node_that_is_back_in_time_has_its_instances(fleet):
     api.wait_idle()
     assert owner(fleet, api) is home
     assert api.client().shop.items.count_documents({}) == 1
+
+
+class Balancer:
+    """What a load balancer does: asks only nodes that say that they are ready."""
+
+    def __init__(self, nodes):
+        self.nodes, self.ready, self.stop = nodes, set(), threading.Event()
+        self.failures, self.answered = [], 0
+        self.thread = threading.Thread(target=self.look)
+        self.thread.start()
+
+    def look(self):
+        while not self.stop.is_set():
+            for node in self.nodes:
+                try:
+                    is_ready = node.process.poll() is None and node.answers("/readyz")
+                except AssertionError:
+                    is_ready = False
+                (self.ready.add if is_ready else self.ready.discard)(node)
+            self.stop.wait(0.1)
+
+    def ask(self, token, path):
+        node = random.choice(sorted(self.ready, key=lambda node: node.server_port) or [None])
+        if node is None:
+            self.failures.append("no node is ready")
+            return time.sleep(0.1)
+        request = urllib.request.Request(f"http://127.0.0.1:{node.server_port}/api/atlas/v2{path}",
+                                         headers={"Authorization": f"Bearer {token}", "Accept": ACCEPT})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                answer.read()
+                self.answered += 1
+        except OSError as error:
+            self.failures.append(f"{node.server_port}: {error}")
+
+    def close(self):
+        self.stop.set()
+        self.thread.join()
+
+
+def test_all_nodes_are_restarted_one_after_another_without_a_failed_request(fleet):
+    nodes = [fleet.node("api", server_drain_seconds=1).start() for _ in range(2)]
+    workers = [fleet.node("worker", server_drain_seconds=1).start() for _ in range(2)]
+    api = nodes[0]
+    api.create_user()
+    api.create_instance()
+    home = owner(fleet, api)
+    client = api.client()
+    client.shop.items.insert_one({"_id": -1})
+    api.snapshot()
+    balancer = Balancer(nodes)
+    over = threading.Event()
+    token, paths = api.token, ["/groups", api.instance_path(), api.instance_path() + "/backup/snapshots"]
+
+    def load():
+        until(lambda: balancer.ready, "a node that is ready")
+        while not over.is_set():
+            balancer.ask(token, random.choice(paths))
+
+    def write():
+        n = 0
+        while not over.is_set():
+            # Its own database is away while its node starts again; the driver waits for it.
+            with contextlib.suppress(pymongo.errors.PyMongoError):
+                client.shop.items.insert_one({"_id": n, "at": time.time()})
+                n += 1
+
+    threads = [threading.Thread(target=target) for target in (load, load, write)]
+    for thread in threads:
+        thread.start()
+    try:
+        for node in nodes + workers:
+            assert node.stop() == 0
+            node.start()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+        balancer.close()
+    assert not balancer.failures and balancer.answered > 100, (balancer.answered, balancer.failures[:5])
+    written = position(client)
+    until(lambda: fleet.captured(api) >= written, "everything to be captured")
+    assert fleet.sql("SELECT count(*) FROM oplog_ranges") == "1", "there is a gap"
+    assert owner(fleet, api) is home

@@ -121,10 +121,11 @@ pub(crate) fn run_instances(matches: &ArgMatches) -> crate::Outcome {
             "" => println!("{instance} begins anew, empty: it has no backups"),
             job => {
                 println!("{instance} begins anew; restore job {job} brings its data back");
-                let lost = &answer["lostAfter"];
-                if let Some(date) = lost["date"].as_str() {
-                    let entry = format!("{}.{}", lost["oplogTs"], lost["oplogInc"]);
-                    println!("what was written after {date} (oplog entry {entry}) is lost");
+                if let Some(lost) = answer.get("lostAfter").filter(|lost| lost.is_object()) {
+                    let number = |name: &str| lost.get(name).and_then(Value::as_u64).unwrap_or(0);
+                    let entry = (number("oplogTs"), number("oplogInc"));
+                    let date = text(lost, "date");
+                    println!("what was written after {date} (oplog entry {entry:?}) is lost");
                 }
             }
         }
