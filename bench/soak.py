@@ -153,19 +153,26 @@ class Soak:
             self.clients.start = self.starts
         return self.clients.client
 
+    def start_fleet(self):
+        """Starts what works beside the server."""
+
+    def choices(self):
+        """What may happen, and how often."""
+        return [(self.snapshot, 5), (self.restore_snapshot, 4), (self.restore_moment, 5), (self.kill, 3),
+                (self.stop, 1), (self.damage, 1), (self.restore_in_place, 1), (self.kill_a_restore, 2)]
+
     def run(self):
         print(f"seed {self.seed}", flush=True)
         world = self.world
         world.start()
+        self.start_fleet()
         for name in ("one", "two"):
             world.create_instance(name)
         world.create_user()
         writers = [Writer(self, number) for number in range(WRITERS)]
         for writer in writers:
             writer.start()
-        choices = [(self.snapshot, 5), (self.restore_snapshot, 4), (self.restore_moment, 5), (self.kill, 3),
-                   (self.stop, 1), (self.damage, 1), (self.restore_in_place, 1), (self.kill_a_restore, 2)]
-        actions, weights = zip(*choices)
+        actions, weights = zip(*self.choices())
         self.snapshot()
         while time.monotonic() < self.deadline:
             action = self.random.choices(actions, weights)[0]

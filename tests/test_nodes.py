@@ -4,7 +4,6 @@ is killed. Runs under `scripts/with-postgres`."""
 import contextlib
 import os
 import random
-import shutil
 import subprocess
 import threading
 import time
@@ -13,41 +12,10 @@ import urllib.request
 import pymongo
 import pytest
 
-from test_object_stores import CREDENTIALS, S3
+from fleet import Fleet
 from world import ACCEPT, CLIENTS, ApiError, content, run, until
 
 pytestmark = pytest.mark.skipif(not os.environ.get("TIDEMARK_TEST_POSTGRES"), reason="runs under scripts/with-postgres")
-
-
-class Fleet:
-    """Nodes that share their records and their vault."""
-
-    def __init__(self, make, folder):
-        self.make, self.nodes = make, []
-        self.s3 = S3("versitygw", folder / "s3").start()
-
-    def node(self, role="all", **settings):
-        """A node that is not started yet; the first one makes the key and the first credentials."""
-        world = self.make(vault=self.s3.url(), role=role, **settings)
-        world.environment = dict(CREDENTIALS)
-        if self.nodes:
-            first = self.nodes[0]
-            world.settings["catalog"] = first.settings["catalog"]
-            world.data.mkdir()
-            for file in ("vault.key", "bootstrap.json"):
-                shutil.copy(first.data / file, world.data / file)
-        self.nodes.append(world)
-        return world
-
-    def sql(self, question):
-        database = self.nodes[0].settings["catalog"]
-        return run(["psql", "--quiet", "--tuples-only", "--no-align", database, "-c", question]).strip()
-
-    def captured(self, api, name="one"):
-        """The last captured position of an instance."""
-        instance = api.call("GET", api.instance_path(name))["id"]
-        last = self.sql(f"SELECT coalesce(max(last), 0) FROM oplog_ranges WHERE instance_id = '{instance}'")
-        return divmod(int(last), 1 << 32)
 
 
 @pytest.fixture

@@ -2,64 +2,14 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.request
 
 import pytest
 
-from world import BINARY, CLIENTS, Ports, content, run, until
-
-KEY_ID, SECRET = "tidemark", "tidemark-secret"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
-
-
-class S3:
-    """A server with an empty bucket."""
-
-    def __init__(self, kind, folder):
-        self.ports = Ports()
-        self.port = self.ports.take()
-        self.buckets = folder / "buckets"
-        (self.buckets / "bucket").mkdir(parents=True)
-        (folder / "attributes").mkdir()
-        self.command = {
-            "versitygw": ["--access", KEY_ID, "--secret", SECRET, "--port", f"127.0.0.1:{self.port}", "--quiet",
-                          "posix", "--sidecar", folder / "attributes", self.buckets],
-            "s3s-fs": ["--host", "127.0.0.1", "--port", str(self.port), "--access-key", KEY_ID, "--secret-key", SECRET,
-                       self.buckets],
-        }[kind]
-        self.command.insert(0, CLIENTS / "bin" / kind)
-        self.process = None
-
-    def start(self):
-        quiet = subprocess.DEVNULL
-        self.process = subprocess.Popen(self.command, stdout=quiet, stderr=quiet, stdin=quiet)
-        until(self.listens, "the S3 server")
-        return self
-
-    def listens(self):
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def url(self, prefix="some/prefix"):
-        return f"s3://bucket/{prefix}?endpoint=http://127.0.0.1:{self.port}"
-
-    def put(self, name, file):
-        run(["curl", "--silent", "--fail", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", f"{KEY_ID}:{SECRET}",
-             "--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "--upload-file", file, f"http://127.0.0.1:{self.port}/bucket/{name}"])
-
-    def stop(self):
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def close(self):
-        self.stop()
-        self.ports.close()
-
+from s3 import CREDENTIALS, S3, SECRET
+from world import BINARY, CLIENTS, content, run, until
 
 @pytest.fixture
 def s3(tmp_path):

@@ -1,7 +1,7 @@
 //! Keeping a lease while work goes on.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemark_catalog::CatalogError;
 use tidemark_mover::Stop;
@@ -20,6 +20,10 @@ pub(crate) enum Interruption {
     LeaseLost,
 }
 
+/// A database that is away for a shorter time costs no lease: nobody else can have the job before that is
+/// over. The lease lasts fifteen seconds.
+const PATIENCE: Duration = Duration::from_secs(8);
+
 /// Does `work` while `renew` keeps the lease; `renew` answers whether to cancel.
 pub(crate) fn keep_lease<T>(
     shutdown: &Stop,
@@ -32,10 +36,16 @@ pub(crate) fn keep_lease<T>(
     std::thread::scope(|scope| {
         let beat = scope.spawn(move || {
             let mut interruption = Interruption::None;
+            let mut renewed_at = Instant::now();
             while is_done.recv_timeout(RENEWAL) == Err(RecvTimeoutError::Timeout) {
+                // What is renewed is so from this instant on, at least.
+                let asked_at = Instant::now();
                 match renew() {
-                    Ok(false) => {}
+                    Ok(false) => renewed_at = asked_at,
                     Ok(true) => interruption = Interruption::Cancelled,
+                    Err(CatalogError::Database(error)) if renewed_at.elapsed() < PATIENCE => {
+                        tracing::warn!(%error, "a lease could not be renewed, it is tried again");
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "a lease could not be renewed");
                         interruption = Interruption::LeaseLost;
