@@ -25,6 +25,8 @@ WRITERS = 3
 DOCUMENTS = 60
 PAUSE_SECONDS = 0.02
 NEVER = (float("inf"), 0)
+# What comes of asking for a server or an instance that is not there; one that is not served has no address.
+UNREACHABLE = (PyMongoError, ApiError, OSError, AssertionError, KeyError)
 
 
 class Model:
@@ -94,7 +96,7 @@ class Writer(threading.Thread):
                 else:
                     collection.replace_one({"_id": key}, document, upsert=True, session=session)
                     done = 1
-        except (PyMongoError, ApiError, OSError, AssertionError):
+        except UNREACHABLE:
             if not was_sent:
                 return
             self.unsure += 1
@@ -118,7 +120,7 @@ class Writer(threading.Thread):
             try:
                 client = self.soak.client(fresh=True)
                 return self.last_position(client, key), client
-            except (PyMongoError, ApiError, OSError, AssertionError):
+            except UNREACHABLE:
                 time.sleep(0.1)
         raise AssertionError("the instance did not come back")
 

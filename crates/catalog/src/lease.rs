@@ -25,7 +25,8 @@ impl LeaseHolder {
 /// SQL for the job's id and the instance's. One that is being removed may be touched: its jobs fail
 /// rather than wait for ever. A restore into a deployment and one into a part of it write to the same
 /// databases. A row that was set aside holds up nobody, and neither does a dump that
-/// is imported: the instance has nothing to do with that.
+/// is imported: the instance has nothing to do with that. What is open is asked for in the words of its
+/// index, however many jobs are over (`who_claims_looks_at_open_jobs_only`).
 pub(crate) fn may_touch(id: &str, instance: &str) -> String {
     format!(
         "EXISTS (
@@ -38,10 +39,10 @@ pub(crate) fn may_touch(id: &str, instance: &str) -> String {
              WHERE o.target_id IN (
                  SELECT {instance} UNION SELECT instance_id FROM deployments WHERE placed_on = {instance}
                  UNION SELECT placed_on FROM deployments WHERE instance_id = {instance})
-             AND o.id <> {id} AND o.state = 'running' AND o.quarantined IS NULL)
+             AND o.id <> {id} AND o.state = 'running' AND o.state IN ('queued', 'running') AND o.quarantined IS NULL)
          AND NOT EXISTS (
              SELECT 1 FROM snapshots o
-             WHERE o.instance_id = {instance} AND o.id <> {id} AND o.state = 'inProgress'
+             WHERE o.instance_id = {instance} AND o.id <> {id} AND o.state = 'inProgress' AND o.state IN ('queued', 'inProgress')
              AND o.quarantined IS NULL AND o.is_imported = 0)"
     )
 }

@@ -216,17 +216,22 @@ fn find_claimable_job(
     connection: &Connection,
     now: Timestamp,
 ) -> Result<Option<String>, CatalogError> {
-    let mut statement = connection.prepare_cached(&format!(
+    let mut statement = connection.prepare_cached(&claimable_job())?;
+    Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
+}
+
+pub(crate) fn claimable_job() -> String {
+    format!(
         "SELECT r.id FROM restore_jobs r
          WHERE r.state IN ('queued', 'running') AND r.lease_until <= ?1 AND r.quarantined IS NULL
          AND (r.target_id IS NULL OR ({}) OR (r.cancel_requested = 1 AND r.step IS DISTINCT FROM 'swap'))
          ORDER BY (
              SELECT count(*) FROM restore_jobs o
-             WHERE o.instance_id = r.instance_id AND o.state = 'running' AND o.id <> r.id),
+             WHERE o.instance_id = r.instance_id AND o.state = 'running' AND o.state IN ('queued', 'running')
+             AND o.id <> r.id),
              r.created_at, r.id LIMIT 1",
         may_touch("r.id", "r.target_id")
-    ))?;
-    Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
+    )
 }
 
 impl Catalog {

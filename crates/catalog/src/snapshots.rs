@@ -188,13 +188,17 @@ fn find_claimable_snapshot(
     connection: &crate::database::Connection,
     now: Timestamp,
 ) -> Result<Option<String>, CatalogError> {
-    let mut statement = connection.prepare_cached(&format!(
+    let mut statement = connection.prepare_cached(&claimable_snapshot())?;
+    Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
+}
+
+pub(crate) fn claimable_snapshot() -> String {
+    format!(
         "SELECT s.id FROM snapshots s
          WHERE s.state IN ('queued', 'inProgress') AND s.lease_until <= ?1 AND s.is_deleted = 0
          AND s.quarantined IS NULL AND (s.is_imported = 1 OR ({})) ORDER BY s.created_at, s.id LIMIT 1",
         may_touch("s.id", "s.instance_id")
-    ))?;
-    Ok(statement.query_row([now.as_second()], |row| row.get(0)).optional()?)
+    )
 }
 
 impl Catalog {

@@ -372,6 +372,31 @@ fn oplog_ranges_grow_break_and_are_trimmed() {
     assert_eq!(f.catalog.newest_oplog_range(f.instance).unwrap(), Some(range(55, 60)));
 }
 
+#[test]
+fn who_claims_looks_at_open_jobs_only() {
+    let catalog = Catalog::in_memory().unwrap();
+    for statement in [crate::restore_jobs::claimable_job(), crate::snapshots::claimable_snapshot()]
+    {
+        let connection = catalog.lock();
+        let mut plan = connection
+            .prepare_cached(&format!("EXPLAIN QUERY PLAN {}", statement.replace("?1", "0")))
+            .unwrap();
+        let steps: Vec<String> =
+            plan.query_map((), |row| row.get("detail")).unwrap().map(Result::unwrap).collect();
+        // Of an instance everything that ever was is in an index by its number.
+        let is_open = |step: &str| {
+            ["open_", "_by_target", "_by_state", " i ", "deployments", "parts_of", "CONSTANT"]
+                .iter()
+                .any(|part| step.contains(part))
+        };
+        let tables =
+            steps.iter().filter(|step| step.starts_with("SCAN") || step.starts_with("SEARCH"));
+        for step in tables {
+            assert!(is_open(step), "{step} in {steps:?}");
+        }
+    }
+}
+
 fn piece(first: u32, last: u32, byte: u8) -> TailPiece {
     let span = OplogSpan { first: OplogTime::new(first, 0), last: OplogTime::new(last, 0) };
     TailPiece { span, sealed: vec![0, byte, 255] }

@@ -226,8 +226,10 @@ impl Hosting {
             error => InstanceTrouble::NotStarted(error.to_string()),
         };
         let should_serve = instance.state.runs() || instance.state == InstanceState::Repairing;
-        // What is wrong may become something else while it is repaired.
+        // What is wrong may become something else while it is repaired. Records that cannot be read or written
+        // for a moment say nothing of the database.
         if should_serve
+            && !matches!(error, HostingError::Catalog(_))
             && instance.trouble.as_ref() != Some(&trouble)
             && let Err(error) = self.catalog.set_instance_trouble(id, &trouble, self.clock.now())
         {

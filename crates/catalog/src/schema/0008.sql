@@ -57,3 +57,6 @@ CREATE TABLE rate_buckets (
     filled_at INTEGER NOT NULL,
     PRIMARY KEY (name, scope)
 ) STRICT;
+
+-- What is asked of the snapshots of one instance: the newest complete one, those that failed since, open ones.
+CREATE INDEX snapshots_by_state ON snapshots (instance_id, state, number);
