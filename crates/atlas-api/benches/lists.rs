@@ -30,6 +30,10 @@ use tidemark_model::{
 };
 use tidemark_testkit::idle_instance;
 
+/// As in the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Connections that ask at the same time.
 const CONNECTIONS: usize = 8;
 /// A folder in memory.

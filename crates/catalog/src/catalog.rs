@@ -54,7 +54,7 @@ pub(crate) struct Readers {
 }
 
 /// Connections that are kept when nobody uses them.
-const IDLE_READERS: usize = 4;
+const IDLE_READERS: usize = 16;
 const BUSY_PATIENCE: Duration = Duration::from_secs(10);
 const CACHED_STATEMENTS: usize = 128;
 /// A transaction that others are in the way of is done again so often.
@@ -321,7 +321,7 @@ fn open_reader(path: &Path) -> Result<Connection, DatabaseError> {
     connection.busy_timeout(BUSY_PATIENCE)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
-    Ok(Connection::Sqlite(SqliteConnection(connection)))
+    Ok(Connection::Sqlite(SqliteConnection::new(connection)))
 }
 
 fn prepare(mut connection: rusqlite::Connection) -> Result<Connection, CatalogError> {
@@ -335,7 +335,7 @@ fn prepare(mut connection: rusqlite::Connection) -> Result<Connection, CatalogEr
     };
     set(&connection)?;
     schema::migrate(&mut connection)?;
-    Ok(Connection::Sqlite(SqliteConnection(connection)))
+    Ok(Connection::Sqlite(SqliteConnection::new(connection)))
 }
 
 /// A connection in the hands of a transaction; it is put back in any case.

@@ -1,5 +1,7 @@
 //! Asking SQLite.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -9,7 +11,11 @@ use super::error::DatabaseError;
 use super::value::{Answer, Value};
 
 /// A connection to a file.
-pub(crate) struct SqliteConnection(pub(crate) rusqlite::Connection);
+pub(crate) struct SqliteConnection {
+    connection: rusqlite::Connection,
+    /// The names of columns by statement: the tables do not change while a connection is open.
+    names: RefCell<HashMap<String, Arc<[String]>>>,
+}
 
 impl ToSql for Value {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
@@ -37,8 +43,11 @@ fn value_of(value: ValueRef<'_>) -> Result<Value, DatabaseError> {
     }
 }
 
-fn read(statement: &mut Statement<'_>, values: &[Value]) -> Result<Answer, DatabaseError> {
-    let names: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
+fn read(
+    statement: &mut Statement<'_>,
+    names: Arc<[String]>,
+    values: &[Value],
+) -> Result<Answer, DatabaseError> {
     let mut found = Vec::new();
     let mut rows = statement.query(params_from_iter(values))?;
     while let Some(row) = rows.next()? {
@@ -49,23 +58,38 @@ fn read(statement: &mut Statement<'_>, values: &[Value]) -> Result<Answer, Datab
 }
 
 impl SqliteConnection {
+    pub(crate) fn new(connection: rusqlite::Connection) -> Self {
+        Self { connection, names: RefCell::default() }
+    }
+
     pub(super) fn execute(&self, sql: &str, values: &[Value]) -> Result<usize, DatabaseError> {
-        Ok(self.0.prepare_cached(sql)?.execute(params_from_iter(values))?)
+        Ok(self.connection.prepare_cached(sql)?.execute(params_from_iter(values))?)
     }
 
     pub(super) fn execute_batch(&self, sql: &str) -> Result<(), DatabaseError> {
-        Ok(self.0.execute_batch(sql)?)
+        Ok(self.connection.execute_batch(sql)?)
     }
 
     pub(super) fn query(&self, sql: &str, values: &[Value]) -> Result<Answer, DatabaseError> {
-        read(&mut *self.0.prepare_cached(sql)?, values)
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut known = self.names.borrow_mut();
+        let names = match known.get(sql) {
+            Some(names) => Arc::clone(names),
+            None => {
+                let names: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
+                known.insert(sql.to_owned(), Arc::clone(&names));
+                names
+            }
+        };
+        drop(known);
+        read(&mut statement, names, values)
     }
 
     pub(super) fn is_autocommit(&self) -> bool {
-        self.0.is_autocommit()
+        self.connection.is_autocommit()
     }
 
     pub(super) fn total_changes(&self) -> u64 {
-        self.0.total_changes()
+        self.connection.total_changes()
     }
 }

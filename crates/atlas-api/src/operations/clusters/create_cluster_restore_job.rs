@@ -2,7 +2,7 @@
 
 use tidemark_model::Role;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Content};
 use crate::call::{Call, Target};
 use crate::error::Result;
 
@@ -11,5 +11,5 @@ use crate::operations::instances::restore_request;
 
 pub(crate) fn run(call: &Call<'_>, source: &Target) -> Result<Answer> {
     let job = restore_request::create(call, source, Role::GroupBackupRecoveryOperator)?;
-    Ok(Answer::entity(describe(call, &source.instance, (&job, Shown::Cluster))))
+    Content::of(&describe(call, &source.instance, (&job, Shown::Cluster))).map(Answer::entity)
 }

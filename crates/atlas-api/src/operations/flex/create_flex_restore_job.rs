@@ -4,7 +4,7 @@ use tidemark_actions::restore_jobs::{Ask, Destination, find_complete};
 use tidemark_catalog::{InstanceView, Project};
 use tidemark_model::{InstanceName, ProjectId, Role, SnapshotId};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Content};
 use crate::body::Body;
 use crate::call::Call;
 use crate::error::{ApiError, Result};
@@ -49,7 +49,7 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let to = find_destination(call, project, to, Role::GroupBackupRecoveryOperator)?;
     let ask = Ask::Automated { snapshot: id, to };
     let job = create(call, &source.instance, &ask, (DOWNLOAD_LIFETIME, &refusals))?;
-    Ok(Answer::entity(describe(call, &source, &job)))
+    Content::of(&describe(call, &source, &job)).map(Answer::entity)
 }
 
 fn parse<T: std::str::FromStr>(body: &Body<'_>, attribute: &str) -> Result<T> {

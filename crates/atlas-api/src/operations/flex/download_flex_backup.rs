@@ -5,7 +5,7 @@
 use tidemark_actions::restore_jobs::Ask;
 use tidemark_model::SnapshotId;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Content};
 use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
 
@@ -24,5 +24,5 @@ pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     };
     let ask = Ask::Download { snapshot: id };
     let job = create(call, &target.instance, &ask, (DOWNLOAD_LIFETIME, &refusals))?;
-    Ok(Answer::entity(describe(call, target, &job)))
+    Content::of(&describe(call, target, &job)).map(Answer::entity)
 }

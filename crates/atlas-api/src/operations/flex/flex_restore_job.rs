@@ -1,7 +1,7 @@
 //! How a restore job is shown in the flex API.
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tidemark_catalog::RestoreJob;
 use tidemark_model::{Delivery, RestoreState, format_instant};
 
@@ -13,36 +13,51 @@ const EXPIRATION: SignedDuration = SignedDuration::from_hours(6);
 /// How long the link of a flex download works, as the real service promises.
 pub(super) const DOWNLOAD_LIFETIME: SignedDuration = SignedDuration::from_hours(4);
 
-pub(super) fn describe(call: &Call<'_>, target: &Target, job: &RestoreJob) -> Value {
-    let now = call.api.clock.now();
-    let mut body = json!({
-        "deliveryType": delivery_type(job.delivery),
-        "expirationDate": format_instant(expires_at(job)),
-        "id": job.id.to_string(),
-        "instanceName": target.instance.name.as_str(),
-        "projectId": target.project.id.to_string(),
-        "restoreScheduledDate": format_instant(job.created_at),
-        "snapshotId": job.delivery.snapshot().to_string(),
-        "status": status(&job.state),
-    });
-    if let Some(fields) = body.as_object_mut() {
-        let mut put =
-            |name: &str, value: String| drop(fields.insert(name.to_owned(), value.into()));
-        if let Some(at) = job.snapshot_finished_at {
-            put("snapshotFinishedDate", format_instant(at));
-        }
-        if let Some(at) = job.state.finished_at() {
-            put("restoreFinishedDate", format_instant(at));
-        }
-        if job.download.is_none() {
-            put("targetDeploymentItemName", job.target.name.clone());
-            put("targetProjectId", job.target.project.to_string());
-        }
-        if let Some(link) = download_link(call, job, now) {
-            put("snapshotUrl", link);
-        }
+/// A job as it is written; the keys are in alphabetical order.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FlexJobBody<'a> {
+    delivery_type: &'static str,
+    expiration_date: String,
+    id: String,
+    instance_name: &'a str,
+    project_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restore_finished_date: Option<String>,
+    restore_scheduled_date: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_finished_date: Option<String>,
+    snapshot_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_url: Option<String>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_deployment_item_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_project_id: Option<String>,
+}
+
+pub(super) fn describe<'a>(
+    call: &Call<'_>,
+    target: &'a Target,
+    job: &'a RestoreJob,
+) -> FlexJobBody<'a> {
+    let has_target = job.download.is_none();
+    FlexJobBody {
+        delivery_type: delivery_type(job.delivery),
+        expiration_date: format_instant(expires_at(job)),
+        id: job.id.to_string(),
+        instance_name: target.instance.name.as_str(),
+        project_id: target.project.id.to_string(),
+        restore_finished_date: job.state.finished_at().map(format_instant),
+        restore_scheduled_date: format_instant(job.created_at),
+        snapshot_finished_date: job.snapshot_finished_at.map(format_instant),
+        snapshot_id: job.delivery.snapshot().to_string(),
+        snapshot_url: download_link(call, job, call.api.clock.now()),
+        status: status(&job.state),
+        target_deployment_item_name: has_target.then_some(job.target.name.as_str()),
+        target_project_id: has_target.then(|| job.target.project.to_string()),
     }
-    body
 }
 
 fn delivery_type(delivery: Delivery) -> &'static str {

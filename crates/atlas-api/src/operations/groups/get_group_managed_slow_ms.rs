@@ -12,7 +12,7 @@ const NAME: &str = "managedSlowMs";
 
 pub(crate) fn run(_: &Call<'_>, project: &Project) -> Result<Answer> {
     let is_enabled = project.settings.get(NAME).and_then(serde_json::Value::as_bool);
-    Ok(Answer::entity(is_enabled.unwrap_or(true).into()))
+    Ok(Answer::entity(serde_json::Value::from(is_enabled.unwrap_or(true))))
 }
 
 /// Records the flag.

@@ -12,5 +12,5 @@ use super::limits::{LIMITS, describe};
 pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let limits: Result<Vec<Value>> =
         LIMITS.iter().map(|limit| describe(call, project, limit)).collect();
-    Ok(Answer::entity(limits?.into()))
+    Ok(Answer::entity(serde_json::Value::from(limits?)))
 }

@@ -7,5 +7,5 @@ use crate::call::{Call, Target};
 use crate::error::Result;
 
 pub(crate) fn run(_: &Call<'_>, target: &Target) -> Result<Answer> {
-    Ok(Answer::entity(target.instance.settings.auto_indexing.into()))
+    Ok(Answer::entity(serde_json::Value::from(target.instance.settings.auto_indexing)))
 }

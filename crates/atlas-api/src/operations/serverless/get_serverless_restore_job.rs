@@ -1,6 +1,6 @@
 //! `GET …/backup/restoreJobs/{restoreJobId}`: one restore job.
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Content};
 use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
 
@@ -9,5 +9,5 @@ use crate::operations::instances::restore_job_body::{Shown, describe};
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     let job = find(call, target, ApiError::restore_job_not_found)?;
-    Ok(Answer::entity(describe(call, &target.instance, (&job, Shown::Serverless))))
+    Content::of(&describe(call, &target.instance, (&job, Shown::Serverless))).map(Answer::entity)
 }

@@ -1,6 +1,6 @@
 //! `GET …/backup/snapshots/{snapshotId}`: one snapshot.
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Content};
 use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
 
@@ -9,5 +9,5 @@ use crate::operations::instances::snapshot::find;
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     let snapshot = find(call, target, ApiError::snapshot_not_found)?;
-    Ok(Answer::entity(describe(call, &target.instance, &snapshot)))
+    Content::of(&describe(call, &target.instance, &snapshot)).map(Answer::entity)
 }

@@ -5,7 +5,7 @@ use tidemark_catalog::{InstanceView, Paged, Project};
 use crate::answer::Answer;
 use crate::call::Call;
 use crate::error::Result;
-use crate::links::list_of;
+use crate::links::written_list;
 
 use super::serverless_instance::describe;
 
@@ -14,7 +14,8 @@ pub(crate) fn run(call: &Call<'_>, project: &Project) -> Result<Answer> {
     let paged = call.catalog.list_instances(project.id, view, call.page()?)?;
     let ids: Vec<_> = paged.items.iter().map(|instance| instance.id).collect();
     let newest = call.catalog.newest_snapshot_times(&ids)?;
-    let described = paged.items.iter().zip(newest);
-    let items = described.map(|(instance, newest)| describe(call, instance, newest)).collect();
-    list_of(call, Paged { items, total: paged.total }).map(Answer::list)
+    let items = paged.items.into_iter().zip(newest).collect();
+    written_list(call, &Paged { items, total: paged.total }, |(instance, newest)| {
+        describe(call, instance, *newest)
+    })
 }

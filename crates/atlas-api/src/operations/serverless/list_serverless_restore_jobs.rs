@@ -3,12 +3,11 @@
 use crate::answer::Answer;
 use crate::call::{Call, Target};
 use crate::error::Result;
-use crate::links::list_body;
+use crate::links::written_list;
 
 use crate::operations::instances::restore_job_body::{Shown, describe};
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     let paged = call.catalog.list_restore_jobs(target.instance.id, call.page()?)?;
-    list_body(call, &paged, |job| describe(call, &target.instance, (job, Shown::Serverless)))
-        .map(Answer::list)
+    written_list(call, &paged, |job| describe(call, &target.instance, (job, Shown::Serverless)))
 }

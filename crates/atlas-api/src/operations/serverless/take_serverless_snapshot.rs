@@ -1,6 +1,6 @@
 //! `POST …/backup/snapshots`: records that a snapshot is wanted now. Not in the real service.
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Content};
 use crate::call::{Call, Target};
 use crate::error::Result;
 
@@ -9,5 +9,5 @@ use crate::operations::instances::snapshot::take;
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     let snapshot = take(call, target)?;
-    Ok(Answer::entity(describe(call, &target.instance, &snapshot)))
+    Content::of(&describe(call, &target.instance, &snapshot)).map(Answer::entity)
 }
