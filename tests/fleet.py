@@ -9,9 +9,9 @@ from world import run
 class Fleet:
     """Nodes that share their records and their vault."""
 
-    def __init__(self, make, folder):
+    def __init__(self, make, folder, s3_host="127.0.0.1"):
         self.make, self.nodes = make, []
-        self.s3 = S3("versitygw", folder / "s3").start()
+        self.s3 = S3("versitygw", folder / "s3", s3_host).start()
 
     def node(self, role="all", **settings):
         """A node that is not started yet; the first one makes the key and the first credentials."""

@@ -12,16 +12,17 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
 class S3:
     """A server with an empty bucket."""
 
-    def __init__(self, kind, folder):
+    def __init__(self, kind, folder, host="127.0.0.1"):
+        self.host = host
         self.ports = Ports()
         self.port = self.ports.take()
         self.buckets = folder / "buckets"
         (self.buckets / "bucket").mkdir(parents=True)
         (folder / "attributes").mkdir()
         self.command = {
-            "versitygw": ["--access", KEY_ID, "--secret", SECRET, "--port", f"127.0.0.1:{self.port}", "--quiet",
+            "versitygw": ["--access", KEY_ID, "--secret", SECRET, "--port", f"{host}:{self.port}", "--quiet",
                           "posix", "--sidecar", folder / "attributes", self.buckets],
-            "s3s-fs": ["--host", "127.0.0.1", "--port", str(self.port), "--access-key", KEY_ID, "--secret-key", SECRET,
+            "s3s-fs": ["--host", host, "--port", str(self.port), "--access-key", KEY_ID, "--secret-key", SECRET,
                        self.buckets],
         }[kind]
         self.command.insert(0, CLIENTS / "bin" / kind)
@@ -35,14 +36,14 @@ class S3:
 
     def listens(self):
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            return probe.connect_ex((self.host, self.port)) == 0
 
     def url(self, prefix="some/prefix"):
-        return f"s3://bucket/{prefix}?endpoint=http://127.0.0.1:{self.port}"
+        return f"s3://bucket/{prefix}?endpoint=http://{self.host}:{self.port}"
 
     def put(self, name, file):
         run(["curl", "--silent", "--fail", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", f"{KEY_ID}:{SECRET}",
-             "--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "--upload-file", file, f"http://127.0.0.1:{self.port}/bucket/{name}"])
+             "--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "--upload-file", file, f"http://{self.host}:{self.port}/bucket/{name}"])
 
     def stop(self):
         if self.process:

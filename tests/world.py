@@ -141,13 +141,15 @@ class World:
             self.settings["catalog"] = f"{server}/{name}"
         # Variables of its own.
         self.environment = {}
+        # Where it runs, and at which address it listens there.
+        self.prefix, self.host = [], "127.0.0.1"
         self.process = None
         self.token = None
 
     def start(self, crash_at=None, ready=True):
         """Starts the server and waits until it is ready, or only until it answers."""
-        listen = f"127.0.0.1:{self.server_port}"
-        command = [BINARY, "serve", "--data-dir", self.data, "--listen", listen, *self.arguments]
+        listen = f"{self.host}:{self.server_port}"
+        command = [*self.prefix, BINARY, "serve", "--data-dir", self.data, "--listen", listen, *self.arguments]
         for name, value in self.settings.items():
             command += [f"--{name}", value]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TIDEMARK_")}
@@ -175,7 +177,7 @@ class World:
     def answers(self, path):
         assert self.process.poll() is None, f"the server ended: {self.log_text()}"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.server_port}{path}", timeout=2) as answer:
+            with urllib.request.urlopen(f"http://{self.host}:{self.server_port}{path}", timeout=2) as answer:
                 return answer.status == 200
         except OSError:
             return False

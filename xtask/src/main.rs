@@ -110,7 +110,8 @@ const FAULT_TESTS: &[&str] = &[
 ];
 
 /// Tests that run with the catalog in PostgreSQL: some only then, others a second time.
-const ONLY_ON_POSTGRES: &[&str] = &["tests/test_postgres.py", "tests/test_nodes.py"];
+const ONLY_ON_POSTGRES: &[&str] =
+    &["tests/test_postgres.py", "tests/test_nodes.py", "tests/test_network_cuts.py"];
 const ALSO_ON_POSTGRES: &[&str] =
     &["tests/test_api.py", "tests/test_backup.py", "tests/test_exports.py"];
 

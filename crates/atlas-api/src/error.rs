@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tidemark_catalog::CatalogError;
+use tidemark_catalog::{CatalogError, DatabaseError};
 use tidemark_model::{InstanceId, OplogTime, ProjectId};
 
 /// An error answer.
@@ -95,6 +95,16 @@ impl ApiError {
 
     pub(crate) fn unexpected() -> Self {
         error(StatusCode::INTERNAL_SERVER_ERROR, "UNEXPECTED_ERROR", "Unexpected error.", &[])
+    }
+
+    /// Nothing was done, or it is not known whether it was.
+    pub(crate) fn records_away() -> Self {
+        let detail = "The records of this server cannot be reached at the moment; try again.";
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self {
+            retry_after: Some(BUSY_SECONDS),
+            ..error(status, "SERVICE_UNAVAILABLE", detail, &[])
+        }
     }
 
     pub(crate) fn out_of_time() -> Self {
@@ -889,7 +899,12 @@ impl From<CatalogError> for ApiError {
             error = &error as &dyn std::error::Error,
             "a request failed in the catalog"
         );
-        Self::unexpected()
+        match error {
+            CatalogError::Database(DatabaseError::Away(_) | DatabaseError::Conflict) => {
+                Self::records_away()
+            }
+            _ => Self::unexpected(),
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use tidemark_worker::{Deployments, Membership};
 use crate::attached::Attached;
 use crate::config::{InstancesSection, NodesSection};
 use crate::sharing_out::SharingOut;
-use crate::users::{InstanceUsers, InternalUser};
+use crate::users::{InstanceUsers, InternalUser, Known};
 
 /// The wait after the first failure, doubled.
 const ROUND: Duration = Duration::from_millis(100);
@@ -255,18 +255,30 @@ impl Hosting {
         let strangers: Vec<InstanceId> =
             self.lock().keys().filter(|id| !known.contains_key(id)).copied().collect();
         for id in strangers {
-            let server = self.lock().remove(&id);
-            drop(server);
-            // Where several nodes are it may hold what nobody else has.
-            let removed = if self.membership.is_shared() {
-                self.set_folder_aside(id)
-            } else {
-                self.remove_folder(id)
-            };
-            if let Err(error) = removed {
+            if let Err(error) = self.remove_stranger(id) {
                 tracing::error!(%error, instance = %id, "a folder was left behind");
             }
         }
+    }
+
+    fn remove_stranger(&self, id: InstanceId) -> Result<(), HostingError> {
+        if !self.membership.is_shared() {
+            drop(self.lock().remove(&id));
+            return self.remove_folder(id);
+        }
+        // A database that has no record of it may have lost its records: it goes on until somebody says
+        // that it is elsewhere.
+        let record = match self.catalog.load_instance(id) {
+            Err(CatalogError::Missing(_)) => return Ok(()),
+            outcome => outcome?,
+        };
+        if record.state != InstanceState::Deleted && self.is_here(&record) {
+            return Ok(());
+        }
+        let server = self.lock().remove(&id);
+        drop(server);
+        // It may hold what nobody else has.
+        self.set_folder_aside(id)
     }
 
     fn reconcile(&self, instance: &Instance) -> Result<(), HostingError> {
@@ -371,6 +383,7 @@ impl Hosting {
             internal: Arc::clone(&self.internal),
             instance: instance.clone(),
             clock: self.clock.clone(),
+            known: Known::default(),
         };
         Ok(Server::start(ServerConfig {
             folder: self.folder_of(instance.id),

@@ -48,7 +48,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     start_log(config)?;
     let _lock = folder::lock(&config.data_dir)?;
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let listen = config.server.listen;
     let listener = runtime.block_on(TcpListener::bind(listen)).map_err(|error| {
         format!("the API cannot listen on {listen}: {error}; free the port or change --listen")

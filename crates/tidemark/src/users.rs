@@ -1,9 +1,10 @@
 //! The users of an instance: database users of its project, and the server itself.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tidemark_catalog::{Catalog, Instance, PasswordRecord};
+use tidemark_catalog::{Catalog, CatalogError, Instance, PasswordRecord};
 use tidemark_docdb::{Grant, User, UserDirectory};
 use tidemark_model::{Clock, Secret, random_bytes};
 use tidemark_vault::VaultKey;
@@ -34,6 +35,44 @@ pub(crate) struct InstanceUsers {
     pub(crate) internal: Arc<InternalUser>,
     pub(crate) instance: Instance,
     pub(crate) clock: Clock,
+    pub(crate) known: Known,
+}
+
+/// What the records said last: while they cannot be reached it is true still.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// Held for a look.
+    users: Mutex<HashMap<String, User>>,
+    /// Held for a look.
+    admitted: Mutex<HashMap<IpAddr, bool>>,
+}
+
+/// How many addresses are remembered before those that were refused are forgotten.
+const MOST_ADDRESSES: usize = 10_000;
+
+impl InstanceUsers {
+    fn look_up(&self, name: &str) -> Result<Option<User>, CatalogError> {
+        let now = self.clock.now();
+        let found =
+            self.catalog.find_database_user(self.instance.project, (DATABASE, name), now)?;
+        let Some(user) = found else { return Ok(None) };
+        let is_elsewhere = !user.scopes.is_empty()
+            && !user.scopes.iter().any(|scope| scope == self.instance.name.as_str());
+        if is_elsewhere {
+            return Ok(None);
+        }
+        let grants = user.roles.into_iter().map(|role| Grant {
+            role: role.role,
+            database: role.database,
+            collection: role.collection,
+        });
+        let credential = credential_of(&user.password);
+        Ok(credential.map(|credential| User { credential, grants: grants.collect() }))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl UserDirectory for InstanceUsers {
@@ -46,33 +85,38 @@ impl UserDirectory for InstanceUsers {
             };
             return Some(User { credential: self.internal.credential.clone(), grants: vec![role] });
         }
-        let now = self.clock.now();
-        let found = self.catalog.find_database_user(self.instance.project, (DATABASE, name), now);
-        let user = found
-            .inspect_err(|error| tracing::error!(%error, "a database user could not be looked up"))
-            .ok()??;
-        if !user.scopes.is_empty()
-            && !user.scopes.iter().any(|scope| scope == self.instance.name.as_str())
-        {
-            return None;
+        let mut users = lock(&self.known.users);
+        match self.look_up(name) {
+            Ok(Some(user)) => {
+                users.insert(name.to_owned(), user.clone());
+                Some(user)
+            }
+            Ok(None) => {
+                users.remove(name);
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "a database user could not be looked up; what was known holds");
+                users.get(name).cloned()
+            }
         }
-        let grants = user
-            .roles
-            .into_iter()
-            .map(|role| Grant {
-                role: role.role,
-                database: role.database,
-                collection: role.collection,
-            })
-            .collect();
-        Some(User { credential: credential_of(&user.password)?, grants })
     }
 
     fn admits(&self, address: IpAddr) -> bool {
-        let admitted = self.catalog.admits(self.instance.project, address, self.clock.now());
-        admitted
-            .inspect_err(|error| tracing::error!(%error, "an access list could not be read"))
-            .unwrap_or(false)
+        let mut known = lock(&self.known.admitted);
+        match self.catalog.admits(self.instance.project, address, self.clock.now()) {
+            Ok(is_admitted) => {
+                if known.len() >= MOST_ADDRESSES {
+                    known.retain(|_, is_admitted| *is_admitted);
+                }
+                known.insert(address, is_admitted);
+                is_admitted
+            }
+            Err(error) => {
+                tracing::error!(%error, "an access list could not be read; what was known holds");
+                known.get(&address).copied().unwrap_or(false)
+            }
+        }
     }
 
     fn generation(&self) -> u64 {

@@ -260,7 +260,9 @@ impl Follower<'_> {
             let is_over = match job.parse() {
                 Ok(id) => match self.shared.config.catalog.load_restore_job(id) {
                     Ok(job) => job.state.is_final(),
-                    Err(CatalogError::Missing(_)) => true,
+                    Err(CatalogError::Missing(_)) => {
+                        self.shared.config.membership.is_forgotten(id.made_at())
+                    }
                     // Unknown: it stays.
                     Err(_) => false,
                 },

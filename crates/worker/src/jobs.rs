@@ -10,7 +10,7 @@ use tidemark_mover::Progress;
 use crate::shared::Shared;
 
 /// A job that fails for a passing reason is tried again this often.
-pub(crate) const ATTEMPTS: i64 = 3;
+pub(crate) const ATTEMPTS: i64 = 5;
 /// The wait before the second try; the next ones wait twice as long each.
 const FIRST_WAIT_SECONDS: i64 = 2;
 /// Between two tries to record an outcome.

@@ -138,13 +138,30 @@ impl Membership {
             renewed_at = Instant::now();
             match self.renew() {
                 Ok(()) => *lock(&self.renewed_at) = renewed_at,
-                Err(CatalogError::LeaseLost(_)) => {
-                    self.is_replaced.store(true, Ordering::SeqCst);
-                    tracing::error!(node = %self.node.id, "another process has the name of this node: was its data folder copied? It does nothing any more; stop it, and remove the file `node` from the copy");
-                }
+                Err(CatalogError::LeaseLost(_)) => self.note_loss(),
                 Err(error) => tracing::warn!(%error, "that this node is there could not be said"),
             }
         }
+    }
+
+    /// Finds out why nothing is recorded of this node.
+    fn note_loss(&self) {
+        let is_replaced = self.refresh().is_ok()
+            && self.nodes().iter().any(|node| node.id == self.node.id && node.run != self.run);
+        if !is_replaced {
+            // Not what another node would leave: a database that answers that there is nothing is not taken at
+            // its word.
+            tracing::error!(node = %self.node.id, "the records do not know this node: are they the right ones? It waits");
+        } else if !self.is_replaced.swap(true, Ordering::SeqCst) {
+            tracing::error!(node = %self.node.id, "another process has the name of this node: was its data folder copied? It does nothing any more; stop it, and remove the file `node` from the copy");
+        }
+    }
+
+    /// Whether what has no record is over, rather than what a database that lost its records does not know of:
+    /// it is a day old, or nobody else has the records.
+    pub fn is_forgotten(&self, made_at: Timestamp) -> bool {
+        let day = SignedDuration::from_hours(24);
+        !self.is_shared() || made_at.saturating_add(day).is_ok_and(|end| end < self.clock.now())
     }
 
     fn renew(&self) -> Result<(), CatalogError> {

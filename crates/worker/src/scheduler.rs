@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, NewSnapshot, Order, Page, Schedule, Snapshot};
 use tidemark_model::{
-    BackupPolicy, OplogTime, PolicyMatch, SnapshotId, SnapshotKind, SnapshotState,
+    BackupPolicy, OplogTime, PolicyMatch, RestoreJobId, SnapshotId, SnapshotKind, SnapshotState,
 };
 
 use crate::shared::Shared;
@@ -306,7 +306,7 @@ fn remove_old_downloads(shared: &Shared) -> Result<(), CatalogError> {
 
 /// Whether nobody can ask for the file of a download any more.
 fn is_download_over(shared: &Shared, file: &str) -> Result<bool, CatalogError> {
-    let Some(job) = file.split('-').next().and_then(|id| id.parse().ok()) else {
+    let Some(job) = file.split('-').next().and_then(|id| id.parse::<RestoreJobId>().ok()) else {
         return Ok(false);
     };
     Ok(match shared.config.catalog.load_restore_job(job) {
@@ -314,7 +314,7 @@ fn is_download_over(shared: &Shared, file: &str) -> Result<bool, CatalogError> {
             Some(end) => end <= shared.config.clock.now(),
             None => job.state.is_final(),
         },
-        Err(CatalogError::Missing(_)) => true,
+        Err(CatalogError::Missing(_)) => shared.config.membership.is_forgotten(job.made_at()),
         Err(error) => return Err(error),
     })
 }

@@ -9,6 +9,9 @@ pub enum DatabaseError {
     /// PostgreSQL failed.
     #[error("{0}")]
     Postgres(String),
+    /// PostgreSQL cannot be reached, or does not take questions at the moment: the same may succeed later.
+    #[error("{0}")]
+    Away(String),
     /// Something must be unique or refer to something, and is not or does not.
     #[error("a constraint does not hold: {0}")]
     Constraint(String),

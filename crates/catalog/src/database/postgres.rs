@@ -143,13 +143,15 @@ pub(crate) struct PostgresConnection {
 fn failed(error: postgres::Error) -> DatabaseError {
     let Some(said) = error.as_db_error() else {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-        return DatabaseError::Postgres(format!("{error}{}", cause.unwrap_or_default()));
+        return DatabaseError::Away(format!("{error}{}", cause.unwrap_or_default()));
     };
     let text = format!("{} ({})", said.message(), said.code().code());
     if said.code().code().starts_with("23") {
         return DatabaseError::Constraint(text);
     }
-    DatabaseError::Postgres(text)
+    // It shuts down or starts, the connection broke, or it has as many as it takes.
+    let is_passing = ["57P", "08", "53"].iter().any(|class| said.code().code().starts_with(class));
+    if is_passing { DatabaseError::Away(text) } else { DatabaseError::Postgres(text) }
 }
 
 fn is_conflict(error: &postgres::Error) -> bool {
