@@ -104,7 +104,7 @@ def last_position(client):
 
 def test_a_worker_that_is_cut_off_from_the_records_loses_its_job_and_writes_nothing_more(fleet, host):
     api = fleet.node("api").start()
-    near = fleet.node("worker").start()
+    fleet.node("worker", instances_host=host.address(DATABASES)).start()
     api.create_user()
     api.create_instance()
     client = api.client()

@@ -384,6 +384,7 @@ impl Hosting {
             instance: instance.clone(),
             clock: self.clock.clone(),
             known: Known::default(),
+            membership: Arc::clone(&self.membership),
         };
         Ok(Server::start(ServerConfig {
             folder: self.folder_of(instance.id),

@@ -3,7 +3,9 @@
 //! A node says every few seconds that it is there. If it cannot, it takes itself for gone before the others
 //! do: what it holds it gives up in time for somebody else to take it.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -21,6 +23,8 @@ const RENEWAL: Duration = Duration::from_secs(2);
 const OWN_LEASE: Duration = Duration::from_secs(8);
 /// A clock that differs less is right: the question takes a while, too.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
+/// What the name of a host stands for is looked up again after so long.
+const ADDRESS_LIFETIME: Duration = Duration::from_mins(1);
 /// A node that has been gone for so long, and on which nothing is, is forgotten.
 const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
@@ -52,6 +56,8 @@ pub struct Membership {
     is_replaced: AtomicBool,
     /// What others said last. Held for a look.
     nodes: Mutex<Arc<Vec<Node>>>,
+    /// What the names of hosts stand for, and since when. Held for a look and for looking names up.
+    addresses: Mutex<HashMap<String, (Vec<IpAddr>, Instant)>>,
     stop: Stop,
     /// Held when it ends.
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -86,6 +92,7 @@ impl Membership {
         })?;
         let membership = Arc::new(Self {
             nodes: Mutex::new(Arc::new(catalog.list_nodes()?)),
+            addresses: Mutex::default(),
             catalog,
             clock,
             node,
@@ -215,6 +222,28 @@ impl Membership {
     pub fn find_alive(&self, id: NodeId) -> Option<Node> {
         let now = self.clock.now();
         self.nodes().iter().find(|node| node.id == id && node.is_alive(now)).cloned()
+    }
+
+    /// Whether a node that works is under an address, as far as its host says: its links to the databases of
+    /// other nodes come from there. Names are looked up once a minute.
+    pub fn is_of_worker(&self, address: IpAddr) -> bool {
+        if !self.is_shared() {
+            return false;
+        }
+        let mut known = lock(&self.addresses);
+        self.workers().iter().any(|node| {
+            if let Ok(own) = node.host.parse::<IpAddr>() {
+                return own == address;
+            }
+            let is_fresh = |(_, at): &(Vec<IpAddr>, Instant)| at.elapsed() < ADDRESS_LIFETIME;
+            if !known.get(&node.host).is_some_and(is_fresh) {
+                let found = (node.host.as_str(), 0).to_socket_addrs();
+                let found =
+                    found.map_or_else(|_| Vec::new(), |found| found.map(|a| a.ip()).collect());
+                known.insert(node.host.clone(), (found, Instant::now()));
+            }
+            known.get(&node.host).is_some_and(|(found, _)| found.contains(&address))
+        })
     }
 
     /// The nodes that count as there and work.
