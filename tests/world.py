@@ -143,6 +143,8 @@ class World:
         self.environment = {}
         # Where it runs, and at which address it listens there.
         self.prefix, self.host = [], "127.0.0.1"
+        # What proves who it is, where it speaks TLS; nothing is recorded then.
+        self.tls = None
         self.process = None
         self.token = None
 
@@ -177,7 +179,9 @@ class World:
     def answers(self, path):
         assert self.process.poll() is None, f"the server ended: {self.log_text()}"
         try:
-            with urllib.request.urlopen(f"http://{self.host}:{self.server_port}{path}", timeout=2) as answer:
+            scheme = "https" if self.tls else "http"
+            url = f"{scheme}://{self.host}:{self.server_port}{path}"
+            with urllib.request.urlopen(url, timeout=2, context=self.tls) as answer:
                 return answer.status == 200
         except OSError:
             return False
@@ -207,14 +211,17 @@ class World:
 
     # The API, as a service account. Both families of operations are served with this version.
 
+    def base(self):
+        return f"https://127.0.0.1:{self.server_port}" if self.tls else f"http://127.0.0.1:{self.port}"
+
     def new_token(self):
         pair = f"{self.bootstrap['clientId']}:{self.bootstrap['clientSecret']}"
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/oauth/token",
+            f"{self.base()}/api/oauth/token",
             data=b"grant_type=client_credentials",
             headers={"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()},
         )
-        with urllib.request.urlopen(request) as answer:
+        with urllib.request.urlopen(request, context=self.tls) as answer:
             return json.loads(answer.read())["access_token"]
 
     def raw(self, method, path, body=None, headers=None):
@@ -229,13 +236,13 @@ class World:
         }
         data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}",
+            f"{self.base()}{path}",
             data=data,
             method=method,
             headers={name: value for name, value in all_headers.items() if value is not None},
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=60, context=self.tls) as answer:
                 text, status, answered = answer.read(), answer.status, answer.headers
         except urllib.error.HTTPError as error:
             text, status, answered = error.read(), error.code, error.headers

@@ -68,6 +68,9 @@ pub trait Hosts: Send + Sync + std::fmt::Debug {
 
     /// For how many instances there are ports.
     fn ports(&self) -> usize;
+
+    /// Whether an instance speaks TLS.
+    fn speaks_tls(&self, instance: &Instance) -> bool;
 }
 
 /// All of them are on one host.
@@ -86,6 +89,10 @@ impl Hosts for OneHost {
 
     fn ports(&self) -> usize {
         self.ports
+    }
+
+    fn speaks_tls(&self, _: &Instance) -> bool {
+        false
     }
 }
 

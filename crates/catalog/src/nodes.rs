@@ -28,6 +28,8 @@ pub struct Node {
     pub ports: u32,
     /// Its vault: where it is, and what tells its key from others. All nodes have the same.
     pub vault: String,
+    /// The fingerprint of the certificate that its databases show, if they speak TLS.
+    pub certificate: Option<String>,
     /// When it started.
     pub started_at: Timestamp,
     /// Until when it counts as there, unless it says so again.
@@ -50,6 +52,7 @@ fn decode(row: &Row) -> Result<Node, CatalogError> {
         host: row.get("host")?,
         ports: row.get("ports")?,
         vault: row.get("vault")?,
+        certificate: row.get("certificate")?,
         started_at: row.instant("started_at")?,
         alive_until: row.instant("alive_until")?,
     })
@@ -79,10 +82,11 @@ impl Catalog {
             }
             catalog.release_claims_of(node.id)?;
             catalog.lock().execute(
-                "INSERT INTO nodes (id, run, role, host, ports, vault, started_at, alive_until)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                "INSERT INTO nodes (id, run, role, host, ports, vault, started_at, alive_until, certificate)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                  ON CONFLICT (id) DO UPDATE SET run = excluded.run, role = excluded.role, host = excluded.host,
-                     ports = excluded.ports, vault = excluded.vault, started_at = excluded.started_at, alive_until = excluded.alive_until",
+                     ports = excluded.ports, vault = excluded.vault, started_at = excluded.started_at, alive_until = excluded.alive_until,
+                     certificate = excluded.certificate",
                 (
                     node.id.to_string(),
                     node.run.to_string(),
@@ -92,13 +96,14 @@ impl Catalog {
                     &node.vault,
                     node.started_at.as_second(),
                     node.alive_until.as_second(),
+                    &node.certificate,
                 ),
             )?;
             Ok(())
         })
     }
 
-    /// Says that a node is there, until its lease ends.
+    /// Says that a node is there, until its lease ends, and which certificate its databases show.
     ///
     /// # Errors
     ///
@@ -106,12 +111,12 @@ impl Catalog {
     pub fn renew_node(
         &self,
         node: NodeId,
-        holder: &LeaseHolder,
-        now: Timestamp,
+        (holder, now): (&LeaseHolder, Timestamp),
+        certificate: Option<&str>,
     ) -> Result<(), CatalogError> {
         let changed = self.lock_quietly().execute(
-            "UPDATE nodes SET alive_until = ?3 WHERE id = ?1 AND run = ?2",
-            (node.to_string(), &holder.worker, holder.until(now)),
+            "UPDATE nodes SET alive_until = ?3, certificate = ?4 WHERE id = ?1 AND run = ?2",
+            (node.to_string(), &holder.worker, holder.until(now), certificate),
         )?;
         crate::catalog::one_row(changed, || CatalogError::LeaseLost(format!("node {node}")))
     }

@@ -6,6 +6,7 @@ use tidemark_model::Secret;
 
 use crate::client::Client;
 use crate::error::LinkError;
+use crate::tls::Pins;
 
 /// How to reach a deployment.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub struct Address {
     pub user: String,
     /// The user's password.
     pub password: Secret,
+    /// Which certificates it may show; without them the link has no TLS.
+    pub pins: Option<Pins>,
 }
 
 /// How long a deployment may take before a connection to it is given up.

@@ -17,6 +17,7 @@ mod memory_file;
 mod privileges;
 mod report;
 mod scope;
+mod tls;
 mod wire_link;
 
 pub use abilities::{
@@ -34,3 +35,4 @@ pub use listing::{
 };
 pub use report::{OPLOG, report};
 pub use scope::{ELSEWHERE, INTERNAL_DATABASES};
+pub use tls::{Pins, fingerprint};

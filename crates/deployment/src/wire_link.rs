@@ -12,6 +12,7 @@ use tidemark_wire::{HEADER_BYTES, OpMsg, ScramClient, encode_msg, parse_header, 
 use crate::batch::visit_batch;
 use crate::endpoint::{Address, Patience};
 use crate::error::{LinkError, check_reply};
+use crate::tls::Stream;
 
 /// A command whose answer was not read yet.
 pub(crate) struct WireSent {
@@ -21,7 +22,7 @@ pub(crate) struct WireSent {
 
 /// An authenticated connection.
 pub(crate) struct WireConnection {
-    stream: TcpStream,
+    stream: Stream,
     address: String,
     requests: i32,
 }
@@ -49,9 +50,10 @@ impl WireConnection {
         stream.set_nodelay(true).map_err(failed)?;
         stream.set_write_timeout(Some(patience.answer)).map_err(failed)?;
         stream.set_read_timeout(Some(patience.connecting)).map_err(failed)?;
+        let stream = Stream::new(stream, endpoint.pins.as_ref()).map_err(failed)?;
         let mut connection = Self { stream, address: endpoint.address.clone(), requests: 0 };
         connection.log_in(endpoint)?;
-        connection.stream.set_read_timeout(Some(patience.answer)).map_err(failed)?;
+        connection.stream.tcp().set_read_timeout(Some(patience.answer)).map_err(failed)?;
         Ok(connection)
     }
 
@@ -121,7 +123,8 @@ impl WireConnection {
         let body = tidemark_wire::encode_document(&command);
         self.requests = self.requests.wrapping_add(1);
         let request = encode_msg(self.requests, 0, &body, documents);
-        self.stream.write_all(&request).map_err(|source| self.broken(&sent, source))?;
+        let written = self.stream.write_all(&request).and_then(|()| self.stream.flush());
+        written.map_err(|source| self.broken(&sent, source))?;
         Ok(sent)
     }
 

@@ -290,7 +290,7 @@ impl Stub {
             }
         });
         let password = Secret::new(PASSWORD);
-        Ok(Endpoint::Embedded(Address { address, user: "root".into(), password }))
+        Ok(Endpoint::Embedded(Address { address, user: "root".into(), password, pins: None }))
     }
 
     fn serve(&self, mut stream: TcpStream) -> Outcome<()> {

@@ -14,6 +14,7 @@ use crate::budget::Budget;
 use crate::cursor::Cursors;
 use crate::engine::Engine;
 use crate::operations::Operations;
+use crate::tls::ServerTls;
 use crate::withheld::Withheld;
 
 /// More connections are closed at once.
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) cursors: Cursors,
     pub(crate) users: Arc<dyn UserDirectory>,
     pub(crate) withheld: Withheld,
+    pub(crate) tls: Option<Arc<dyn ServerTls>>,
     pub(crate) advertised: String,
     pub(crate) process: ObjectId,
     pub(crate) stopping: AtomicBool,

@@ -21,6 +21,7 @@ use crate::context::{MOST_CONNECTIONS, Shared, is_admitted};
 use crate::cursor::Cursors;
 use crate::engine::Engine;
 use crate::operations::Operations;
+use crate::tls::ServerTls;
 use crate::withheld::Withheld;
 
 /// How long to wait after a connection could not be accepted.
@@ -47,6 +48,8 @@ pub struct ServerConfig {
     pub clock: Clock,
     /// What it behaves as if it lacked.
     pub withheld: Withheld,
+    /// What it shows to clients; without it they are answered without TLS.
+    pub tls: Option<Arc<dyn ServerTls>>,
 }
 
 /// Why an instance does not start.
@@ -95,6 +98,7 @@ impl Server {
             cursors: Cursors::default(),
             users: config.users,
             withheld: config.withheld,
+            tls: config.tls,
             advertised: format!(
                 "{}:{}",
                 config.advertised_host,

@@ -105,7 +105,7 @@ impl Instance {
 
     fn endpoint_of(&self, user: &str) -> Endpoint {
         let (address, user) = (self.server.address().to_string(), user.to_owned());
-        Endpoint::Embedded(Address { address, user, password: Secret::new(PASSWORD) })
+        Endpoint::Embedded(Address { address, user, password: Secret::new(PASSWORD), pins: None })
     }
 
     /// Where it listens.
@@ -144,6 +144,7 @@ fn serve(folder: &TempDir, withheld: &str) -> Server {
         users: Arc::new(Root),
         clock: Clock::system(),
         withheld: withheld.parse().unwrap(),
+        tls: None,
     })
     .unwrap()
 }

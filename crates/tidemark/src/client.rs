@@ -9,6 +9,7 @@ use tidemark_atlas_api::answer_challenge;
 use tidemark_model::Secret;
 use ureq::Agent;
 use ureq::http::{Request, Response};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::bootstrap;
 
@@ -74,12 +75,8 @@ impl Client {
                 return Err("say which server: --data-dir DIR for one on this machine, or --server URL with --public-key and --private-key".into());
             }
         };
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
-            .build();
         let mut client = Self {
-            agent: config.into(),
+            agent: agent(Some(PATIENCE))?,
             base_url: base_url.trim_end_matches('/').to_owned(),
             public_key,
             private_key: Secret::new(private_key),
@@ -176,12 +173,37 @@ impl Client {
     }
 }
 
+/// The variable that names certificates to trust, as PEM, instead of the usual ones.
+const CA_FILE: &str = "TIDEMARK_SERVER_CA_FILE";
+
+/// Asks servers over HTTP, at most for so long.
+fn agent(patience: Option<Duration>) -> Result<Agent, Failure> {
+    let mut config = Agent::config_builder().http_status_as_error(false).timeout_global(patience);
+    if let Some(file) = std::env::var_os(CA_FILE) {
+        let told = |error: &dyn std::fmt::Display| {
+            format!("{CA_FILE}: {} cannot be used: {error}", Path::new(&file).display())
+        };
+        let bytes = std::fs::read(&file).map_err(|error| told(&error))?;
+        let mut trusted = Vec::new();
+        for item in parse_pem(&bytes) {
+            if let PemItem::Certificate(certificate) = item.map_err(|error| told(&error))? {
+                trusted.push(certificate);
+            }
+        }
+        if trusted.is_empty() {
+            return Err(told(&"it holds no certificate").into());
+        }
+        let roots = RootCerts::new_with_certs(&trusted);
+        config = config.tls_config(TlsConfig::builder().root_certs(roots).build());
+    }
+    Ok(config.build().into())
+}
+
 /// Opens the link of a download: it is its own credential.
 pub(crate) fn download(link: &str) -> Result<impl std::io::Read + use<>, Failure> {
     // However long a file takes, as long as it comes.
-    let config = Agent::config_builder().http_status_as_error(false).build();
     let request = Request::builder().method("GET").uri(link).body(())?;
-    let response = Agent::from(config).run(request);
+    let response = agent(None)?.run(request);
     let response = response.map_err(|error| format!("{link} does not answer: {error}"))?;
     if !response.status().is_success() {
         return Err(format!("the file is not there: {}", response.status()).into());
@@ -191,10 +213,9 @@ pub(crate) fn download(link: &str) -> Result<impl std::io::Read + use<>, Failure
 
 /// Sends a dump to a link that was made for it.
 pub(crate) fn upload(link: &str, dump: impl std::io::Read + Send + 'static) -> Result<(), Failure> {
-    let config = Agent::config_builder().http_status_as_error(false).build();
     let body = ureq::SendBody::from_owned_reader(dump);
     let request = Request::builder().method("PUT").uri(link).body(body)?;
-    let response = Agent::from(config).run(request);
+    let response = agent(None)?.run(request);
     let mut response = response.map_err(|error| format!("the upload failed: {error}"))?;
     if response.status().is_success() {
         return Ok(());

@@ -135,6 +135,17 @@ pub(crate) const KEYS: &[Key] = &[
         "After how long they begin anew on another node by themselves; 0 for never [0]",
     ),
     key(
+        "tls.certificate_key_file",
+        "tls-certificate-key-file",
+        "The certificate of this server and its key, as PEM: the API and instances speak TLS; read again when it changes",
+    ),
+    key(
+        "tls.client_ca_file",
+        "tls-client-ca-file",
+        "Who must have signed the certificates of the API's clients; without it they need none",
+    ),
+    key("tls.instances", "tls-instances", "Whether instances speak TLS too: true or false [true]"),
+    key(
         "catalog.location",
         "catalog",
         "Where records are kept: a file, or postgres://USER@HOST/DATABASE [catalog.sqlite in the data folder]",
@@ -200,6 +211,8 @@ pub(crate) struct Config {
     pub(crate) vault: VaultSection,
     #[serde(default)]
     pub(crate) dev: DevSection,
+    #[serde(default)]
+    pub(crate) tls: TlsSection,
     #[serde(default)]
     pub(crate) log: LogSection,
     /// Where new instances are kept: the first one that is for an instance counts.
@@ -387,6 +400,20 @@ pub(crate) struct VaultSection {
     cache_megabytes: Option<u64>,
 }
 
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TlsSection {
+    pub(crate) certificate_key_file: Option<PathBuf>,
+    pub(crate) client_ca_file: Option<PathBuf>,
+    pub(crate) instances: bool,
+}
+
+impl Default for TlsSection {
+    fn default() -> Self {
+        Self { certificate_key_file: None, client_ca_file: None, instances: true }
+    }
+}
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct DevSection {
@@ -470,6 +497,11 @@ impl Config {
         if self.backup.snapshot_interval_minutes == 0 || self.backup.snapshot_retention_hours == 0 {
             return invalid(
                 "backup.snapshot_interval_minutes and backup.snapshot_retention_hours must be at least 1",
+            );
+        }
+        if self.tls.client_ca_file.is_some() && self.tls.certificate_key_file.is_none() {
+            return invalid(
+                "tls.client_ca_file asks clients for certificates; give tls.certificate_key_file too",
             );
         }
         if self.vault.location.is_some() && self.vault.folder.is_some() {
@@ -741,6 +773,7 @@ mod tests {
             ("rate_limits", "off"),
             ("trust_forwarded_for", "true"),
             ("role", "all"),
+            ("instances", "false"),
             ("lost_after_seconds", "60"),
             ("rehost_after_seconds", "600"),
         ];
@@ -759,6 +792,7 @@ mod tests {
                 "cache_folder",
                 "location",
                 "key_file",
+                "client_ca_file",
                 "seed_file",
                 "filter",
             ]

@@ -9,14 +9,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Arg, ArgMatches, Command};
-use tidemark_docdb::{Grant, Server, ServerConfig, User, UserDirectory, Withheld};
+use tidemark_docdb::{Grant, Server, ServerConfig, ServerTls, User, UserDirectory, Withheld};
 use tidemark_model::{Clock, Secret, random_bytes};
 use tidemark_wire::{SCRAM_ITERATIONS, ScramCredential};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::folder;
-use crate::tls_front::{self, Certificates};
+use crate::tls::{CertificateFiles, Certificates};
 
 /// The variable that holds the user's password.
 const PASSWORD: &str = "TIDEMARK_ENGINE_PASSWORD";
@@ -85,40 +84,27 @@ pub(crate) fn run(matches: &ArgMatches) -> crate::Outcome {
     let listen = matches.get_one::<SocketAddr>("listen").copied().unwrap_or(default);
     let key_file = matches.get_one::<String>("tls-certificate-key-file").map(PathBuf::from);
     let ca_file = matches.get_one::<String>("tls-ca-file").map(PathBuf::from);
-    let acceptor = key_file
-        .as_ref()
-        .map(|key| Certificates { certificate_key: key, ca: ca_file.as_deref() }.load())
+    let tls = key_file
+        .map(|certificate_key| {
+            Certificates::load(CertificateFiles { certificate_key, client_ca: ca_file })
+        })
         .transpose()?;
-    // Behind TLS it listens for this machine only, on a port that nobody is told.
-    let behind = SocketAddr::from(([127, 0, 0, 1], 0));
+    let kind = if tls.is_some() { ", with TLS" } else { "" };
     let mut server = Server::start(ServerConfig {
         folder: folder.join("data"),
-        listen: if acceptor.is_some() { behind } else { listen },
+        listen,
         advertised_host: listen.ip().to_string(),
-        advertised_port: acceptor.is_some().then_some(listen.port()),
+        advertised_port: None,
         users: Arc::new(OneUser { name: text("user"), credential }),
         clock: Clock::system(),
         withheld: matches.get_one::<Withheld>("without").cloned().unwrap_or_default(),
+        tls: tls.map(|tls| tls as Arc<dyn ServerTls>),
     })?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let inner = server.address();
+    eprintln!("tidemark: the engine listens at {}{kind}", server.address());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let front = match acceptor {
-            Some(acceptor) => Some((TcpListener::bind(listen).await?, acceptor)),
-            None => None,
-        };
-        let (address, kind) = if front.is_some() { (listen, ", with TLS") } else { (inner, "") };
-        eprintln!("tidemark: the engine listens at {address}{kind}");
-        let serving = async {
-            match front {
-                Some((listener, acceptor)) => tls_front::serve(listener, acceptor, inner).await,
-                None => std::future::pending().await,
-            }
-        };
         let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
-            () = serving => Ok(()),
             _ = terminate.recv() => Ok(()),
             interrupted = tokio::signal::ctrl_c() => interrupted,
         }

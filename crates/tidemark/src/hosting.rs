@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use jiff::SignedDuration;
 use tidemark_actions::instances;
 use tidemark_catalog::{Backing, Catalog, CatalogError, Instance, InstanceTrouble};
-use tidemark_deployment::{Address, Endpoint};
-use tidemark_docdb::{Server, ServerConfig, ServerError, Withheld};
+use tidemark_deployment::{Address, Endpoint, Pins};
+use tidemark_docdb::{Server, ServerConfig, ServerError, ServerTls, Withheld};
 use tidemark_model::{Clock, InstanceEvent, InstanceId, InstanceName, InstanceState, ProjectId};
 use tidemark_vault::VaultKey;
 use tidemark_worker::{Deployments, Membership};
@@ -23,6 +23,7 @@ use tidemark_worker::{Deployments, Membership};
 use crate::attached::Attached;
 use crate::config::{InstancesSection, NodesSection};
 use crate::sharing_out::SharingOut;
+use crate::tls::Certificates;
 use crate::users::{InstanceUsers, InternalUser, Known};
 
 /// The wait after the first failure, doubled.
@@ -70,7 +71,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const PORT_TRIES: u32 = 6;
 
 /// Where and how databases run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct HostingConfig {
     pub(crate) instances: InstancesSection,
     pub(crate) nodes: NodesSection,
@@ -78,6 +79,8 @@ pub(crate) struct HostingConfig {
     pub(crate) folder: PathBuf,
     /// How long backups of a removed one are kept.
     pub(crate) retention_after_delete: SignedDuration,
+    /// What they show to clients, if they speak TLS.
+    pub(crate) certificates: Option<Arc<Certificates>>,
 }
 
 /// The databases that run.
@@ -394,6 +397,7 @@ impl Hosting {
             users: Arc::new(users),
             clock: self.clock.clone(),
             withheld: Withheld::nothing(),
+            tls: self.config.certificates.clone().map(|tls| tls as Arc<dyn ServerTls>),
         })?)
     }
 
@@ -455,12 +459,16 @@ impl Hosting {
         let (port, host) = (instance.port?, node.host);
         let address =
             if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        Some(self.address(address))
+        self.address(address, node.certificate)
     }
 
-    fn address(&self, address: String) -> Endpoint {
+    /// How a database is reached that shows this certificate, if it speaks TLS.
+    fn address(&self, address: String, certificate: Option<String>) -> Option<Endpoint> {
+        let pins = certificate.map(|certificate| Pins::new(vec![certificate])).transpose();
+        let pins =
+            pins.inspect_err(|error| tracing::error!(%error, "no link with TLS is possible"));
         let (user, password) = (self.internal.name.clone(), self.internal.password.clone());
-        Endpoint::Embedded(Address { address, user, password })
+        Some(Endpoint::Embedded(Address { address, user, password, pins: pins.ok()? }))
     }
 
     /// Takes instances that are on no node, and looks after those whose node is gone.
@@ -504,7 +512,8 @@ impl Deployments for Hosting {
         if address.ip().is_unspecified() {
             address.set_ip(std::net::IpAddr::from([127, 0, 0, 1]));
         }
-        Some(self.address(address.to_string()))
+        let shown = self.config.certificates.as_ref().map(|own| own.fingerprint());
+        self.address(address.to_string(), shown)
     }
 
     fn has_oplog(&self, instance: &Instance) -> bool {

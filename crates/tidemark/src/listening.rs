@@ -12,10 +12,15 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tidemark_atlas_api::Ends;
+use tidemark_docdb::ServerTls;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::tls::Certificates;
 
 /// The wait after a connection could not be accepted: usually all file handles are in use.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -35,7 +40,7 @@ pub(crate) struct Patience {
 /// its time to finish. `when_told` is called at the signal and `when_over` when that time is over, which must
 /// not take long; answers when that was. A second signal ends the wait.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    (listener, certificates): (TcpListener, Option<Arc<Certificates>>),
     router: Router,
     patience: Patience,
     (when_told, when_over): (impl FnOnce(), impl FnOnce()),
@@ -54,7 +59,8 @@ pub(crate) async fn serve(
             _ = connections.join_next(), if !connections.is_empty() => false,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let client = Client { stream, peer, head_patience: patience.head };
+                    let tls = certificates.as_ref().map(|own| TlsAcceptor::from(own.config()));
+                    let client = Client { stream, peer, tls, head_patience: patience.head };
                     let serving = serve_connection(client, router.clone(), is_ending.clone());
                     drop(connections.spawn(serving));
                     false
@@ -96,13 +102,30 @@ async fn sleep_until(until: Option<tokio::time::Instant>) {
 struct Client {
     stream: TcpStream,
     peer: SocketAddr,
+    /// Greets it, if the API speaks TLS.
+    tls: Option<TlsAcceptor>,
     head_patience: Duration,
 }
 
-async fn serve_connection(client: Client, router: Router, mut is_ending: watch::Receiver<bool>) {
-    let Client { stream, peer, head_patience } = client;
+async fn serve_connection(client: Client, router: Router, is_ending: watch::Receiver<bool>) {
+    let Client { stream, peer, tls, head_patience } = client;
     let _ = stream.set_nodelay(true);
     let ends = Ends { peer, local: stream.local_addr().ok() };
+    let Some(tls) = tls else {
+        return serve_stream((stream, ends), router, (head_patience, is_ending)).await;
+    };
+    // A client that speaks something else, or has no certificate that is good, is its own affair.
+    let greeted = tokio::time::timeout(head_patience, tls.accept(stream)).await;
+    if let Ok(Ok(stream)) = greeted {
+        serve_stream((stream, ends), router, (head_patience, is_ending)).await;
+    }
+}
+
+async fn serve_stream(
+    (stream, ends): (impl AsyncRead + AsyncWrite + Unpin + Send + 'static, Ends),
+    router: Router,
+    (head_patience, mut is_ending): (Duration, watch::Receiver<bool>),
+) {
     let has_asked = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&has_asked);
     let notice = middleware::from_fn(move |request: Request, next: Next| {

@@ -23,7 +23,7 @@ mod seed;
 mod serve;
 mod sharing_out;
 mod snapshots_command;
-mod tls_front;
+mod tls;
 mod uploads;
 mod users;
 mod vault_command;

@@ -56,6 +56,8 @@ pub(crate) struct NodeHosts {
     pub(crate) host: String,
     /// For how many it has ports.
     pub(crate) ports: usize,
+    /// Whether they speak TLS.
+    pub(crate) tls: bool,
 }
 
 impl std::fmt::Debug for NodeHosts {
@@ -81,6 +83,12 @@ impl Hosts for NodeHosts {
         }
         let ports = self.membership.workers().iter().map(|node| node.ports).sum::<u32>();
         usize::try_from(ports).unwrap_or(usize::MAX)
+    }
+
+    fn speaks_tls(&self, instance: &Instance) -> bool {
+        let nodes = self.membership.nodes();
+        let other = instance.node.and_then(|id| nodes.iter().find(|node| node.id == id));
+        other.map_or(self.tls, |node| node.certificate.is_some())
     }
 }
 

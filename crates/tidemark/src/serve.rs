@@ -17,8 +17,11 @@ use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, Sunset};
 use tidemark_catalog::Catalog;
 use tidemark_model::{BackupPolicy, Clock, NodeRole};
 use tidemark_vault::{Location, Vault, VaultKey};
-use tidemark_worker::{Membership, NewNode, Severity, Trouble, Worker, WorkerConfig, WorkerWatch};
+use tidemark_worker::{
+    Membership, NewNode, Severity, ShownCertificate, Trouble, Worker, WorkerConfig, WorkerWatch,
+};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
 use crate::attached::Attached;
 use crate::config::{Config, RateLimitSetting, SunsetSetting};
@@ -28,6 +31,7 @@ use crate::hosting::{Hosting, HostingConfig};
 use crate::node::{self, NodeHosts};
 use crate::rehearsal::Rehearser;
 use crate::seed::Seed;
+use crate::tls::{CertificateFiles, Certificates};
 use crate::uploads::{self, Uploads};
 use crate::{bootstrap, folder, listening, users};
 
@@ -49,12 +53,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     let _lock = folder::lock(&config.data_dir)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
-    let listen = config.server.listen;
-    let listener = runtime.block_on(TcpListener::bind(listen)).map_err(|error| {
-        format!("the API cannot listen on {listen}: {error}; free the port or change --listen")
-    })?;
-    let address = listener.local_addr()?;
-    let base_url = config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let Listening { listener, certificates, base_url } = listen(config, &runtime)?;
     let role = config.role()?;
     let parts = Parts::open(config, &base_url)?;
     let membership = Arc::clone(&parts.membership);
@@ -96,7 +95,12 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
         // While the API's requests finish nothing listens any more.
         databases = Some(std::thread::spawn(move || stopping.stop_all()));
     };
-    let serving = listening::serve(listener, router, patience, (begin_to_drain, begin_to_stop));
+    let serving = listening::serve(
+        (listener, certificates),
+        router,
+        patience,
+        (begin_to_drain, begin_to_stop),
+    );
     let told_at = runtime.block_on(serving)?;
     // One deadline for all: what does not end in time ends with the process, and is taken up again.
     let deadline = told_at + grace;
@@ -107,6 +111,26 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     membership.leave();
     runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()).min(SHORT));
     Ok(())
+}
+
+/// Where the API listens, with what it shows there, and its address in links.
+struct Listening {
+    listener: TcpListener,
+    certificates: Option<Arc<Certificates>>,
+    base_url: String,
+}
+
+fn listen(config: &Config, runtime: &Runtime) -> Result<Listening, Failure> {
+    let listen = config.server.listen;
+    let listener = runtime.block_on(TcpListener::bind(listen)).map_err(|error| {
+        format!("the API cannot listen on {listen}: {error}; free the port or change --listen")
+    })?;
+    let address = listener.local_addr()?;
+    let certificates = load_certificates(config)?;
+    let scheme = if certificates.is_some() { "https" } else { "http" };
+    let base_url =
+        config.server.public_url.clone().unwrap_or_else(|| format!("{scheme}://{address}"));
+    Ok(Listening { listener, certificates, base_url })
 }
 
 /// What is open for as long as the server runs.
@@ -120,6 +144,8 @@ struct Parts {
     downloads: PathBuf,
     imports: PathBuf,
     attached: Arc<Attached>,
+    /// What instances show, if they speak TLS.
+    instance_certificates: Option<Arc<Certificates>>,
 }
 
 impl Parts {
@@ -130,7 +156,10 @@ impl Parts {
         let key = VaultKey::load_or_create(&config.vault_key_file(), &location)?;
         let vault = Vault::open_cached(&location, key.clone(), config.vault_cache())?;
         let catalog = Arc::new(config.open_catalog()?);
-        let node = new_node(config, (&location, &key), &clock)?;
+        let instance_certificates = load_instance_certificates(config)?;
+        let shown = instance_certificates.clone();
+        let certificate = Arc::new(move || shown.as_ref().map(|shown| shown.fingerprint()));
+        let node = new_node(config, (&location, &key), (&clock, certificate))?;
         let membership = Membership::join(Arc::clone(&catalog), clock.clone(), node)?;
         let seed = load_seed(config)?;
         bootstrap::run(&catalog, &clock, (&config.data_dir, base_url), &seed)?;
@@ -143,7 +172,18 @@ impl Parts {
         let retention = policy(config).retention_after_delete;
         let secrets = (key.clone(), Arc::clone(&membership));
         let attached = Attached::new(records, secrets, retention);
-        Ok(Self { catalog, membership, vault, key, clock, seed, downloads, imports, attached })
+        Ok(Self {
+            catalog,
+            membership,
+            vault,
+            key,
+            clock,
+            seed,
+            downloads,
+            imports,
+            attached,
+            instance_certificates,
+        })
     }
 
     fn hosting(&self, config: &Config) -> Arc<Hosting> {
@@ -155,6 +195,7 @@ impl Parts {
                 nodes: config.nodes,
                 folder: config.data_dir.join("instances"),
                 retention_after_delete: policy(config).retention_after_delete,
+                certificates: self.instance_certificates.clone(),
             },
             (Arc::clone(&self.membership), &self.key),
             Arc::clone(&self.attached),
@@ -206,6 +247,7 @@ impl Parts {
             membership: self.membership,
             host: config.instances.advertised(),
             ports: ports(config),
+            tls: self.instance_certificates.is_some(),
         };
         let api_config = api_config(config, dev, (self.attached, rehearsal, hosts));
         let api = Api::new(self.catalog, self.clock.clone(), api_config)?;
@@ -264,6 +306,23 @@ fn policy(config: &Config) -> BackupPolicy {
     }
 }
 
+/// What the API shows, if it speaks TLS.
+fn load_certificates(config: &Config) -> Result<Option<Arc<Certificates>>, Failure> {
+    let Some(certificate_key) = config.tls.certificate_key_file.clone() else { return Ok(None) };
+    let files = CertificateFiles { certificate_key, client_ca: config.tls.client_ca_file.clone() };
+    Ok(Some(Certificates::load(files)?))
+}
+
+/// The same for instances, whose clients prove who they are with a password.
+fn load_instance_certificates(config: &Config) -> Result<Option<Arc<Certificates>>, Failure> {
+    match config.tls.certificate_key_file.clone().filter(|_| config.tls.instances) {
+        None => Ok(None),
+        Some(certificate_key) => {
+            Ok(Some(Certificates::load(CertificateFiles { certificate_key, client_ca: None })?))
+        }
+    }
+}
+
 fn ports(config: &Config) -> usize {
     usize::from(config.instances.last_port - config.instances.first_port) + 1
 }
@@ -272,7 +331,7 @@ fn ports(config: &Config) -> usize {
 fn new_node(
     config: &Config,
     (location, key): (&Location, &VaultKey),
-    clock: &Clock,
+    (clock, certificate): (&Clock, ShownCertificate),
 ) -> Result<NewNode, Failure> {
     let id = node::load_or_create_id(&config.data_dir, clock.now())?;
     // A folder is nobody else's, wherever it is.
@@ -288,6 +347,7 @@ fn new_node(
         host: config.instances.advertised(),
         ports: if role.works() { u32::try_from(ports(config)).unwrap_or(u32::MAX) } else { 0 },
         vault: format!("{place}, key {mark}"),
+        certificate,
     })
 }
 

@@ -303,7 +303,12 @@ mod tests {
     impl Deployments for Somewhere {
         fn endpoint(&self, _: &Instance) -> Option<Endpoint> {
             let (address, user) = ("127.0.0.1:1".to_owned(), "server".to_owned());
-            Some(Endpoint::Embedded(Address { address, user, password: Secret::new("x") }))
+            Some(Endpoint::Embedded(Address {
+                address,
+                user,
+                password: Secret::new("x"),
+                pins: None,
+            }))
         }
     }
 

@@ -24,7 +24,7 @@ mod worker;
 
 pub use captures::Captures;
 pub use config::{Deployments, Fate, Hook, WorkerConfig};
-pub use membership::{Membership, NewNode};
+pub use membership::{Membership, NewNode, ShownCertificate};
 pub use snapshots::{dump_name, dump_path};
 pub use troubles::{Severity, Trouble};
 pub use worker::{Worker, WorkerWatch};

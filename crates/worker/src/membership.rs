@@ -28,8 +28,11 @@ const ADDRESS_LIFETIME: Duration = Duration::from_mins(1);
 /// A node that has been gone for so long, and on which nothing is, is forgotten.
 const FORGOTTEN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
+/// Tells which certificate the databases of a node show now, by its fingerprint.
+pub type ShownCertificate = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// A node that is about to start.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct NewNode {
     /// Its name, the same at every start on one data folder.
     pub id: NodeId,
@@ -41,6 +44,8 @@ pub struct NewNode {
     pub ports: u32,
     /// Its vault: where it is, and what tells its key from others.
     pub vault: String,
+    /// What its databases show to those who connect.
+    pub certificate: ShownCertificate,
 }
 
 /// This process among those that serve the same records.
@@ -87,6 +92,7 @@ impl Membership {
             host: node.host.clone(),
             ports: node.ports,
             vault: node.vault.clone(),
+            certificate: (node.certificate)(),
             started_at: now,
             alive_until,
         })?;
@@ -125,6 +131,7 @@ impl Membership {
             host: "127.0.0.1".to_owned(),
             ports: 1,
             vault: String::new(),
+            certificate: Arc::new(|| None),
         };
         Self::join(Arc::clone(catalog), clock.clone(), node).expect("a node that is recorded")
     }
@@ -173,7 +180,9 @@ impl Membership {
 
     fn renew(&self) -> Result<(), CatalogError> {
         follow_shared_clock(&self.catalog, &self.clock)?;
-        self.catalog.renew_node(self.node.id, &self.holder, self.clock.now())?;
+        let certificate = (self.node.certificate)();
+        let until = (&self.holder, self.clock.now());
+        self.catalog.renew_node(self.node.id, until, certificate.as_deref())?;
         self.refresh()
     }
 

@@ -42,6 +42,7 @@ fn config(folder: &Path, (catalog, vault): (&Arc<Catalog>, &Arc<Vault>)) -> Work
         address: "127.0.0.1:1".to_owned(),
         user: "server".into(),
         password: Secret::new("x"),
+        pins: None,
     });
     WorkerConfig {
         membership: Membership::alone(catalog, &Clock::system()),
@@ -156,6 +157,7 @@ fn a_deployment_that_does_not_answer_holds_up_nobody_else() {
             address: silent.local_addr().unwrap().to_string(),
             user: "server".into(),
             password: Secret::new("x"),
+            pins: None,
         }),
         database: database.endpoint(),
     };

@@ -73,13 +73,12 @@ impl SqliteConnection {
     pub(super) fn query(&self, sql: &str, values: &[Value]) -> Result<Answer, DatabaseError> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut known = self.names.borrow_mut();
-        let names = match known.get(sql) {
-            Some(names) => Arc::clone(names),
-            None => {
-                let names: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
-                known.insert(sql.to_owned(), Arc::clone(&names));
-                names
-            }
+        let names = if let Some(names) = known.get(sql) {
+            Arc::clone(names)
+        } else {
+            let names: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
+            known.insert(sql.to_owned(), Arc::clone(&names));
+            names
         };
         drop(known);
         read(&mut statement, names, values)

@@ -16,6 +16,7 @@ CREATE TABLE nodes (
     host TEXT NOT NULL,
     ports INTEGER NOT NULL,
     vault TEXT NOT NULL,
+    certificate TEXT,
     started_at INTEGER NOT NULL,
     alive_until INTEGER NOT NULL
 ) STRICT;

@@ -12,6 +12,7 @@ fn node(started: i64, until: i64) -> Node {
         host: "h".into(),
         ports: 10,
         vault: "s3://b".into(),
+        certificate: None,
         started_at: at(started),
         alive_until: at(until),
     }
@@ -43,9 +44,9 @@ fn a_node_that_starts_again_gives_back_what_it_held_and_nobody_else() {
     let (taken, _) = claim(again.run, 2_002).unwrap().unwrap();
     assert_eq!((taken.id, taken.attempt), (first.id, 2));
     assert!(claim(again.run, 2_002).unwrap().is_none(), "{others:?} is another node's");
-    let renewed = f.catalog.renew_node(one.id, &holder(&one.run.to_string()), at(2_003));
+    let renewed = f.catalog.renew_node(one.id, (&holder(&one.run.to_string()), at(2_003)), None);
     assert!(matches!(renewed, Err(CatalogError::LeaseLost(_))));
-    f.catalog.renew_node(one.id, &holder(&again.run.to_string()), at(2_003)).unwrap();
+    f.catalog.renew_node(one.id, (&holder(&again.run.to_string()), at(2_003)), None).unwrap();
     let alive_until =
         |id| f.catalog.list_nodes().unwrap().into_iter().find(|n| n.id == id).unwrap().alive_until;
     assert_eq!(alive_until(one.id), at(2_033));

@@ -20,6 +20,7 @@ use crate::context::{Context, Shared, is_admitted};
 use crate::error::{Code, CommandError, Result};
 use crate::operation;
 use crate::request::Request;
+use crate::tls::Stream;
 
 /// Drivers that watch a server never log in, but say hello every ten seconds.
 const UNKNOWN_IDLE: Duration = Duration::from_mins(2);
@@ -31,12 +32,16 @@ const ANSWER_TIME: Duration = Duration::from_mins(2);
 /// What may be sent before logging in.
 const UNKNOWN_MESSAGE_BYTES: usize = 64 * 1024;
 
-pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64) {
+pub(super) fn serve(stream: TcpStream, shared: &Arc<Shared>, connection: u64) {
     let _ = stream.set_nodelay(true);
     let _ = stream.set_write_timeout(Some(ANSWER_TIME));
     operation::watch(&stream);
     let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let address = stream.peer_addr().map_or(unknown, |peer| peer.ip().to_canonical());
+    let mut stream = match Stream::new(stream, shared.tls.as_deref()) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "a client could not be offered TLS"),
+    };
     let mut login = Login::default();
     let mut answers = 0i32;
     while !shared.stopping.load(Ordering::SeqCst) {
@@ -50,7 +55,7 @@ pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64
                 return;
             }
         };
-        if login.renew(shared.users.as_ref()) && !is_admitted(&stream, shared) {
+        if login.renew(shared.users.as_ref()) && !is_admitted(stream.tcp(), shared) {
             tracing::debug!(connection, "the address of a connection is not admitted any more");
             return;
         }
@@ -69,7 +74,7 @@ pub(super) fn serve(mut stream: TcpStream, shared: &Arc<Shared>, connection: u64
             }
         };
         if let Some(reply) = reply
-            && stream.write_all(&reply).is_err()
+            && stream.write_all(&reply).and_then(|()| stream.flush()).is_err()
         {
             return;
         }
@@ -81,9 +86,9 @@ type ReadOutcome<'s> = std::result::Result<
     Box<dyn std::error::Error>,
 >;
 
-fn read<'s>(stream: &mut TcpStream, is_known: bool, shared: &'s Shared) -> ReadOutcome<'s> {
+fn read<'s>(stream: &mut Stream, is_known: bool, shared: &'s Shared) -> ReadOutcome<'s> {
     let mut head = [0; HEADER_BYTES];
-    stream.set_read_timeout(Some(if is_known { KNOWN_IDLE } else { UNKNOWN_IDLE }))?;
+    stream.tcp().set_read_timeout(Some(if is_known { KNOWN_IDLE } else { UNKNOWN_IDLE }))?;
     let (first, rest) = head.split_at_mut(1);
     match stream.read_exact(first) {
         Ok(()) => {}
@@ -103,14 +108,14 @@ fn read<'s>(stream: &mut TcpStream, is_known: bool, shared: &'s Shared) -> ReadO
 }
 
 /// Reads all of `bytes` before the deadline.
-fn read_until(stream: &mut TcpStream, bytes: &mut [u8], deadline: Instant) -> std::io::Result<()> {
+fn read_until(stream: &mut Stream, bytes: &mut [u8], deadline: Instant) -> std::io::Result<()> {
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(ErrorKind::TimedOut.into());
         }
-        stream.set_read_timeout(Some(left))?;
+        stream.tcp().set_read_timeout(Some(left))?;
         match stream.read(rest) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(count) => filled += count,

@@ -148,8 +148,9 @@ pub(crate) fn connection_string(call: &Call<'_>, instance: &Instance) -> Option<
     }
     let port = instance.port.filter(|_| is_served)?;
     let host = call.api.config.hosts.host_of(instance);
+    let tls = if call.api.config.hosts.speaks_tls(instance) { "&tls=true" } else { "" };
     // A direct connection works whatever name the client knows the server by.
-    Some(format!("mongodb://{host}:{port}/?authSource=admin&directConnection=true"))
+    Some(format!("mongodb://{host}:{port}/?authSource=admin&directConnection=true{tls}"))
 }
 
 /// An instance as the list over all projects shows it.
