@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 
 from s3 import CREDENTIALS, S3, SECRET
-from world import BINARY, CLIENTS, content, run, until
+from world import BINARY, CLIENTS, ApiError, content, run, until
 
 @pytest.fixture
 def s3(tmp_path):
@@ -183,3 +183,40 @@ def test_a_second_place_is_filled_while_the_server_runs_and_stands_alone(fresh, 
     same = tidemark("vault", "copy", "--data-dir", world.data, "--vault", bucket.url("second"), "--to",
                     bucket.url("second"))
     assert same.returncode != 0 and "name another place" in same.stderr, same
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_what_is_immutable_is_removed_by_no_path(fresh, s3, place, tmp_path):
+    settings = {"vault": s3().url()} if place == "bucket" else {}
+    world = start(fresh("--dev", vault_immutable_hours=48, **settings))
+    shop = fill(world)
+    snapshot = world.snapshot()
+    path = world.instance_path() + f"/backup/snapshots/{snapshot['id']}"
+    with pytest.raises(ApiError) as refused:
+        world.call("DELETE", path)
+    assert refused.value.status == 409 and "CANNOT_DELETE_KEPT_SNAPSHOT" == refused.value.code
+    # Without the setting it is the same: the vault says so itself.
+    world.stop()
+    del world.settings["vault-immutable-hours"]
+    world.start()
+    with pytest.raises(ApiError):
+        world.call("DELETE", path)
+    # An instance that is deleted, with its backups given up.
+    shop.client.close()
+    world.call("DELETE", world.instance_path())
+    until(lambda: world.call("GET", f"/groups/{world.group}/serverless")["totalCount"] == 0, "the instance to be gone")
+    time.sleep(3)
+    # Emptying a second place that made the same promise, after the first one is lost.
+    vault = settings.get("vault", world.data / "vault")
+    copy = tmp_path / "copy"
+    arguments = ("vault", "copy", "--data-dir", world.data, "--vault", vault, "--to", copy)
+    assert tidemark(*arguments).returncode == 0
+    world.stop()
+    listed = tidemark("vault", "verify", "--data-dir", world.data, "--vault", vault)
+    assert listed.returncode == 0, listed
+    catalog = world.data / "catalog.sqlite"
+    for file in world.data.glob("catalog.sqlite*"):
+        file.unlink()
+    rebuilt = tidemark("vault", "rebuild", "--data-dir", world.data, "--vault", vault)
+    assert rebuilt.returncode == 0 and catalog.exists(), rebuilt
+    assert " 0 more snapshots" not in rebuilt.stdout, rebuilt.stdout

@@ -204,8 +204,8 @@ fn apply_to_snapshots(
                     continue;
                 }
                 match catalog.delete_snapshot(instance.id, snapshot.id) {
-                    // It is being restored: its own end takes it.
-                    Err(CatalogError::InUse(_)) => {}
+                    // It is being restored, or was promised to be kept: its own end takes it.
+                    Err(CatalogError::InUse(_) | CatalogError::Kept { .. }) => {}
                     outcome => outcome?,
                 }
             }

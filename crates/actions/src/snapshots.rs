@@ -24,6 +24,9 @@ pub enum DeleteSnapshotError {
     /// It is being taken or restored.
     #[error("the snapshot is in use")]
     InUse,
+    /// It was promised to keep it until then.
+    #[error("the snapshot is kept until {0}")]
+    Kept(Timestamp),
     /// The records could not be read or written.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -102,6 +105,7 @@ pub fn delete(
 ) -> Result<(), DeleteSnapshotError> {
     match catalog.delete_snapshot(instance.id, id) {
         Err(CatalogError::InUse(_)) => Err(DeleteSnapshotError::InUse),
+        Err(CatalogError::Kept { until, .. }) => Err(DeleteSnapshotError::Kept(until)),
         outcome => Ok(outcome?),
     }
 }

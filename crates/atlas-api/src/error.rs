@@ -1,9 +1,10 @@
 //! Errors as Atlas answers them: one table from situations to status, `errorCode` and text.
 
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidemark_catalog::{CatalogError, DatabaseError};
-use tidemark_model::{InstanceId, OplogTime, ProjectId};
+use tidemark_model::{InstanceId, OplogTime, ProjectId, format_instant};
 
 /// An error answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -456,6 +457,12 @@ impl ApiError {
     pub(crate) fn snapshot_in_progress(id: &str) -> Self {
         let detail = format!("Cannot delete an in progress snapshot {id}.");
         error(BAD, "CANNOT_DELETE_IN_PROGRESS_SNAPSHOT", detail, &[id])
+    }
+
+    pub(crate) fn snapshot_kept(id: &str, until: Timestamp) -> Self {
+        let until = format_instant(until);
+        let detail = format!("Cannot delete snapshot {id} before {until}: the vault is immutable.");
+        error(CONFLICT, "CANNOT_DELETE_KEPT_SNAPSHOT", detail, &[id, &until])
     }
 
     pub(crate) fn unfinished_snapshot() -> Self {

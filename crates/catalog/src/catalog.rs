@@ -3,10 +3,11 @@
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use tidemark_model::Clock;
 
 use crate::database::{Connection, DatabaseError, Pool, SqliteConnection, pause};
 use crate::error::CatalogError;
@@ -21,6 +22,14 @@ pub struct Catalog {
     generation: AtomicU64,
     /// Rung after every change.
     bell: Bell,
+    /// What was promised about snapshots, for the views of transactions too.
+    promise: Arc<OnceLock<Promise>>,
+}
+
+/// For how long snapshots are kept once they are complete.
+struct Promise {
+    clock: Clock,
+    kept_for: SignedDuration,
 }
 
 enum Backend {
@@ -167,7 +176,24 @@ impl Catalog {
     }
 
     fn with(backend: Backend) -> Self {
-        Self { backend, generation: AtomicU64::new(0), bell: Bell::default() }
+        let (generation, bell) = (AtomicU64::new(0), Bell::default());
+        Self { backend, generation, bell, promise: Arc::default() }
+    }
+
+    /// Promises that no snapshot is removed for so long after it is complete, by whatever way; from then on
+    /// that holds for as long as the process runs.
+    pub fn keep_snapshots_for(&self, kept_for: SignedDuration, clock: Clock) {
+        if kept_for.is_positive() {
+            let _ = self.promise.set(Promise { clock, kept_for });
+        }
+    }
+
+    /// For how long snapshots are kept once they are complete, and until when one is that was complete at an
+    /// instant, if that is to come.
+    pub(crate) fn kept_until(&self, finished_at: Timestamp) -> Option<Timestamp> {
+        let promise = self.promise.get()?;
+        let until = finished_at.saturating_add(promise.kept_for).unwrap_or(Timestamp::MAX);
+        (until > promise.clock.now()).then_some(until)
     }
 
     /// A number that is another after every change of a record; of a change by another server within
@@ -230,7 +256,7 @@ impl Catalog {
         }
         for attempt in 0..ATTEMPTS {
             let mut access = lock(self);
-            let (outcome, was_overtaken) = run_once(access.slot(), &mut work);
+            let (outcome, was_overtaken) = run_once((access.slot(), &self.promise), &mut work);
             if !was_overtaken {
                 return outcome;
             }
@@ -300,10 +326,10 @@ impl Catalog {
 /// Does the work of a transaction once; answers what came of it, and whether others were in the way so that
 /// it is to be done again.
 fn run_once<T, E: From<CatalogError>>(
-    place: &mut Option<Connection>,
+    (place, promise): (&mut Option<Connection>, &Arc<OnceLock<Promise>>),
     work: &mut impl FnMut(&Catalog) -> Result<T, E>,
 ) -> (Result<T, E>, bool) {
-    let borrowed = Borrowed::take(place);
+    let borrowed = Borrowed::take(place, promise);
     let outcome = (|| {
         borrowed.catalog.lock().start().map_err(CatalogError::from)?;
         // What ends early is rolled back when it is given back.
@@ -345,9 +371,10 @@ struct Borrowed<'a> {
 }
 
 impl<'a> Borrowed<'a> {
-    fn take(place: &'a mut Option<Connection>) -> Self {
+    fn take(place: &'a mut Option<Connection>, promise: &Arc<OnceLock<Promise>>) -> Self {
         // Nobody may take for new what is not committed: the view has a generation of its own.
-        let catalog = Catalog::with(Backend::Transaction(Mutex::new(place.take())));
+        let view = Catalog::with(Backend::Transaction(Mutex::new(place.take())));
+        let catalog = Catalog { promise: Arc::clone(promise), ..view };
         Self { catalog, place }
     }
 }

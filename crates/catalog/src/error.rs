@@ -31,6 +31,14 @@ pub enum CatalogError {
     /// Something else has to end first.
     #[error("{0}")]
     InUse(String),
+    /// It was promised to keep it until then.
+    #[error("{what} is kept until {until}, whoever wants it removed")]
+    Kept {
+        /// What is kept.
+        what: String,
+        /// Until when.
+        until: jiff::Timestamp,
+    },
     /// Another worker holds the job, or the lease ran out; stop and write nothing.
     #[error("the lease on {0} was lost")]
     LeaseLost(String),

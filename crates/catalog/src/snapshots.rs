@@ -504,16 +504,22 @@ impl Catalog {
         if in_use {
             return Err(CatalogError::InUse(format!("snapshot {id} is being restored")));
         }
-        let place: Option<i64> = transaction
+        let found: Option<(i64, String, Option<i64>)> = transaction
             .query_row(
-                "SELECT number FROM snapshots
+                "SELECT number, state, finished_at FROM snapshots
                  WHERE id = ?1 AND instance_id = ?2 AND is_deleted = 0 AND state IN ('completed', 'failed')",
                 (id.to_string(), instance.to_string()),
-                |row| row.get(0),
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
             )
             .optional()?;
-        let place =
-            place.ok_or_else(|| CatalogError::InUse(format!("snapshot {id} is in progress")))?;
+        let (place, state, finished_at) =
+            found.ok_or_else(|| CatalogError::InUse(format!("snapshot {id} is in progress")))?;
+        let finished_at = finished_at.and_then(|second| Timestamp::from_second(second).ok());
+        if state == "completed"
+            && let Some(until) = finished_at.and_then(|at| catalog.kept_until(at))
+        {
+            return Err(CatalogError::Kept { what: format!("snapshot {id}"), until });
+        }
         let changed = transaction.execute(
             "UPDATE snapshots SET is_deleted = 1, number = NULL WHERE id = ?1",
             [id.to_string()],

@@ -162,6 +162,11 @@ pub(crate) const KEYS: &[Key] = &[
         "Where parts of a vault in a bucket are kept at hand [cache in the data folder]",
     ),
     key("vault.cache_megabytes", "vault-cache-megabytes", "How many of them; 0 for none [1024]"),
+    key(
+        "vault.immutable_hours",
+        "vault-immutable-hours",
+        "For how long nobody can remove what is written, Tidemark included; never shortened again [0]",
+    ),
     key("vault.key_file", "vault-key-file", "The vault's key [vault.key in the data folder]"),
     key(
         "dev.seed_file",
@@ -398,6 +403,7 @@ pub(crate) struct VaultSection {
     key_file: Option<PathBuf>,
     cache_folder: Option<PathBuf>,
     cache_megabytes: Option<u64>,
+    pub(crate) immutable_hours: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -155,7 +155,10 @@ impl Parts {
         let location = config.vault_location()?;
         let key = VaultKey::load_or_create(&config.vault_key_file(), &location)?;
         let vault = Vault::open_cached(&location, key.clone(), config.vault_cache())?;
+        vault.keep_for(config.vault.immutable_hours)?;
         let catalog = Arc::new(config.open_catalog()?);
+        let kept_for = SignedDuration::try_from(vault.kept_for()).unwrap_or(SignedDuration::MAX);
+        catalog.keep_snapshots_for(kept_for, clock.clone());
         let instance_certificates = load_instance_certificates(config)?;
         let shown = instance_certificates.clone();
         let certificate = Arc::new(move || shown.as_ref().map(|shown| shown.fingerprint()));

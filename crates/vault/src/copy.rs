@@ -242,8 +242,7 @@ impl Copying<'_> {
         let mut removed = 0;
         for snapshot in self.target.snapshots()? {
             if !kept.contains(&snapshot) {
-                self.target.remove_manifest(&snapshot)?;
-                removed += 1;
+                removed += usize::from(is_removed(self.target.remove_manifest(&snapshot))?);
             }
         }
         for instance in self.target.captured_instances()? {
@@ -251,8 +250,8 @@ impl Copying<'_> {
             let present = self.target.segments(&instance)?;
             for name in &present {
                 if !kept.contains(name) && !is_needed(*name, &kept, &present) {
-                    self.target.remove_segment(&instance, *name)?;
-                    removed += 1;
+                    removed +=
+                        usize::from(is_removed(self.target.remove_segment(&instance, *name))?);
                 }
             }
         }
@@ -302,6 +301,14 @@ enum CopyError {
 impl From<PackError> for CopyError {
     fn from(error: PackError) -> Self {
         Self::Source(error)
+    }
+}
+
+/// Whether something was removed, and not kept because that was promised.
+fn is_removed(outcome: Result<(), VaultError>) -> Result<bool, VaultError> {
+    match outcome {
+        Err(VaultError::Kept { .. }) => Ok(false),
+        outcome => outcome.map(|()| true),
     }
 }
 

@@ -94,6 +94,14 @@ pub enum VaultError {
         /// The object.
         name: String,
     },
+    /// It was promised to keep it; nothing was removed.
+    #[error("the vault keeps {name} for another {hours_left} hours, whoever wants it removed")]
+    Kept {
+        /// The object.
+        name: String,
+        /// For how long, rounded up.
+        hours_left: u64,
+    },
     /// Something cannot be written in the vault's format.
     #[error("{0} cannot be written in the vault's format")]
     Unwritable(String),

@@ -143,6 +143,10 @@ impl Store for FaultyStore {
         self.plan.run(false, || self.inner.stamp(name))
     }
 
+    fn written(&self, name: &str) -> Result<std::time::SystemTime> {
+        self.plan.run(false, || self.inner.written(name))
+    }
+
     fn settle(&self, name: &str) -> Result<()> {
         self.plan.run(false, || self.inner.settle(name))
     }

@@ -19,6 +19,10 @@ pub(crate) const WRITERS: &str = "writers";
 pub(crate) const REMOVALS: &str = "removals";
 /// The folder of files that are kept for a while, which are no part of a backup.
 pub(crate) const FILES: &str = "files";
+/// The folder of promises to keep what is written.
+pub(crate) const KEEPING: &str = "keeping";
+/// The folders whose objects are kept for as long as was promised.
+pub(crate) const KEPT: &[&str] = &[PACKS, SNAPSHOTS, OPLOG, KEEPING];
 pub(crate) const FOLDERS: &[&str] = &[PACKS, SNAPSHOTS, OPLOG, DRAFTS, INDEXES];
 
 /// The manifest of a snapshot.

@@ -22,6 +22,7 @@ mod files;
 mod health;
 mod index;
 mod indexing;
+mod keeping;
 mod key;
 mod layout;
 mod list;

@@ -98,6 +98,7 @@ impl Vault {
     fn begin(self) -> Result<Arc<Self>, VaultError> {
         let vault = self;
         check_key((vault.root(), vault.store.as_ref()), &vault.key, true)?;
+        vault.load_promises()?;
         for folder in FOLDERS.iter().chain([&""]) {
             vault.store.remove_unfinished(folder).map_err(vault.file_error(folder))?;
         }

@@ -135,7 +135,12 @@ impl Vault {
     /// The merged one is stored before those that it replaces are removed. A crash between leaves
     /// both, and the next call removes what is left.
     pub fn merge_segments(&self, instance: &str, before: OplogTime) -> Result<bool, VaultError> {
+        // What may not be removed yet is not merged either.
+        let hold = u32::try_from(self.kept_for().as_secs()).unwrap_or(u32::MAX);
+        let before = OplogTime::new(before.seconds.saturating_sub(hold), before.increment);
         let names = self.segments(instance)?;
+        let names: Vec<_> =
+            names.into_iter().filter(|name| hold == 0 || name.last < before).collect();
         if let Some(covered) = names.iter().find(|name| is_covered(**name, &names)) {
             self.remove_segment(instance, *covered)?;
             return Ok(true);

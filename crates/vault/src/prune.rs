@@ -74,7 +74,7 @@ impl Vault {
             }
             state.begun
         };
-        let mut age = Age { least: grace, before: None };
+        let mut age = Age { least: grace.max(self.kept_for()), before: None };
         if self.is_shared() {
             self.finish_removals()?;
             age.before = self.oldest_writer(clocks)?;

@@ -27,6 +27,7 @@ pub(crate) enum Kind {
     Removal = 8,
     FilePart = 9,
     FileEnd = 10,
+    Keeping = 11,
 }
 
 /// Why bytes are not the object that is looked for.

@@ -371,6 +371,9 @@ mod tests {
         fn stamp(&self, name: &str) -> Result<Stamp> {
             self.folder.stamp(name)
         }
+        fn written(&self, name: &str) -> Result<std::time::SystemTime> {
+            self.folder.written(name)
+        }
         fn settle(&self, _name: &str) -> Result<()> {
             Ok(())
         }

@@ -11,6 +11,7 @@ mod credentials;
 #[cfg(test)]
 mod faulty_proxy;
 mod folder;
+mod keeping;
 mod location;
 mod remote;
 mod requests;
@@ -23,6 +24,7 @@ use remote::RemoteStore;
 
 pub(crate) use contract::{Listed, NewObject, Object, Put, Stamp, Store};
 pub(crate) use folder::{FolderStore, sync_parent};
+pub(crate) use keeping::{Hold, KeepingStore, Kept};
 pub use location::{Location, LocationError};
 pub(crate) use remote::Patience;
 pub use requests::RequestKind;

@@ -13,7 +13,7 @@ use crate::digest::ChunkId;
 use crate::error::VaultError;
 use crate::index::{Place, name_of};
 use crate::key::VaultKey;
-use crate::layout::{PACKS, SNAPSHOTS, manifest_name};
+use crate::layout::{KEPT, PACKS, SNAPSHOTS, manifest_name};
 use crate::list::ListItem;
 use crate::locking::lock;
 use crate::manifest::Manifest;
@@ -22,7 +22,7 @@ use crate::pack_list::PackList;
 use crate::sealed::{self, Kind};
 use crate::state::PackState;
 use crate::state::State;
-use crate::store::{Put, RequestKind, Store};
+use crate::store::{Hold, KeepingStore, Kept, Put, RequestKind, Store};
 
 /// No sealed object is larger.
 pub(crate) const LARGEST_OBJECT: u64 = 4 << 30;
@@ -46,6 +46,8 @@ pub struct Vault {
     pub(crate) pack_list: Mutex<PackList>,
     /// What a bucket was asked for before.
     pub(crate) cache: Option<Cache>,
+    /// For how long what is written is kept.
+    pub(crate) hold: Hold,
     access: Access,
 }
 
@@ -67,9 +69,12 @@ impl Vault {
         store: Box<dyn Store>,
     ) -> Self {
         let naming_key = key.chunk_naming_key();
+        let hold = Hold::default();
+        let store = Box::new(KeepingStore::new(store, hold.clone(), KEPT));
         Self {
             root,
             store,
+            hold,
             key,
             naming_key,
             state: Mutex::default(),
@@ -113,7 +118,13 @@ impl Vault {
         &'a self,
         name: &'a str,
     ) -> impl Fn(std::io::Error) -> VaultError + 'a {
-        move |source| VaultError::File { path: self.root.join(name), source }
+        move |source| match source.get_ref().and_then(|cause| cause.downcast_ref::<Kept>()) {
+            Some(Kept { left }) => VaultError::Kept {
+                name: name.to_owned(),
+                hours_left: left.as_secs().div_ceil(3_600),
+            },
+            None => VaultError::File { path: self.root.join(name), source },
+        }
     }
 
     pub(crate) fn damaged(&self, name: &str, reason: impl ToString) -> VaultError {

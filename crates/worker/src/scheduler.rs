@@ -9,6 +9,8 @@ use tidemark_model::{
     BackupPolicy, OplogTime, PolicyMatch, RestoreJobId, SnapshotId, SnapshotKind, SnapshotState,
 };
 
+use tidemark_vault::VaultError;
+
 use crate::shared::Shared;
 
 /// The wait after a snapshot that failed; the next ones wait twice as long each.
@@ -198,8 +200,8 @@ fn delete_snapshot(catalog: &Catalog, snapshot: &Snapshot) -> Result<bool, Catal
             tracing::info!(snapshot = %snapshot.id, "an expired snapshot was deleted");
             Ok(true)
         }
-        // It is being restored; its time comes when that is done.
-        Err(CatalogError::InUse(_)) => Ok(false),
+        // It is being restored, or was promised to be kept; its time comes when that is over.
+        Err(CatalogError::InUse(_) | CatalogError::Kept { .. }) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -213,7 +215,11 @@ fn remove_expired_instances(shared: &Shared) -> Result<(), CatalogError> {
         for snapshot in &snapshots.items {
             is_empty &= delete_snapshot(catalog, snapshot)?;
         }
-        if !is_empty || !purge_manifests(shared)? {
+        // The last that was captured of it is as old as its end.
+        let ended_at = catalog.load_instance(instance)?.changed_at;
+        let is_kept = ended_at.saturating_add(kept_for(shared)).unwrap_or(Timestamp::MAX)
+            > shared.config.clock.now();
+        if !is_empty || is_kept || !purge_manifests(shared)? {
             continue;
         }
         let name = instance.to_string();
@@ -227,12 +233,19 @@ fn remove_expired_instances(shared: &Shared) -> Result<(), CatalogError> {
                 catalog.record_purged_instance(instance)?;
                 tracing::info!(%instance, "the backups of a deleted instance were removed");
             }
+            // Its last entries are younger than its snapshots.
+            Err(VaultError::Kept { .. }) => {}
             Err(error) => {
                 tracing::warn!(%error, %instance, "the oplog of a deleted instance could not be removed");
             }
         }
     }
     Ok(())
+}
+
+/// For how long the vault keeps what is written.
+fn kept_for(shared: &Shared) -> SignedDuration {
+    SignedDuration::try_from(shared.config.vault.kept_for()).unwrap_or(SignedDuration::MAX)
 }
 
 /// Removes database users whose time is over.
@@ -258,7 +271,8 @@ fn trim_oplogs(shared: &Shared) -> Result<(), CatalogError> {
             None => shared.config.policy.oplog_retention,
             Some(own) => SignedDuration::from_hours(24 * i64::from(own.restore_window_days)),
         };
-        let oldest = shared.config.clock.now().as_second() - retention.as_secs();
+        let retention = retention.max(kept_for(shared));
+        let oldest = shared.config.clock.now().as_second().saturating_sub(retention.as_secs());
         let oldest = OplogTime::new(u32::try_from(oldest).unwrap_or(0), 0);
         let ranges = catalog.list_oplog_ranges(instance.id)?;
         if ranges.first().is_none_or(|range| range.first >= oldest) {
@@ -279,6 +293,7 @@ fn trim_oplogs(shared: &Shared) -> Result<(), CatalogError> {
         for segment in segments {
             if segment.last < keep
                 && let Err(error) = vault.remove_segment(&name, segment)
+                && !matches!(error, VaultError::Kept { .. })
             {
                 tracing::warn!(%error, %segment, "an old oplog segment could not be removed");
             }

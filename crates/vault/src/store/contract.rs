@@ -71,6 +71,8 @@ pub(crate) trait Store: Send + Sync {
     fn remove_unfinished(&self, folder: &str) -> Result<()>;
     /// The object's stamp, without opening it.
     fn stamp(&self, name: &str) -> Result<Stamp>;
+    /// When an object was written, by the store's clock.
+    fn written(&self, name: &str) -> Result<SystemTime>;
     /// Makes the names of an object or a folder and of all beside it durable: who gave them may have
     /// ended before they were.
     fn settle(&self, name: &str) -> Result<()>;

@@ -7,6 +7,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use tidemark_model::random_bytes;
@@ -166,6 +167,10 @@ impl Store for FolderStore {
             }
         }
         Ok(())
+    }
+
+    fn written(&self, name: &str) -> Result<SystemTime> {
+        std::fs::metadata(self.root.join(name))?.modified()
     }
 
     fn stamp(&self, name: &str) -> Result<Stamp> {

@@ -6,7 +6,7 @@
 
 use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
@@ -428,6 +428,11 @@ impl Store for RemoteStore {
 
     fn stamp(&self, name: &str) -> Result<Stamp> {
         self.0.head(name)
+    }
+
+    fn written(&self, name: &str) -> Result<SystemTime> {
+        let meta = self.0.wait(self.0.store.head(&self.0.path(name)))?;
+        Ok(meta.last_modified.into())
     }
 
     /// What a bucket answered for is durable.

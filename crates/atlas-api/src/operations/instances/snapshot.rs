@@ -74,6 +74,9 @@ pub(crate) fn delete(call: &Call<'_>, target: &Target, not_found: NotFound) -> R
     let snapshot = find(call, target, not_found)?;
     snapshots::delete(call.catalog, &target.instance, snapshot.id).map_err(|error| match error {
         DeleteSnapshotError::InUse => ApiError::snapshot_in_progress(&snapshot.id.to_string()),
+        DeleteSnapshotError::Kept(until) => {
+            ApiError::snapshot_kept(&snapshot.id.to_string(), until)
+        }
         DeleteSnapshotError::Catalog(error) => error.into(),
     })
 }

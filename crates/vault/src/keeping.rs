@@ -1,0 +1,128 @@
+//! How long what is written is kept, whoever wants it removed.
+//!
+//! `keeping/<hours>` is a sealed object for each such promise; the longest one counts. It is
+//! in the vault itself, so that another configuration or another program of ours cannot break it.
+
+use std::time::Duration;
+
+use crate::error::VaultError;
+use crate::layout::KEEPING;
+use crate::sealed::{self, Kind};
+use crate::vault::Vault;
+
+fn object_of(hours: u32) -> String {
+    format!("{KEEPING}/{hours}")
+}
+
+impl Vault {
+    /// For how long what is written is kept at least.
+    pub fn kept_for(&self) -> Duration {
+        self.hold.get()
+    }
+
+    /// Promises to keep packs, manifests and captured entries for so many hours after they were written. The
+    /// promise is never taken back: a shorter one changes nothing.
+    pub fn keep_for(&self, hours: u32) -> Result<(), VaultError> {
+        let wanted = Duration::from_hours(u64::from(hours));
+        if wanted <= self.hold.get() {
+            return Ok(());
+        }
+        let name = object_of(hours);
+        let sealed = sealed::seal(&self.key, (Kind::Keeping, &name), hours.to_string().as_bytes());
+        match self.put(&name, &sealed) {
+            Ok(()) | Err(VaultError::Exists { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.hold.raise(wanted);
+        Ok(())
+    }
+
+    /// Learns what was promised.
+    pub(crate) fn load_promises(&self) -> Result<(), VaultError> {
+        for name in self.store.list(KEEPING).map_err(self.file_error(KEEPING))? {
+            let Ok(hours) = name.parse::<u32>() else { continue };
+            let object = object_of(hours);
+            let said = self.load_object((Kind::Keeping, &object), "promise")?;
+            if said == hours.to_string().as_bytes() {
+                self.hold.raise(Duration::from_hours(u64::from(hours)));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemark_model::{OplogSpan, OplogTime};
+
+    use super::*;
+    use crate::store::Put;
+    use crate::{CopyOptions, OplogSegment, VaultKey};
+
+    fn key() -> VaultKey {
+        VaultKey::from_bytes([1; 32])
+    }
+
+    fn segment() -> OplogSegment {
+        let ts = bson::Timestamp { time: 1, increment: 1 };
+        let entries = bson::doc! { "ts": ts, "op": "n", "ns": "" }.to_vec().unwrap();
+        let at = OplogTime::new(1, 1);
+        OplogSegment {
+            name: OplogSpan { first: at, last: at },
+            count: 1,
+            namespaces: vec![],
+            entries,
+        }
+    }
+
+    #[test]
+    fn what_is_promised_to_be_kept_is_removed_by_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("vault");
+        let vault = Vault::open(&root, key()).unwrap();
+        vault.put_segment("i", &segment()).unwrap();
+        vault.store.put("snapshots/one", b"x", Put::New).unwrap();
+        vault.store.put("packs/two", b"x", Put::New).unwrap();
+        vault.keep_for(48).unwrap();
+        vault.keep_for(1).unwrap();
+        drop(vault);
+        // Whoever opens it next is bound, whatever its configuration says.
+        let vault = Vault::open(&root, key()).unwrap();
+        assert_eq!(vault.kept_for(), Duration::from_hours(48));
+        let is_kept = |outcome: Result<(), VaultError>| {
+            matches!(outcome, Err(VaultError::Kept { hours_left: 48, .. }))
+        };
+        assert!(is_kept(vault.remove_segment("i", segment().name)));
+        assert!(is_kept(vault.remove_manifest("one")));
+        let replaced = vault.store.put("snapshots/one", b"y", Put::Replace);
+        assert!(replaced.is_err());
+        assert!(vault.store.remove("packs/two").is_err());
+        assert!(vault.store.remove("keeping/48").is_err());
+        // Two days later they may go.
+        for name in ["snapshots/one".to_owned(), format!("oplog/i/{}", segment().name)] {
+            let file = std::fs::File::options().append(true).open(root.join(name)).unwrap();
+            let written = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(written - Duration::from_hours(49)).unwrap();
+        }
+        vault.remove_segment("i", segment().name).unwrap();
+        vault.remove_manifest("one").unwrap();
+        // What is not a part of a backup is not kept.
+        vault.store.put("checks", b"x", Put::Replace).unwrap();
+        vault.store.remove("checks").unwrap();
+    }
+
+    #[test]
+    fn a_copy_keeps_what_it_promised_to_keep() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        let vault = Vault::open(&one, key()).unwrap();
+        vault.put_segment("i", &segment()).unwrap();
+        let options = CopyOptions { verify: false, remove_gone: true };
+        let copy = Vault::open(&two, key()).unwrap();
+        vault.copy_to(&copy, options).unwrap();
+        copy.keep_for(24).unwrap();
+        vault.remove_segment("i", segment().name).unwrap();
+        let report = vault.copy_to(&copy, options).unwrap();
+        assert_eq!((report.removed, copy.segments("i").unwrap().len()), (0, 1));
+    }
+}
