@@ -21,7 +21,7 @@ pub struct Schedule {
     pub failures: u32,
     /// Whether one is waiting or being taken.
     pub is_open: bool,
-    /// The newest moment that a complete snapshot shows.
+    /// The moment that the newest complete snapshot shows.
     pub newest_moment: Option<OplogTime>,
     /// Where the newest captured span of its oplog begins.
     pub span_begins: Option<OplogTime>,
@@ -40,11 +40,13 @@ const SELECT: &str = "SELECT i.id AS id, n.created_at AS newest, n.frequency AS 
      (SELECT count(*) FROM snapshots f WHERE f.instance_id = i.id AND f.state = 'failed' AND f.number IS NOT NULL
       AND f.is_imported = 0
       AND f.number > coalesce((SELECT max(c.number) FROM snapshots c
-          WHERE c.instance_id = i.id AND c.state = 'completed' AND c.is_imported = 0), 0)) AS failures,
+          WHERE c.instance_id = i.id AND c.state = 'completed' AND c.is_imported = 0
+          AND c.number IS NOT NULL), 0)) AS failures,
      EXISTS (SELECT 1 FROM snapshots o WHERE o.instance_id = i.id
          AND o.state IN ('queued', 'inProgress') AND o.quarantined IS NULL AND o.is_imported = 0) AS is_open,
-     (SELECT max(consistent_seconds * 4294967296 + consistent_increment) FROM snapshots c
-      WHERE c.instance_id = i.id AND c.state = 'completed') AS newest_moment,
+     (SELECT consistent_seconds * 4294967296 + consistent_increment FROM snapshots c
+      WHERE c.instance_id = i.id AND c.state = 'completed' AND c.is_imported = 0 AND c.number IS NOT NULL
+      ORDER BY c.number DESC LIMIT 1) AS newest_moment,
      (SELECT max(first) FROM oplog_ranges r WHERE r.instance_id = i.id) AS span_begins,
      (SELECT max(finished_at) FROM restore_jobs j
       WHERE j.target_id = i.id AND j.state = 'completed') AS restored_at

@@ -129,7 +129,10 @@ impl Hosting {
         std::thread::spawn(move || {
             while !hosting.is_stopping.load(Ordering::SeqCst) {
                 let seen = hosting.catalog.generation();
+                let began = Instant::now();
                 hosting.run_round();
+                // However many instances there are, looking at them takes a part of the time only.
+                std::thread::sleep((began.elapsed() * 2).min(LONGEST_SLEEP));
                 // States that are shown for a moment end without a change.
                 hosting.catalog.wait_for_change(seen, LONGEST_SLEEP);
             }

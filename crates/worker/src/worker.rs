@@ -17,6 +17,9 @@ use crate::troubles::{Trouble, Troubles};
 
 /// The longest sleep of a thread that waits for work: leases and schedules end without a change.
 const ROUND: Duration = Duration::from_secs(1);
+/// After a round a thread rests so many times as long as that took, at most for a while.
+const REST: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_secs(10);
 /// How long a claim lasts without a heartbeat.
 const LEASE: SignedDuration = SignedDuration::from_secs(15);
 
@@ -27,14 +30,16 @@ struct Pace {
     wait: Duration,
     /// The shortest, however often something changes.
     pause: Duration,
+    /// Whether it rests in between, because a round only looks.
+    rests: bool,
 }
 
 impl Pace {
-    const USUAL: Self = Self { wait: ROUND, pause: Duration::from_millis(200) };
-    const CLAIMS: Self = Self { wait: ROUND, pause: Duration::from_millis(20) };
+    const USUAL: Self = Self { wait: ROUND, pause: Duration::from_millis(200), rests: true };
+    const CLAIMS: Self = Self { wait: ROUND, pause: Duration::from_millis(20), rests: false };
     /// Somebody waits for the answer.
     const QUESTIONS: Self =
-        Self { wait: Duration::from_millis(200), pause: Duration::from_millis(100) };
+        Self { wait: Duration::from_millis(200), pause: Duration::from_millis(100), rests: false };
 }
 
 /// What a thread does again and again.
@@ -122,18 +127,38 @@ impl WorkerWatch {
     }
 }
 
+/// Sleeps, but not on after the end.
+fn sleep(shared: &Shared, time: Duration) {
+    const LOOK: Duration = Duration::from_millis(50);
+    let until = Instant::now() + time;
+    while !shared.stop.is_requested() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(LOOK));
+    }
+}
+
 /// Runs rounds until told to stop; between two of them waits for a change of the catalog. A round
 /// that panics is noted, and the next one runs.
 fn run_rounds(shared: &Arc<Shared>, (round, pace): (Round, Pace)) {
     while !shared.stop.is_requested() {
         let seen = shared.config.catalog.generation();
+        let began = Instant::now();
         if let Err(text) = catch_panic(|| round(shared)) {
             tracing::error!(text, "a round of a worker panicked");
             shared.troubles.warn("worker", format!("a part of the worker panicked: {text}"));
         }
         if !shared.stop.is_requested() {
+            // However much there is to look at, looking takes a part of the time only.
+            let rest = if pace.rests {
+                (began.elapsed() * REST).min(LONGEST_REST)
+            } else {
+                Duration::ZERO
+            };
             shared.config.catalog.wait_for_change(seen, pace.wait);
-            std::thread::sleep(pace.pause);
+            sleep(shared, pace.pause.max(rest));
         }
     }
 }
