@@ -179,6 +179,9 @@ def test_a_worker_that_is_cut_off_from_a_deployment_misses_nothing(fleet, host, 
     client = pymongo.MongoClient(engine.uri)
     client.shop.items.insert_one({"_id": 0})
     until(lambda: captured(fleet) >= last_position(client), "the capture to begin")
+    # What operators ask, with a deployment attached.
+    for node in fleet.nodes:
+        assert node.answers("/readyz") and node.answers("/metrics")
     host.cut(DATABASES)
     client.shop.items.insert_many({"_id": n} for n in range(1, 200))
     written = last_position(client)

@@ -406,7 +406,11 @@ struct Health {
 
 fn router(api: Arc<Api>, (downloads, uploads): (Downloads, Uploads), health: Health) -> Router {
     let (for_metrics, vault) = (Arc::clone(&api), health.clone());
-    let metrics = move || async move { for_metrics.metrics() + &vault.metrics() };
+    let metrics = move || async move {
+        // The records are asked by a thread that may wait.
+        let told = move || for_metrics.metrics() + &vault.metrics();
+        tokio::task::spawn_blocking(told).await.unwrap_or_default()
+    };
     let role = health.role;
     let for_api = move |request| async move {
         if role.answers() {
@@ -488,7 +492,10 @@ async fn ready(State(health): State<Health>) -> (StatusCode, String) {
     if health.role.works() && !health.hosting.is_ready() {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     }
-    let complaints = health.complaints();
+    let asked = tokio::task::spawn_blocking(move || health.complaints()).await;
+    let Ok(complaints) = asked else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "what is wrong is not known\n".to_owned());
+    };
     let text = complaints.iter().fold(String::new(), |text, c| text + &c.text + "\n");
     if complaints.iter().any(|complaint| complaint.severity == Severity::Failing) {
         return (StatusCode::SERVICE_UNAVAILABLE, text);
