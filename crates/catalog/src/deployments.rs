@@ -1,5 +1,7 @@
 //! Attached deployments: how they are reached, and how they are.
 
+use std::collections::HashMap;
+
 use crate::database::Row;
 use jiff::Timestamp;
 use tidemark_model::{Condition, InstanceId, ProbeReport, ProjectId, ReadFrom};
@@ -91,6 +93,9 @@ fn decode(row: &Row) -> Result<Deployment, CatalogError> {
     })
 }
 
+/// What a probe calls an oplog that can be followed.
+const OPLOG: &str = "oplog";
+
 impl Catalog {
     /// Records an attached deployment together with the instance that stands for it.
     pub fn insert_deployment(
@@ -105,8 +110,8 @@ impl Catalog {
             let condition = Condition::of(report);
             transaction.execute(
             "INSERT INTO deployments (instance_id, address, sealed, read_from, read_rate, condition,
-                 reasons, condition_since, probed_at, report)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9)",
+                 reasons, condition_since, probed_at, report, has_oplog)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10)",
             (
                 instance.id.to_string(),
                 &reach.address,
@@ -117,6 +122,7 @@ impl Catalog {
                 condition.reasons(),
                 instance.created_at.as_second(),
                 to_json(report),
+                report.holds(OPLOG),
             ),
         )?;
             Ok(())
@@ -195,6 +201,30 @@ impl Catalog {
         rows.next()?.map(decode).transpose()
     }
 
+    /// How each attached deployment is, and whether it was found to have an oplog; at the price of one
+    /// question, however many there are.
+    pub fn list_conditions(&self) -> Result<HashMap<InstanceId, (Condition, bool)>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT instance_id, condition, reasons, has_oplog,
+                 CASE WHEN has_oplog IS NULL THEN report END AS report FROM deployments",
+        )?;
+        let found = decode_all(statement.query(())?, |row| {
+            let row = Decoder::new("deployments", row);
+            let (word, reasons): (String, String) = (row.get("condition")?, row.get("reasons")?);
+            let condition = Condition::parse(&word, &reasons)
+                .ok_or_else(|| row.corrupt(format!("condition {word:?}")))?;
+            let report: Option<String> = row.get("report")?;
+            let has_oplog = match row.get::<Option<bool>>("has_oplog")? {
+                Some(has_oplog) => has_oplog,
+                None if report.is_some() => row.json::<ProbeReport>("report")?.holds(OPLOG),
+                None => false,
+            };
+            Ok((row.parse("instance_id")?, (condition, has_oplog)))
+        })?;
+        Ok(found.into_iter().collect())
+    }
+
     /// The attached deployments of a project with the instances that stand for them, by age.
     pub fn list_deployments(
         &self,
@@ -250,8 +280,8 @@ impl Catalog {
         now: Timestamp,
     ) -> Result<(), CatalogError> {
         let changed = self.lock().execute(
-            "UPDATE deployments SET report = ?2, probed_at = ?3 WHERE instance_id = ?1",
-            (id.to_string(), to_json(report), now.as_second()),
+            "UPDATE deployments SET report = ?2, probed_at = ?3, has_oplog = ?4 WHERE instance_id = ?1",
+            (id.to_string(), to_json(report), now.as_second(), report.holds(OPLOG)),
         )?;
         one_row(changed, || CatalogError::Missing(format!("deployment {id}")))
     }

@@ -34,6 +34,8 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How long a deployment may take to answer a look.
 const PATIENCE: Patience =
     Patience { connecting: Duration::from_secs(10), answer: Duration::from_secs(30) };
+/// How long what was looked up of all deployments is taken for true.
+const CONDITIONS_LIFETIME: Duration = Duration::from_secs(1);
 /// How long a passing state is shown at least, in seconds.
 const VISIBLE_SECONDS: i64 = 2;
 
@@ -69,6 +71,9 @@ enum AttachedError {
     Claimed { prefix: String, owner: String },
 }
 
+/// How deployments are, and whether they have an oplog.
+type Conditions = HashMap<InstanceId, (Condition, bool)>;
+
 /// The attached deployments.
 pub(crate) struct Attached {
     catalog: Arc<Catalog>,
@@ -78,6 +83,8 @@ pub(crate) struct Attached {
     retention_after_delete: SignedDuration,
     /// Held for lookups.
     slots: Mutex<HashMap<InstanceId, Arc<Slot>>>,
+    /// What was looked up of all, and when. Held for looking it up.
+    conditions: Mutex<(Option<Instant>, Arc<Conditions>)>,
     is_stopping: AtomicBool,
 }
 
@@ -128,6 +135,7 @@ impl Attached {
             membership,
             retention_after_delete,
             slots: Mutex::default(),
+            conditions: Mutex::default(),
             is_stopping: AtomicBool::new(false),
         })
     }
@@ -186,7 +194,9 @@ impl Attached {
             }
             return self.catalog.retire_instance(instance.id, now, self.retention_after_delete);
         }
-        deployments::settle(&self.catalog, instance.id, now)
+        let is_passing =
+            matches!(instance.state, InstanceState::Creating | InstanceState::Updating);
+        if is_passing { deployments::settle(&self.catalog, instance.id, now) } else { Ok(()) }
     }
 
     /// Whether an instance is a part of a deployment whose databases go with it.
@@ -360,20 +370,43 @@ impl Attached {
 
     /// Whether the last probe of a deployment found an oplog.
     pub(crate) fn has_oplog(&self, instance: InstanceId) -> bool {
+        if let Some((_, has_oplog)) = self.conditions().get(&instance) {
+            return *has_oplog;
+        }
+        // It may have been attached just now.
+        let age = self.clock.now().duration_since(instance.made_at());
+        if age > SignedDuration::from_mins(1) {
+            return false;
+        }
         let found = self.find(instance).ok().and_then(|found| found.report);
         found.is_some_and(|report| report.holds(OPLOG))
     }
 
+    /// How all deployments are, as of a second ago at most.
+    fn conditions(&self) -> Arc<Conditions> {
+        let mut known = lock(&self.conditions);
+        if known.0.is_none_or(|at| at.elapsed() >= CONDITIONS_LIFETIME) {
+            match self.catalog.list_conditions() {
+                Ok(found) => *known = (Some(Instant::now()), Arc::new(found)),
+                Err(error) => {
+                    tracing::warn!(%error, "how deployments are could not be looked up; what was known holds");
+                }
+            }
+        }
+        Arc::clone(&known.1)
+    }
+
     /// What is wrong with deployments, as sentences.
     pub(crate) fn complaints(&self) -> Vec<String> {
-        let ids: Vec<InstanceId> = lock(&self.slots).keys().copied().collect();
-        let complaint = |id: InstanceId| match self.find(id).ok()?.condition {
+        let complaint = |(id, (condition, _)): (&InstanceId, &(Condition, bool))| match condition {
             Condition::Unreachable(reason) => {
                 Some(format!("the deployment of instance {id} does not answer: {reason}"))
             }
             _ => None,
         };
-        ids.into_iter().filter_map(complaint).collect()
+        let mut complaints: Vec<_> = self.conditions().iter().filter_map(complaint).collect();
+        complaints.sort_unstable();
+        complaints
     }
 }
 

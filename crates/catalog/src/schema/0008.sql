@@ -61,3 +61,6 @@ CREATE TABLE rate_buckets (
 
 -- What is asked of the snapshots of one instance: the newest complete one, those that failed since, open ones.
 CREATE INDEX snapshots_by_state ON snapshots (instance_id, state, number);
+
+-- Whether the last probe of a deployment found an oplog; nothing where it was made before this was kept.
+ALTER TABLE deployments ADD COLUMN has_oplog INTEGER;
