@@ -13,6 +13,7 @@ import pymongo
 import pytest
 
 from fleet import Fleet
+from test_tls import Authority
 from world import ACCEPT, CLIENTS, ApiError, content, run, until
 
 pytestmark = pytest.mark.skipif(not os.environ.get("TIDEMARK_TEST_POSTGRES"), reason="runs under scripts/with-postgres")
@@ -267,3 +268,53 @@ def test_all_nodes_are_restarted_one_after_another_without_a_failed_request(flee
     until(lambda: fleet.captured(api) >= written, "everything to be captured")
     assert fleet.sql("SELECT count(*) FROM oplog_ranges") == "1", "there is a gap"
     assert owner(fleet, api) is home
+
+
+def test_a_node_may_be_given_its_secrets_by_variables_and_files(fleet, tmp_path):
+    api = fleet.node("api").start()
+    node = fleet.node("worker")
+    node.environment["TIDEMARK_VAULT_KEY"] = (node.data / "vault.key").read_text()
+    (node.data / "vault.key").unlink()
+    secret = tmp_path / "catalog"
+    secret.write_text(node.settings.pop("catalog") + "\n")
+    node.environment["TIDEMARK_CATALOG_FILE"] = str(secret)
+    node.start()
+    assert not (node.data / "vault.key").exists() and not (node.data / "catalog.sqlite").exists()
+    api.create_user()
+    api.create_instance()
+    api.client().shop.items.insert_one({"_id": 1})
+    api.snapshot()
+    node.stop()
+    node.environment["TIDEMARK_VAULT_KEY"] = "nonsense"
+    with pytest.raises(AssertionError, match="TIDEMARK_VAULT_KEY holds no vault key"):
+        node.start()
+
+
+def test_nodes_reach_each_others_databases_by_tls(fleet, tmp_path):
+    authority = Authority(tmp_path / "authority")
+    nodes = []
+    for role in ("api", "worker", "worker"):
+        files = tmp_path / f"{len(nodes)}.pem"
+        # Each has a certificate of its own, which says nothing of its name.
+        files.write_text(authority.issue(f"node{len(nodes)}"))
+        node = fleet.node(role, tls_certificate_key_file=files)
+        del node.settings["server-public-url"]
+        node.tls = authority.context()
+        nodes.append(node.start())
+    api, near, far = nodes
+    api.create_user()
+    for name in ("one", "two"):
+        api.create_instance(name)
+    homes = {owner(fleet, api, name).server_port for name in ("one", "two")}
+    assert homes == {near.server_port, far.server_port}
+    # Whichever worker takes a job, half of the databases are the other one's.
+    for name, target in [("one", "two"), ("two", "one"), ("one", "one")]:
+        client = pymongo.MongoClient(api.uri(name), tlsCAFile=str(authority.ca))
+        client.shop.items.insert_one({"from": name})
+        wanted = content(client)
+        snapshot = api.snapshot(name)
+        api.wait_restored(api.restore("automated", name, target, snapshotId=snapshot["id"]), name)
+        assert content(pymongo.MongoClient(api.uri(target), tlsCAFile=str(authority.ca))) == wanted
+    assert fleet.sql("SELECT count(*) FROM nodes WHERE certificate IS NOT NULL AND role = 'worker'") == "2"
+    # One that shows another certificate than it says is not spoken to.
+    assert "not captured" not in near.log_text() + far.log_text()

@@ -7,15 +7,17 @@ use clap::ArgMatches;
 use serde::Deserialize;
 use tidemark_catalog::{Catalog, CatalogError};
 use tidemark_model::{NodeRole, NodeRoleError, Place, PlacementRule, is_database_prefix};
-use tidemark_vault::{CachePlace, Location, LocationError};
+use tidemark_vault::{CachePlace, KeyError, Location, LocationError, VaultKey};
 use toml::{Table, Value};
 
 use crate::bootstrap;
 
 /// What environment variables of the configuration begin with.
 const ENVIRONMENT_PREFIX: &str = "TIDEMARK_";
+/// The vault's key itself, where it shall not stand in a file of this machine.
+const KEY_VARIABLE: &str = "TIDEMARK_VAULT_KEY";
 /// Variables with that beginning that are no keys.
-const OTHER_VARIABLES: &[&str] = &["TIDEMARK_CRASH_AT"];
+const OTHER_VARIABLES: &[&str] = &["TIDEMARK_CRASH_AT", KEY_VARIABLE];
 
 /// The least of `nodes.lost_after_seconds`: a node's lease, and time to start again.
 const SHORTEST_LOSS: u32 = 15;
@@ -185,6 +187,8 @@ pub(crate) enum ConfigError {
     Syntax { path: PathBuf, reason: String },
     #[error("the configuration is wrong: {0}")]
     Invalid(String),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error(
         "name the folder where everything is kept: --data-dir DIR, TIDEMARK_DATA_DIR, or data_dir in the file"
     )]
@@ -463,10 +467,18 @@ impl Config {
             if OTHER_VARIABLES.contains(&name.as_str()) {
                 continue;
             }
-            let path = rest.to_ascii_lowercase().replace("__", ".");
-            let whole = SHORT.iter().find(|(short, _)| *short == path);
-            let path = whole.map_or(path, |(_, whole)| (*whole).to_owned());
-            if !KEYS.iter().any(|key| key.path == path) {
+            let path = whole_path(&rest.to_ascii_lowercase().replace("__", "."));
+            let is_key = |path: &str| KEYS.iter().any(|key| key.path == path);
+            // A secret that stands in a file.
+            let of_file = path.strip_suffix("_file").map(whole_path).filter(|path| is_key(path));
+            if let Some(of_file) = of_file.filter(|_| !is_key(&path)) {
+                let read = std::fs::read_to_string(&value);
+                let file = PathBuf::from(&value);
+                let text = read.map_err(|source| ConfigError::File { path: file, source })?;
+                set(&mut table, &of_file, text.trim());
+                continue;
+            }
+            if !is_key(&path) {
                 // Without a section it is somebody else's variable.
                 if rest.contains("__") {
                     return Err(ConfigError::UnknownVariable(name));
@@ -575,7 +587,23 @@ impl Config {
         Some(place).filter(|place| place.limit_bytes > 0)
     }
 
-    /// The vault's key.
+    /// The vault's key: what the variable says, or else what the file holds, which is made for a new vault.
+    pub(crate) fn vault_key(&self) -> Result<VaultKey, ConfigError> {
+        match key_of_variable()? {
+            Some(key) => Ok(key),
+            None => Ok(VaultKey::load_or_create(&self.vault_key_file(), self.vault_location()?)?),
+        }
+    }
+
+    /// The key of a vault that is there.
+    pub(crate) fn present_vault_key(&self) -> Result<VaultKey, ConfigError> {
+        match key_of_variable()? {
+            Some(key) => Ok(key),
+            None => Ok(VaultKey::load(&self.vault_key_file())?),
+        }
+    }
+
+    /// The file of the vault's key.
     pub(crate) fn vault_key_file(&self) -> PathBuf {
         self.vault.key_file.clone().unwrap_or_else(|| self.data_dir.join("vault.key"))
     }
@@ -617,6 +645,18 @@ fn open_catalog_of(data_dir: &Path, place: Option<&str>) -> Result<Catalog, Cata
         Some(place) => open_catalog(place),
         None => Catalog::open(&data_dir.join(bootstrap::CATALOG)),
     }
+}
+
+fn key_of_variable() -> Result<Option<VaultKey>, ConfigError> {
+    let Ok(text) = std::env::var(KEY_VARIABLE) else { return Ok(None) };
+    let told = || format!("{KEY_VARIABLE} holds no vault key: give it what the key file holds");
+    VaultKey::parse(&text).map(Some).ok_or_else(|| ConfigError::Invalid(told()))
+}
+
+/// A path as the keys have it: what is said in one word stands for its location.
+fn whole_path(path: &str) -> String {
+    let whole = SHORT.iter().find(|(short, _)| *short == path);
+    whole.map_or(path, |(_, whole)| whole).to_owned()
 }
 
 fn read_file(path: &Path) -> Result<Table, ConfigError> {
@@ -799,12 +839,31 @@ mod tests {
                 "location",
                 "key_file",
                 "client_ca_file",
+                "certificate_key_file",
                 "seed_file",
                 "filter",
             ]
             .contains(&name);
             assert!(config.is_ok() || is_typed_text, "{}: {:?}", key.path, config.err());
         }
+    }
+
+    #[test]
+    fn a_variable_may_name_a_file_with_the_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "postgres://u:p@h/d\n").unwrap();
+        let named = file.display().to_string();
+        let environment = [("TIDEMARK_CATALOG_FILE", named.as_str()), ("TIDEMARK_VAULT", "s3://b")];
+        let config = load("data_dir = \"/a\"", &environment, &[]).unwrap();
+        assert_eq!(config.catalog.location.as_deref(), Some("postgres://u:p@h/d"));
+        // Keys that are files are what they were.
+        let key = [("TIDEMARK_VAULT__KEY_FILE", "/k")];
+        let config = load("data_dir = \"/a\"", &key, &[]).unwrap();
+        assert_eq!(config.vault_key_file(), PathBuf::from("/k"));
+        let missing = [("TIDEMARK_CATALOG_FILE", "/nowhere/at/all")];
+        let error = load("data_dir = \"/a\"", &missing, &[]).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/at/all"), "{error}");
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Parts {
         let clock = Clock::system();
         // The vault first: where it is refused nothing else is made.
         let location = config.vault_location()?;
-        let key = VaultKey::load_or_create(&config.vault_key_file(), &location)?;
+        let key = config.vault_key()?;
         let vault = Vault::open_cached(&location, key.clone(), config.vault_cache())?;
         vault.keep_for(config.vault.immutable_hours)?;
         let catalog = Arc::new(config.open_catalog()?);

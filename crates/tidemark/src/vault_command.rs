@@ -13,7 +13,7 @@ use tidemark_model::{
     ApiKeyId, Caller, Clock, InstanceId, InstanceState, OplogSpan, Principal, ProjectId, Role,
     Roles, SnapshotEvent, SnapshotKind, parse_instant,
 };
-use tidemark_vault::{CopyOptions, Location, Manifest, SnapshotOwner, Vault, VaultError, VaultKey};
+use tidemark_vault::{CopyOptions, Location, Manifest, SnapshotOwner, Vault, VaultError};
 
 use crate::config::Config;
 use crate::seed::Seed;
@@ -25,7 +25,7 @@ pub(crate) fn verify(config: &Config) -> crate::Outcome {
     if matches!(&location, Location::Folder(folder) if !folder.exists()) {
         return Err(format!("there is no vault in {location}; check --data-dir or --vault").into());
     }
-    let vault = Vault::open_to_read(&location, VaultKey::load(&config.vault_key_file())?)?;
+    let vault = Vault::open_to_read(&location, config.present_vault_key()?)?;
     let report = vault.verify()?;
     println!(
         "read {} snapshots, {} chunks, {} oplog segments in {}",
@@ -47,7 +47,7 @@ pub(crate) fn copy(config: &Config, to: &str, options: CopyOptions) -> crate::Ou
     if from.to_string() == to.to_string() {
         return Err(format!("{to} is where the vault is; name another place with --to").into());
     }
-    let key = VaultKey::load(&config.vault_key_file())?;
+    let key = config.present_vault_key()?;
     let source = Vault::open_to_read(&from, key.clone())?;
     let target = Vault::open(&to, key)?;
     let report = source.copy_to(&target, options)?;
@@ -78,7 +78,7 @@ const KEPT: SignedDuration = SignedDuration::from_hours(35 * 24);
 /// the first project. Records that are there stay as they are.
 pub(crate) fn rebuild(config: &Config) -> crate::Outcome {
     let _lock = folder::lock(&config.data_dir)?;
-    let (location, key) = (config.vault_location()?, VaultKey::load(&config.vault_key_file())?);
+    let (location, key) = (config.vault_location()?, config.present_vault_key()?);
     let vault = match Vault::open(&location, key.clone()) {
         Err(VaultError::NoConfiguration { .. }) => {
             Vault::open_without_configuration(&location, key)?

@@ -83,17 +83,20 @@ impl VaultKey {
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| KeyError::File { path: path.to_owned(), source })?;
-        let malformed = || KeyError::Malformed { path: path.to_owned() };
-        let (mark, digits) = text.trim().split_once(' ').ok_or_else(malformed)?;
+        Self::parse(&text).ok_or_else(|| KeyError::Malformed { path: path.to_owned() })
+    }
+
+    /// Reads what a key file holds; nothing if it is something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (mark, digits) = text.trim().split_once(' ')?;
         if mark != KEY_FILE_MARK || digits.len() != 64 {
-            return Err(malformed());
+            return None;
         }
         let mut key = [0; 32];
         for (byte, pair) in key.iter_mut().zip(digits.as_bytes().chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| malformed())?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| malformed())?;
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
         }
-        Ok(Self(key))
+        Some(Self(key))
     }
 
     /// Reads a key file, or makes it with a new random key, readable by its owner only.
