@@ -143,6 +143,29 @@ def test_a_worker_that_is_cut_off_from_the_records_loses_its_job_and_writes_noth
     assert "lease" in far.log_text() or "could not be said" in far.log_text()
 
 
+def test_a_database_is_served_while_its_node_is_cut_off_from_the_records(fleet, host):
+    api = fleet.node("api").start()
+    far = remote(fleet, host).start()
+    api.create_user()
+    api.create_instance()
+    client, uri = api.client(), api.uri()
+    client.shop.items.insert_one({"_id": 0})
+    host.cut(POSTGRES)
+    slowest = 0
+    for n in range(1, 120):
+        began = time.monotonic()
+        client.shop.items.insert_one({"_id": n})
+        slowest = max(slowest, time.monotonic() - began)
+        time.sleep(0.2)
+    assert pymongo.MongoClient(uri, serverSelectionTimeoutMS=15_000).shop.items.count_documents({}) == 120
+    print("slowest write", slowest)
+    host.heal(POSTGRES)
+    until(far.is_ready, "the far worker to be back")
+    written = last_position(client)
+    until(lambda: fleet.captured(api) >= written, "the capture to go on")
+    assert fleet.sql("SELECT count(*) FROM oplog_ranges") == "1", "there is a gap"
+
+
 def test_a_worker_that_is_cut_off_from_the_store_goes_on_when_it_is_back(fleet, host):
     api = fleet.node("api").start()
     far = remote(fleet, host).start()

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tidemark_catalog::{Catalog, CatalogError, Instance, PasswordRecord};
 use tidemark_docdb::{Grant, User, UserDirectory};
@@ -40,19 +41,30 @@ pub(crate) struct InstanceUsers {
     pub(crate) membership: Arc<Membership>,
 }
 
-/// What the records said last: while they cannot be reached it is true still.
+/// What the records said last, and at which generation of them: while they cannot be reached it is true
+/// still.
 #[derive(Default)]
 pub(crate) struct Known {
     /// Held for a look.
-    users: Mutex<HashMap<String, User>>,
+    users: Mutex<HashMap<String, (u64, User)>>,
     /// Held for a look.
-    admitted: Mutex<HashMap<IpAddr, bool>>,
+    admitted: Mutex<HashMap<IpAddr, (u64, bool)>>,
 }
 
+/// After so long without a word from the records they seem to be away.
+const AWAY_AFTER: Duration = Duration::from_secs(3);
 /// How many addresses are remembered before those that were refused are forgotten.
 const MOST_ADDRESSES: usize = 10_000;
 
 impl InstanceUsers {
+    /// Whether what was known at a generation of the records need not be asked again: of records in a file
+    /// it is asked each time, because users end with time; of those that several nodes share the generation
+    /// is another one every second. While they seem to be away nobody waits for them.
+    fn holds(&self, at: u64) -> bool {
+        self.membership.is_shared()
+            && (at == self.catalog.generation() || self.membership.unheard_for() > AWAY_AFTER)
+    }
+
     fn look_up(&self, name: &str) -> Result<Option<User>, CatalogError> {
         let now = self.clock.now();
         let found =
@@ -87,19 +99,23 @@ impl UserDirectory for InstanceUsers {
             };
             return Some(User { credential: self.internal.credential.clone(), grants: vec![role] });
         }
-        let mut users = lock(&self.known.users);
+        let generation = self.catalog.generation();
+        let known = lock(&self.known.users).get(name).cloned();
+        if let Some((_, user)) = known.as_ref().filter(|(at, _)| self.holds(*at)) {
+            return Some(user.clone());
+        }
         match self.look_up(name) {
             Ok(Some(user)) => {
-                users.insert(name.to_owned(), user.clone());
+                lock(&self.known.users).insert(name.to_owned(), (generation, user.clone()));
                 Some(user)
             }
             Ok(None) => {
-                users.remove(name);
+                lock(&self.known.users).remove(name);
                 None
             }
             Err(error) => {
                 tracing::error!(%error, "a database user could not be looked up; what was known holds");
-                users.get(name).cloned()
+                known.map(|(_, user)| user)
             }
         }
     }
@@ -109,18 +125,23 @@ impl UserDirectory for InstanceUsers {
         if self.membership.is_of_worker(address) {
             return true;
         }
-        let mut known = lock(&self.known.admitted);
+        let generation = self.catalog.generation();
+        let known = lock(&self.known.admitted).get(&address).copied();
+        if let Some((_, is_admitted)) = known.filter(|(at, _)| self.holds(*at)) {
+            return is_admitted;
+        }
         match self.catalog.admits(self.instance.project, address, self.clock.now()) {
             Ok(is_admitted) => {
-                if known.len() >= MOST_ADDRESSES {
-                    known.retain(|_, is_admitted| *is_admitted);
+                let mut admitted = lock(&self.known.admitted);
+                if admitted.len() >= MOST_ADDRESSES {
+                    admitted.retain(|_, (_, is_admitted)| *is_admitted);
                 }
-                known.insert(address, is_admitted);
+                admitted.insert(address, (generation, is_admitted));
                 is_admitted
             }
             Err(error) => {
                 tracing::error!(%error, "an access list could not be read; what was known holds");
-                known.get(&address).copied().unwrap_or(false)
+                known.is_some_and(|(_, is_admitted)| is_admitted)
             }
         }
     }

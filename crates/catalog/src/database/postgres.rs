@@ -14,7 +14,9 @@ use super::error::DatabaseError;
 use super::tls::Tls;
 use super::value::{Answer, Value};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection whose packets are not acknowledged for so long is broken.
+const LOST_AFTER: Duration = Duration::from_secs(5);
 /// Connections that are kept when nobody uses them, of each kind.
 const IDLE: usize = 8;
 /// Whoever wants one more than so many waits so long first.
@@ -22,7 +24,7 @@ const MOST: usize = 32;
 const WAIT: Duration = Duration::from_secs(5);
 /// One that was used so lately is not asked whether it still works.
 const FRESH: Duration = Duration::from_millis(500);
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
 /// A change that others are in the way of is done again so often.
 const ATTEMPTS: u32 = 50;
 
@@ -72,6 +74,8 @@ impl Pool {
         config.connect_timeout(CONNECT_TIMEOUT);
         config.application_name("tidemark");
         config.keepalives_idle(Duration::from_secs(30));
+        // What was sent to nobody is given up; otherwise the system tries for a quarter of an hour.
+        config.tcp_user_timeout(LOST_AFTER);
         let settings = Arc::new(Settings { config, tls, changes });
         Ok(Self { settings, state: Mutex::default(), freed: Condvar::new() })
     }
@@ -82,7 +86,13 @@ impl Pool {
             if idle.answers() {
                 return idle;
             }
-            self.lock().used -= 1;
+            // The others are no better: each would be asked in vain for as long.
+            let others = {
+                let mut state = self.lock();
+                state.used -= 1;
+                std::mem::take(&mut state.idle)
+            };
+            drop(others);
         }
         PostgresConnection {
             settings: Arc::clone(&self.settings),
