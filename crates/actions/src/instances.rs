@@ -207,6 +207,15 @@ pub fn rehost(
     instance: &Instance,
     now: Timestamp,
 ) -> Result<Option<Rehosted>, RehostError> {
+    // All of it, or it is lost as before and somebody may ask again.
+    catalog.transact(|catalog| rehost_within(catalog, instance, now))
+}
+
+fn rehost_within(
+    catalog: &Catalog,
+    instance: &Instance,
+    now: Timestamp,
+) -> Result<Option<Rehosted>, RehostError> {
     let moments = restore_jobs::list_restorable(catalog, instance, now)?;
     let bases = catalog.list_bases(instance.id)?;
     match catalog.begin_instance_anew(instance.id, now) {

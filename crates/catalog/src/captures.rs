@@ -1,5 +1,7 @@
 //! Who follows the oplogs of instances, where several nodes may.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use tidemark_model::{InstanceId, NodeRun, OplogTime};
 
@@ -16,6 +18,9 @@ pub struct CaptureAnswer {
     /// Through where everything is stored; or why it is not.
     pub outcome: Result<OplogTime, String>,
 }
+
+/// Captures that are taken at once.
+const AT_ONCE: usize = 200;
 
 impl Catalog {
     /// Takes captures for a run, so that it has at most `most` of those that are wanted; answers those that it
@@ -41,11 +46,13 @@ impl Catalog {
                 if holder == name { mine.push(id) } else { others.push(id) }
             }
         }
-        others.sort_unstable();
-        mine.retain(|id| wanted.contains(id));
-        let free =
-            wanted.iter().filter(|id| !mine.contains(id) && others.binary_search(id).is_err());
-        let free: Vec<InstanceId> = free.copied().take(most.saturating_sub(mine.len())).collect();
+        let wanted_ids: HashSet<&InstanceId> = wanted.iter().collect();
+        mine.retain(|id| wanted_ids.contains(id));
+        let taken: HashSet<InstanceId> = mine.iter().chain(&others).copied().collect();
+        let free = wanted.iter().filter(|id| !taken.contains(id)).copied();
+        // The rest is for the next call: what was taken begins meanwhile.
+        let most = most.saturating_sub(mine.len()).min(AT_ONCE);
+        let free: Vec<InstanceId> = free.take(most).collect();
         for id in free {
             let sql = format!(
                 "INSERT INTO captures (instance_id, run) SELECT CAST(?2 AS TEXT), CAST(?3 AS TEXT) WHERE {}

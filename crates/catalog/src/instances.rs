@@ -335,10 +335,11 @@ impl Catalog {
         Ok(items)
     }
 
-    /// The ports that instances have.
-    pub fn used_ports(&self) -> Result<BTreeSet<u16>, CatalogError> {
+    /// The ports that instances on a node have; all of them where there are no nodes.
+    pub fn used_ports(&self, node: Option<NodeId>) -> Result<BTreeSet<u16>, CatalogError> {
         let instances = self.list_all_instances()?;
-        Ok(instances.iter().filter_map(|instance| instance.port).collect())
+        let here = instances.iter().filter(|instance| instance.node == node);
+        Ok(here.filter_map(|instance| instance.port).collect())
     }
 
     /// Records what happened to an instance; answers its state after that.

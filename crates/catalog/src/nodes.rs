@@ -5,11 +5,12 @@
 //! keep them. A file (SQLite) has one process, which its folder's lock sees to.
 
 use jiff::Timestamp;
-use tidemark_model::{NodeId, NodeRole, NodeRun};
+use tidemark_model::{InstanceId, NodeId, NodeRole, NodeRun};
 
 use crate::catalog::Catalog;
 use crate::database::Row;
 use crate::error::CatalogError;
+use crate::instances::InstanceTrouble;
 use crate::lease::LeaseHolder;
 use crate::row::{Decoder, decode_all};
 
@@ -122,9 +123,9 @@ impl Catalog {
     }
 
     /// Says that a node ends: what it holds is free at once.
-    pub fn leave_node(&self, run: NodeRun) -> Result<(), CatalogError> {
-        let sql = "UPDATE nodes SET alive_until = 0 WHERE run = ?1";
-        self.lock_quietly().execute(sql, [run.to_string()])?;
+    pub fn leave_node(&self, run: NodeRun, now: Timestamp) -> Result<(), CatalogError> {
+        let sql = "UPDATE nodes SET alive_until = ?2 WHERE run = ?1 AND alive_until > ?2";
+        self.lock_quietly().execute(sql, (run.to_string(), now.as_second()))?;
         Ok(())
     }
 
@@ -133,6 +134,26 @@ impl Catalog {
         let connection = self.read()?;
         let mut statement = connection.prepare_cached("SELECT * FROM nodes ORDER BY id")?;
         decode_all(statement.query(())?, decode)
+    }
+
+    /// Says that an instance is lost with its node, if the node is still gone since before an instant.
+    pub fn lose_instance(
+        &self,
+        (id, node): (InstanceId, NodeId),
+        gone_before: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, CatalogError> {
+        self.transact(|catalog| {
+            let nodes = catalog.list_nodes()?;
+            let is_back =
+                nodes.iter().any(|found| found.id == node && found.alive_until >= gone_before);
+            let present = catalog.load_instance(id)?;
+            if is_back || present.node != Some(node) {
+                return Ok(false);
+            }
+            catalog.set_instance_trouble(id, &InstanceTrouble::NodeLost, now)?;
+            Ok(true)
+        })
     }
 
     /// Forgets a node that has been gone for a while and on which no instance is.

@@ -4,7 +4,7 @@ use crate::database::OptionalExtension;
 use jiff::Timestamp;
 use tidemark_model::{Captured, InstanceId, OplogSpan, OplogTime};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, one_row};
 use crate::error::CatalogError;
 use crate::row::Decoder;
 
@@ -43,11 +43,16 @@ impl Catalog {
              AND first = (SELECT max(first) FROM oplog_ranges WHERE instance_id = ?1)",
             (instance.to_string(), signed(range.last), signed(range.first)),
         )?;
-        if changed == 0 {
-            self.begin_oplog_range(instance, range.first)?;
-            return self.extend_oplog_range(instance, range);
+        if changed > 0 {
+            return Ok(());
         }
-        Ok(())
+        let begun = self.lock().execute(
+            "INSERT INTO oplog_ranges (instance_id, first, last) VALUES (?1, ?2, ?3)
+             ON CONFLICT (instance_id, first) DO NOTHING",
+            (instance.to_string(), signed(range.first), signed(range.last)),
+        )?;
+        // One that begins there has ended: what follows is of another database.
+        one_row(begun, || CatalogError::InUse(format!("the range at {} has ended", range.first)))
     }
 
     /// Records where the newest range ends: before the entry at a position, and lacking nothing up

@@ -28,7 +28,7 @@ pub struct TailSize {
 }
 
 impl Catalog {
-    /// Keeps a piece; keeping one that begins at the same place again replaces it.
+    /// Keeps a piece; of two that begin at the same place the longer one stays.
     pub fn put_oplog_tail(
         &self,
         instance: InstanceId,
@@ -36,7 +36,8 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         self.lock().execute(
             "INSERT INTO oplog_tails (instance_id, first, last, sealed) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (instance_id, first) DO UPDATE SET last = excluded.last, sealed = excluded.sealed",
+             ON CONFLICT (instance_id, first) DO UPDATE SET last = excluded.last, sealed = excluded.sealed
+             WHERE excluded.last > oplog_tails.last",
             (
                 instance.to_string(),
                 signed(piece.span.first),

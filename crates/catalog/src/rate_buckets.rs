@@ -61,6 +61,8 @@ impl Catalog {
                     |row| Ok((row.get(0)?, row.get(1)?)),
                 )
                 .optional()?;
+            // A node whose clock is behind must not have it filled twice.
+            let filled_at = found.map_or(now, |(_, filled_at)| filled_at.max(now));
             let left = found.map_or(full, |(left, filled_at)| {
                 let passed = u64::try_from(now.saturating_sub(filled_at)).unwrap_or(0);
                 // A thousandth in a minute is one in a thousand minutes.
@@ -76,7 +78,7 @@ impl Catalog {
             connection.execute(
                 "INSERT INTO rate_buckets (name, scope, left_over, filled_at) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (name, scope) DO UPDATE SET left_over = excluded.left_over, filled_at = excluded.filled_at",
-                (bucket.name, bucket.scope, left.cast_signed(), now),
+                (bucket.name, bucket.scope, left.cast_signed(), filled_at),
             )?;
             Ok(TakenRequests::Some { taken, left: left / THOUSANDTHS })
         })

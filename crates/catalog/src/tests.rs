@@ -412,6 +412,9 @@ fn a_tail_keeps_its_bytes_until_they_are_stored_elsewhere() {
     assert_eq!(list(), [piece(10, 20, 1), piece(20, 30, 2), piece(30, 35, 3)]);
     let size = f.catalog.measure_oplog_tail(f.instance).unwrap();
     assert_eq!(size, TailSize { pieces: 3, bytes: 9 });
+    // A shorter one that comes late replaces nothing.
+    f.catalog.put_oplog_tail(f.instance, &piece(30, 32, 9)).unwrap();
+    assert_eq!(list()[2], piece(30, 35, 3));
     // One that was replaced after it was read for storing stays.
     f.catalog.put_oplog_tail(f.instance, &piece(30, 40, 4)).unwrap();
     let stored: Vec<_> = [(10, 20), (20, 30), (30, 35)].map(|(a, b)| piece(a, b, 0).span).into();

@@ -32,9 +32,6 @@ enum Source {
     Vault(KeptFile),
 }
 
-/// How much of a file in the vault is read ahead of a client, in parts.
-const AHEAD: usize = 1;
-
 /// How often a job that is packing the file is looked at, and for how long.
 const POLL: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_mins(15);
@@ -186,25 +183,22 @@ impl Downloads {
 
 /// A part of a file in the vault, read as fast as a client takes it.
 fn stream_out(file: KeptFile, (first, length): (u64, u64)) -> Body {
-    let (parts, taken) = tokio::sync::mpsc::channel(AHEAD);
-    tokio::task::spawn_blocking(move || {
-        let (mut offset, mut left) = (first, length);
-        while left > 0 {
-            let part = file.read_at(offset).map(|mut part| {
-                part.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-                Bytes::from(part)
-            });
-            let count = part.as_ref().map_or(0, |part| part.len() as u64);
-            let is_last = count == 0;
-            // A client that is gone takes no more.
-            if parts.blocking_send(part).is_err() || is_last {
-                return;
+    Body::from_stream(futures_util::stream::try_unfold((first, length), move |(offset, left)| {
+        let file = file.clone();
+        async move {
+            if left == 0 {
+                return Ok(None);
             }
-            (offset, left) = (offset + count, left - count);
+            // The vault is asked by a thread that may wait; nobody waits for the client with one.
+            let read = tokio::task::spawn_blocking(move || file.read_at(offset)).await;
+            let mut part = read.map_err(std::io::Error::other)?.map_err(std::io::Error::other)?;
+            part.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            let count = part.len() as u64;
+            if count == 0 {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
+            }
+            Ok(Some((Bytes::from(part), (offset + count, left - count))))
         }
-    });
-    Body::from_stream(futures_util::stream::unfold(taken, async |mut taken| {
-        taken.recv().await.map(|part| (part, taken))
     }))
 }
 

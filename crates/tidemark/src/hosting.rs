@@ -28,6 +28,11 @@ use crate::users::{InstanceUsers, InternalUser, Known};
 
 /// The wait after the first failure, doubled.
 const ROUND: Duration = Duration::from_millis(100);
+/// How often it is looked whether others may have this node's databases.
+const FENCE_INTERVAL: Duration = Duration::from_millis(250);
+/// So much before they may, they are stopped: clients have ten seconds to read their last answers, and
+/// clocks may differ.
+const FENCE_MARGIN: Duration = Duration::from_secs(5);
 /// The longest sleep between two rounds.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 /// How long a passing state is shown at least, in seconds.
@@ -137,6 +142,22 @@ impl Hosting {
                 hosting.catalog.wait_for_change(seen, LONGEST_SLEEP);
             }
         })
+    }
+
+    /// Stops all databases when others may have them soon, whatever the rounds wait for.
+    pub(crate) fn start_fence(self: &Arc<Self>) {
+        if !self.membership.is_shared() {
+            return;
+        }
+        let hosting = Arc::clone(self);
+        std::thread::spawn(move || {
+            while !hosting.is_stopping.load(Ordering::SeqCst) {
+                if hosting.is_cut_off() {
+                    hosting.stop_serving();
+                }
+                std::thread::sleep(FENCE_INTERVAL);
+            }
+        });
     }
 
     /// Whether every instance was looked at once.
@@ -278,7 +299,10 @@ impl Hosting {
             Err(CatalogError::Missing(_)) => return Ok(()),
             outcome => outcome?,
         };
-        if record.state != InstanceState::Deleted && self.is_here(&record) {
+        // One without its port began anew, even if it is here again.
+        let served = self.lock().get(&id).map(|server| server.address().port());
+        if record.state != InstanceState::Deleted && self.is_here(&record) && record.port == served
+        {
             return Ok(());
         }
         let server = self.lock().remove(&id);
@@ -353,7 +377,7 @@ impl Hosting {
         };
         tracing::info!(instance = %instance.id, address = %server.address(), "an instance runs");
         self.lock().insert(instance.id, server);
-        if self.is_stopping.load(Ordering::SeqCst) {
+        if self.is_stopping.load(Ordering::SeqCst) || self.is_cut_off() {
             // Nothing listens any more; whoever stops may have been faster.
             let server = self.lock().remove(&instance.id);
             drop(server);
@@ -362,7 +386,7 @@ impl Hosting {
     }
 
     fn start_on_free_port(&self, instance: &Instance) -> Result<Server, HostingError> {
-        let used = self.catalog.used_ports()?;
+        let used = self.catalog.used_ports(instance.node)?;
         let InstancesSection { first_port, last_port, .. } = self.config.instances;
         for port in (first_port..=last_port).filter(|port| !used.contains(port)) {
             match self.start_on(instance, port) {
@@ -442,8 +466,10 @@ impl Hosting {
 
     /// Whether this node counts as lost, or is about to: others may have its instances.
     fn is_cut_off(&self) -> bool {
+        // Others wait for the lease besides.
         let limit = Duration::from_secs(u64::from(self.config.nodes.lost_after_seconds));
-        self.membership.is_shared() && self.membership.unheard_for() >= limit
+        self.membership.is_shared()
+            && self.membership.unheard_for() >= limit.saturating_sub(FENCE_MARGIN)
     }
 
     /// Stops all databases until it is known again that they are this node's.

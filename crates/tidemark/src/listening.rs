@@ -115,7 +115,12 @@ async fn serve_connection(client: Client, router: Router, is_ending: watch::Rece
         return serve_stream((stream, ends), router, (head_patience, is_ending)).await;
     };
     // A client that speaks something else, or has no certificate that is good, is its own affair.
-    let greeted = tokio::time::timeout(head_patience, tls.accept(stream)).await;
+    let mut ending = is_ending.clone();
+    let greeted = tokio::select! {
+        greeted = tokio::time::timeout(head_patience, tls.accept(stream)) => greeted,
+        // It would be waited for until it says something.
+        _ = ending.changed() => return,
+    };
     if let Ok(Ok(stream)) = greeted {
         serve_stream((stream, ends), router, (head_patience, is_ending)).await;
     }

@@ -60,6 +60,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
 
     let hosting = parts.hosting(config);
     let rounds = role.works().then(|| {
+        hosting.start_fence();
         hosting.run_round();
         hosting.start()
     });

@@ -109,7 +109,9 @@ impl SharingOut<'_> {
             }
             _ if instance.trouble != Some(InstanceTrouble::NodeLost) => {
                 tracing::error!(%node, instance = %instance.id, "an instance is lost with its node; `tidemark instances rehost` brings it back on another one");
-                self.catalog.set_instance_trouble(instance.id, &InstanceTrouble::NodeLost, now)?;
+                let limit = SignedDuration::from_secs(i64::from(lost_after_seconds));
+                let gone_before = now.saturating_sub(limit).unwrap_or(now);
+                self.catalog.lose_instance((instance.id, node), gone_before, now)?;
             }
             // A node that nobody has ever heard of may be anywhere.
             _ if rehost_after_seconds > 0

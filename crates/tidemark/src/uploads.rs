@@ -200,7 +200,11 @@ async fn store(vault: &Arc<Vault>, name: String, body: Body) -> Result<(), Refus
                 Some(Piece::More(bytes)) => {
                     file.write_all(&bytes).map_err(|error| error.to_string())?;
                 }
-                Some(Piece::End) => return file.finish().map_err(|error| error.to_string()),
+                Some(Piece::End) => {
+                    let is_first = file.finish().map_err(|error| error.to_string())?;
+                    let told = "this dump was uploaded meanwhile by somebody else";
+                    return if is_first { Ok(()) } else { Err(told.to_owned()) };
+                }
                 // Who sends it is gone.
                 None => return Err("the upload ended early".to_owned()),
             }

@@ -71,6 +71,10 @@ impl Vault {
         if !self.key.is_same(&target.key) {
             return Err(VaultError::WrongKey { path: target.root().to_owned() });
         }
+        // What this one promised to keep, the second place keeps as well.
+        self.load_promises()?;
+        let hours = self.kept_for().as_secs() / 3_600;
+        target.keep_for(u32::try_from(hours).unwrap_or(u32::MAX))?;
         let copying =
             Copying { source: self, target, bytes: AtomicU64::new(0), report: Mutex::default() };
         // Snapshots are listed first: what they need is older.

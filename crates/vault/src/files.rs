@@ -67,8 +67,8 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Makes it a file; in place of one with this name.
-    pub fn finish(mut self) -> Result<(), VaultError> {
+    /// Makes it a file; answers whether it is this one, and not one that had the name already.
+    pub fn finish(mut self) -> Result<bool, VaultError> {
         let end = end_name(&self.name);
         if !self.part.is_empty() {
             self.store_part().map_err(self.vault.file_error(&end))?;
@@ -80,10 +80,15 @@ impl FileWriter {
         };
         let encoded = said.to_vec().map_err(|error| self.vault.damaged(&end, error))?;
         let sealed = sealed::seal(&self.vault.key, (Kind::FileEnd, &end), &encoded);
-        let put = self.vault.store.put(&end, &sealed, Put::Replace);
-        put.map_err(self.vault.file_error(&end))?;
-        self.is_finished = true;
-        self.vault.remove_parts(&self.name, |attempt| attempt != self.attempt)
+        match self.vault.put(&end, &sealed) {
+            Ok(()) => {
+                self.is_finished = true;
+                Ok(true)
+            }
+            // Somebody else was faster; what this one stored is removed.
+            Err(VaultError::Exists { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -236,7 +241,7 @@ mod tests {
             let content = bytes(size);
             let mut writer = vault.create_file("one.gz");
             writer.write_all(&content).unwrap();
-            writer.finish().unwrap();
+            assert!(writer.finish().unwrap());
             let file = vault.find_file("one.gz").unwrap().unwrap();
             assert_eq!(file.size(), size as u64);
             let mut read = Vec::new();
@@ -246,9 +251,20 @@ mod tests {
                 let rest = content.get(offset..).unwrap_or_default();
                 assert!(rest.starts_with(&file.read_at(offset as u64).unwrap()), "{size} {offset}");
             }
+            if size != 2 * PART_BYTES + 5 {
+                vault.remove_file("one.gz").unwrap();
+            }
         }
         let parts = || vault.store.list("files/one.gz").unwrap().len();
-        assert_eq!(parts(), 4, "parts of earlier ones are gone");
+        assert_eq!(parts(), 4);
+        // Of two at the same time the first one stays, with all of its parts.
+        let mut second = vault.create_file("one.gz");
+        second.write_all(&bytes(PART_BYTES + 1)).unwrap();
+        assert!(!second.finish().unwrap());
+        assert_eq!(parts(), 4);
+        let mut read = Vec::new();
+        vault.find_file("one.gz").unwrap().unwrap().reader().read_to_end(&mut read).unwrap();
+        assert_eq!(read.len(), 2 * PART_BYTES + 5);
         // One that is not finished changes nothing, and leaves nothing.
         let mut writer = vault.create_file("one.gz");
         writer.write_all(&bytes(PART_BYTES + 1)).unwrap();

@@ -37,8 +37,8 @@ impl Vault {
         Ok(())
     }
 
-    /// Learns what was promised.
-    pub(crate) fn load_promises(&self) -> Result<(), VaultError> {
+    /// Learns what was promised, by whoever it was.
+    pub fn load_promises(&self) -> Result<(), VaultError> {
         for name in self.store.list(KEEPING).map_err(self.file_error(KEEPING))? {
             let Ok(hours) = name.parse::<u32>() else { continue };
             let object = object_of(hours);

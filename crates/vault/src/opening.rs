@@ -130,6 +130,7 @@ impl Vault {
         key: VaultKey,
     ) -> Result<Arc<Self>, VaultError> {
         let vault = Self::unread(&location.into(), true, key)?;
+        vault.load_promises()?;
         vault.load_index()?;
         // Each pack has a key of its own that is made of the vault's.
         let opens_one = {
@@ -151,6 +152,7 @@ impl Vault {
     ) -> Result<Arc<Self>, VaultError> {
         let vault = Self::unread(&location.into(), false, key)?;
         check_key((vault.root(), vault.store.as_ref()), &vault.key, false)?;
+        vault.load_promises()?;
         vault.load_index()?;
         Ok(Arc::new(vault))
     }

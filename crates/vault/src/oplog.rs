@@ -142,8 +142,7 @@ impl Vault {
         let names: Vec<_> =
             names.into_iter().filter(|name| hold == 0 || name.last < before).collect();
         if let Some(covered) = names.iter().find(|name| is_covered(**name, &names)) {
-            self.remove_segment(instance, *covered)?;
-            return Ok(true);
+            return self.remove_merged(instance, *covered);
         }
         let names: Vec<_> = names.into_iter().filter(|name| name.last < before).collect();
         for start in 0..names.len() {
@@ -154,11 +153,20 @@ impl Vault {
             let Some((merged, parts)) = self.merge(instance, &run)? else { continue };
             self.put_segment(instance, &merged)?;
             for part in parts {
-                self.remove_segment(instance, part)?;
+                self.remove_merged(instance, part)?;
             }
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Removes a segment that another one holds; answers whether it is gone, and not kept because that was
+    /// promised.
+    fn remove_merged(&self, instance: &str, name: OplogSpan) -> Result<bool, VaultError> {
+        match self.remove_segment(instance, name) {
+            Err(VaultError::Kept { .. }) => Ok(false),
+            outcome => outcome.map(|()| true),
+        }
     }
 
     /// What the first ones of a run are together; nothing if two are too large already.

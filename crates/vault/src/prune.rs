@@ -74,6 +74,8 @@ impl Vault {
             }
             state.begun
         };
+        // Another node may have promised more meanwhile.
+        self.load_promises()?;
         let mut age = Age { least: grace.max(self.kept_for()), before: None };
         if self.is_shared() {
             self.finish_removals()?;

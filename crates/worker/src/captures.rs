@@ -4,7 +4,7 @@
 //! longer after each failure, and others wait for its rounds with deadlines of their own. Nothing
 //! is held while a connection is used.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -177,17 +177,28 @@ impl Captures {
         &self,
         wanted: &[InstanceId],
     ) -> (Vec<(InstanceId, Place)>, Vec<InstanceId>) {
+        let wanted_ids: HashSet<&InstanceId> = wanted.iter().collect();
         let mut slots = self.lock();
         let mut ended = Vec::new();
         slots.retain(|id, slot| {
-            let is_wanted = wanted.contains(id);
+            let is_wanted = wanted_ids.contains(id);
             if !is_wanted {
                 slot.end();
                 ended.push(*id);
             }
-            is_wanted
+            // One whose thread has not ended stays: until then there is no other thread.
+            is_wanted || slot.lock().has_thread
         });
-        let place = |id: &InstanceId| Some((*id, slots.entry(*id).or_default().take_place()?));
+        let place = |id: &InstanceId| {
+            let slot = slots.entry(*id).or_default();
+            let is_over = slot.lock().is_over;
+            if is_over && !slot.lock().has_thread {
+                *slot = Arc::default();
+            } else if is_over {
+                return None;
+            }
+            Some((*id, slot.take_place()?))
+        };
         (wanted.iter().filter_map(place).collect(), ended)
     }
 
@@ -223,7 +234,7 @@ impl Captures {
     ) -> Result<OplogTime, MoverError> {
         self.endpoint(instance)?;
         let deadline = Instant::now() + ROUND_PATIENCE;
-        let slot = self.lock().get(&instance).cloned();
+        let slot = self.find(instance);
         let slot = match slot {
             Some(slot) => slot,
             None if self.config.membership.is_shared() => {
@@ -255,7 +266,7 @@ impl Captures {
 impl Captures {
     /// The slot of an instance, if its oplog is followed here.
     pub(crate) fn find(&self, instance: InstanceId) -> Option<Arc<Slot>> {
-        self.lock().get(&instance).cloned()
+        self.lock().get(&instance).filter(|slot| !slot.lock().is_over).cloned()
     }
 
     /// Has whoever follows an oplog store what is new, whichever node that is.

@@ -112,6 +112,7 @@ fn follow(shared: &Shared, instance: InstanceId, slot: &Slot) {
         instance,
         capture: None,
         tail: Tail::new(&shared.config, instance),
+        told: None,
         tidied_at: None,
         searched_at: None,
     };
@@ -178,6 +179,16 @@ fn record(
     })
 }
 
+/// Why an oplog was not read on.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error(transparent)]
+    Mover(#[from] MoverError),
+    /// It was read, and the catalog does not know.
+    #[error("the catalog was not told what was captured: {0}")]
+    Untold(CatalogError),
+}
+
 /// The capture of one instance.
 struct Follower<'a> {
     shared: &'a Shared,
@@ -186,6 +197,8 @@ struct Follower<'a> {
     capture: Option<Capture>,
     /// What it captured that is not in the vault yet.
     tail: Tail<'a>,
+    /// Through where the catalog was told.
+    told: Option<OplogTime>,
     tidied_at: Option<Instant>,
     searched_at: Option<Instant>,
 }
@@ -211,7 +224,7 @@ impl Follower<'_> {
         Ok(through)
     }
 
-    fn capture(&mut self, endpoint: &Endpoint, flush: bool) -> Result<OplogTime, MoverError> {
+    fn capture(&mut self, endpoint: &Endpoint, flush: bool) -> Result<OplogTime, Unread> {
         let vault = &self.shared.config.vault;
         let mut capture = if let Some(capture) = self.capture.take() {
             capture
@@ -219,23 +232,43 @@ impl Follower<'_> {
             self.tail.resume()?;
             Capture::resume(vault, &self.instance.to_string())?
         };
-        let mut connection = Connection::open_patiently(endpoint, PATIENCE)?;
+        let outcome = self.read_on(endpoint, &mut capture, flush);
+        let through = capture.stored_through().unwrap_or_default();
+        // Where it stands is known, unless the catalog was not told: a bucket that is away stops nothing.
+        if !matches!(outcome, Err(Unread::Untold(_))) {
+            self.capture = Some(capture);
+        }
+        outcome?;
+        self.tail.end_round(flush)?;
+        Ok(through)
+    }
+
+    fn read_on(
+        &mut self,
+        endpoint: &Endpoint,
+        capture: &mut Capture,
+        flush: bool,
+    ) -> Result<(), Unread> {
+        let opened = Connection::open_patiently(endpoint, PATIENCE);
+        let mut connection = opened.map_err(MoverError::from)?;
         loop {
             let stop = self.shared.captures.stop();
             let outcome = capture.run_round(&mut connection, &self.tail, flush, stop)?;
             if let CaptureOutcome::Began { begins_at, after } = outcome {
                 self.tell(begins_at, after);
             }
-            record(&self.shared.config, self.instance, outcome)
-                .map_err(|error| MoverError::OplogGap { what: format!("the catalog ({error})") })?;
+            // What was told already need not be told again.
+            let is_told = matches!(outcome, CaptureOutcome::CaughtUp { from, through, swapped_at: None }
+                if from == through && self.told == Some(through));
+            if !is_told {
+                self.told = None;
+                record(&self.shared.config, self.instance, outcome).map_err(Unread::Untold)?;
+                self.told = capture.stored_through();
+            }
             if !capture.is_over() {
-                break;
+                return Ok(());
             }
         }
-        self.tail.end_round(flush)?;
-        let through = capture.stored_through().unwrap_or_default();
-        self.capture = Some(capture);
-        Ok(through)
     }
 
     fn tell(&self, begins_at: OplogTime, after: RangeEnd) {

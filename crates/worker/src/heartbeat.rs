@@ -1,6 +1,8 @@
 //! Keeping a lease while work goes on.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidemark_catalog::CatalogError;
@@ -26,24 +28,42 @@ const PATIENCE: Duration = Duration::from_secs(8);
 
 /// Does `work` while `renew` keeps the lease; `renew` answers whether to cancel.
 pub(crate) fn keep_lease<T>(
-    shutdown: &Stop,
+    (shutdown, others_may_take_it): (&Stop, bool),
     renew: impl Fn() -> Result<bool, CatalogError> + Send,
     work: impl FnOnce(&Stop) -> T,
 ) -> (T, Interruption) {
     let stop = Stop::new();
     let for_work = stop.clone();
     let (done, is_done) = channel::<()>();
+    // Asking may take as long as a lost connection takes to be noticed: somebody else watches the time.
+    let (watched, is_over) = channel::<()>();
+    let renewed_at = Mutex::new(Instant::now());
+    let is_lost = AtomicBool::new(false);
+    let look = || *renewed_at.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::scope(|scope| {
+        if others_may_take_it {
+            let stop = stop.clone();
+            let (look, is_lost) = (&look, &is_lost);
+            scope.spawn(move || {
+                while is_over.recv_timeout(RENEWAL) == Err(RecvTimeoutError::Timeout) {
+                    if look().elapsed() >= PATIENCE {
+                        is_lost.store(true, Ordering::SeqCst);
+                        return stop.request();
+                    }
+                }
+            });
+        }
+        let (renewed_at, is_lost) = (&renewed_at, &is_lost);
         let beat = scope.spawn(move || {
             let mut interruption = Interruption::None;
-            let mut renewed_at = Instant::now();
+            let note = |at| *renewed_at.lock().unwrap_or_else(PoisonError::into_inner) = at;
             while is_done.recv_timeout(RENEWAL) == Err(RecvTimeoutError::Timeout) {
                 // What is renewed is so from this instant on, at least.
                 let asked_at = Instant::now();
                 match renew() {
-                    Ok(false) => renewed_at = asked_at,
+                    Ok(false) => note(asked_at),
                     Ok(true) => interruption = Interruption::Cancelled,
-                    Err(CatalogError::Database(error)) if renewed_at.elapsed() < PATIENCE => {
+                    Err(CatalogError::Database(error)) if look().elapsed() < PATIENCE => {
                         tracing::warn!(%error, "a lease could not be renewed, it is tried again");
                     }
                     Err(error) => {
@@ -55,10 +75,10 @@ pub(crate) fn keep_lease<T>(
                     stop.request();
                 }
             }
-            interruption
+            if is_lost.load(Ordering::SeqCst) { Interruption::LeaseLost } else { interruption }
         });
         let outcome = work(&for_work);
-        drop(done);
+        drop((done, watched));
         (outcome, beat.join().unwrap_or(Interruption::LeaseLost))
     })
 }

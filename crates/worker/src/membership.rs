@@ -20,9 +20,9 @@ use tidemark_mover::Stop;
 const LEASE: SignedDuration = SignedDuration::from_secs(10);
 const RENEWAL: Duration = Duration::from_secs(2);
 /// Without a renewal a node takes itself for gone after so long, before others do.
-const OWN_LEASE: Duration = Duration::from_secs(8);
+const OWN_LEASE: Duration = Duration::from_secs(7);
 /// A clock that differs less is right: the question takes a while, too.
-const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
+const TOLERANCE: SignedDuration = SignedDuration::from_millis(300);
 /// What the name of a host stands for is looked up again after so long.
 const ADDRESS_LIFETIME: Duration = Duration::from_mins(1);
 /// A node that has been gone for so long, and on which nothing is, is forgotten.
@@ -75,6 +75,8 @@ impl Membership {
         clock: Clock,
         node: NewNode,
     ) -> Result<Arc<Self>, CatalogError> {
+        // The first question takes longer, because a connection is made for it.
+        follow_shared_clock(&catalog, &clock)?;
         follow_shared_clock(&catalog, &clock)?;
         let now = clock.now();
         let run = NodeRun::new(now);
@@ -110,6 +112,14 @@ impl Membership {
             thread: Mutex::default(),
         });
         if membership.catalog.is_shared() {
+            // On a thread of its own: names may take long.
+            let for_names = Arc::clone(&membership);
+            std::thread::spawn(move || {
+                while !for_names.stop.is_requested() {
+                    for_names.look_names_up();
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+            });
             let for_thread = Arc::clone(&membership);
             let thread = std::thread::spawn(move || for_thread.keep());
             *lock(&membership.thread) = Some(thread);
@@ -239,20 +249,27 @@ impl Membership {
         if !self.is_shared() {
             return false;
         }
-        let mut known = lock(&self.addresses);
-        self.workers().iter().any(|node| {
-            if let Ok(own) = node.host.parse::<IpAddr>() {
-                return own == address;
-            }
-            let is_fresh = |(_, at): &(Vec<IpAddr>, Instant)| at.elapsed() < ADDRESS_LIFETIME;
-            if !known.get(&node.host).is_some_and(is_fresh) {
-                let found = (node.host.as_str(), 0).to_socket_addrs();
-                let found =
-                    found.map_or_else(|_| Vec::new(), |found| found.map(|a| a.ip()).collect());
-                known.insert(node.host.clone(), (found, Instant::now()));
-            }
-            known.get(&node.host).is_some_and(|(found, _)| found.contains(&address))
+        let known = lock(&self.addresses);
+        self.workers().iter().any(|node| match node.host.parse::<IpAddr>() {
+            Ok(own) => own == address,
+            Err(_) => known.get(&node.host).is_some_and(|(found, _)| found.contains(&address)),
         })
+    }
+
+    /// Looks the names of hosts up that were not looked up for a while; one that is not found stands for what
+    /// it stood for.
+    fn look_names_up(&self) {
+        for node in self.workers() {
+            let is_fresh = |(_, at): &(Vec<IpAddr>, Instant)| at.elapsed() < ADDRESS_LIFETIME;
+            let is_known = lock(&self.addresses).get(&node.host).is_some_and(is_fresh);
+            if is_known || node.host.parse::<IpAddr>().is_ok() {
+                continue;
+            }
+            if let Ok(found) = (node.host.as_str(), 0).to_socket_addrs() {
+                let found = found.map(|found| found.ip()).collect();
+                lock(&self.addresses).insert(node.host, (found, Instant::now()));
+            }
+        }
     }
 
     /// The nodes that count as there and work.
@@ -312,7 +329,7 @@ impl Membership {
             let _ = thread.join();
         }
         if self.is_shared()
-            && let Err(error) = self.catalog.leave_node(self.run)
+            && let Err(error) = self.catalog.leave_node(self.run, self.clock.now())
         {
             tracing::warn!(%error, "that this node ends could not be said; the others notice");
         }
@@ -337,11 +354,9 @@ fn follow_shared_clock(catalog: &Catalog, clock: &Clock) -> Result<(), CatalogEr
     let took = answered_at.duration_since(asked_at);
     let middle = asked_at.saturating_add(took / 2).unwrap_or(asked_at);
     let ahead = shared.duration_since(middle);
-    // A difference that may be the way there and back says nothing.
-    if took.abs() > TOLERANCE {
-        return Ok(());
-    }
-    let correction = if ahead.abs() < TOLERANCE { SignedDuration::ZERO } else { ahead };
+    // What may be the way there and back is no difference.
+    let correction =
+        if ahead.abs() < TOLERANCE.max(took / 2) { SignedDuration::ZERO } else { ahead };
     clock.correct(correction);
     Ok(())
 }

@@ -64,7 +64,9 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
     };
     let running = Running { shared, claim, job, progress: &progress };
     let (outcome, interruption) =
-        keep_lease(&shared.stop, renew, |stop| catch_panic(|| running.do_steps(stop)));
+        keep_lease((&shared.stop, shared.config.membership.is_shared()), renew, |stop| {
+            catch_panic(|| running.do_steps(stop))
+        });
     if interruption == Interruption::LeaseLost {
         return give_up_stage(shared, claim, job);
     }
@@ -353,7 +355,10 @@ impl Running<'_> {
             // Whichever node is asked for it finds it there.
             let mut out = config.vault.create_file(&download.file);
             export((&config.vault, &manifest), download.format, &mut out, watch)?;
-            return Ok(out.finish().map_err(MoverError::from)?);
+            stop.check()?;
+            // One that an earlier attempt made is as good.
+            out.finish().map_err(MoverError::from)?;
+            return Ok(());
         }
         let path = config.downloads.join(&download.file);
         let temporary = path.with_extension("tmp");

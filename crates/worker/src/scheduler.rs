@@ -16,10 +16,26 @@ use crate::shared::Shared;
 /// The wait after a snapshot that failed; the next ones wait twice as long each.
 const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(60);
 
+/// What one node at a time does, by what is said if it does not succeed.
+const DUTIES: &[&str] = &[
+    "scheduling snapshots",
+    "removing expired snapshots",
+    "removing backups of deleted instances",
+    "trimming oplogs",
+    "removing expired users",
+    "removing old files",
+    "forgetting nodes",
+    "rows",
+];
+
 /// Enqueues what is due and removes what is over.
 pub(crate) fn run_round(shared: &Arc<Shared>) {
     remove_old_files(shared);
     if !shared.config.membership.has_duty("scheduling") {
+        // What was wrong here is another node's to say now.
+        for what in DUTIES {
+            shared.troubles.clear(what);
+        }
         return;
     }
     let outcomes = [

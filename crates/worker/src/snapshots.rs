@@ -55,12 +55,13 @@ fn run(
         let done = done_of(&progress);
         catalog.renew_snapshot(claim, (&shared.holder, clock.now()), &done).map(|()| false)
     };
-    let (outcome, interruption) = keep_lease(&shared.stop, renew, |stop| {
-        if snapshot.silent_ends >= SILENT_ENDS {
-            return Ok(Err(StepError::DiedTooOften(snapshot.silent_ends)));
-        }
-        catch_panic(|| take(shared, snapshot, (stop, &progress)))
-    });
+    let (outcome, interruption) =
+        keep_lease((&shared.stop, shared.config.membership.is_shared()), renew, |stop| {
+            if snapshot.silent_ends >= SILENT_ENDS {
+                return Ok(Err(StepError::DiedTooOften(snapshot.silent_ends)));
+            }
+            catch_panic(|| take(shared, snapshot, (stop, &progress)))
+        });
     if interruption == Interruption::LeaseLost {
         return remove_orphan(shared, snapshot);
     }
@@ -166,9 +167,11 @@ fn adopt_stored(shared: &Shared, id: SnapshotId, outcome: Outcome) -> Result<Out
 fn remove_orphan(shared: &Shared, snapshot: &Snapshot) -> Result<(), CatalogError> {
     let found = shared.config.catalog.find_snapshot(snapshot.instance, snapshot.id)?;
     let has_failed = |found: &Snapshot| matches!(found.state, SnapshotState::Failed { .. });
-    if found.as_ref().is_none_or(has_failed)
-        && let Err(error) = shared.config.vault.remove_manifest(&snapshot.id.to_string())
-    {
+    let is_over = match &found {
+        Some(found) => has_failed(found),
+        None => shared.config.membership.is_forgotten(snapshot.id.made_at()),
+    };
+    if is_over && let Err(error) = shared.config.vault.remove_manifest(&snapshot.id.to_string()) {
         tracing::warn!(%error, snapshot = %snapshot.id, "a manifest was left behind");
     }
     Ok(())

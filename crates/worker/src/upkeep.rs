@@ -15,9 +15,20 @@ const MERGE_AFTER_SECONDS: u32 = 600;
 /// Merges of one instance in a round.
 const MERGES: usize = 50;
 
+/// What one node at a time does, by what is said if it does not succeed.
+const DUTIES: &[&str] =
+    &["checking the vault", "merging oplog segments", "removing what no snapshot needs", "vault"];
+
 /// Does what is due.
 pub(crate) fn run_round(shared: &Arc<Shared>) {
-    if !shared.due.is_look_due() || !shared.config.membership.has_duty("upkeep") {
+    if !shared.due.is_look_due() {
+        return;
+    }
+    if !shared.config.membership.has_duty("upkeep") {
+        // What was wrong here is another node's to say now.
+        for what in DUTIES {
+            shared.troubles.clear(what);
+        }
         return;
     }
     let now = shared.config.clock.now().as_second();
@@ -54,6 +65,7 @@ fn merge_segments(shared: &Shared) -> Result<(), VaultError> {
     if !shared.due.is_merging_due() {
         return Ok(());
     }
+    shared.config.vault.load_promises()?;
     let now = u32::try_from(shared.config.clock.now().as_second()).unwrap_or(u32::MAX);
     let before = OplogTime::new(now.saturating_sub(MERGE_AFTER_SECONDS), 0);
     for instance in shared.config.vault.captured_instances()? {

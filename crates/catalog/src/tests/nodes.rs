@@ -50,8 +50,9 @@ fn a_node_that_starts_again_gives_back_what_it_held_and_nobody_else() {
     let alive_until =
         |id| f.catalog.list_nodes().unwrap().into_iter().find(|n| n.id == id).unwrap().alive_until;
     assert_eq!(alive_until(one.id), at(2_033));
-    f.catalog.leave_node(again.run).unwrap();
-    assert!(alive_until(one.id) < at(1));
+    f.catalog.leave_node(again.run, at(2_010)).unwrap();
+    // It is gone from now on, not since ever.
+    assert_eq!(alive_until(one.id), at(2_010));
 }
 
 #[test]
@@ -74,7 +75,7 @@ fn a_duty_is_of_one_node_until_that_is_gone() {
     assert!(hold(one.run, 1_999));
     assert!(hold(other.run, 2_000));
     assert!(!hold(one.run, 2_001));
-    f.catalog.leave_node(other.run).unwrap();
+    f.catalog.leave_node(other.run, at(2_002)).unwrap();
     // Who does not count as there gets none.
     assert!(!hold(one.run, 2_002));
 }
@@ -157,6 +158,11 @@ fn an_instance_is_on_one_node_and_begins_anew_on_another() {
     assert!(!f.catalog.take_back(f.instance, one.id).unwrap());
     assert!(f.catalog.claim_instance(f.instance, other.id).unwrap());
     assert!(!f.catalog.abandon_creation(f.instance, one.id).unwrap());
+    // Who is back in time loses nothing.
+    let lose =
+        |before| f.catalog.lose_instance((f.instance, other.id), at(before), at(2_500)).unwrap();
+    assert!(!lose(2_000));
+    assert!(lose(2_001));
 }
 
 #[test]

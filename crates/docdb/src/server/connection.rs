@@ -88,7 +88,8 @@ type ReadOutcome<'s> = std::result::Result<
 
 fn read<'s>(stream: &mut Stream, is_known: bool, shared: &'s Shared) -> ReadOutcome<'s> {
     let mut head = [0; HEADER_BYTES];
-    stream.tcp().set_read_timeout(Some(if is_known { KNOWN_IDLE } else { UNKNOWN_IDLE }))?;
+    let idle = if is_known { KNOWN_IDLE } else { UNKNOWN_IDLE };
+    stream.read_until(Instant::now() + idle)?;
     let (first, rest) = head.split_at_mut(1);
     match stream.read_exact(first) {
         Ok(()) => {}
@@ -111,11 +112,7 @@ fn read<'s>(stream: &mut Stream, is_known: bool, shared: &'s Shared) -> ReadOutc
 fn read_until(stream: &mut Stream, bytes: &mut [u8], deadline: Instant) -> std::io::Result<()> {
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        stream.tcp().set_read_timeout(Some(left))?;
+        stream.read_until(deadline)?;
         match stream.read(rest) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(count) => filled += count,
