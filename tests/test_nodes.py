@@ -302,6 +302,8 @@ def test_nodes_reach_each_others_databases_by_tls(fleet, tmp_path):
         node.tls = authority.context()
         nodes.append(node.start())
     api, near, far = nodes
+    # Until each worker knows of the other.
+    time.sleep(2)
     api.create_user()
     for name in ("one", "two"):
         api.create_instance(name)

@@ -156,6 +156,8 @@ impl Membership {
                 return;
             }
             if renewed_at.elapsed() < RENEWAL {
+                // Who has just joined is to have its share of what comes next.
+                let _ = self.refresh();
                 continue;
             }
             // What is said at this instant is true from this instant on.
