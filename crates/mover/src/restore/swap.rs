@@ -88,6 +88,12 @@ impl Swap {
         Ok(connection.command("admin", bson::doc! { "applyOps": operations }).map(drop)?)
     }
 
+    /// Whether another worker has finished the swap: who was held up for long must not touch what users have
+    /// written since.
+    fn is_overtaken(&self, connection: &mut Connection) -> Result<bool, MoverError> {
+        has_record(connection, (self.names, &self.attempt.job))
+    }
+
     /// One collection after another, each step in a form that can be done again: readers see some
     /// collections as they were and some as they are restored until it is over. What was moved
     /// already is recognized by its UUID, and goes on from there after a crash at any step:
@@ -99,15 +105,14 @@ impl Swap {
     ) -> Result<(), MoverError> {
         let waiting = all_stages(connection)?;
         for (number, (namespace, staged)) in self.plan.collections.iter().enumerate() {
+            if self.is_overtaken(connection)? {
+                return Ok(());
+            }
             let is_waiting = waiting
                 .iter()
                 .any(|(database, name)| (database, name) == (&staged.database, &staged.name));
             let there = self.targets.iter().find(|target| target.namespace() == *namespace);
             if staged.is_copied(namespace) {
-                if is_waiting && has_record(connection, (self.names, &self.attempt.job))? {
-                    // Who was held up for long has been overtaken.
-                    return Ok(());
-                }
                 copy_once(connection, target, (staged, namespace), (is_waiting, there))?;
             } else if is_waiting {
                 let prefix = self.names.of_attempt(&self.attempt);
@@ -128,6 +133,9 @@ impl Swap {
             }
         }
         for target in self.doomed() {
+            if self.is_overtaken(connection)? {
+                return Ok(());
+            }
             clear(connection, (&target.database, &target.name))?;
         }
         for (namespace, options) in &self.plan.views {
