@@ -19,6 +19,8 @@ use tidemark_mover::Stop;
 /// How long a node counts as there after it said so.
 const LEASE: SignedDuration = SignedDuration::from_secs(10);
 const RENEWAL: Duration = Duration::from_secs(2);
+/// How often a node looks which others there are.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Without a renewal a node takes itself for gone after so long, before others do.
 const OWN_LEASE: Duration = Duration::from_secs(7);
 /// A clock that differs less is right: the question takes a while, too.
@@ -148,7 +150,7 @@ impl Membership {
 
     /// Says that it is there until it ends.
     fn keep(&self) {
-        let mut renewed_at = Instant::now();
+        let (mut renewed_at, mut looked_at) = (Instant::now(), Instant::now());
         while !self.stop.is_requested() {
             // Who reads what others change is told at least so often.
             self.catalog.wait_for_change(self.catalog.generation(), Duration::from_millis(500));
@@ -156,8 +158,12 @@ impl Membership {
                 return;
             }
             if renewed_at.elapsed() < RENEWAL {
-                // Who has just joined is to have its share of what comes next.
-                let _ = self.refresh();
+                // Who has just joined is to have its share of what comes next. Changes come more often than
+                // that, and none of them is worth a question.
+                if looked_at.elapsed() >= LOOK_INTERVAL {
+                    looked_at = Instant::now();
+                    let _ = self.refresh();
+                }
                 continue;
             }
             // What is said at this instant is true from this instant on.
