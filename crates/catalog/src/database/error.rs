@@ -9,7 +9,8 @@ pub enum DatabaseError {
     /// PostgreSQL failed.
     #[error("{0}")]
     Postgres(String),
-    /// PostgreSQL cannot be reached, or does not take questions at the moment: the same may succeed later.
+    /// The database cannot be reached, has no room, or does not take questions at the moment: the same may
+    /// succeed later.
     #[error("{0}")]
     Away(String),
     /// Something must be unique or refer to something, and is not or does not.
@@ -28,9 +29,30 @@ pub enum DatabaseError {
 
 impl From<rusqlite::Error> for DatabaseError {
     fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{
+            CannotOpen, ConstraintViolation, DatabaseBusy, DiskFull, SystemIoFailure,
+        };
         match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::ConstraintViolation) => Self::Constraint(error.to_string()),
+            Some(ConstraintViolation) => Self::Constraint(error.to_string()),
+            Some(DiskFull | SystemIoFailure | CannotOpen | DatabaseBusy) => {
+                Self::Away(error.to_string())
+            }
             _ => Self::Sqlite(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DatabaseError;
+
+    #[test]
+    fn a_database_without_room_may_have_some_later() {
+        let database = rusqlite::Connection::open_in_memory().unwrap();
+        let settings = "PRAGMA max_page_count = 8; CREATE TABLE things (bytes BLOB)";
+        database.execute_batch(settings).unwrap();
+        let add = || database.execute("INSERT INTO things VALUES (zeroblob(8000))", []);
+        let error = std::iter::repeat_with(add).find_map(Result::err).unwrap();
+        assert!(matches!(DatabaseError::from(error), DatabaseError::Away(_)));
     }
 }
