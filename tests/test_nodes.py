@@ -4,6 +4,7 @@ is killed. Runs under `scripts/with-postgres`."""
 import contextlib
 import os
 import random
+import shutil
 import subprocess
 import threading
 import time
@@ -13,8 +14,9 @@ import pymongo
 import pytest
 
 from fleet import Fleet
+from s3 import CREDENTIALS
 from test_tls import Authority
-from world import ACCEPT, CLIENTS, ApiError, content, run, until
+from world import ACCEPT, BINARY, CLIENTS, ApiError, content, run, until
 
 pytestmark = pytest.mark.skipif(not os.environ.get("TIDEMARK_TEST_POSTGRES"), reason="runs under scripts/with-postgres")
 
@@ -320,3 +322,47 @@ def test_nodes_reach_each_others_databases_by_tls(fleet, tmp_path):
     assert fleet.sql("SELECT count(*) FROM nodes WHERE certificate IS NOT NULL AND role = 'worker'") == "2"
     # One that shows another certificate than it says is not spoken to.
     assert "not captured" not in near.log_text() + far.log_text()
+
+
+def test_keys_are_rotated_from_node_to_node_while_all_go_on(fleet):
+    api = fleet.node("api").start()
+    workers = [fleet.node("worker").start() for _ in range(2)]
+    api.create_user()
+    for name in ("one", "two"):
+        api.create_instance(name)
+    clients = {name: api.client(name) for name in ("one", "two")}
+    wanted, snapshots = {}, {}
+    for name, client in clients.items():
+        client.shop.items.insert_many({"_id": n, "text": f"{name} {n} " * 50} for n in range(2_000))
+        wanted[name], snapshots[name] = content(client), api.snapshot(name)
+    old = (api.data / "vault.key").read_text().strip()
+
+    def keys(*arguments):
+        command = [BINARY, "keys", *arguments, "--data-dir", api.data, "--vault", fleet.s3.url(),
+                   "--catalog", api.settings["catalog"]]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=90, env=os.environ | CREDENTIALS)
+        return done.stdout + done.stderr
+
+    def give_to_all():
+        for node in workers:
+            shutil.copy(api.data / "vault.key", node.data / "vault.key")
+        # One after another: they reach each other's databases and read each other's objects meanwhile.
+        for node in [workers[0], api, workers[1]]:
+            assert node.stop() == 0
+            node.start()
+            for name, target in (("one", "two"), ("two", "one")):
+                clients[name].shop.more.insert_one({"text": "written meanwhile"})
+                api.snapshot(name)
+                job = api.restore("automated", name, target, snapshotId=snapshots[name]["id"])
+                api.wait_restored(job, name)
+                assert content(clients[target]) == wanted[name]
+
+    keys("rotate", "--prepare")
+    give_to_all()
+    keys("rotate")
+    give_to_all()
+    until(lambda: "are gone from it" in keys("retire"), "the older key not to be needed")
+    assert old not in (api.data / "vault.key").read_text()
+    give_to_all()
+    for node in fleet.nodes:
+        assert "damaged" not in node.log_text() and "not captured" not in node.log_text()

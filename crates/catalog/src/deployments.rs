@@ -256,6 +256,31 @@ impl Catalog {
         one_row(changed, || CatalogError::Missing(format!("deployment {id}")))
     }
 
+    /// What is sealed of each deployment.
+    pub fn list_sealed(&self) -> Result<Vec<(InstanceId, String)>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement =
+            connection.prepare_cached("SELECT instance_id, sealed FROM deployments")?;
+        decode_all(statement.query(())?, |row| {
+            let row = Decoder::new("deployments", row);
+            Ok((row.parse("instance_id")?, row.get("sealed")?))
+        })
+    }
+
+    /// Records that the same is sealed with another key, unless it was changed meanwhile.
+    pub fn replace_sealed(
+        &self,
+        id: InstanceId,
+        before: &str,
+        sealed: &str,
+    ) -> Result<(), CatalogError> {
+        self.lock().execute(
+            "UPDATE deployments SET sealed = ?3 WHERE instance_id = ?1 AND sealed = ?2",
+            (id.to_string(), before, sealed),
+        )?;
+        Ok(())
+    }
+
     /// Records how a deployment is; since when stays as long as it is the same.
     pub fn set_condition(
         &self,

@@ -8,6 +8,7 @@ use tidemark_model::{InstanceId, OplogSpan};
 use crate::catalog::Catalog;
 use crate::error::CatalogError;
 use crate::oplog_ranges::{position, signed};
+use crate::row::{Decoder, decode_all};
 
 /// Entries that follow each other, as the vault would store them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,16 @@ impl Catalog {
             Ok(TailPiece { span, sealed: row.get(2)? })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The instances of which pieces are kept.
+    pub fn list_tailed(&self) -> Result<Vec<InstanceId>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement =
+            connection.prepare_cached("SELECT DISTINCT instance_id FROM oplog_tails")?;
+        decode_all(statement.query(())?, |row| {
+            Decoder::new("oplog_tails", row).parse("instance_id")
+        })
     }
 
     /// How much is kept of an instance.

@@ -140,6 +140,22 @@ impl Attached {
         })
     }
 
+    /// Seals with the vault's newest key what an older one sealed.
+    pub(crate) fn reseal_secrets(&self) -> Result<(), CatalogError> {
+        if !self.key.has_old() {
+            return Ok(());
+        }
+        for (id, sealed) in self.catalog.list_sealed()? {
+            let object = id.to_string();
+            if self.key.is_text_old(&object, &sealed)
+                && let Some(text) = self.key.open_text(&object, &sealed)
+            {
+                self.catalog.replace_sealed(id, &sealed, &self.key.seal_text(&object, &text))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends all threads, without waiting for what they wait for.
     pub(crate) fn request_stop(&self) {
         self.is_stopping.store(true, Ordering::SeqCst);

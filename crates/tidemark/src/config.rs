@@ -595,6 +595,12 @@ impl Config {
         }
     }
 
+    /// The key of a vault that is there, and the file that it is in, if it is in one.
+    pub(crate) fn vault_key_to_change(&self) -> Result<(VaultKey, Option<PathBuf>), ConfigError> {
+        let is_in_file = key_of_variable()?.is_none();
+        Ok((self.present_vault_key()?, is_in_file.then(|| self.vault_key_file())))
+    }
+
     /// The key of a vault that is there.
     pub(crate) fn present_vault_key(&self) -> Result<VaultKey, ConfigError> {
         match key_of_variable()? {

@@ -19,6 +19,7 @@ mod listening;
 mod node;
 mod rehearsal;
 mod restores_command;
+mod rotation;
 mod seed;
 mod serve;
 mod sharing_out;
@@ -47,10 +48,7 @@ fn main() -> ExitCode {
     let outcome = match matches.subcommand() {
         Some(("serve", matches)) => run_serve(matches),
         Some(("env", matches)) => environment::run(matches),
-        Some(("keys", matches)) => match matches.subcommand() {
-            Some(("create", matches)) => keys::create(matches),
-            _ => Ok(ExitCode::FAILURE),
-        },
+        Some(("keys", matches)) => run_keys(matches),
         Some(("catalog", matches)) => match matches.subcommand() {
             Some(("move", matches)) => catalog_command::move_records(matches),
             _ => Ok(ExitCode::FAILURE),
@@ -154,10 +152,19 @@ fn keys_command() -> Command {
         .arg(catalog())
         .arg(role)
         .arg(org);
+    let prepare = Arg::new("prepare")
+        .long("prepare")
+        .action(ArgAction::SetTrue)
+        .help("Only let it be known: copy the key file to all nodes before one of them uses it");
+    let rotate = Command::new("rotate").about("Give the vault a new key").arg(prepare);
+    let retire = Command::new("retire")
+        .about("Remove the vault's older keys, once nothing needs them any more");
     Command::new("keys")
-        .about("Look after API keys, on the machine itself")
+        .about("Look after API keys and the vault's key, on the machine itself")
         .subcommand_required(true)
         .subcommand(create)
+        .subcommand(with_keys(rotate))
+        .subcommand(with_keys(retire))
 }
 
 fn catalog_commands() -> Command {
@@ -220,6 +227,17 @@ fn run_serve(matches: &ArgMatches) -> Outcome {
     let mode = if matches.get_flag("dev") { Mode::Development } else { Mode::Production };
     serve::run(&load_config(matches)?, mode)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_keys(matches: &ArgMatches) -> Outcome {
+    match matches.subcommand() {
+        Some(("create", matches)) => keys::create(matches),
+        Some(("rotate", matches)) => {
+            rotation::rotate(&load_config(matches)?, matches.get_flag("prepare"))
+        }
+        Some(("retire", matches)) => rotation::retire(&load_config(matches)?),
+        _ => Ok(ExitCode::FAILURE),
+    }
 }
 
 fn run_vault(matches: &ArgMatches) -> Outcome {

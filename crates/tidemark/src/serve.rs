@@ -155,7 +155,9 @@ impl Parts {
         // The vault first: where it is refused nothing else is made.
         let location = config.vault_location()?;
         let key = config.vault_key()?;
-        let vault = Vault::open_cached(&location, key.clone(), config.vault_cache())?;
+        let vault = Vault::open_cached(&location, key, config.vault_cache())?;
+        // The vault says which of them seals.
+        let key = vault.key().clone();
         vault.keep_for(config.vault.immutable_hours)?;
         let catalog = Arc::new(config.open_catalog()?);
         let kept_for = SignedDuration::try_from(vault.kept_for()).unwrap_or(SignedDuration::MAX);
@@ -176,6 +178,7 @@ impl Parts {
         let retention = policy(config).retention_after_delete;
         let secrets = (key.clone(), Arc::clone(&membership));
         let attached = Attached::new(records, secrets, retention);
+        attached.reseal_secrets()?;
         Ok(Self {
             catalog,
             membership,
@@ -343,14 +346,13 @@ fn new_node(
         Location::Folder(_) => format!("a folder of node {id}"),
         Location::Bucket(_) => location.to_string(),
     };
-    let mark: String = key.secret_for("mark of the vault").expose().chars().take(8).collect();
     let role = config.role()?;
     Ok(NewNode {
         id,
         role,
         host: config.instances.advertised(),
         ports: if role.works() { u32::try_from(ports(config)).unwrap_or(u32::MAX) } else { 0 },
-        vault: format!("{place}, key {mark}"),
+        vault: format!("{place}, key {}", key.mark()),
         certificate,
     })
 }

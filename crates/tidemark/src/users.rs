@@ -14,20 +14,34 @@ use tidemark_worker::Membership;
 
 /// The database in which users of the API authenticate.
 const DATABASE: &str = "admin";
+/// What the servers' own users are called; that of a later key has its number, too.
+const INTERNAL_NAME: &str = "__tidemark";
 
-/// The user as whom servers log in to their own instances: the same for all that have the vault's key.
+/// The user as whom servers log in to their own instances: the same for all that have the vault's keys.
+/// Each key has one, so that nodes trust each other while they are given another key.
 pub(crate) struct InternalUser {
+    /// The one of the key that seals.
     pub(crate) name: String,
     pub(crate) password: Secret,
-    credential: ScramCredential,
+    /// Those of all keys.
+    credentials: HashMap<String, ScramCredential>,
 }
 
 impl InternalUser {
     pub(crate) fn new(key: &VaultKey) -> Self {
-        let password = key.secret_for("user of instances");
-        let credential =
-            ScramCredential::derive(password.expose(), random_bytes::<28>().to_vec(), 4_096);
-        Self { name: "__tidemark".to_owned(), password, credential }
+        let name_of = |number: u32| match number {
+            1 => INTERNAL_NAME.to_owned(),
+            number => format!("{INTERNAL_NAME}_{number}"),
+        };
+        let secrets = key.secrets_for("user of instances");
+        let credentials = secrets.iter().map(|(number, password)| {
+            let salt = random_bytes::<28>().to_vec();
+            (name_of(*number), ScramCredential::derive(password.expose(), salt, 4_096))
+        });
+        let credentials = credentials.collect();
+        let mine = secrets.into_iter().find(|(number, _)| *number == key.number());
+        let password = mine.map_or_else(Secret::random::<32>, |(_, password)| password);
+        Self { name: name_of(key.number()), password, credentials }
     }
 }
 
@@ -91,13 +105,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl UserDirectory for InstanceUsers {
     fn find_user(&self, name: &str) -> Option<User> {
-        if name == self.internal.name {
+        if let Some(credential) = self.internal.credentials.get(name) {
             let role = Grant {
                 role: "__system".to_owned(),
                 database: DATABASE.to_owned(),
                 collection: None,
             };
-            return Some(User { credential: self.internal.credential.clone(), grants: vec![role] });
+            return Some(User { credential: credential.clone(), grants: vec![role] });
         }
         let generation = self.catalog.generation();
         let known = lock(&self.known.users).get(name).cloned();

@@ -5,15 +5,50 @@ use std::sync::Arc;
 use crate::cache::CachePlace;
 use crate::store::test_servers::{Server, programs};
 use crate::tests::{is_restorable, key, snapshot};
-use crate::{RequestKind, Vault};
+use crate::{RequestKind, Vault, VaultKey};
 
 fn requests(vault: &Vault) -> u64 {
     vault.requests().iter().map(|(_, count)| count).sum()
 }
 
 fn open(server: &Server, folder: &std::path::Path) -> Arc<Vault> {
+    open_with(server, folder, &key())
+}
+
+fn open_with(server: &Server, folder: &std::path::Path, key: &VaultKey) -> Arc<Vault> {
     let place = CachePlace { folder: folder.join("cache"), limit_bytes: 64 << 20 };
-    Vault::open_in((server.location(), Box::new(server.store())), key(), Some(place)).unwrap()
+    Vault::open_in((server.location(), Box::new(server.store())), key.clone(), Some(place)).unwrap()
+}
+
+#[test]
+fn keys_are_rotated_in_a_bucket_while_others_have_read_it() {
+    for program in programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(&program);
+        let prepared = key().prepared();
+        let other = open_with(&server, &folder.path().join("other"), &prepared);
+        snapshot(&other, "one", 0..60_000).unwrap();
+        assert!(is_restorable(&other, "one"));
+        let rotated = prepared.rotated();
+        let vault = open_with(&server, folder.path(), &rotated);
+        let report = vault.reseal(|| true).unwrap().unwrap();
+        assert!(report.resealed > 3 && report.failed == 0, "{report:?}");
+        assert_eq!(vault.count_old().unwrap(), []);
+        // It has tables, blocks and windows of before.
+        assert!(is_restorable(&other, "one"));
+        let before = requests(&other);
+        snapshot(&other, "two", 0..60_000).unwrap();
+        let again = requests(&other) - before;
+        assert!(again <= 20, "packs were read again: {again} requests");
+        assert!(other.health().is_well() && is_restorable(&other, "two"));
+        // A start with the new key alone reads index objects and no table.
+        let last = open_with(&server, &folder.path().join("last"), &rotated.without_old());
+        assert!(requests(&last) <= 20, "{:?}", last.requests());
+        assert!(is_restorable(&last, "one"));
+        let damages = last.verify().unwrap().damages;
+        // What the other one wrote meanwhile has the old key still.
+        assert!(damages.iter().all(|damage| damage.object.contains("two")), "{damages:?}");
+    }
 }
 
 #[test]

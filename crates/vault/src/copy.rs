@@ -88,6 +88,8 @@ impl Vault {
             copying.remove_gone(&snapshots)?;
         }
         drop(writer);
+        // What was copied before keys were rotated.
+        target.reseal(|| true)?;
         if options.verify {
             copying.verify(&copied)?;
         }
@@ -170,6 +172,10 @@ impl Copying<'_> {
             reader.read_at(&mut piece, at)?;
             object.write(&piece).map_err(CopyError::Target)?;
             at += length;
+        }
+        if source.store.stamp(&id.object()).map_err(PackError::File)? != reader.stamp() {
+            // It was sealed with another key meanwhile.
+            return Err(CopyError::Source(std::io::Error::other("it was replaced").into()));
         }
         let stamp = object.finish().map_err(CopyError::Target)?;
         self.bytes.fetch_add(size, Ordering::Relaxed);

@@ -41,6 +41,14 @@ pub enum VaultError {
         /// The vault's folder.
         path: PathBuf,
     },
+    /// The keys are the vault's, but not the secret under which its chunks are named.
+    #[error(
+        "the vault in {path} names its chunks with another secret than the key file holds; copy the whole file that `tidemark keys rotate` wrote, with its line `tidemark-vault-names-1`"
+    )]
+    OtherNames {
+        /// The vault's folder.
+        path: PathBuf,
+    },
     /// The folder holds objects, but not the one that proves the key.
     #[error(
         "the vault in {path} has lost its file `config`; nothing was changed. Copy the file back, or run `tidemark vault rebuild`"

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use tidemark_model::OplogTime;
 
-use crate::store::{FolderStore, Listed, NewObject, Object, Put, Stamp, Store};
+use crate::store::{FolderStore, Listed, NewObject, Object, Put, Rewriter, Stamp, Store};
 use crate::tests::{key, overwrite, segment, snapshot};
 use crate::vault::{Access, Vault};
-use crate::{PruneReport, VaultError};
+use crate::{PruneReport, VaultError, VaultKey};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +126,11 @@ impl Store for FaultyStore {
         self.plan.run(true, || self.inner.put(name, bytes, put))
     }
 
+    fn rewrite(&self, name: &str, limit: u64, change: Rewriter<'_>) -> Result<Option<Stamp>> {
+        self.plan.run(true, || Ok(()))?;
+        self.plan.run(true, || self.inner.rewrite(name, limit, change))
+    }
+
     fn create(&self, name: &str) -> Result<Box<dyn NewObject>> {
         let object = self.plan.run(true, || self.inner.create(name))?;
         Ok(Box::new(FaultyNewObject { object, plan: Arc::clone(&self.plan) }))
@@ -191,11 +196,15 @@ impl NewObject for FaultyNewObject {
     }
 }
 
-fn open_faulty(root: &Path, plan: &Arc<Plan>) -> std::result::Result<Arc<Vault>, VaultError> {
+fn open_faulty(
+    root: &Path,
+    plan: &Arc<Plan>,
+    key: &VaultKey,
+) -> std::result::Result<Arc<Vault>, VaultError> {
     let store = FaultyStore { inner: FolderStore::new(root), plan: Arc::clone(plan) };
     let lock = std::fs::File::open(root.join("config")).unwrap();
     let access = Access::OnlyWriter { _lock: lock };
-    Vault::open_as_writer((root.into(), access), key(), Box::new(store))
+    Vault::open_as_writer((root.into(), access), key.clone(), Box::new(store))
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -257,13 +266,18 @@ fn retain(vault: &Arc<Vault>) -> std::result::Result<(), VaultError> {
     prune(vault)
 }
 
+/// The vault was opened with rotated keys.
+fn reseal(vault: &Arc<Vault>) -> std::result::Result<(), VaultError> {
+    vault.reseal(|| true).map(drop)
+}
+
 fn check(vault: &Arc<Vault>) -> std::result::Result<(), VaultError> {
     vault.check_some(1_800_000_000).map(drop)
 }
 
 /// What holds whatever went wrong.
-fn check_promises(root: &Path, context: &str) {
-    let vault = Vault::open(root, key()).unwrap();
+fn check_promises(root: &Path, key: &VaultKey, context: &str) {
+    let vault = Vault::open(root, key.clone()).unwrap();
     let report = vault.verify().unwrap();
     assert_eq!(report.damages, [], "{context}");
     for id in vault.snapshots().unwrap() {
@@ -287,25 +301,28 @@ fn check_promises(root: &Path, context: &str) {
 
 #[test]
 fn whatever_call_fails_nothing_is_lost_and_the_operation_can_be_repeated() {
-    let operations: [(&str, Operation); 6] = [
+    let operations: [(&str, Operation); 7] = [
         ("snapshot", take_snapshot),
         ("capture", capture),
         ("restore", restore),
         ("prune", prune),
         ("retention", retain),
         ("check", check),
+        ("reseal", reseal),
     ];
     let folder = tempfile::tempdir().unwrap();
     let original = folder.path().join("original");
     prepared(&original);
+    let rotated = key().rotated();
     for (name, operation) in operations {
+        let key = if name == "reseal" { &rotated } else { &key() };
         for fault in FAULTS {
             let mut reached = 0;
             for at in 1.. {
                 let root = folder.path().join("tried");
                 copy(&original, &root);
                 let plan = Arc::new(Plan { fault, at, calls: AtomicU64::new(0) });
-                let opened = open_faulty(&root, &plan);
+                let opened = open_faulty(&root, &plan, key);
                 let outcome = opened
                     .as_ref()
                     .map_err(|_| ())
@@ -313,11 +330,12 @@ fn whatever_call_fails_nothing_is_lost_and_the_operation_can_be_repeated() {
                 let was_reached = plan.was_reached();
                 drop(opened);
                 let context = format!("{name}, {fault:?} at call {at}");
-                check_promises(&root, &context);
+                check_promises(&root, key, &context);
                 // Once more, as after a restart.
-                operation(&Vault::open(&root, key()).unwrap())
+                operation(&Vault::open(&root, key.clone()).unwrap())
                     .unwrap_or_else(|e| panic!("{context}: {e}"));
-                check_promises(&root, &context);
+                // What was sealed anew needs no older key.
+                check_promises(&root, &key.without_old(), &context);
                 std::fs::remove_dir_all(&root).unwrap();
                 if !was_reached {
                     assert!(outcome.is_ok(), "{context}");
@@ -335,12 +353,12 @@ fn a_failure_of_the_disk_is_not_taken_for_damage() {
     let folder = tempfile::tempdir().unwrap();
     prepared(folder.path());
     let plan = Arc::new(Plan { fault: Fault::Fails, at: u64::MAX, calls: AtomicU64::new(0) });
-    let vault = open_faulty(folder.path(), &plan).unwrap();
+    let vault = open_faulty(folder.path(), &plan, &key()).unwrap();
     let calls = plan.calls.load(Ordering::SeqCst);
     drop(vault);
     for at in calls + 1.. {
         let plan = Arc::new(Plan { fault: Fault::Fails, at, calls: AtomicU64::new(0) });
-        let vault = open_faulty(folder.path(), &plan).unwrap();
+        let vault = open_faulty(folder.path(), &plan, &key()).unwrap();
         let _ = restore(&vault);
         if !plan.was_reached() {
             assert!(at > calls + 5, "restoring made only {} calls", at - calls);

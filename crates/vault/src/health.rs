@@ -81,6 +81,7 @@ impl Vault {
         let found = match self.read_pack(id) {
             Ok(found) => found,
             Err(error) if error.is_damage() => {
+                self.check_its_key()?;
                 let mut state = self.state();
                 // It was removed while it was read.
                 if state.pack(number).is_none_or(|pack| pack.state == PackState::Removed) {

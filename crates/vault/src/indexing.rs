@@ -186,7 +186,7 @@ impl Vault {
         }
         // Listed after they were read: what is gone by now is not named again.
         let present = self.list_packs()?;
-        packs.retain(|pack| present.contains_key(&pack.id));
+        packs.retain(|pack| pack.is_as(&present));
         for some in split(packs) {
             self.store_index(&some)?;
         }

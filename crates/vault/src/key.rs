@@ -1,4 +1,4 @@
-//! The vault key: one secret from which every other key is derived.
+//! The vault key: one secret from which every other key is derived, and those that it takes the place of.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,13 +11,35 @@ use tidemark_model::{Secret, random_bytes};
 use crate::layout::holds_objects;
 use crate::store::{self, Location, LocationError, Patience, sync_parent};
 
-/// The word that a key file begins with.
-const KEY_FILE_MARK: &str = "tidemark-vault-key-1";
+/// The word that a key in a key file begins with.
+const KEY_MARK: &str = "tidemark-vault-key-1";
+/// The word before the secret of the names of chunks, once that of a key that is gone is kept.
+const NAMES_MARK: &str = "tidemark-vault-names-1";
+/// What a key that others are to know first is marked with.
+const PREPARED: &str = "prepared";
 const SALT: &[u8] = b"tidemark vault 1";
+/// The number of a vault's first key.
+const FIRST: u32 = 1;
 
-/// The master key of a vault.
+/// The keys of a vault: one seals, and all open what is sealed.
 #[derive(Clone)]
-pub struct VaultKey([u8; 32]);
+pub struct VaultKey {
+    sealing: MasterKey,
+    /// Older ones, and one that is prepared.
+    others: Vec<MasterKey>,
+    /// The key under which chunks are named: it stays the same, so that equal chunks stay equal.
+    names: [u8; 32],
+}
+
+/// One secret of 32 bytes.
+#[derive(Clone)]
+struct MasterKey {
+    /// Each new one has the next number.
+    number: u32,
+    bytes: [u8; 32],
+    /// Whether it only opens for now, until all nodes know it.
+    is_prepared: bool,
+}
 
 /// What a key is for that encrypts a text outside of the vault.
 const KEPT_TEXT: &str = "kept text";
@@ -55,7 +77,9 @@ pub enum KeyError {
         vault: PathBuf,
     },
     /// The file holds something else.
-    #[error("{path} is not a vault key file; it must hold `{KEY_FILE_MARK}` and 64 hex digits")]
+    #[error(
+        "{path} is not a vault key file; it must hold `{KEY_MARK}` and 64 hex digits, and once keys were rotated what `tidemark keys rotate` wrote"
+    )]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -68,15 +92,75 @@ impl std::fmt::Debug for VaultKey {
     }
 }
 
-impl VaultKey {
-    /// The key with these bytes.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+impl MasterKey {
+    fn random(number: u32, is_prepared: bool) -> Self {
+        Self { number, bytes: random_bytes(), is_prepared }
     }
 
-    /// Whether it is the same key.
+    /// Reads what follows the mark in a line: the digits, and for all but the first its number.
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let bytes = from_hex(words.next()?)?.try_into().ok()?;
+        let number = words.next().map_or(Some(FIRST), |number| number.parse().ok())?;
+        let is_prepared = match words.next() {
+            None => false,
+            Some(word) if word == PREPARED => true,
+            Some(_) => return None,
+        };
+        words.next().is_none().then_some(Self { number, bytes, is_prepared })
+    }
+
+    /// A key for one purpose and one object, by HKDF-SHA-256 (RFC 5869).
+    fn derive(&self, purpose: &str, object: &[u8]) -> [u8; 32] {
+        derive(&self.bytes, purpose, object)
+    }
+
+    fn cipher(&self, purpose: &str, object: &[u8]) -> LessSafeKey {
+        let key = self.derive(purpose, object);
+        #[expect(clippy::expect_used, reason = "the only error is a key of another length")]
+        let key = UnboundKey::new(&AES_256_GCM, &key).expect("32 bytes are an AES-256 key");
+        LessSafeKey::new(key)
+    }
+
+    /// A secret for one purpose, as hex digits.
+    fn secret_for(&self, purpose: &str) -> Secret {
+        Secret::new(to_hex(&self.derive("secret", purpose.as_bytes())))
+    }
+
+    /// The line of a key file.
+    fn line(&self) -> String {
+        let digits = to_hex(&self.bytes);
+        match (self.number, self.is_prepared) {
+            (FIRST, false) => format!("{KEY_MARK} {digits}\n"),
+            (number, false) => format!("{KEY_MARK} {digits} {number}\n"),
+            (number, true) => format!("{KEY_MARK} {digits} {number} {PREPARED}\n"),
+        }
+    }
+}
+
+/// A key for one purpose and one object.
+fn derive(master: &[u8; 32], purpose: &str, object: &[u8]) -> [u8; 32] {
+    let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(master);
+    let mut derived = [0; 32];
+    let info = [purpose.as_bytes(), b"/", object];
+    let filled =
+        secret.expand(&info, hkdf::HKDF_SHA256).and_then(|material| material.fill(&mut derived));
+    // HKDF gives up to 255 blocks; this is one. Nothing may be sealed with another key.
+    #[expect(clippy::expect_used, reason = "one block is less than HKDF's limit")]
+    filled.expect("one block of HKDF");
+    derived
+}
+
+impl VaultKey {
+    /// The first key of a vault, with these bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        let first = MasterKey { number: FIRST, bytes, is_prepared: false };
+        Self { names: first.derive("chunk names", b""), sealing: first, others: Vec::new() }
+    }
+
+    /// Whether both seal with the same key.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.0 == other.0
+        self.sealing.bytes == other.sealing.bytes
     }
 
     /// Reads a key file.
@@ -88,15 +172,97 @@ impl VaultKey {
 
     /// Reads what a key file holds; nothing if it is something else.
     pub fn parse(text: &str) -> Option<Self> {
-        let (mark, digits) = text.trim().split_once(' ')?;
-        if mark != KEY_FILE_MARK || digits.len() != 64 {
-            return None;
+        let (mut keys, mut names) = (Vec::new(), None);
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            match line.split_once(' ')? {
+                (KEY_MARK, rest) => keys.push(MasterKey::parse(rest)?),
+                (NAMES_MARK, rest) if names.is_none() => {
+                    names = Some(from_hex(rest)?.try_into().ok()?);
+                }
+                _ => return None,
+            }
         }
-        let mut key = [0; 32];
-        for (byte, pair) in key.iter_mut().zip(digits.as_bytes().chunks(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        keys.sort_unstable_by_key(|key| std::cmp::Reverse(key.number));
+        let is_twice = keys.windows(2).any(|pair| match pair {
+            [one, other] => one.number == other.number,
+            _ => false,
+        });
+        let at = keys.iter().position(|key| !key.is_prepared).filter(|_| !is_twice)?;
+        let sealing = keys.remove(at);
+        let first = std::iter::once(&sealing).chain(&keys).find(|key| key.number == FIRST);
+        // Without the first key only what is written down tells the names of chunks.
+        let names = names.or_else(|| first.map(|first| first.derive("chunk names", b"")))?;
+        Some(Self { sealing, others: keys, names })
+    }
+
+    /// What a key file holds.
+    pub fn to_text(&self) -> Secret {
+        if self.others.is_empty() && self.sealing.number == FIRST {
+            return Secret::new(self.sealing.line());
         }
-        Some(Self(key))
+        let names = format!("{NAMES_MARK} {}\n", to_hex(&self.names));
+        let lines: String = self.all().map(MasterKey::line).chain([names]).collect();
+        Secret::new(lines)
+    }
+
+    /// With a new key that seals: one that was prepared, or else a random one.
+    #[must_use]
+    pub fn rotated(&self) -> Self {
+        let prepared = self.others.iter().position(|key| key.is_prepared);
+        let mut others = self.others.clone();
+        let new = match prepared {
+            Some(at) => MasterKey { is_prepared: false, ..others.remove(at) },
+            None => MasterKey::random(self.sealing.number + 1, false),
+        };
+        others.insert(0, self.sealing.clone());
+        Self { sealing: new, others, names: self.names }
+    }
+
+    /// With a new key that opens only, until all nodes know it; one that is prepared already stays.
+    #[must_use]
+    pub fn prepared(&self) -> Self {
+        let mut prepared = self.clone();
+        if !self.is_prepared() {
+            prepared.others.insert(0, MasterKey::random(self.sealing.number + 1, true));
+        }
+        prepared
+    }
+
+    /// Whether there is a key that is prepared.
+    pub fn is_prepared(&self) -> bool {
+        self.others.iter().any(|key| key.is_prepared)
+    }
+
+    /// Whether there are keys that are older than the one that seals.
+    pub fn has_old(&self) -> bool {
+        self.others.iter().any(|key| key.number < self.sealing.number)
+    }
+
+    /// Without the keys that are older than the one that seals.
+    #[must_use]
+    pub fn without_old(&self) -> Self {
+        let mut kept = self.clone();
+        kept.others.retain(|key| key.number > self.sealing.number);
+        kept
+    }
+
+    /// Whether no key was ever rotated.
+    pub(crate) fn is_first(&self) -> bool {
+        self.number() == FIRST
+    }
+
+    /// The number of the key that seals; each new one has the next.
+    pub fn number(&self) -> u32 {
+        self.sealing.number
+    }
+
+    /// Seals with another one of the keys from now on.
+    pub(crate) fn seal_with(&mut self, number: u32) {
+        if let Some(at) = self.others.iter().position(|key| key.number == number) {
+            let before = std::mem::replace(&mut self.sealing, self.others.remove(at));
+            self.sealing.is_prepared = false;
+            self.others.insert(0, before);
+        }
     }
 
     /// Reads a key file, or makes it with a new random key, readable by its owner only.
@@ -113,38 +279,53 @@ impl VaultKey {
         if found.map_err(|source| KeyError::Vault { vault: shown.clone(), source })? {
             return Err(KeyError::Lost { path: path.to_owned(), vault: shown });
         }
-        let key = Secret::random::<32>();
-        let write = || -> std::io::Result<()> {
-            let mut file =
-                std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            writeln!(file, "{KEY_FILE_MARK} {}", key.expose())?;
-            file.sync_all()?;
-            sync_parent(path)
-        };
-        write().map_err(|source| KeyError::File { path: path.to_owned(), source })?;
+        let key = Self::from_bytes(random_bytes());
+        key.write_new(path)
+            .and_then(|()| sync_parent(path))
+            .map_err(|source| KeyError::File { path: path.to_owned(), source })?;
         Self::load(path)
     }
 
-    /// A key for one purpose and one object, by HKDF-SHA-256 (RFC 5869).
-    fn derive(&self, purpose: &str, object: &[u8]) -> [u8; 32] {
-        let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(&self.0);
-        let mut derived = [0; 32];
-        let info = [purpose.as_bytes(), b"/", object];
-        let filled = secret
-            .expand(&info, hkdf::HKDF_SHA256)
-            .and_then(|material| material.fill(&mut derived));
-        // HKDF gives up to 255 blocks; this is one. Nothing may be sealed with another key.
-        #[expect(clippy::expect_used, reason = "one block is less than HKDF's limit")]
-        filled.expect("one block of HKDF");
-        derived
+    /// Puts these keys into a key file, in place of what it held; a crash leaves the one or the other.
+    pub fn save(&self, path: &Path) -> Result<(), KeyError> {
+        let mark = u32::from_le_bytes(random_bytes());
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(format!(".{mark:08x}.tmp"));
+        let temporary = PathBuf::from(temporary);
+        let written = self
+            .write_new(&temporary)
+            .and_then(|()| std::fs::rename(&temporary, path))
+            .and_then(|()| sync_parent(path));
+        written.map_err(|source| {
+            let _ = std::fs::remove_file(&temporary);
+            KeyError::File { path: path.to_owned(), source }
+        })
     }
 
-    /// The cipher for one object.
+    fn write_new(&self, path: &Path) -> std::io::Result<()> {
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(self.to_text().expose().as_bytes())?;
+        file.sync_all()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &MasterKey> {
+        std::iter::once(&self.sealing).chain(&self.others)
+    }
+
+    /// The cipher that seals one object.
     pub(crate) fn cipher(&self, purpose: &str, object: &[u8]) -> LessSafeKey {
-        let key = self.derive(purpose, object);
-        #[expect(clippy::expect_used, reason = "the only error is a key of another length")]
-        let key = UnboundKey::new(&AES_256_GCM, &key).expect("32 bytes are an AES-256 key");
-        LessSafeKey::new(key)
+        self.sealing.cipher(purpose, object)
+    }
+
+    /// The ciphers that may have sealed one object, each with the number of its key; the one that seals is
+    /// the first.
+    pub(crate) fn ciphers(
+        &self,
+        purpose: &str,
+        object: &[u8],
+    ) -> impl Iterator<Item = (u32, LessSafeKey)> {
+        self.all().map(move |key| (key.number, key.cipher(purpose, object)))
     }
 
     /// Encrypts a text that belongs to an object and is kept outside of the vault, for `open_text`.
@@ -163,36 +344,59 @@ impl VaultKey {
                 &mut body,
             )
             .expect("a text below 64 GiB");
-        let sealed = [nonce.as_slice(), &body].concat();
-        sealed.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+        to_hex(&[nonce.as_slice(), &body].concat())
     }
 
     /// Decrypts a text of `seal_text`; nothing if it was changed, belongs to another object or was
     /// sealed with another key.
     pub fn open_text(&self, object: &str, sealed: &str) -> Option<Secret> {
-        let bytes: Option<Vec<u8>> = (0..sealed.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(sealed.get(at..at + 2)?, 16).ok())
-            .collect();
-        let bytes = bytes?;
-        let (nonce, body) = bytes.split_at_checked(12)?;
-        let nonce = Nonce::assume_unique_for_key(nonce.try_into().ok()?);
-        let mut body = body.to_vec();
-        let cipher = self.cipher(KEPT_TEXT, object.as_bytes());
-        let opened = cipher.open_in_place(nonce, Aad::from(object.as_bytes()), &mut body).ok()?;
-        Some(Secret::new(std::str::from_utf8(opened).ok()?))
+        self.open_with_number(object, sealed).map(|(text, _)| text)
     }
 
-    /// A secret for one purpose that everybody has who has the key, as hex digits.
-    pub fn secret_for(&self, purpose: &str) -> Secret {
-        let derived = self.derive("secret", purpose.as_bytes());
-        Secret::new(derived.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
+    /// Whether a text opens, but not with the key that seals.
+    pub fn is_text_old(&self, object: &str, sealed: &str) -> bool {
+        self.open_with_number(object, sealed).is_some_and(|(_, number)| number != self.number())
+    }
+
+    fn open_with_number(&self, object: &str, sealed: &str) -> Option<(Secret, u32)> {
+        let bytes = from_hex(sealed)?;
+        let (nonce, body) = bytes.split_at_checked(12)?;
+        let nonce: [u8; 12] = nonce.try_into().ok()?;
+        self.ciphers(KEPT_TEXT, object.as_bytes()).find_map(|(number, cipher)| {
+            let mut body = body.to_vec();
+            let nonce = Nonce::assume_unique_for_key(nonce);
+            let opened = cipher.open_in_place(nonce, Aad::from(object.as_bytes()), &mut body);
+            Some((Secret::new(std::str::from_utf8(opened.ok()?).ok()?), number))
+        })
+    }
+
+    /// The secrets for one purpose that everybody has who has the keys, as hex digits, each with the number
+    /// of its key; that of the key that seals is the first.
+    pub fn secrets_for(&self, purpose: &str) -> Vec<(u32, Secret)> {
+        self.all().map(|key| (key.number, key.secret_for(purpose))).collect()
+    }
+
+    /// What tells one vault's keys from another's, and stays the same when they are rotated. Whoever sees it
+    /// learns nothing else.
+    pub fn mark(&self) -> String {
+        let mut mark = to_hex(&derive(&self.names, "mark", b""));
+        mark.truncate(8);
+        mark
     }
 
     /// The key under which chunks are named.
     pub(crate) fn chunk_naming_key(&self) -> [u8; 32] {
-        self.derive("chunk names", b"")
+        self.names
     }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (0..text.len()).step_by(2).map(digits).collect()
 }
 
 #[cfg(test)]
@@ -225,7 +429,7 @@ mod tests {
         let vault = folder.path().join("vault");
         let made = VaultKey::load_or_create(&path, &vault).unwrap();
         let loaded = VaultKey::load_or_create(&path, &vault).unwrap();
-        assert_eq!(made.0, loaded.0);
+        assert!(made.is_same(&loaded));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&path, "something else").unwrap();
         assert!(matches!(VaultKey::load(&path), Err(KeyError::Malformed { .. })));
@@ -249,5 +453,55 @@ mod tests {
         let refused = crate::Vault::open(&root, VaultKey::load(&saved).unwrap());
         assert!(matches!(refused, Err(crate::VaultError::NoConfiguration { .. })));
         assert!(!root.join("config").exists());
+    }
+
+    #[test]
+    fn keys_are_rotated_without_other_names_of_chunks() {
+        let first = VaultKey::from_bytes([7; 32]);
+        let names = first.chunk_naming_key();
+        let text = first.seal_text("one", &Secret::new("kept"));
+        let reread = |key: &VaultKey| VaultKey::parse(key.to_text().expose()).unwrap();
+        assert!(first.to_text().expose().lines().count() == 1 && !first.has_old());
+        // Another node knows the next one before anybody seals with it.
+        let prepared = reread(&reread(&first.prepared()).prepared());
+        assert!(prepared.is_same(&first) && prepared.is_prepared() && !prepared.has_old());
+        let rotated = reread(&prepared.rotated());
+        assert!((rotated.number(), rotated.has_old(), rotated.is_prepared()) == (2, true, false));
+        let new = rotated.seal_text("one", &Secret::new("new"));
+        assert!(
+            prepared.open_text("one", &new).is_some() && first.open_text("one", &new).is_none()
+        );
+        assert!(rotated.is_text_old("one", &text) && !rotated.is_text_old("one", &new));
+        let mut follower = prepared;
+        follower.seal_with(2);
+        assert!(follower.is_same(&rotated) && follower.has_old());
+        // Without the first key the names are written down.
+        let last = reread(&rotated.without_old().rotated().without_old());
+        assert_eq!((last.number(), last.chunk_naming_key(), last.mark()), (3, names, first.mark()));
+        assert!(last.open_text("one", &text).is_none());
+        let digits = "ab".repeat(32);
+        for broken in [
+            String::new(),
+            format!("{KEY_MARK} {digits} 2"),
+            format!("{KEY_MARK} {digits} 1 prepared"),
+            format!("{KEY_MARK} {digits} 1 other"),
+            format!("{KEY_MARK} {digits}\n{KEY_MARK} {digits} 1"),
+            format!("{KEY_MARK} {}", "ab".repeat(31)),
+            format!("{NAMES_MARK} {digits}"),
+        ] {
+            assert!(VaultKey::parse(&broken).is_none(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_is_replaced_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vault.key");
+        let key = VaultKey::load_or_create(&path, &folder.path().join("vault")).unwrap();
+        key.rotated().save(&path).unwrap();
+        assert!(VaultKey::load(&path).unwrap().has_old());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(key.save(&folder.path().join("missing/vault.key")).is_err());
     }
 }

@@ -16,7 +16,17 @@ use crate::store::{self, Location, Patience, Put, Store};
 use crate::vault::{Access, LARGEST_OBJECT, Vault};
 
 /// What the configuration object holds; opening it proves that the key is the vault's.
-const CONFIGURATION: &[u8] = b"tidemark vault, format 2";
+const CONFIGURATION: &str = "tidemark vault, format 2";
+/// What follows it once keys were rotated: a mark of the secret of the names of chunks.
+const NAMES: &str = ", names ";
+
+/// What the configuration object holds under a key.
+fn configuration(key: &VaultKey) -> String {
+    if key.is_first() {
+        return CONFIGURATION.to_owned();
+    }
+    format!("{CONFIGURATION}{NAMES}{}", key.mark())
+}
 
 /// Who the caller is in a place: of a folder there is one writer, of a bucket there may be many.
 fn access(location: &Location, is_writer: bool) -> Result<Access, VaultError> {
@@ -96,8 +106,8 @@ impl Vault {
 
     /// Proves the key, removes what was left unfinished, and learns what the vault holds.
     fn begin(self) -> Result<Arc<Self>, VaultError> {
-        let vault = self;
-        check_key((vault.root(), vault.store.as_ref()), &vault.key, true)?;
+        let mut vault = self;
+        vault.key = check_key((vault.root(), vault.store.as_ref()), vault.key.clone(), true)?;
         vault.load_promises()?;
         for folder in FOLDERS.iter().chain([&""]) {
             vault.store.remove_unfinished(folder).map_err(vault.file_error(folder))?;
@@ -141,7 +151,8 @@ impl Vault {
             return Err(VaultError::WrongKey { path: vault.root().to_owned() });
         }
         let place = (Kind::Configuration, layout::CONFIGURATION);
-        vault.put(layout::CONFIGURATION, &sealed::seal(&vault.key, place, CONFIGURATION))?;
+        let sealed = sealed::seal(&vault.key, place, configuration(&vault.key).as_bytes());
+        vault.put(layout::CONFIGURATION, &sealed)?;
         Ok(Arc::new(vault))
     }
 
@@ -150,8 +161,8 @@ impl Vault {
         location: impl Into<Location>,
         key: VaultKey,
     ) -> Result<Arc<Self>, VaultError> {
-        let vault = Self::unread(&location.into(), false, key)?;
-        check_key((vault.root(), vault.store.as_ref()), &vault.key, false)?;
+        let mut vault = Self::unread(&location.into(), false, key)?;
+        vault.key = check_key((vault.root(), vault.store.as_ref()), vault.key.clone(), false)?;
         vault.load_promises()?;
         vault.load_index()?;
         Ok(Arc::new(vault))
@@ -175,33 +186,74 @@ fn lock_folder(root: &Path) -> Result<File, VaultError> {
     }
 }
 
-/// Proves that the key is the vault's, or makes it so in a new vault.
+/// Proves that the keys are the vault's, or makes them so in a new vault. Answers them with the one that
+/// seals from now on: the vault says which, unless this process has a newer one and may write.
 fn check_key(
     (root, store): (&Path, &dyn Store),
-    key: &VaultKey,
-    may_create: bool,
-) -> Result<(), VaultError> {
-    let place = (Kind::Configuration, layout::CONFIGURATION);
+    mut key: VaultKey,
+    is_writer: bool,
+) -> Result<VaultKey, VaultError> {
     let path = root.to_owned();
     let file = |source| VaultError::File { path: root.join(layout::CONFIGURATION), source };
     match store.read(layout::CONFIGURATION, LARGEST_OBJECT) {
-        Ok(sealed) => match sealed::open(key, place, &sealed) {
-            Ok(content) if content == CONFIGURATION => Ok(()),
-            Ok(_) | Err(SealError::Format) => Err(VaultError::Damaged {
-                path: root.join(layout::CONFIGURATION),
-                reason: "it is not the configuration of a vault".into(),
-            }),
-            Err(SealError::FirstFormat) => Err(VaultError::FirstFormat { path }),
-            Err(SealError::Tampered) => Err(VaultError::WrongKey { path }),
-        },
+        Ok(sealed) => {
+            let number = check_configuration(root, &key, &sealed)?;
+            if number > key.number() {
+                // Another node rotated keys.
+                key.seal_with(number);
+            } else if number < key.number() && is_writer {
+                raise_key(store, &key).map_err(file)?;
+            }
+            Ok(key)
+        }
         Err(error) if error.kind() != ErrorKind::NotFound => Err(file(error)),
         Err(_) if holds_objects(store).map_err(file)? => Err(VaultError::NoConfiguration { path }),
-        Err(_) if !may_create => {
+        Err(_) if !is_writer => {
             Err(VaultError::Missing { kind: "configuration in", name: root.display().to_string() })
         }
         Err(_) => {
-            let sealed = sealed::seal(key, place, CONFIGURATION);
-            store.put(layout::CONFIGURATION, &sealed, Put::New).map(drop).map_err(file)
+            let place = (Kind::Configuration, layout::CONFIGURATION);
+            let sealed = sealed::seal(&key, place, configuration(&key).as_bytes());
+            store.put(layout::CONFIGURATION, &sealed, Put::New).map_err(file)?;
+            Ok(key)
         }
     }
+}
+
+/// Proves that one of the keys opens a configuration; answers its number.
+fn check_configuration(root: &Path, key: &VaultKey, sealed: &[u8]) -> Result<u32, VaultError> {
+    let path = root.to_owned();
+    let place = (Kind::Configuration, layout::CONFIGURATION);
+    let (content, number) = match sealed::open_with_number(key, place, sealed) {
+        Ok(opened) => opened,
+        Err(SealError::FirstFormat) => return Err(VaultError::FirstFormat { path }),
+        Err(SealError::Tampered) => return Err(VaultError::WrongKey { path }),
+        Err(SealError::Format) => return Err(no_configuration(root)),
+    };
+    let content = String::from_utf8(content).map_err(|_| no_configuration(root))?;
+    match content.strip_prefix(CONFIGURATION).map(|rest| rest.strip_prefix(NAMES)) {
+        Some(Some(mark)) if mark != key.mark() => Err(VaultError::OtherNames { path }),
+        Some(None) if content != CONFIGURATION => Err(no_configuration(root)),
+        Some(_) => Ok(number),
+        None => Err(no_configuration(root)),
+    }
+}
+
+fn no_configuration(root: &Path) -> VaultError {
+    VaultError::Damaged {
+        path: root.join(layout::CONFIGURATION),
+        reason: "it is not the configuration of a vault".into(),
+    }
+}
+
+/// Seals the configuration with a newer key: from now on all that start seal with it.
+fn raise_key(store: &dyn Store, key: &VaultKey) -> std::io::Result<()> {
+    let place = (Kind::Configuration, layout::CONFIGURATION);
+    let mut raise = |sealed: &[u8]| match sealed::open_with_number(key, place, sealed) {
+        Ok((_, number)) if number < key.number() => {
+            Ok(Some(sealed::seal(key, place, configuration(key).as_bytes())))
+        }
+        _ => Ok(None),
+    };
+    store.rewrite(layout::CONFIGURATION, LARGEST_OBJECT, &mut raise).map(drop)
 }

@@ -3,7 +3,7 @@
 //! The table makes a pack self-contained: the index of the vault is the sum of all tables.
 //! Each pack has a key of its own; the nonce of a chunk is its number in the pack.
 
-use ring::aead::{Aad, LessSafeKey, Nonce};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce};
 use tidemark_model::random_bytes;
 
 use crate::cache::Cache;
@@ -70,6 +70,16 @@ pub(crate) struct Entry {
     pub(crate) raw_bytes: u32,
 }
 
+impl Entry {
+    /// Appends it to a table.
+    fn encode(&self, table: &mut Vec<u8>) {
+        table.extend_from_slice(&self.id.0);
+        table.extend_from_slice(&self.offset.to_le_bytes());
+        table.extend_from_slice(&self.sealed_bytes.to_le_bytes());
+        table.extend_from_slice(&self.raw_bytes.to_le_bytes());
+    }
+}
+
 /// Why a pack or a chunk in it cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PackError {
@@ -111,8 +121,43 @@ fn nonce(number: u64) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-fn cipher(key: &VaultKey, id: PackId) -> LessSafeKey {
-    key.cipher("pack", &id.0)
+const PURPOSE: &str = "pack";
+
+/// The ciphers that may have sealed parts of a pack, the most likely one first.
+struct Openers(Vec<(u32, LessSafeKey)>);
+
+impl Openers {
+    fn new(key: &VaultKey, id: PackId) -> Self {
+        Self(key.ciphers(PURPOSE, &id.0).collect())
+    }
+
+    /// Opens a part, and answers the number of the key that sealed it.
+    fn open<'b>(
+        &self,
+        number: u64,
+        associated: &[u8],
+        sealed: &'b mut [u8],
+    ) -> Result<(&'b mut [u8], u32), PackError> {
+        let (last, before) = self.0.split_last().ok_or(PackError::Tampered)?;
+        // What a cipher does not open is not there any more afterwards.
+        for (key, cipher) in before {
+            let mut copy = sealed.to_vec();
+            let opened = cipher.open_in_place(nonce(number), Aad::from(associated), &mut copy);
+            if let Ok(length) = opened.map(|opened| opened.len()) {
+                let opened = sealed.get_mut(..length).ok_or(PackError::Tampered)?;
+                opened.copy_from_slice(copy.get(..length).ok_or(PackError::Tampered)?);
+                return Ok((opened, *key));
+            }
+        }
+        let (key, cipher) = last;
+        let opened = cipher.open_in_place(nonce(number), Aad::from(associated), sealed);
+        Ok((opened.map_err(|_| PackError::Tampered)?, *key))
+    }
+
+    /// From now on tries a key before all others.
+    fn prefer(&mut self, key: u32) {
+        self.0.sort_by_key(|(number, _)| *number != key);
+    }
 }
 
 /// Compresses a chunk; done by many threads at once, before the pack is locked.
@@ -144,7 +189,7 @@ impl PackWriter {
         object.write(&[MAGIC.as_slice(), &id.0].concat())?;
         Ok(Self {
             id,
-            cipher: cipher(key, id),
+            cipher: key.cipher(PURPOSE, &id.0),
             object,
             offset: HEADER_BYTES as u64,
             entries: Vec::new(),
@@ -189,12 +234,7 @@ impl PackWriter {
     /// Writes the table, makes the pack durable and gives it its name.
     pub(crate) fn finish(mut self) -> std::io::Result<FinishedPack> {
         let mut table = Vec::with_capacity(self.entries.len() * TABLE_ENTRY_BYTES + 16);
-        for entry in &self.entries {
-            table.extend_from_slice(&entry.id.0);
-            table.extend_from_slice(&entry.offset.to_le_bytes());
-            table.extend_from_slice(&entry.sealed_bytes.to_le_bytes());
-            table.extend_from_slice(&entry.raw_bytes.to_le_bytes());
-        }
+        self.entries.iter().for_each(|entry| entry.encode(&mut table));
         self.seal(TABLE_NONCE, MAGIC, &mut table)?;
         let length = u32::try_from(table.len())
             .map_err(|_| std::io::Error::other("a pack has too many chunks"))?;
@@ -210,7 +250,9 @@ impl PackWriter {
 /// A finished pack with its table.
 pub(crate) struct PackReader {
     id: PackId,
-    cipher: LessSafeKey,
+    openers: Openers,
+    /// The number of the key that sealed its table.
+    key: u32,
     object: Box<dyn Object>,
     entries: Vec<Entry>,
 }
@@ -269,12 +311,11 @@ impl PackReader {
             Some(table) => sealed.copy_from_slice(table),
             None => object.read_at(&mut sealed, start)?,
         }
-        let cipher = cipher(key, id);
-        let table = cipher
-            .open_in_place(nonce(TABLE_NONCE), Aad::from(MAGIC), &mut sealed)
-            .map_err(|_| PackError::Tampered)?;
+        let mut openers = Openers::new(key, id);
+        let (table, key) = openers.open(TABLE_NONCE, MAGIC, &mut sealed)?;
         let entries = parse_table(table)?;
-        Ok(Self { id, cipher, object, entries })
+        openers.prefer(key);
+        Ok(Self { id, openers, key, object, entries })
     }
 
     /// Checks that the pack begins as one with its name does.
@@ -293,6 +334,11 @@ impl PackReader {
     /// The file's stamp when it was opened.
     pub(crate) fn stamp(&self) -> Stamp {
         self.object.stamp()
+    }
+
+    /// The number of the key that sealed it.
+    pub(crate) fn key_number(&self) -> u32 {
+        self.key
     }
 
     /// The chunks in their order.
@@ -379,11 +425,62 @@ impl PackReader {
     }
 
     fn open_sealed<'b>(&self, entry: &Entry, sealed: &'b mut [u8]) -> Result<&'b [u8], PackError> {
-        let opened = self
-            .cipher
-            .open_in_place(nonce(u64::from(entry.ordinal)), Aad::from(&entry.id.0), sealed)
-            .map_err(|_| PackError::Tampered)?;
+        // Another process may have sealed the pack anew since it was opened.
+        let (opened, _) = self.openers.open(u64::from(entry.ordinal), &entry.id.0, sealed)?;
         Ok(opened)
+    }
+}
+
+/// The bytes of a pack with everything in it sealed by the newest key in the same place, and half of the
+/// names of its chunks. What cannot be opened stays as it is.
+pub(crate) fn reseal(
+    key: &VaultKey,
+    id: PackId,
+    bytes: &[u8],
+) -> Result<(Vec<u8>, Vec<Name>), PackError> {
+    let mut out = bytes.to_vec();
+    let reader = PackReader::read_table((key, id), Box::new(Bytes(bytes.to_vec())), bytes)?;
+    let sealing = key.cipher(PURPOSE, &id.0);
+    let mut seal = |number: u64, associated: &[u8], mut opened: Vec<u8>, at: usize| {
+        sealing
+            .seal_in_place_append_tag(nonce(number), Aad::from(associated), &mut opened)
+            .map_err(|_| PackError::Format)?;
+        let place = out.get_mut(at..at + opened.len()).ok_or(PackError::Format)?;
+        place.copy_from_slice(&opened);
+        Ok::<_, PackError>(())
+    };
+    let mut table = Vec::new();
+    for entry in &reader.entries {
+        entry.encode(&mut table);
+        let mut sealed = Vec::new();
+        match reader.unseal(entry, &mut sealed) {
+            Ok(opened) => {
+                let at = usize::try_from(entry.offset).map_err(|_| PackError::Format)?;
+                seal(u64::from(entry.ordinal), &entry.id.0, opened.to_vec(), at)?;
+            }
+            Err(PackError::Tampered) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let begin = bytes.len().checked_sub(TRAILER_BYTES + table.len() + AES_256_GCM.tag_len());
+    seal(TABLE_NONCE, MAGIC, table, begin.ok_or(PackError::Format)?)?;
+    Ok((out, reader.names()))
+}
+
+/// A pack in memory.
+struct Bytes(Vec<u8>);
+
+impl Object for Bytes {
+    fn stamp(&self) -> Stamp {
+        Stamp { size: self.0.len() as u64, modified: 0, changed: 0 }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let begin = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = begin.saturating_add(buffer.len());
+        let found = self.0.get(begin..end).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(found);
+        Ok(())
     }
 }
 

@@ -71,9 +71,18 @@ pub(crate) fn seal(key: &VaultKey, (kind, name): (Kind, &str), plaintext: &[u8])
 /// Opens an object that has this name.
 pub(crate) fn open(
     key: &VaultKey,
-    (kind, name): (Kind, &str),
+    place: (Kind, &str),
     sealed: &[u8],
 ) -> Result<Vec<u8>, SealError> {
+    open_with_number(key, place, sealed).map(|(body, _)| body)
+}
+
+/// The same, with the number of the key that sealed it.
+pub(crate) fn open_with_number(
+    key: &VaultKey,
+    (kind, name): (Kind, &str),
+    sealed: &[u8],
+) -> Result<(Vec<u8>, u32), SealError> {
     let (header, body) = sealed.split_at_checked(HEADER_BYTES).ok_or(SealError::Format)?;
     if header.starts_with(FIRST_MAGIC) {
         return Err(SealError::FirstFormat);
@@ -81,15 +90,16 @@ pub(crate) fn open(
     if !header.starts_with(MAGIC) || header.get(8) != Some(&(kind as u8)) {
         return Err(SealError::Format);
     }
-    let cipher = key.cipher("object", header.get(8..).unwrap_or_default());
     let associated = [header, name.as_bytes()].concat();
-    let mut body = body.to_vec();
-    let length = cipher
-        .open_in_place(nonce(), Aad::from(&associated), &mut body)
-        .map_err(|_| SealError::Tampered)?
-        .len();
-    body.truncate(length);
-    Ok(body)
+    for (number, cipher) in key.ciphers("object", header.get(8..).unwrap_or_default()) {
+        let mut body = body.to_vec();
+        let opened = cipher.open_in_place(nonce(), Aad::from(&associated), &mut body);
+        if let Ok(length) = opened.map(|opened| opened.len()) {
+            body.truncate(length);
+            return Ok((body, number));
+        }
+    }
+    Err(SealError::Tampered)
 }
 
 #[cfg(test)]

@@ -142,12 +142,21 @@ impl Vault {
             Some(packs) => packs,
             None => self.read_unknown_tables()?,
         };
-        let mut state = self.state();
-        state.known_indexes.insert(index.to_owned());
-        for pack in &packs {
-            if !state.numbers.contains_key(&pack.id) {
-                state.add_written(pack);
+        let mut resealed = Vec::new();
+        {
+            let mut state = self.state();
+            state.known_indexes.insert(index.to_owned());
+            for pack in &packs {
+                match (state.numbers.contains_key(&pack.id), pack.stamp) {
+                    (false, _) => state.add_written(pack),
+                    (true, Some(stamp)) => resealed.push((pack.id, stamp)),
+                    (true, None) => {}
+                }
             }
+        }
+        // Who rotates keys says what packs are like afterwards.
+        for (id, stamp) in resealed {
+            self.note_resealed(id, stamp);
         }
         Ok(true)
     }
@@ -306,17 +315,17 @@ fn began(bytes: &[u8]) -> Option<SystemTime> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Result;
     use std::path::Path;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
     use super::*;
-    use crate::PruneReport;
-    use crate::store::{FolderStore, Listed, NewObject, Object, Store};
+    use crate::store::{FolderStore, Listed, NewObject, Object, Rewriter, Store};
     use crate::tests::{is_restorable, key, snapshot};
     use crate::vault::Access;
+    use crate::{PruneReport, VaultKey};
 
     /// A folder that several vaults share, in which every call takes a random while before and after
     /// it is done.
@@ -359,6 +368,9 @@ mod tests {
         fn put(&self, name: &str, bytes: &[u8], put: Put) -> Result<Stamp> {
             self.slowly(|| self.folder.put(name, bytes, put))
         }
+        fn rewrite(&self, name: &str, limit: u64, change: Rewriter<'_>) -> Result<Option<Stamp>> {
+            self.slowly(|| self.folder.rewrite(name, limit, change))
+        }
         fn create(&self, name: &str) -> Result<Box<dyn NewObject>> {
             self.folder.create(name)
         }
@@ -379,16 +391,17 @@ mod tests {
         }
     }
 
-    fn share(root: &Path, seed: u64) -> Arc<Vault> {
+    /// One of several processes that write to the vault in a folder.
+    pub(crate) fn share(root: &Path, (seed, key): (u64, VaultKey)) -> Arc<Vault> {
         let folder = FolderStore::new(root);
         let store = Box::new(Unsteady { folder, seed: AtomicU64::new(seed << 20) });
-        Vault::open_as_writer((root.to_owned(), Access::Writer), key(), store).unwrap()
+        Vault::open_as_writer((root.to_owned(), Access::Writer), key, store).unwrap()
     }
 
     #[test]
     fn one_process_restores_what_another_wrote() {
         let folder = tempfile::tempdir().unwrap();
-        let (one, two) = (share(folder.path(), 1), share(folder.path(), 2));
+        let (one, two) = (share(folder.path(), (1, key())), share(folder.path(), (2, key())));
         snapshot(&one, "a", 0..2_000).unwrap();
         assert!(is_restorable(&two, "a"));
         snapshot(&two, "b", 0..2_000).unwrap();
@@ -400,7 +413,7 @@ mod tests {
     #[test]
     fn packs_of_who_writes_are_not_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let (one, two) = (share(folder.path(), 1), share(folder.path(), 2));
+        let (one, two) = (share(folder.path(), (1, key())), share(folder.path(), (2, key())));
         let writer = one.writer().unwrap();
         let bytes = vec![7; 100_000];
         let chunk = crate::RawChunk { bytes, documents: 1 };
@@ -422,7 +435,7 @@ mod tests {
     #[test]
     fn a_removal_that_nobody_ended_is_looked_at_anew_and_one_that_failed_is_taken_back() {
         let folder = tempfile::tempdir().unwrap();
-        let (one, two) = (share(folder.path(), 1), share(folder.path(), 2));
+        let (one, two) = (share(folder.path(), (1, key())), share(folder.path(), (2, key())));
         snapshot(&one, "kept", 0..2_000).unwrap();
         let packs: Vec<PackId> = one.list_packs().unwrap().into_keys().collect();
         // Whoever announced it ended at once: everybody takes them for removed.
@@ -452,7 +465,7 @@ mod tests {
     #[test]
     fn a_pack_that_is_removed_while_it_is_read_stays_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let one = share(folder.path(), 1);
+        let one = share(folder.path(), (1, key()));
         snapshot(&one, "a", 0..500).unwrap();
         let packs: Vec<PackId> = one.list_packs().unwrap().into_keys().collect();
         one.announce_removal(&packs).unwrap();
@@ -466,11 +479,11 @@ mod tests {
     #[test]
     fn two_writers_and_a_remover_lose_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        drop(share(folder.path(), 99));
+        drop(share(folder.path(), (99, key())));
         let (taken, overtaken, removed) =
             (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
         let write = |who: u64| {
-            let vault = share(folder.path(), who);
+            let vault = share(folder.path(), (who, key()));
             for round in 0..100 {
                 // The same content comes and goes, so that there is always something to rely on that
                 // is about to be removed.
@@ -492,7 +505,7 @@ mod tests {
         let is_over = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             let remover = scope.spawn(|| {
-                let vault = share(folder.path(), 50);
+                let vault = share(folder.path(), (50, key()));
                 while !is_over.load(Ordering::SeqCst) {
                     // Who writes is not waited for, so that only the second look protects it.
                     match vault.prune_unprotected().unwrap() {
@@ -514,7 +527,7 @@ mod tests {
         let counts = (taken.into_inner(), overtaken.into_inner(), removed.into_inner());
         println!("taken, overtaken, packs removed: {counts:?}");
         assert!(counts.0 > 10 && counts.2 > 10, "{counts:?}");
-        let vault = share(folder.path(), 7);
+        let vault = share(folder.path(), (7, key()));
         assert_eq!(vault.verify().unwrap().damages, []);
     }
 }

@@ -22,6 +22,8 @@ mod windows;
 use credentials::Environment;
 use remote::RemoteStore;
 
+#[cfg(test)]
+pub(crate) use contract::Rewriter;
 pub(crate) use contract::{Listed, NewObject, Object, Put, Stamp, Store};
 pub(crate) use folder::{FolderStore, sync_parent};
 pub(crate) use keeping::{Hold, KeepingStore, Kept};

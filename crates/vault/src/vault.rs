@@ -19,6 +19,7 @@ use crate::locking::lock;
 use crate::manifest::Manifest;
 use crate::pack::{PackError, PackId, PackReader};
 use crate::pack_list::PackList;
+use crate::resealing::Resealing;
 use crate::sealed::{self, Kind};
 use crate::state::PackState;
 use crate::state::State;
@@ -44,6 +45,8 @@ pub struct Vault {
     pub(crate) segments: Mutex<HashMap<String, BTreeSet<OplogSpan>>>,
     /// Held while packs are listed.
     pub(crate) pack_list: Mutex<PackList>,
+    /// Held while objects are sealed anew.
+    pub(crate) resealing: Mutex<Resealing>,
     /// What a bucket was asked for before.
     pub(crate) cache: Option<Cache>,
     /// For how long what is written is kept.
@@ -81,6 +84,7 @@ impl Vault {
             open_packs: Mutex::default(),
             segments: Mutex::default(),
             pack_list: Mutex::default(),
+            resealing: Mutex::default(),
             cache: None,
             access,
         }
@@ -213,6 +217,9 @@ impl Vault {
                 Ok(found) => return Ok(found),
                 Err(error) => {
                     let is_damage = error.is_damage();
+                    if is_damage {
+                        self.check_its_key()?;
+                    }
                     failure = self.chunk_error((chunk, place), error);
                     if !is_damage {
                         return Err(failure);

@@ -1,10 +1,10 @@
 //! Looking after the vault: reading packs again, merging segments, removing what nobody needs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidemark_model::OplogTime;
-use tidemark_vault::{PruneReport, VaultError};
+use tidemark_vault::{PruneReport, ResealReport, VaultError};
 
 use crate::shared::Shared;
 
@@ -15,9 +15,17 @@ const MERGE_AFTER_SECONDS: u32 = 600;
 /// Merges of one instance in a round.
 const MERGES: usize = 50;
 
+/// In a round so much time is given to sealing anew what older keys sealed.
+const RESEALING: Duration = Duration::from_secs(10);
+
 /// What one node at a time does, by what is said if it does not succeed.
-const DUTIES: &[&str] =
-    &["checking the vault", "merging oplog segments", "removing what no snapshot needs", "vault"];
+const DUTIES: &[&str] = &[
+    "checking the vault",
+    "merging oplog segments",
+    "removing what no snapshot needs",
+    "sealing with the newest key",
+    "vault",
+];
 
 /// Does what is due.
 pub(crate) fn run_round(shared: &Arc<Shared>) {
@@ -36,6 +44,7 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
     report(shared, "checking the vault", &checked);
     report(shared, "merging oplog segments", &merge_segments(shared));
     report(shared, "removing what no snapshot needs", &prune(shared));
+    report(shared, "sealing with the newest key", &reseal(shared));
     let health = shared.config.vault.health();
     if health.is_well() {
         return shared.troubles.clear("vault");
@@ -76,6 +85,22 @@ fn merge_segments(shared: &Shared) -> Result<(), VaultError> {
                 break;
             }
         }
+    }
+    Ok(())
+}
+
+/// Seals anew what older keys sealed, a part of it in each round.
+fn reseal(shared: &Shared) -> Result<(), VaultError> {
+    let end = Instant::now() + RESEALING;
+    let go_on = || Instant::now() < end && !shared.stop.is_requested();
+    if let Some(report) = shared.config.vault.reseal(go_on)? {
+        let ResealReport { resealed, kept, failed } = report;
+        tracing::info!(
+            resealed,
+            kept,
+            failed,
+            "the vault was sealed with its newest key; `tidemark keys retire` removes the older ones"
+        );
     }
     Ok(())
 }

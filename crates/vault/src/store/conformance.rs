@@ -65,6 +65,43 @@ fn what_is_missing_is_missing(store: &dyn Store) {
     store.put("gone/a", b"y", Put::New).unwrap();
 }
 
+fn what_is_rewritten_was_changed_by_nobody_else(store: &dyn Store) {
+    let first = store.put("again/a", b"first", Put::New).unwrap();
+    let mut seen = Vec::new();
+    let mut double = |bytes: &[u8]| {
+        seen.push(bytes.to_vec());
+        Ok(Some(bytes.repeat(2)))
+    };
+    let second = store.rewrite("again/a", 5, &mut double).unwrap().unwrap();
+    assert!(second != first && second == store.stamp("again/a").unwrap());
+    assert_eq!(store.read("again/a", 100).unwrap(), b"firstfirst");
+    assert_eq!(store.rewrite("again/none", 5, &mut double).unwrap(), None);
+    assert!(store.rewrite("again/a", 5, &mut double).is_err(), "it is too large now");
+    assert_eq!(seen, [b"first"]);
+    assert_eq!(store.rewrite("again/a", 100, &mut |_| Ok(None)).unwrap(), None);
+    assert_eq!(store.stamp("again/a").unwrap(), second);
+    // Somebody was faster.
+    let mut replace = |_: &[u8]| {
+        store.put("again/a", b"of another", Put::Replace)?;
+        Ok(Some(b"mine".to_vec()))
+    };
+    assert_eq!(store.rewrite("again/a", 100, &mut replace).unwrap(), None);
+    assert_eq!(store.read("again/a", 100).unwrap(), b"of another");
+    let mut remove = |_: &[u8]| {
+        store.remove("again/a")?;
+        Ok(Some(b"mine".to_vec()))
+    };
+    assert_eq!(store.rewrite("again/a", 100, &mut remove).unwrap(), None);
+    assert_eq!(kind(store.stamp("again/a")), ErrorKind::NotFound);
+    // As large as a pack.
+    store.put("again/b", &pattern(40 * MIB), Put::New).unwrap();
+    let mut change = |bytes: &[u8]| Ok(Some(bytes.iter().rev().copied().collect()));
+    assert!(store.rewrite("again/b", 1 << 30, &mut change).unwrap().is_some());
+    let mut turned = pattern(40 * MIB);
+    turned.reverse();
+    assert!(store.read("again/b", 1 << 30).unwrap() == turned);
+}
+
 fn parts_are_read_as_they_are(store: &dyn Store) {
     let content = pattern(9 * MIB + 7);
     store.put("ranges/a", &content, Put::New).unwrap();
@@ -183,6 +220,7 @@ fn check_all(store: &dyn Store) {
 fn check_all_but_races(store: &dyn Store) {
     names_are_given_once(store);
     what_is_missing_is_missing(store);
+    what_is_rewritten_was_changed_by_nobody_else(store);
     parts_are_read_as_they_are(store);
     several_read_an_object_from_front_to_back(store);
     lists_are_whole(store);

@@ -47,6 +47,9 @@ pub(crate) enum Put {
     Replace,
 }
 
+/// What an object's bytes are to be; nothing if they are to stay.
+pub(crate) type Rewriter<'a> = &'a mut dyn FnMut(&[u8]) -> Result<Option<Vec<u8>>>;
+
 /// A place for objects.
 pub(crate) trait Store: Send + Sync {
     /// The names of whole objects and of folders in a folder, in order; none if there is no folder.
@@ -62,6 +65,10 @@ pub(crate) trait Store: Send + Sync {
     /// Writes a whole object. The same call again, because nobody knows what became of the first
     /// one, succeeds.
     fn put(&self, name: &str, bytes: &[u8], put: Put) -> Result<Stamp>;
+    /// Reads an object of at most `limit` bytes and puts what `change` makes of it in its place; answers
+    /// its new stamp. Nothing is done, and nothing answered, where `change` makes nothing of it, or where
+    /// it is not there or somebody replaced or removed it meanwhile.
+    fn rewrite(&self, name: &str, limit: u64, change: Rewriter<'_>) -> Result<Option<Stamp>>;
     /// Begins an object with a name that nobody else can think of; nobody sees it before it is
     /// finished.
     fn create(&self, name: &str) -> Result<Box<dyn NewObject>>;

@@ -7,12 +7,15 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Error, ErrorKind, Result, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use tidemark_model::random_bytes;
 
-use super::contract::{Listed, NewObject, Object, Put, Stamp, Store, too_large};
+use crate::locking::lock;
+
+use super::contract::{Listed, NewObject, Object, Put, Rewriter, Stamp, Store, too_large};
 
 /// The ending of files that are being written.
 const UNFINISHED: &str = ".tmp";
@@ -20,11 +23,13 @@ const UNFINISHED: &str = ".tmp";
 /// A folder on a local disk.
 pub(crate) struct FolderStore {
     root: PathBuf,
+    /// Held while an object that is there is replaced or removed; nobody else does that in a folder.
+    changing: Mutex<()>,
 }
 
 impl FolderStore {
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { root: root.to_owned(), changing: Mutex::new(()) }
     }
 
     fn begin(&self, name: &str) -> Result<NewFile> {
@@ -139,7 +144,30 @@ impl Store for FolderStore {
     fn put(&self, name: &str, bytes: &[u8], put: Put) -> Result<Stamp> {
         let mut file = self.begin(name)?;
         file.write(bytes)?;
+        let _alone = lock(&self.changing);
         file.finish_as(put)
+    }
+
+    /// The file is as old afterwards as it was before.
+    fn rewrite(&self, name: &str, limit: u64, change: Rewriter<'_>) -> Result<Option<Stamp>> {
+        let object = match self.open_file(name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            object => object?,
+        };
+        if object.stamp.size > limit {
+            return Err(too_large(object.stamp.size));
+        }
+        let Some(bytes) = change(&object.read(0, object.stamp.size)?)? else { return Ok(None) };
+        let mut file = self.begin(name)?;
+        file.write(&bytes)?;
+        file.file.set_modified(object.file.metadata()?.modified()?)?;
+        file.file.sync_all()?;
+        let _alone = lock(&self.changing);
+        match self.stamp(name) {
+            Ok(stamp) if stamp == object.stamp => file.finish_as(Put::Replace).map(Some),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(None),
+        }
     }
 
     fn create(&self, name: &str) -> Result<Box<dyn NewObject>> {
@@ -148,6 +176,7 @@ impl Store for FolderStore {
 
     fn remove(&self, name: &str) -> Result<()> {
         let path = self.root.join(name);
+        let _alone = lock(&self.changing);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::contract::{Listed, NewObject, Object, Put, Stamp, Store};
+use super::contract::{Listed, NewObject, Object, Put, Rewriter, Stamp, Store};
 use super::requests::RequestKind;
 
 /// For how many seconds objects are kept after they were written; it only grows.
@@ -91,6 +91,11 @@ impl Store for KeepingStore {
             self.check(name)?;
         }
         self.inner.put(name, bytes, put)
+    }
+
+    fn rewrite(&self, name: &str, limit: u64, change: Rewriter<'_>) -> Result<Option<Stamp>> {
+        self.check(name)?;
+        self.inner.rewrite(name, limit, change)
     }
 
     fn create(&self, name: &str) -> Result<Box<dyn NewObject>> {

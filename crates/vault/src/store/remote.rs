@@ -15,13 +15,13 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path;
 use object_store::{
     BackoffConfig, ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload,
-    RetryConfig, WriteMultipart,
+    RetryConfig, UpdateVersion, WriteMultipart,
 };
 use tokio::runtime::Runtime;
 
 use crate::locking::lock;
 
-use super::contract::{Listed, NewObject, Object, Put, Stamp, Store, too_large};
+use super::contract::{Listed, NewObject, Object, Put, Rewriter, Stamp, Store, too_large};
 use super::credentials::{Environment, Profile};
 use super::location::{Bucket, LocationError, Provider};
 use super::requests::{CountingConnector, RequestKind, Requests};
@@ -400,6 +400,44 @@ impl Store for RemoteStore {
                 }
                 Err(error)
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn rewrite(&self, name: &str, limit: u64, change: Rewriter<'_>) -> Result<Option<Stamp>> {
+        let remote = &self.0;
+        let path = remote.path(name);
+        let found = remote.wait_repeating(|| async {
+            let found = remote.store.get(&path).await?;
+            let meta = found.meta.clone();
+            let bytes = if meta.size > limit { Bytes::new() } else { found.bytes().await? };
+            Ok((meta, bytes))
+        });
+        let (meta, before) = match found {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            found => found?,
+        };
+        if meta.size > limit {
+            return Err(too_large(meta.size));
+        }
+        let Some(bytes) = change(&before)? else { return Ok(None) };
+        let size = bytes.len() as u64;
+        let payload = PutPayload::from(bytes.clone());
+        let version = UpdateVersion { e_tag: meta.e_tag, version: meta.version };
+        let mode = PutMode::Update(version);
+        let ask = || remote.store.put_opts(&path, payload.clone(), mode.clone().into());
+        match remote.wait_repeating(ask) {
+            Ok(stored) => Ok(Some(stamp_of(size, stored.e_tag.as_deref()))),
+            // Somebody replaced it, or the answer to an earlier attempt was lost.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let stamp = match remote.head(name) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                    stamp => stamp?,
+                };
+                let is_ours = stamp.size == size && self.read(name, size)? == bytes;
+                Ok(is_ours.then_some(stamp))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }

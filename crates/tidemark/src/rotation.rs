@@ -1,0 +1,112 @@
+//! `tidemark keys rotate` and `keys retire`: another key for the vault and for what is secret in the catalog.
+//!
+//! `rotate` changes the key file only. Servers that start with it seal with the new key, and one of them seals
+//! anew what older keys sealed, in the background. `retire` proves that nothing needs the older keys, and
+//! removes them from the file.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tidemark_catalog::{Catalog, CatalogError};
+use tidemark_vault::{Vault, VaultError, VaultKey};
+
+use crate::config::Config;
+
+/// Makes a new key, which seals from the next start on, or is only known for now.
+pub(crate) fn rotate(config: &Config, is_prepared: bool) -> crate::Outcome {
+    let (key, file) = config.vault_key_to_change()?;
+    if is_prepared && key.is_prepared() {
+        return Err("a key is prepared already; once all nodes were started with it, run `tidemark keys rotate`".into());
+    }
+    let changed = if is_prepared { key.prepared() } else { key.rotated() };
+    keep(&changed, file.as_deref())?;
+    eprintln!("keep a copy of it elsewhere: without it no snapshot can be read");
+    if is_prepared {
+        eprintln!(
+            "give it to all nodes and start them again, one after another; then run `tidemark keys rotate`"
+        );
+    } else {
+        eprintln!(
+            "start the server again: it seals with key {}, and what older keys sealed in the background",
+            changed.number()
+        );
+        eprintln!("(of several nodes all must know the new key first: see docs/keys.md)");
+        eprintln!("later, `tidemark keys retire` removes the older keys once nothing needs them");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Removes the older keys, if nothing needs them; the exit code tells whether they are gone.
+pub(crate) fn retire(config: &Config) -> crate::Outcome {
+    let (key, file) = config.vault_key_to_change()?;
+    if !key.has_old() {
+        println!("there is no older key");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let location = config.vault_location()?;
+    let vault = Vault::open_to_read(&location, key.clone())?;
+    if !vault.seals_with_newest()? {
+        let told = "no server was started with the newest key yet; start one, and run this again";
+        return Err(told.into());
+    }
+    match Vault::open(&location, key.clone()) {
+        Ok(writing) => drop(writing.reseal(|| true)?),
+        // A server has it, and does that.
+        Err(VaultError::InUse { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut needed = vault.count_old()?;
+    needed.extend(count_in_records(&config.open_catalog()?, &vault)?);
+    if needed.is_empty() {
+        keep(&key.without_old(), file.as_deref())?;
+        eprintln!("nothing needs the older keys any more, and they are gone from it");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (what, count) in &needed {
+        println!("{count} in {what} need an older key");
+    }
+    eprintln!(
+        "the older keys stay. A running server goes on sealing with the newest one; nodes that were not started again since use an older one. Drafts, files and writers go by themselves within hours; a promise to keep must end first. Run this again later"
+    );
+    Ok(ExitCode::FAILURE)
+}
+
+/// What only older keys open in the catalog.
+fn count_in_records(
+    catalog: &Catalog,
+    vault: &Vault,
+) -> Result<Vec<(String, usize)>, CatalogError> {
+    let sealed = catalog.list_sealed()?;
+    let is_old = |(id, sealed): &&(_, String)| {
+        let id: &tidemark_model::InstanceId = id;
+        vault.key().is_text_old(&id.to_string(), sealed)
+    };
+    let deployments = sealed.iter().filter(is_old).count();
+    let mut tails = 0;
+    for instance in catalog.list_tailed()? {
+        let pieces = catalog.list_oplog_tail(instance)?;
+        let is_old = |piece: &&tidemark_catalog::TailPiece| {
+            vault.is_segment_old(&instance.to_string(), piece.span, &piece.sealed)
+        };
+        tails += pieces.iter().filter(is_old).count();
+    }
+    let counted =
+        [("the catalog's deployments", deployments), ("the catalog's captured entries", tails)];
+    let counted = counted.into_iter().filter(|(_, count)| *count > 0);
+    Ok(counted.map(|(what, count)| (what.to_owned(), count)).collect())
+}
+
+/// Writes keys where they were found: into a file, or to where whoever keeps the variable can take them.
+fn keep(key: &VaultKey, file: Option<&Path>) -> Result<(), Box<dyn std::error::Error>> {
+    match file {
+        Some(path) => {
+            key.save(path)?;
+            eprintln!("{} was written", path.display());
+        }
+        None => {
+            eprintln!("this is what TIDEMARK_VAULT_KEY must hold from now on:");
+            print!("{}", key.to_text().expose());
+        }
+    }
+    Ok(())
+}
