@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import urllib.request
 
 import pytest
 
@@ -42,6 +43,7 @@ def test_the_key_of_a_server_is_rotated_and_the_old_one_retired(fresh, engine, t
     old = (world.data / "vault.key").read_text()
     assert "there is no older key" in keys(world, "retire")
 
+    first_token, link = world.token, download_link(world, snapshot)
     told = keys(world, "rotate")
     assert "vault.key was written" in told and "keys retire" in told
     assert (world.data / "vault.key").stat().st_mode & 0o777 == 0o600
@@ -51,6 +53,19 @@ def test_the_key_of_a_server_is_rotated_and_the_old_one_retired(fresh, engine, t
     moment = client.admin.command("hello")["lastWrite"]["opTime"]["ts"]
     at_moment = content(client)
     restart(world)
+    # What was signed before holds until its end, and what is signed now is signed with another key.
+    second_token = world.new_token()
+    for token in (first_token, second_token):
+        status, _, _ = world.raw("GET", "/api/atlas/v2/groups", headers={"Authorization": f"Bearer {token}"})
+        assert status == 200
+    with urllib.request.urlopen(link) as answer:
+        assert answer.status == 200
+    keys(world, "rotate")
+    restart(world)
+    for token, expected in ((first_token, 401), (second_token, 200)):
+        status, _, _ = world.raw("GET", "/api/atlas/v2/groups", headers={"Authorization": f"Bearer {token}"})
+        assert status == expected
+    world.token = second_token
     until(lambda: is_sealed_anew(world), "the vault to be sealed anew")
     assert "are gone from it" in until(lambda: retired(world), "the older key not to be needed")
     new = (world.data / "vault.key").read_text()
@@ -76,6 +91,11 @@ def test_the_key_of_a_server_is_rotated_and_the_old_one_retired(fresh, engine, t
     (world.data / "vault.key").write_text(new.splitlines()[0] + "\n")
     with pytest.raises(AssertionError, match="is not a vault key file"):
         world.start()
+
+
+def download_link(world, snapshot):
+    job = world.restore("download", snapshotId=snapshot["id"])
+    return world.wait_job(job["id"])["deliveryUrl"][0]
 
 
 def packs(world):

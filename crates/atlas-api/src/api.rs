@@ -15,7 +15,7 @@ use tidemark_model::{
 use crate::counts::Counts;
 use crate::identity::Known;
 use crate::rate_limit::{Buckets, RateLimits};
-use crate::token::Signer;
+use crate::signing::Signing;
 use crate::usage::Usage;
 
 /// What happens to operations that MongoDB switched off.
@@ -150,7 +150,7 @@ pub struct Api {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) clock: Clock,
     pub(crate) config: ApiConfig,
-    pub(crate) signer: Signer,
+    pub(crate) signing: Signing,
     pub(crate) throttle: Throttle,
     /// Nonces from before this are not accepted: who used them was forgotten.
     pub(crate) started_at: Timestamp,

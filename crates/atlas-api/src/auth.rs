@@ -66,7 +66,8 @@ impl Api {
     }
 
     fn challenge(&self, stale: bool) -> AuthError {
-        AuthError::Challenge(challenge(&self.signer.issue_nonce(self.clock.now()), stale))
+        let nonce = self.signing.newest().issue_nonce(self.clock.now());
+        AuthError::Challenge(challenge(&nonce, stale))
     }
 
     fn check_address(&self, identity: &Identity, address: IpAddr) -> Result<(), AuthError> {
@@ -90,7 +91,8 @@ impl Api {
         let identity = if let Some(identity) = self.find_known(text) {
             identity
         } else {
-            let token = self.signer.check_token(text, now).ok_or_else(|| self.challenge(false))?;
+            let token = self.signing.check(|signer| signer.check_token(text, now));
+            let token = token.ok_or_else(|| self.challenge(false))?;
             let generation = self.catalog.generation();
             let asked = (token.account, token.secret);
             let found = self.catalog.find_token_account(&token.id, asked, now)?;
@@ -129,7 +131,12 @@ impl Api {
         if !is_key || credentials.uri != target || !credentials.proves(&identity.ha1, method) {
             return Err(self.challenge(false));
         }
-        match self.signer.check_nonce(&credentials.nonce, (self.started_at, self.clock.now())) {
+        let times = (self.started_at, self.clock.now());
+        let check = |signer: &Signer| match signer.check_nonce(&credentials.nonce, times) {
+            Nonce::Foreign => None,
+            known => Some(known),
+        };
+        match self.signing.check(check).unwrap_or(Nonce::Foreign) {
             Nonce::Foreign => Err(self.challenge(false)),
             Nonce::Stale => Err(self.challenge(true)),
             // A repeated request may be a replay: the client has to prove itself once more.

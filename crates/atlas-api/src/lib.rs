@@ -29,6 +29,7 @@ mod render;
 mod request;
 mod response;
 mod routing;
+mod signing;
 mod start;
 mod strict_json;
 #[cfg(test)]

@@ -3,14 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use tidemark_catalog::{Catalog, CatalogError, Setting};
+use tidemark_catalog::{Catalog, CatalogError};
 use tidemark_model::{Clock, Throttle};
 
 use crate::api::{Api, ApiConfig};
 use crate::counts::Counts;
 use crate::operations::OPERATIONS;
 use crate::rate_limit::Buckets;
-use crate::token::Signer;
+use crate::signing::Signing;
 use crate::usage::Usage;
 
 impl Api {
@@ -20,8 +20,7 @@ impl Api {
         clock: Clock,
         config: ApiConfig,
     ) -> Result<Self, CatalogError> {
-        let key = catalog.setting_or_random(Setting::SigningKey)?;
-        let signer = Signer::new(&key);
+        let signing = Signing::new(&catalog)?;
         let endpoints =
             OPERATIONS.iter().map(|operation| (operation.verb.as_str(), operation.path));
         Ok(Self {
@@ -31,7 +30,7 @@ impl Api {
             catalog,
             clock,
             config,
-            signer,
+            signing,
             used_nonces: Mutex::default(),
             throttle: Throttle::default(),
             known: Mutex::default(),

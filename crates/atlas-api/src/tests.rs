@@ -66,7 +66,7 @@ fn world_with(
     configure(&mut config);
     let api = Arc::new(Api::new(catalog, clock.clone(), config).unwrap());
     let account = (tenant.account, tenant.secret);
-    let token = api.signer.issue_token(account, clock.now());
+    let token = api.signing.newest().issue_token(account, clock.now());
     World { api, clock, token, account, org: tenant.org, project: tenant.project }
 }
 

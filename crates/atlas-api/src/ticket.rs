@@ -25,7 +25,7 @@ pub(crate) fn link_of(
     let download = job.download.as_ref()?;
     let is_over = download.expires_at.is_some_and(|end| end <= now)
         || (job.state.is_final() && download.expires_at.is_none());
-    let token = token_of(&api.signer, job.id);
+    let token = token_of(&api.signing.newest(), job.id);
     (!is_over).then(|| format!("{base_url}/download/{token}/{}", download.file))
 }
 
@@ -58,19 +58,22 @@ impl ImportTicket {
 
     /// The link below an address.
     pub(crate) fn link(&self, api: &Api, base_url: &str) -> String {
-        format!("{base_url}/upload/{}/{}", self.token(&api.signer), self.path())
+        let token = self.token(&api.signing.newest());
+        format!("{base_url}/upload/{token}/{}", self.path())
     }
 }
 
 impl Api {
-    /// Whether a text is the ticket of a job.
+    /// Whether a text is the ticket of a job. The records may be asked: whoever calls may wait.
     pub fn is_ticket(&self, job: RestoreJobId, text: &str) -> bool {
-        is_same(&token_of(&self.signer, job), text)
+        let check = |signer: &Signer| is_same(&token_of(signer, job), text).then_some(());
+        self.signing.check(check).is_some()
     }
 
-    /// Whether a text is the token of a dump that may be uploaded.
+    /// Whether a text is the token of a dump that may be uploaded. The records may be asked, too.
     pub fn is_import_ticket(&self, ticket: &ImportTicket, text: &str) -> bool {
-        is_same(&ticket.token(&self.signer), text)
+        let check = |signer: &Signer| is_same(&ticket.token(signer), text).then_some(());
+        self.signing.check(check).is_some()
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn issue(api: &Api, incoming: &Incoming) -> Response<Body> {
     };
     match form_value(&incoming.body, "grant_type").as_deref() {
         Some("client_credentials") => {
-            let token = api.signer.issue_token(who, api.clock.now());
+            let token = api.signing.newest().issue_token(who, api.clock.now());
             let answer = json!({
                 "access_token": token,
                 "expires_in": TOKEN_LIFETIME_SECONDS,
@@ -85,8 +85,10 @@ pub(crate) fn revoke(api: &Api, incoming: &Incoming) -> Response<Body> {
         );
     };
     let now = api.clock.now();
-    if let Some(token) =
-        api.signer.check_token(&token, now).filter(|token| token.account == account)
+    if let Some(token) = api
+        .signing
+        .check(|signer| signer.check_token(&token, now))
+        .filter(|token| token.account == account)
         && let Err(error) = api.catalog.revoke_token(&token.id, token.expires_at, now)
     {
         return server_error(&error);

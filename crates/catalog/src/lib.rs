@@ -62,5 +62,5 @@ pub use reset::Seed;
 pub use restore_jobs::{Download, NewRestoreJob, RestoreJob, TargetName};
 pub use schedule::Schedule;
 pub use service_accounts::{AccountSecret, NewSecret, ServiceAccount};
-pub use settings::Setting;
+pub use settings::SigningKeys;
 pub use snapshots::{NewSnapshot, Order, Proof, SILENT_ENDS, Snapshot};

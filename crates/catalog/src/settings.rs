@@ -6,35 +6,52 @@ use tidemark_model::Secret;
 use crate::catalog::Catalog;
 use crate::error::CatalogError;
 
-/// A value that is made once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Setting {
-    /// The key under which tokens, nonces and download links are signed.
-    SigningKey,
-}
+/// The key under which tokens, nonces and download links are signed, and the one before it.
+const SIGNING_KEY: &str = "signing_key";
+const SIGNING_KEY_BEFORE: &str = "signing_key_before";
 
-impl Setting {
-    fn name(self) -> &'static str {
-        match self {
-            Self::SigningKey => "signing_key",
-        }
-    }
+/// The keys under which tokens, nonces and links are signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SigningKeys {
+    /// The one that signs.
+    pub newest: Secret,
+    /// The one before it: what was signed with it still holds.
+    pub before: Option<Secret>,
 }
 
 impl Catalog {
-    /// The value of a setting, made at random the first time.
-    pub fn setting_or_random(&self, setting: Setting) -> Result<Secret, CatalogError> {
+    /// The keys under which tokens, nonces and links are signed; the first one is made at random.
+    pub fn signing_keys(&self) -> Result<SigningKeys, CatalogError> {
         let connection = self.lock();
         let fresh = Secret::random::<32>();
         connection.execute(
             "INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING",
-            (setting.name(), fresh.expose()),
+            (SIGNING_KEY, fresh.expose()),
         )?;
-        let stored: Option<String> = connection
-            .query_row("SELECT value FROM settings WHERE name = ?1", [setting.name()], |row| {
-                row.get(0)
-            })
-            .optional()?;
-        Ok(stored.map_or(fresh, Secret::new))
+        let stored = |name: &str| -> Result<Option<String>, CatalogError> {
+            let question = "SELECT value FROM settings WHERE name = ?1";
+            Ok(connection.query_row(question, [name], |row| row.get(0)).optional()?)
+        };
+        Ok(SigningKeys {
+            newest: stored(SIGNING_KEY)?.map_or(fresh, Secret::new),
+            before: stored(SIGNING_KEY_BEFORE)?.map(Secret::new),
+        })
+    }
+
+    /// Makes a new signing key; what was signed with the one before it still holds.
+    pub fn rotate_signing_key(&self) -> Result<(), CatalogError> {
+        let fresh = Secret::random::<32>();
+        self.transact(|catalog| {
+            let before = catalog.signing_keys()?.newest;
+            let connection = catalog.lock();
+            for (name, key) in [(SIGNING_KEY, &fresh), (SIGNING_KEY_BEFORE, &before)] {
+                connection.execute(
+                    "INSERT INTO settings (name, value) VALUES (?1, ?2)
+                     ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    (name, key.expose()),
+                )?;
+            }
+            Ok(())
+        })
     }
 }

@@ -790,10 +790,9 @@ fn a_row_that_contradicts_itself_is_named() {
 fn a_file_is_read_again_and_a_newer_one_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("catalog.sqlite");
-    let secret =
-        Catalog::open(&path).unwrap().setting_or_random(crate::Setting::SigningKey).unwrap();
+    let secrets = Catalog::open(&path).unwrap().signing_keys().unwrap();
     let catalog = Catalog::open(&path).unwrap();
-    assert_eq!(catalog.setting_or_random(crate::Setting::SigningKey).unwrap(), secret);
+    assert_eq!(catalog.signing_keys().unwrap(), secrets);
     drop(catalog);
     let file = rusqlite::Connection::open(&path).unwrap();
     file.pragma_update(None, "user_version", 99).unwrap();
@@ -1035,7 +1034,7 @@ fn records_are_moved_to_another_database_and_back() {
         .collect();
     let principal = Principal::ApiKey(f.key);
     f.catalog.insert_access_entries(principal, &blocks, at(1_000)).unwrap();
-    let secret = f.catalog.setting_or_random(crate::Setting::SigningKey).unwrap();
+    let secret = f.catalog.signing_keys().unwrap();
     f.catalog.put_oplog_tail(f.instance, &piece(1, 2, 0x80)).unwrap();
     let seen = |catalog: &Catalog| {
         let page = Page::EVERYTHING;
@@ -1044,7 +1043,7 @@ fn records_are_moved_to_another_database_and_back() {
             catalog.find_snapshot(f.instance, snapshot).unwrap(),
             catalog.load_restore_job(job).unwrap(),
             catalog.list_access_entries(principal, page).unwrap(),
-            catalog.setting_or_random(crate::Setting::SigningKey).unwrap(),
+            catalog.signing_keys().unwrap(),
             catalog.find_api_key("abcdefgh").unwrap(),
             catalog.list_oplog_tail(f.instance).unwrap(),
         )
@@ -1098,4 +1097,16 @@ fn a_transaction_of_which_a_statement_failed_is_not_taken_for_done() {
     let names = "SELECT count(*) FROM settings WHERE name IN ('e', 'g')";
     let kept: i64 = f.catalog.lock().query_row(names, (), |row| row.get(0)).unwrap();
     assert_eq!(kept, 1);
+}
+
+#[test]
+fn a_signing_key_is_rotated_and_the_one_before_it_holds() {
+    let f = fixture();
+    let first = f.catalog.signing_keys().unwrap();
+    f.catalog.rotate_signing_key().unwrap();
+    let second = f.catalog.signing_keys().unwrap();
+    assert!(second.newest != first.newest && second.before == Some(first.newest));
+    f.catalog.rotate_signing_key().unwrap();
+    let third = f.catalog.signing_keys().unwrap();
+    assert!(third.newest != second.newest && third.before == Some(second.newest));
 }

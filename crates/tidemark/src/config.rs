@@ -567,6 +567,11 @@ impl Config {
         open_catalog_of(&self.data_dir, self.catalog.location.as_deref())
     }
 
+    /// Opens the records, if they are there.
+    pub(crate) fn find_catalog(&self) -> Result<Option<Catalog>, CatalogError> {
+        find_catalog_of(&self.data_dir, self.catalog.location.as_deref())
+    }
+
     /// Where snapshots are kept.
     pub(crate) fn vault_location(&self) -> Result<Location, ConfigError> {
         let invalid = |error: LocationError| ConfigError::Invalid(error.to_string());
@@ -621,9 +626,14 @@ pub(crate) fn find_catalog(matches: &ArgMatches) -> Result<Option<Catalog>, Cata
     let flag = |name: &str| matches.get_one::<String>(name).cloned();
     let variable = || std::env::var("TIDEMARK_CATALOG").ok();
     let data_dir = flag("data-dir").unwrap_or_default();
-    match flag("catalog").or_else(variable) {
-        None if !Path::new(&data_dir).join(bootstrap::CATALOG).exists() => Ok(None),
-        location => open_catalog_of(Path::new(&data_dir), location.as_deref()).map(Some),
+    find_catalog_of(Path::new(&data_dir), flag("catalog").or_else(variable).as_deref())
+}
+
+/// The same of a data folder, or where they are said to be.
+fn find_catalog_of(data_dir: &Path, place: Option<&str>) -> Result<Option<Catalog>, CatalogError> {
+    match place {
+        None if !data_dir.join(bootstrap::CATALOG).exists() => Ok(None),
+        place => open_catalog_of(data_dir, place).map(Some),
     }
 }
 

@@ -83,22 +83,25 @@ enum Found {
 
 impl Downloads {
     async fn find(&self, token: String, file: String) -> Found {
-        let catalog = Arc::clone(self.api.catalog());
+        let api = Arc::clone(&self.api);
         let now = self.clock.now();
-        let found = tokio::task::spawn_blocking(move || catalog.find_download(&file)).await;
-        let job = match found {
+        let look = move || {
+            let job = api.catalog().find_download(&file)?;
+            Ok::<_, tidemark_catalog::CatalogError>(job.filter(|job| api.is_ticket(job.id, &token)))
+        };
+        let job = match tokio::task::spawn_blocking(look).await {
             Ok(Ok(Some(job))) => job,
             Ok(Ok(None)) => return Found::Unknown,
             _ => return Found::Failed,
         };
         match job.download {
-            Some(download) if self.api.is_ticket(job.id, &token) => match download.expires_at {
+            Some(download) => match download.expires_at {
                 Some(end) if end <= now => Found::Over,
                 Some(_) => Found::Ready,
                 None if job.state.is_final() => Found::Over,
                 None => Found::Packing,
             },
-            _ => Found::Unknown,
+            None => Found::Unknown,
         }
     }
 

@@ -1,7 +1,8 @@
 //! `tidemark keys rotate` and `keys retire`: another key for the vault and for what is secret in the catalog.
 //!
-//! `rotate` changes the key file only. Servers that start with it seal with the new key, and one of them seals
-//! anew what older keys sealed, in the background. `retire` proves that nothing needs the older keys, and
+//! `rotate` changes the key file. Servers that start with it seal with the new key, and one of them seals
+//! anew what older keys sealed, in the background. The key that signs tokens and links is in the catalog, and
+//! takes the place of the one before it at once. `retire` proves that nothing needs the older keys, and
 //! removes them from the file.
 
 use std::path::Path;
@@ -20,6 +21,12 @@ pub(crate) fn rotate(config: &Config, is_prepared: bool) -> crate::Outcome {
     }
     let changed = if is_prepared { key.prepared() } else { key.rotated() };
     keep(&changed, file.as_deref())?;
+    if !is_prepared && let Some(catalog) = config.find_catalog()? {
+        catalog.rotate_signing_key()?;
+        eprintln!(
+            "tokens and links are signed with another key; those of before last until their end"
+        );
+    }
     eprintln!("keep a copy of it elsewhere: without it no snapshot can be read");
     if is_prepared {
         eprintln!(
@@ -56,7 +63,9 @@ pub(crate) fn retire(config: &Config) -> crate::Outcome {
         Err(error) => return Err(error.into()),
     }
     let mut needed = vault.count_old()?;
-    needed.extend(count_in_records(&config.open_catalog()?, &vault)?);
+    if let Some(catalog) = config.find_catalog()? {
+        needed.extend(count_in_records(&catalog, &vault)?);
+    }
     if needed.is_empty() {
         keep(&key.without_old(), file.as_deref())?;
         eprintln!("nothing needs the older keys any more, and they are gone from it");
@@ -98,15 +107,12 @@ fn count_in_records(
 
 /// Writes keys where they were found: into a file, or to where whoever keeps the variable can take them.
 fn keep(key: &VaultKey, file: Option<&Path>) -> Result<(), Box<dyn std::error::Error>> {
-    match file {
-        Some(path) => {
-            key.save(path)?;
-            eprintln!("{} was written", path.display());
-        }
-        None => {
-            eprintln!("this is what TIDEMARK_VAULT_KEY must hold from now on:");
-            print!("{}", key.to_text().expose());
-        }
+    if let Some(path) = file {
+        key.save(path)?;
+        eprintln!("{} was written", path.display());
+    } else {
+        eprintln!("this is what TIDEMARK_VAULT_KEY must hold from now on:");
+        print!("{}", key.to_text().expose());
     }
     Ok(())
 }

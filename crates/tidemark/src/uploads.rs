@@ -79,7 +79,9 @@ impl Uploads {
             snapshot: snapshot.parse().map_err(|_| unknown())?,
             expires_at: Timestamp::from_second(expires).map_err(|_| unknown())?,
         };
-        if !self.api.is_import_ticket(&ticket, token) {
+        let (api, token) = (Arc::clone(&self.api), token.to_owned());
+        let check = move || api.is_import_ticket(&ticket, &token);
+        if !tokio::task::spawn_blocking(check).await.unwrap_or(false) {
             return Err(unknown());
         }
         let ended = ticket.made_at().saturating_add(LINK_LIFETIME).unwrap_or(Timestamp::MIN);

@@ -12,9 +12,8 @@ use std::time::Duration;
 use tidemark_model::OplogSpan;
 
 use crate::error::VaultError;
-use crate::layout::{OPLOG, PACKS};
+use crate::layout::{OPLOG, PACKS, segment_name};
 use crate::locking::lock;
-use crate::oplog::segment_name;
 use crate::pack::{PackError, PackId, PackReader};
 use crate::pack_index::IndexedPack;
 use crate::parallel::in_parallel;

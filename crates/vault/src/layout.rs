@@ -1,5 +1,7 @@
 //! The names of objects in a vault.
 
+use tidemark_model::OplogSpan;
+
 use crate::store::Store;
 
 /// The object that proves which key is the vault's.
@@ -33,6 +35,11 @@ pub(crate) fn manifest_name(snapshot: &str) -> String {
 /// What has been read of a snapshot.
 pub(crate) fn draft_name(snapshot: &str) -> String {
     format!("{DRAFTS}/{snapshot}")
+}
+
+/// A segment of an instance's oplog.
+pub(crate) fn segment_name(instance: &str, name: OplogSpan) -> String {
+    format!("{OPLOG}/{instance}/{name}")
 }
 
 /// Whether a folder holds objects of a vault.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tidemark_model::{OplogSpan, OplogTime};
 
 use crate::error::VaultError;
-use crate::layout::OPLOG;
+use crate::layout::{OPLOG, segment_name};
 use crate::locking::lock;
 use crate::sealed::{self, Kind};
 use crate::segment::OplogSegment;
@@ -13,10 +13,6 @@ use crate::vault::Vault;
 
 /// Segments are merged up to about this size.
 const MERGED_BYTES: usize = 16 * 1024 * 1024;
-
-pub(crate) fn segment_name(instance: &str, name: OplogSpan) -> String {
-    format!("{OPLOG}/{instance}/{name}")
-}
 
 impl Vault {
     /// Stores a segment of an instance's oplog. Storing the same one again is fine.

@@ -12,12 +12,12 @@ use tidemark_model::OplogSpan;
 
 use crate::error::VaultError;
 use crate::layout::{CHECKS, CONFIGURATION, DRAFTS, FILES, INDEXES, KEEPING, OPLOG, PACKS};
-use crate::layout::{REMOVALS, SNAPSHOTS, WRITERS};
+use crate::layout::{REMOVALS, SNAPSHOTS, WRITERS, segment_name};
 use crate::locking::lock;
-use crate::oplog::segment_name;
 use crate::pack::{self, PackError, PackId, PackReader};
 use crate::pack_index::{self, IndexedPack};
 use crate::pack_list::Present;
+use crate::pass::{Content, Folder, ResealReport, Resealing};
 use crate::sealed::{self, Kind};
 use crate::state::PackState;
 use crate::store::Stamp;
@@ -31,43 +31,6 @@ const GROUP: usize = 64;
 const AFTER_A_PASS: Duration = Duration::from_hours(1);
 /// and after another one so much: nodes that were not started again since still seal with the older key.
 const AFTER_A_WHOLE_PASS: Duration = Duration::from_hours(24);
-
-/// What one pass over the vault did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ResealReport {
-    /// Objects that were sealed with the newest key.
-    pub resealed: usize,
-    /// Objects that older keys still seal: it was promised to keep them as they are.
-    pub kept: usize,
-    /// Objects with which something went wrong.
-    pub failed: usize,
-}
-
-/// How far a pass has come.
-#[derive(Default)]
-pub(crate) struct Resealing {
-    /// When the next pass begins, if there was one.
-    next: Option<Instant>,
-    /// The folder that is looked at, and the names in it that were not yet.
-    current: Option<(Folder, VecDeque<String>)>,
-    folders: VecDeque<Folder>,
-    /// Packs that were sealed anew and are not written down yet.
-    packs: Vec<IndexedPack>,
-    report: ResealReport,
-}
-
-/// A folder whose objects are sealed, and what they are.
-#[derive(Debug, Clone)]
-struct Folder {
-    name: String,
-    content: Content,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Content {
-    Packs,
-    Sealed(Kind),
-}
 
 /// What became of an object.
 enum Outcome {
@@ -104,7 +67,7 @@ impl Vault {
             });
             if let Some((content, object)) = next {
                 let outcome = self.reseal_in(content, &object, &mut pass.packs);
-                pass.note(outcome)?;
+                note(&mut pass.report, outcome)?;
                 if pass.packs.len() < GROUP {
                     continue;
                 }
@@ -353,30 +316,18 @@ impl Vault {
     }
 }
 
-impl Folder {
-    fn sealed(name: &str, kind: Kind) -> Self {
-        Self { name: name.to_owned(), content: Content::Sealed(kind) }
-    }
-}
-
-impl Resealing {
-    fn note(&mut self, outcome: Result<Outcome, VaultError>) -> Result<(), VaultError> {
-        match outcome {
-            Ok(Outcome::Resealed(_)) => self.report.resealed += 1,
-            Ok(Outcome::Kept) => self.report.kept += 1,
-            Ok(Outcome::Nothing) => {}
-            Err(error) => {
-                self.report.failed += 1;
-                return Err(error);
-            }
+/// Counts what became of an object.
+fn note(report: &mut ResealReport, outcome: Result<Outcome, VaultError>) -> Result<(), VaultError> {
+    match outcome {
+        Ok(Outcome::Resealed(_)) => report.resealed += 1,
+        Ok(Outcome::Kept) => report.kept += 1,
+        Ok(Outcome::Nothing) => {}
+        Err(error) => {
+            report.failed += 1;
+            return Err(error);
         }
-        Ok(())
     }
-
-    /// Whether all names of the folder were looked at.
-    fn is_folder_over(&self) -> bool {
-        self.current.as_ref().is_none_or(|(_, names)| names.is_empty())
-    }
+    Ok(())
 }
 
 fn pack_of(object: &str) -> Option<PackId> {

@@ -19,7 +19,7 @@ use crate::locking::lock;
 use crate::manifest::Manifest;
 use crate::pack::{PackError, PackId, PackReader};
 use crate::pack_list::PackList;
-use crate::resealing::Resealing;
+use crate::pass::Resealing;
 use crate::sealed::{self, Kind};
 use crate::state::PackState;
 use crate::state::State;

@@ -143,7 +143,10 @@ async fn a_version_that_was_switched_off_is_gone_if_that_is_enforced() {
     };
     world.api.catalog.insert_account_secret(world.account.0, &secret, 5).unwrap();
     let account = (world.account.0, secret.id);
-    let later = World { token: world.api.signer.issue_token(account, world.clock.now()), ..world };
+    let later = World {
+        token: world.api.signing.newest().issue_token(account, world.clock.now()),
+        ..world
+    };
     let gone = later.get("/groups/{group}/serverless").await;
     assert_eq!((gone.status, gone.code().as_str()), (StatusCode::GONE, "VERSION_GONE"));
     assert!(gone.header("sunset").is_some());
