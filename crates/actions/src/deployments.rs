@@ -26,6 +26,8 @@ pub struct NewDeployment {
     pub reach: Reach,
     /// What the probe found.
     pub report: ProbeReport,
+    /// The vault of its backups; the common one if there is none.
+    pub vault: Option<String>,
 }
 
 /// Records an attached deployment and the instance that stands for it.
@@ -55,6 +57,7 @@ pub fn attach(
         port: None,
         trouble: None,
         node: None,
+        vault: wanted.vault,
     };
     match catalog.insert_deployment(&instance, &wanted.reach, &wanted.report) {
         Ok(()) => Ok(instance),

@@ -26,6 +26,8 @@ pub struct NewInstance {
     pub ports: usize,
     /// Where instances are kept.
     pub placement: Vec<PlacementRule>,
+    /// The vault of its backups; the common one if there is none.
+    pub vault: Option<String>,
 }
 
 /// Why an instance is not made.
@@ -95,6 +97,7 @@ pub fn create(
         port: None,
         trouble: None,
         node: None,
+        vault: wanted.vault,
     };
     let inserted = match &part {
         Some((host, prefix)) => catalog.insert_placed(&instance, (*host, prefix)),

@@ -199,6 +199,7 @@ fn names_ports_and_states_are_obeyed() {
         settings: w.instance.settings.clone(),
         ports,
         placement: Vec::new(),
+        vault: None,
     };
     let taken = instances::create(&w.catalog, new("one", 9), w.now);
     assert!(matches!(taken, Err(CreateInstanceError::NameTaken(_))));

@@ -199,6 +199,7 @@ fn config() -> ApiConfig {
         download_lifetime: SignedDuration::from_hours(1),
         hosts: Arc::new(OneHost { host: "localhost".to_owned(), ports: 100_000 }),
         placement: Vec::new(),
+        vaults: Vec::new(),
         largest_body_bytes: 1_048_576,
         deadline: Duration::from_secs(30),
         hash_password: |_| PasswordRecord {

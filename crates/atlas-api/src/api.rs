@@ -9,7 +9,7 @@ use tidemark_actions::restore_jobs::Wish;
 use tidemark_catalog::{Catalog, Deployment, Instance, PasswordRecord};
 use tidemark_model::{
     BackupPolicy, Clock, InstanceId, LinkSettings, PlacementRule, ProbeReport, RestorePlan,
-    SnapshotId, Throttle,
+    SnapshotId, Throttle, VaultRule,
 };
 
 use crate::counts::Counts;
@@ -47,6 +47,8 @@ pub struct ApiConfig {
     pub hosts: Arc<dyn Hosts>,
     /// Where new instances are kept.
     pub placement: Vec<PlacementRule>,
+    /// Which projects keep the backups of new instances in a vault of their own.
+    pub vaults: Vec<VaultRule>,
     /// The largest request body, in bytes.
     pub largest_body_bytes: usize,
     /// How long a handler may take.

@@ -54,6 +54,7 @@ fn world_with(
         policy: BackupPolicy::default(),
         hosts: Arc::new(OneHost { host: "localhost".into(), ports: 100 }),
         placement: Vec::new(),
+        vaults: Vec::new(),
         largest_body_bytes: 10_000,
         deadline: Duration::from_mins(1),
         hash_password: |_| PasswordRecord {

@@ -1,5 +1,6 @@
 //! The open catalog.
 
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,10 +27,10 @@ pub struct Catalog {
     promise: Arc<OnceLock<Promise>>,
 }
 
-/// For how long snapshots are kept once they are complete.
+/// For how long snapshots are kept once they are complete, by the vault that they are in.
 struct Promise {
     clock: Clock,
-    kept_for: SignedDuration,
+    kept_for: HashMap<Option<String>, SignedDuration>,
 }
 
 enum Backend {
@@ -180,19 +181,26 @@ impl Catalog {
         Self { backend, generation, bell, promise: Arc::default() }
     }
 
-    /// Promises that no snapshot is removed for so long after it is complete, by whatever way; from then on
-    /// that holds for as long as the process runs.
-    pub fn keep_snapshots_for(&self, kept_for: SignedDuration, clock: Clock) {
-        if kept_for.is_positive() {
-            let _ = self.promise.set(Promise { clock, kept_for });
-        }
+    /// Promises that no snapshot is removed for so long after it is complete, by whatever way, as the vault
+    /// that it is in promises; one in a vault that is not named here is kept, because what that one promises
+    /// is not known. From then on that holds for as long as the process runs.
+    pub fn keep_snapshots_for(
+        &self,
+        kept_for: HashMap<Option<String>, SignedDuration>,
+        clock: Clock,
+    ) {
+        let _ = self.promise.set(Promise { clock, kept_for });
     }
 
-    /// For how long snapshots are kept once they are complete, and until when one is that was complete at an
-    /// instant, if that is to come.
-    pub(crate) fn kept_until(&self, finished_at: Timestamp) -> Option<Timestamp> {
+    /// Until when a snapshot in a vault is kept that was complete at an instant, if that is to come.
+    pub(crate) fn kept_until(
+        &self,
+        vault: &Option<String>,
+        finished_at: Timestamp,
+    ) -> Option<Timestamp> {
         let promise = self.promise.get()?;
-        let until = finished_at.saturating_add(promise.kept_for).unwrap_or(Timestamp::MAX);
+        let kept_for = promise.kept_for.get(vault).copied().unwrap_or(SignedDuration::MAX);
+        let until = finished_at.saturating_add(kept_for).unwrap_or(Timestamp::MAX);
         (until > promise.clock.now()).then_some(until)
     }
 

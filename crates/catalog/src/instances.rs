@@ -156,6 +156,8 @@ pub struct Instance {
     pub trouble: Option<InstanceTrouble>,
     /// The node on which its database is, if that is inside Tidemark and several nodes serve the records.
     pub node: Option<NodeId>,
+    /// The vault in which its backups are, by its name in the configuration; the common one if there is none.
+    pub vault: Option<String>,
 }
 
 /// Why an instance is not served.
@@ -196,6 +198,7 @@ pub(crate) fn decode(row: &Row) -> Result<Instance, CatalogError> {
             _ => InstanceTrouble::NotStarted(text),
         }),
         node: row.parse_optional("node")?,
+        vault: row.get("vault")?,
     })
 }
 
@@ -220,8 +223,8 @@ pub(crate) fn insert(connection: &Connection, instance: &Instance) -> Result<(),
     connection
         .prepare_cached(
             "INSERT INTO instances (id, project_id, name, family, state, settings, created_at, changed_at, port,
-                 number, serverless_number, cluster_number, backing)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                 number, serverless_number, cluster_number, backing, vault)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute((
             instance.id.to_string(),
@@ -237,6 +240,7 @@ pub(crate) fn insert(connection: &Connection, instance: &Instance) -> Result<(),
             in_serverless.then_some(serverless_number),
             in_clusters.then_some(cluster_number),
             instance.backing.as_str(),
+            instance.vault.as_deref(),
         ))
         .map_err(|error| taken(error, instance.name.as_str()))?;
     if instance.family == InstanceFamily::Cluster {
@@ -257,8 +261,8 @@ pub(crate) fn insert_retired(
 ) -> Result<(), CatalogError> {
     let changed = connection.execute(
         "INSERT INTO instances (id, project_id, name, family, state, settings, created_at, changed_at,
-             retained_until)
-         VALUES (?1, ?2, ?3, ?4, 'DELETED', ?5, ?6, ?7, ?8)",
+             retained_until, vault)
+         VALUES (?1, ?2, ?3, ?4, 'DELETED', ?5, ?6, ?7, ?8, ?9)",
         (
             instance.id.to_string(),
             instance.project.to_string(),
@@ -268,6 +272,7 @@ pub(crate) fn insert_retired(
             instance.created_at.as_second(),
             instance.changed_at.as_second(),
             kept_until.as_second(),
+            instance.vault.as_deref(),
         ),
     )?;
     one_row(changed, || CatalogError::Missing(format!("instance {}", instance.id)))
@@ -295,6 +300,15 @@ impl Catalog {
         )?;
         let mut rows = statement.query((project.to_string(), name))?;
         rows.next()?.map(decode).transpose()
+    }
+
+    /// The name of the vault in which the backups of an instance are, even if it is deleted; the common one
+    /// has none.
+    pub fn vault_of(&self, id: InstanceId) -> Result<Option<String>, CatalogError> {
+        let connection = self.read()?;
+        let sql = "SELECT vault FROM instances WHERE id = ?1";
+        let found = connection.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0));
+        found.optional()?.ok_or_else(|| CatalogError::Missing(format!("instance {id}")))
     }
 
     /// The instance with this id, even if it is deleted.

@@ -504,19 +504,21 @@ impl Catalog {
         if in_use {
             return Err(CatalogError::InUse(format!("snapshot {id} is being restored")));
         }
-        let found: Option<(i64, String, Option<i64>)> = transaction
+        let found: Option<(i64, String, Option<i64>, Option<String>)> = transaction
             .query_row(
-                "SELECT number, state, finished_at FROM snapshots
-                 WHERE id = ?1 AND instance_id = ?2 AND is_deleted = 0 AND state IN ('completed', 'failed')",
+                "SELECT s.number, s.state, s.finished_at, i.vault
+                 FROM snapshots s JOIN instances i ON i.id = s.instance_id
+                 WHERE s.id = ?1 AND s.instance_id = ?2 AND s.is_deleted = 0
+                     AND s.state IN ('completed', 'failed')",
                 (id.to_string(), instance.to_string()),
-                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
             )
             .optional()?;
-        let (place, state, finished_at) =
+        let (place, state, finished_at, vault) =
             found.ok_or_else(|| CatalogError::InUse(format!("snapshot {id} is in progress")))?;
         let finished_at = finished_at.and_then(|second| Timestamp::from_second(second).ok());
         if state == "completed"
-            && let Some(until) = finished_at.and_then(|at| catalog.kept_until(at))
+            && let Some(until) = finished_at.and_then(|at| catalog.kept_until(&vault, at))
         {
             return Err(CatalogError::Kept { what: format!("snapshot {id}"), until });
         }
@@ -599,16 +601,15 @@ impl Catalog {
     }
 
     /// Deleted snapshots of which the vault may still have the manifest.
-    pub fn list_unpurged_snapshots(&self) -> Result<Vec<SnapshotId>, CatalogError> {
+    pub fn list_unpurged_snapshots(&self) -> Result<Vec<(InstanceId, SnapshotId)>, CatalogError> {
         let connection = self.read()?;
-        let mut statement = connection
-            .prepare_cached("SELECT id FROM snapshots WHERE is_deleted = 1 AND is_purged = 0")?;
-        let mut rows = statement.query(())?;
-        let mut ids = Vec::new();
-        while let Some(row) = rows.next()? {
-            ids.push(Decoder::new("snapshots", row).parse("id")?);
-        }
-        Ok(ids)
+        let mut statement = connection.prepare_cached(
+            "SELECT id, instance_id FROM snapshots WHERE is_deleted = 1 AND is_purged = 0",
+        )?;
+        decode_all(statement.query(())?, |row| {
+            let row = Decoder::new("snapshots", row);
+            Ok((row.parse("instance_id")?, row.parse("id")?))
+        })
     }
 
     /// Records that the vault has nothing of a deleted snapshot any more.

@@ -130,6 +130,7 @@ fn insert_instance(
         port: Some(1),
         trouble: None,
         node: None,
+        vault: None,
     };
     catalog.insert_instance(&instance).unwrap();
     assert_eq!(catalog.find_instance(project, name).unwrap(), Some(instance.clone()));
@@ -338,7 +339,7 @@ fn a_snapshot_that_is_needed_is_not_deleted() {
         f.catalog.list_snapshots(f.instance, Order::OldestFirst, Page::EVERYTHING).unwrap().total,
         0
     );
-    assert_eq!(f.catalog.list_unpurged_snapshots().unwrap(), [snapshot]);
+    assert_eq!(f.catalog.list_unpurged_snapshots().unwrap(), [(f.instance, snapshot)]);
 }
 
 #[test]

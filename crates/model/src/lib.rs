@@ -33,7 +33,9 @@ pub use ids::{
 pub use instance::{InstanceEvent, InstanceName, InstanceNameError, InstanceState};
 pub use node::{NodeRole, NodeRoleError};
 pub use oplog_time::OplogTime;
-pub use placement::{Place, PlacementRule, database_prefix, is_database_prefix, place_of};
+pub use placement::{
+    Place, PlacementRule, VaultRule, database_prefix, is_database_prefix, place_of, vault_of,
+};
 pub use plan::{
     Base, Captured, Material, OplogGap, OplogSpan, PlanError, RestorePlan, chain, plan_restore,
     restorable,

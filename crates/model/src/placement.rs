@@ -29,6 +29,23 @@ pub struct PlacementRule {
     pub place: Place,
 }
 
+/// Which projects have a vault of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultRule {
+    /// The vault's name.
+    pub vault: String,
+    /// Its projects, each by its id or name.
+    pub projects: Vec<String>,
+}
+
+/// The name of the vault in which the backups of new instances of a project are kept; the common one has
+/// none.
+pub fn vault_of(rules: &[VaultRule], (project, name): (ProjectId, &str)) -> Option<String> {
+    let is_it = |wanted: &String| *wanted == project.to_string() || wanted == name;
+    let rule = rules.iter().find(|rule| rule.projects.iter().any(is_it));
+    rule.map(|rule| rule.vault.clone())
+}
+
 /// No name of a database is longer, in bytes. Source: the limits of MongoDB.
 const LONGEST_DATABASE_NAME: usize = 63;
 /// So many bytes are left for the users' part of it at least.

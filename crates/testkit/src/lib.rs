@@ -268,5 +268,6 @@ pub fn idle_instance(project: ProjectId, name: &str, created_at: Timestamp) -> R
         port: Some(27_100),
         trouble: None,
         node: None,
+        vault: None,
     }
 }

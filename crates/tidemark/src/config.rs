@@ -1,12 +1,15 @@
 //! The configuration: a TOML file, then the environment, then flags.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use serde::Deserialize;
 use tidemark_catalog::{Catalog, CatalogError};
-use tidemark_model::{NodeRole, NodeRoleError, Place, PlacementRule, is_database_prefix};
+use tidemark_model::{
+    NodeRole, NodeRoleError, Place, PlacementRule, VaultRule, is_database_prefix,
+};
 use tidemark_vault::{CachePlace, KeyError, Location, LocationError, VaultKey};
 use toml::{Table, Value};
 
@@ -227,6 +230,24 @@ pub(crate) struct Config {
     /// Where new instances are kept: the first one that is for an instance counts.
     #[serde(default)]
     pub(crate) placement: Vec<PlacementSection>,
+    /// Vaults beside the common one, for the projects that they name.
+    #[serde(default)]
+    pub(crate) vaults: Vec<NamedVaultSection>,
+}
+
+/// A vault of some projects. Only in the file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NamedVaultSection {
+    name: String,
+    location: String,
+    key_file: Option<PathBuf>,
+    cache_megabytes: Option<u64>,
+    #[serde(default)]
+    immutable_hours: u32,
+    /// By id or name.
+    #[serde(default)]
+    projects: Vec<String>,
 }
 
 /// A rule of where new instances are kept. Only in the file: there may be many.
@@ -408,6 +429,9 @@ pub(crate) struct VaultSection {
     cache_folder: Option<PathBuf>,
     cache_megabytes: Option<u64>,
     pub(crate) immutable_hours: u32,
+    /// Which of the named vaults it is, if it is one.
+    #[serde(skip)]
+    name: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -548,7 +572,80 @@ impl Config {
                 "several nodes need a vault that all of them reach: give vault = \"s3://…\"",
             );
         }
-        self.placement_rules().map(drop)
+        self.placement_rules()?;
+        self.check_vaults(is_alone)
+    }
+
+    /// Checks the named vaults.
+    fn check_vaults(&self, is_alone: bool) -> Result<(), ConfigError> {
+        let invalid = |text: String| Err(ConfigError::Invalid(format!("in [[vaults]] {text}")));
+        let mut places = vec![self.vault_location()?.to_string()];
+        let (mut names, mut projects) = (BTreeSet::new(), BTreeSet::new());
+        for vault in &self.vaults {
+            let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if vault.name.is_empty() || !vault.name.chars().all(is_letter) {
+                let told = "a name has lower-case letters, digits and - only";
+                return invalid(format!("{told}; {:?} is another one", vault.name));
+            }
+            if !names.insert(&vault.name) {
+                return invalid(format!("two vaults are called {}", vault.name));
+            }
+            if let Some(project) = vault.projects.iter().find(|project| !projects.insert(*project))
+            {
+                return invalid(format!("project {project} has two vaults"));
+            }
+            let location = self.for_vault(&vault.name)?.vault_location()?;
+            if places.contains(&location.to_string()) {
+                return invalid(format!("{} is where another vault is: {location}", vault.name));
+            }
+            if !is_alone && matches!(location, Location::Folder(_)) && self.role()? != NodeRole::All
+            {
+                return invalid(format!("{} must be a bucket that all nodes reach", vault.name));
+            }
+            places.push(location.to_string());
+        }
+        Ok(())
+    }
+
+    /// The names of the vaults beside the common one.
+    pub(crate) fn vault_names(&self) -> impl Iterator<Item = &str> {
+        self.vaults.iter().map(|vault| vault.name.as_str())
+    }
+
+    /// The name of the vault that was chosen, if it is not the common one.
+    pub(crate) fn vault_name(&self) -> Option<&str> {
+        self.vault.name.as_deref()
+    }
+
+    /// The vaults beside the common one, unless one was chosen.
+    pub(crate) fn other_vaults(&self) -> impl Iterator<Item = &str> {
+        self.vault_names().filter(|_| self.vault.name.is_none())
+    }
+
+    /// Which projects have a vault of their own.
+    pub(crate) fn vault_rules(&self) -> Vec<VaultRule> {
+        let rule = |vault: &NamedVaultSection| VaultRule {
+            vault: vault.name.clone(),
+            projects: vault.projects.clone(),
+        };
+        self.vaults.iter().map(rule).collect()
+    }
+
+    /// The same configuration with a named vault in place of the common one.
+    pub(crate) fn for_vault(&self, name: &str) -> Result<Self, ConfigError> {
+        let unknown = || ConfigError::Invalid(format!("no section [[vaults]] has the name {name}"));
+        let found = self.vaults.iter().find(|vault| vault.name == name).ok_or_else(unknown)?;
+        let key_file = || self.data_dir.join(format!("{name}.key"));
+        let vault = VaultSection {
+            location: Some(found.location.clone()),
+            folder: None,
+            key_file: Some(found.key_file.clone().unwrap_or_else(key_file)),
+            cache_folder: Some(self.data_dir.join("caches").join(name)),
+            cache_megabytes: found.cache_megabytes,
+            immutable_hours: found.immutable_hours,
+            name: Some(name.to_owned()),
+        };
+        Ok(Self { vault, ..self.clone() })
     }
 
     /// What this node does.
@@ -594,7 +691,7 @@ impl Config {
 
     /// The vault's key: what the variable says, or else what the file holds, which is made for a new vault.
     pub(crate) fn vault_key(&self) -> Result<VaultKey, ConfigError> {
-        match key_of_variable()? {
+        match self.key_of_variable()? {
             Some(key) => Ok(key),
             None => Ok(VaultKey::load_or_create(&self.vault_key_file(), self.vault_location()?)?),
         }
@@ -602,16 +699,21 @@ impl Config {
 
     /// The key of a vault that is there, and the file that it is in, if it is in one.
     pub(crate) fn vault_key_to_change(&self) -> Result<(VaultKey, Option<PathBuf>), ConfigError> {
-        let is_in_file = key_of_variable()?.is_none();
+        let is_in_file = self.key_of_variable()?.is_none();
         Ok((self.present_vault_key()?, is_in_file.then(|| self.vault_key_file())))
     }
 
     /// The key of a vault that is there.
     pub(crate) fn present_vault_key(&self) -> Result<VaultKey, ConfigError> {
-        match key_of_variable()? {
+        match self.key_of_variable()? {
             Some(key) => Ok(key),
             None => Ok(VaultKey::load(&self.vault_key_file())?),
         }
+    }
+
+    /// What the variable says; it is about the common vault.
+    fn key_of_variable(&self) -> Result<Option<VaultKey>, ConfigError> {
+        if self.vault.name.is_some() { Ok(None) } else { key_of_variable() }
     }
 
     /// The file of the vault's key.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tidemark_atlas_api::{DevMode, ResetError};
 use tidemark_catalog::Catalog;
 use tidemark_model::Clock;
-use tidemark_vault::Vault;
+use tidemark_vault::Vaults;
 
 use crate::bootstrap::{self, BootstrapError};
 use crate::seed::Seed;
@@ -16,7 +16,7 @@ use crate::seed::Seed;
 pub(crate) struct Dev {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) clock: Clock,
-    pub(crate) vault: Arc<Vault>,
+    pub(crate) vaults: Vaults,
     pub(crate) data_dir: PathBuf,
     pub(crate) base_url: String,
     /// What the server began with.
@@ -52,8 +52,10 @@ impl DevMode for Dev {
             error => ResetError::Failed(Box::new(error)),
         })?;
         let failed = |error: tidemark_vault::VaultError| ResetError::Failed(Box::new(error));
-        for snapshot in self.vault.snapshots().map_err(failed)? {
-            self.vault.remove_manifest(&snapshot).map_err(failed)?;
+        for (_, vault) in self.vaults.iter() {
+            for snapshot in vault.snapshots().map_err(failed)? {
+                vault.remove_manifest(&snapshot).map_err(failed)?;
+            }
         }
         serde_json::to_value(&bootstrap).map_err(|error| ResetError::Failed(Box::new(error)))
     }

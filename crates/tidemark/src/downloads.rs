@@ -13,8 +13,9 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use tidemark_atlas_api::Api;
+use tidemark_catalog::CatalogError;
 use tidemark_model::{Clock, ExportFormat};
-use tidemark_vault::{KeptFile, Vault, VaultError};
+use tidemark_vault::{KeptFile, Vault, VaultError, Vaults};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -23,7 +24,7 @@ pub(crate) struct Downloads {
     pub(crate) api: Arc<Api>,
     pub(crate) clock: Clock,
     pub(crate) folder: PathBuf,
-    pub(crate) vault: Arc<Vault>,
+    pub(crate) vaults: Vaults,
 }
 
 /// The file of a download: in the folder of this node, or in the vault, where any node put it.
@@ -53,7 +54,7 @@ pub(crate) async fn serve(
                 continue;
             }
             Found::Packing => busy(),
-            Found::Ready => downloads.send(&file, &method, &headers).await,
+            Found::Ready(vault) => downloads.send((&vault, &file), &method, &headers).await,
             Found::Over => refuse(
                 StatusCode::GONE,
                 "This link has expired; create another restore job with deliveryType download.",
@@ -74,7 +75,8 @@ fn busy() -> Response<Body> {
 }
 
 enum Found {
-    Ready,
+    /// It is there, in this vault or here.
+    Ready(Arc<Vault>),
     Packing,
     Over,
     Unknown,
@@ -87,17 +89,27 @@ impl Downloads {
         let now = self.clock.now();
         let look = move || {
             let job = api.catalog().find_download(&file)?;
-            Ok::<_, tidemark_catalog::CatalogError>(job.filter(|job| api.is_ticket(job.id, &token)))
+            let Some(job) = job.filter(|job| api.is_ticket(job.id, &token)) else {
+                return Ok(None);
+            };
+            let vault = api.catalog().vault_of(job.instance)?;
+            Ok::<_, CatalogError>(Some((job, vault)))
         };
-        let job = match tokio::task::spawn_blocking(look).await {
-            Ok(Ok(Some(job))) => job,
+        let (job, vault) = match tokio::task::spawn_blocking(look).await {
+            Ok(Ok(Some(found))) => found,
             Ok(Ok(None)) => return Found::Unknown,
             _ => return Found::Failed,
         };
         match job.download {
             Some(download) => match download.expires_at {
                 Some(end) if end <= now => Found::Over,
-                Some(_) => Found::Ready,
+                Some(_) => match self.vaults.find(vault.as_deref()) {
+                    Ok(vault) => Found::Ready(Arc::clone(vault)),
+                    Err(error) => {
+                        tracing::error!(%error, "a download is in a vault that is not known here");
+                        Found::Failed
+                    }
+                },
                 None if job.state.is_final() => Found::Over,
                 None => Found::Packing,
             },
@@ -105,14 +117,19 @@ impl Downloads {
         }
     }
 
-    async fn send(&self, name: &str, method: &Method, headers: &HeaderMap) -> Response<Body> {
+    async fn send(
+        &self,
+        (vault, name): (&Arc<Vault>, &str),
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Response<Body> {
         let unavailable = || {
             refuse(
                 StatusCode::GONE,
                 "The file of this download is gone; create another restore job.",
             )
         };
-        let (source, size) = match self.open(name).await {
+        let (source, size) = match self.open(vault, name).await {
             Ok(Some(found)) => found,
             Ok(None) => return unavailable(),
             Err(error) => {
@@ -164,16 +181,20 @@ impl Downloads {
 
 impl Downloads {
     /// Finds a file, and how large it is.
-    async fn open(&self, name: &str) -> Result<Option<(Source, u64)>, VaultError> {
+    async fn open(
+        &self,
+        vault: &Arc<Vault>,
+        name: &str,
+    ) -> Result<Option<(Source, u64)>, VaultError> {
         if let Ok(file) = tokio::fs::File::open(self.folder.join(name)).await
             && let Ok(metadata) = file.metadata().await
         {
             return Ok(Some((Source::Here(file), metadata.len())));
         }
-        if !self.vault.is_paid_by_request() {
+        if !vault.is_paid_by_request() {
             return Ok(None);
         }
-        let (vault, name) = (Arc::clone(&self.vault), name.to_owned());
+        let (vault, name) = (Arc::clone(vault), name.to_owned());
         // The vault is asked by a thread that may wait.
         let found = tokio::task::spawn_blocking(move || vault.find_file(&name)).await;
         let found = found.unwrap_or(Ok(None))?;

@@ -163,8 +163,8 @@ fn keys_command() -> Command {
         .about("Look after API keys and the vault's key, on the machine itself")
         .subcommand_required(true)
         .subcommand(create)
-        .subcommand(with_keys(rotate))
-        .subcommand(with_keys(retire))
+        .subcommand(with_vault(rotate))
+        .subcommand(with_vault(retire))
 }
 
 fn catalog_commands() -> Command {
@@ -209,9 +209,27 @@ fn vault_commands() -> Command {
     Command::new("vault")
         .about("Look after the vault")
         .subcommand_required(true)
-        .subcommand(with_keys(copy))
-        .subcommand(with_keys(verify))
-        .subcommand(with_keys(rebuild))
+        .subcommand(with_vault(copy))
+        .subcommand(with_vault(verify))
+        .subcommand(with_vault(rebuild))
+}
+
+/// A command about one vault, with every key of the configuration.
+fn with_vault(command: Command) -> Command {
+    let name = Arg::new("vault-name")
+        .long("vault-name")
+        .value_name("NAME")
+        .help("A vault of the sections [[vaults]] instead of the common one");
+    with_keys(command.arg(name))
+}
+
+/// The configuration, with the vault that was chosen.
+fn load_vault_config(matches: &ArgMatches) -> Result<Config, config::ConfigError> {
+    let config = load_config(matches)?;
+    match matches.get_one::<String>("vault-name") {
+        Some(name) => config.for_vault(name),
+        None => Ok(config),
+    }
 }
 
 fn load_config(matches: &ArgMatches) -> Result<Config, config::ConfigError> {
@@ -233,25 +251,25 @@ fn run_keys(matches: &ArgMatches) -> Outcome {
     match matches.subcommand() {
         Some(("create", matches)) => keys::create(matches),
         Some(("rotate", matches)) => {
-            rotation::rotate(&load_config(matches)?, matches.get_flag("prepare"))
+            rotation::rotate(&load_vault_config(matches)?, matches.get_flag("prepare"))
         }
-        Some(("retire", matches)) => rotation::retire(&load_config(matches)?),
+        Some(("retire", matches)) => rotation::retire(&load_vault_config(matches)?),
         _ => Ok(ExitCode::FAILURE),
     }
 }
 
 fn run_vault(matches: &ArgMatches) -> Outcome {
     match matches.subcommand() {
-        Some(("verify", matches)) => vault_command::verify(&load_config(matches)?),
+        Some(("verify", matches)) => vault_command::verify(&load_vault_config(matches)?),
         Some(("copy", matches)) => {
             let options = CopyOptions {
                 verify: matches.get_flag("verify-after-copy"),
                 remove_gone: matches.get_flag("remove-gone"),
             };
             let to = matches.get_one::<String>("to").map_or("", String::as_str);
-            vault_command::copy(&load_config(matches)?, to, options)
+            vault_command::copy(&load_vault_config(matches)?, to, options)
         }
-        Some(("rebuild", matches)) => vault_command::rebuild(&load_config(matches)?),
+        Some(("rebuild", matches)) => vault_command::rebuild(&load_vault_config(matches)?),
         _ => Ok(ExitCode::FAILURE),
     }
 }

@@ -10,7 +10,7 @@ use tidemark_model::{RestorePlan, SnapshotId};
 use tidemark_mover::{
     Attempt, Foreseen, MoverError, Progress, Replay, Restore, RestoreSource, Stop,
 };
-use tidemark_vault::Vault;
+use tidemark_vault::Vaults;
 use tidemark_worker::Deployments;
 
 /// What is assumed of a target to say how long a restore takes, until one has shown better.
@@ -19,7 +19,7 @@ const ENTRIES_PER_SECOND: u64 = 10_000;
 
 /// Looks at vault and target.
 pub(crate) struct Rehearser {
-    pub(crate) vault: Arc<Vault>,
+    pub(crate) vaults: Vaults,
     pub(crate) deployments: Arc<dyn Deployments>,
 }
 
@@ -38,14 +38,15 @@ impl Rehearsal for Rehearser {
         wish: &Wish,
     ) -> Result<Value, String> {
         let look = || -> Result<Foreseen, MoverError> {
-            let manifest = self.vault.load_manifest(&snapshot.to_string())?;
+            let vault = self.vaults.find(source.vault.as_deref())?;
+            let manifest = vault.load_manifest(&snapshot.to_string())?;
             let replay = plan.map(|plan| Replay { instance: source.id.to_string(), plan });
             let what = RestoreSource { manifest, replay, selection: wish.selection.clone() };
             let endpoint = self.deployments.endpoint(target).ok_or(MoverError::StageLost)?;
             // A name that no job has; nothing gets it.
             let attempt = Attempt { job: "rehearsal".to_owned(), number: 0 };
             let (stop, progress) = (Stop::new(), Progress::default());
-            let restore = Restore::new(&self.vault, endpoint, (attempt, what), &stop, &progress);
+            let restore = Restore::new(vault, endpoint, (attempt, what), &stop, &progress);
             if wish.replaces_in_place {
                 restore.allow_replacing_in_place().foresee()
             } else {

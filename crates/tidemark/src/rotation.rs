@@ -21,7 +21,11 @@ pub(crate) fn rotate(config: &Config, is_prepared: bool) -> crate::Outcome {
     }
     let changed = if is_prepared { key.prepared() } else { key.rotated() };
     keep(&changed, file.as_deref())?;
-    if !is_prepared && let Some(catalog) = config.find_catalog()? {
+    let is_common = config.vault_name().is_none();
+    if !is_prepared
+        && is_common
+        && let Some(catalog) = config.find_catalog()?
+    {
         catalog.rotate_signing_key()?;
         eprintln!(
             "tokens and links are signed with another key; those of before last until their end"

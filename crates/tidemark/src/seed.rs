@@ -366,6 +366,7 @@ fn grow_instance(
         port: None,
         trouble: None,
         node: None,
+        vault: None,
     })
 }
 

@@ -1,5 +1,6 @@
 //! `tidemark serve`: everything wired together, started and stopped in order.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use jiff::SignedDuration;
 use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, Sunset};
 use tidemark_catalog::Catalog;
 use tidemark_model::{BackupPolicy, Clock, NodeRole};
-use tidemark_vault::{Location, Vault, VaultKey};
+use tidemark_vault::{Location, Vault, VaultHealth, VaultKey, Vaults};
 use tidemark_worker::{
     Membership, NewNode, Severity, ShownCertificate, Trouble, Worker, WorkerConfig, WorkerWatch,
 };
@@ -72,7 +73,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
         membership: Arc::clone(&membership),
         hosting: Arc::clone(&hosting),
         worker: worker.as_ref().map(Worker::watch),
-        vault: Arc::clone(&parts.vault),
+        vaults: parts.vaults.clone(),
         attached: Arc::clone(&parts.attached),
     };
     let router = parts.router((config, mode), &base_url, health)?;
@@ -138,7 +139,7 @@ fn listen(config: &Config, runtime: &Runtime) -> Result<Listening, Failure> {
 struct Parts {
     catalog: Arc<Catalog>,
     membership: Arc<Membership>,
-    vault: Arc<Vault>,
+    vaults: Vaults,
     key: VaultKey,
     clock: Clock,
     seed: Seed,
@@ -152,16 +153,16 @@ struct Parts {
 impl Parts {
     fn open(config: &Config, base_url: &str) -> Result<Self, Failure> {
         let clock = Clock::system();
-        // The vault first: where it is refused nothing else is made.
-        let location = config.vault_location()?;
-        let key = config.vault_key()?;
-        let vault = Vault::open_cached(&location, key, config.vault_cache())?;
-        // The vault says which of them seals.
-        let key = vault.key().clone();
-        vault.keep_for(config.vault.immutable_hours)?;
+        // Vaults first: where one is refused nothing else is made.
+        let vaults = open_vaults(config)?;
+        // The vault says which of its keys seals.
+        let (location, key) = (config.vault_location()?, vaults.common().key().clone());
         let catalog = Arc::new(config.open_catalog()?);
-        let kept_for = SignedDuration::try_from(vault.kept_for()).unwrap_or(SignedDuration::MAX);
-        catalog.keep_snapshots_for(kept_for, clock.clone());
+        let kept_for = vaults.iter().map(|(name, vault)| {
+            let kept_for = SignedDuration::try_from(vault.kept_for());
+            (name.map(str::to_owned), kept_for.unwrap_or(SignedDuration::MAX))
+        });
+        catalog.keep_snapshots_for(kept_for.collect(), clock.clone());
         let instance_certificates = load_instance_certificates(config)?;
         let shown = instance_certificates.clone();
         let certificate = Arc::new(move || shown.as_ref().map(|shown| shown.fingerprint()));
@@ -182,7 +183,7 @@ impl Parts {
         Ok(Self {
             catalog,
             membership,
-            vault,
+            vaults,
             key,
             clock,
             seed,
@@ -213,16 +214,14 @@ impl Parts {
         WorkerConfig {
             catalog: Arc::clone(&self.catalog),
             membership: Arc::clone(&self.membership),
-            vault: Arc::clone(&self.vault),
+            vaults: self.vaults.clone(),
             clock: self.clock.clone(),
             deployments: Arc::clone(hosting) as Arc<dyn tidemark_worker::Deployments>,
             policy: policy(config),
             downloads: self.downloads.clone(),
             imports: self.imports.clone(),
-            segment_interval: if self.vault.is_paid_by_request() {
-                PAID_SEGMENT_INTERVAL
-            } else {
-                Duration::ZERO
+            segment_interval: |vault| {
+                if vault.is_paid_by_request() { PAID_SEGMENT_INTERVAL } else { Duration::ZERO }
             },
             parallel_snapshots: config.backup.parallel_snapshots,
             parallel_restores: config.backup.parallel_restores,
@@ -238,14 +237,14 @@ impl Parts {
         health: Health,
     ) -> Result<Router, Failure> {
         let rehearsal = Arc::new(Rehearser {
-            vault: Arc::clone(&self.vault),
+            vaults: self.vaults.clone(),
             deployments: Arc::clone(&health.hosting) as Arc<dyn tidemark_worker::Deployments>,
         });
-        let vault = Arc::clone(&self.vault);
+        let vaults = self.vaults.clone();
         let dev = (mode == Mode::Development).then(|| Dev {
             catalog: Arc::clone(&self.catalog),
             clock: self.clock.clone(),
-            vault: self.vault,
+            vaults: self.vaults,
             data_dir: config.data_dir.clone(),
             base_url: base_url.to_owned(),
             seed: self.seed,
@@ -264,12 +263,28 @@ impl Parts {
             api: Arc::clone(&api),
             clock,
             folder: self.downloads,
-            vault: Arc::clone(&vault),
+            vaults: vaults.clone(),
         };
         let uploads =
-            Uploads { api: Arc::clone(&api), clock: self.clock, folder: self.imports, vault };
+            Uploads { api: Arc::clone(&api), clock: self.clock, folder: self.imports, vaults };
         Ok(router(api, (downloads, uploads), health))
     }
+}
+
+/// Opens all vaults to write to them, and makes those that are not there yet.
+fn open_vaults(config: &Config) -> Result<Vaults, Failure> {
+    let open = |config: &Config| -> Result<Arc<Vault>, Failure> {
+        let (location, key) = (config.vault_location()?, config.vault_key()?);
+        let vault = Vault::open_cached(&location, key, config.vault_cache())?;
+        vault.keep_for(config.vault.immutable_hours)?;
+        Ok(vault)
+    };
+    let named = config.vault_names().map(|name| {
+        let vault = config.for_vault(name).map_err(Failure::from).and_then(|config| open(&config));
+        Ok((name.to_owned(), vault.map_err(|error| format!("vault {name}: {error}"))?))
+    });
+    let named = named.collect::<Result<BTreeMap<_, _>, Failure>>()?;
+    Ok(Vaults::new(open(config)?, named))
 }
 
 /// Waits for threads, at most until `deadline`.
@@ -388,6 +403,7 @@ fn api_config(
         policy: policy(config),
         hosts: Arc::new(hosts),
         placement: config.placement_rules().unwrap_or_default(),
+        vaults: config.vault_rules(),
         largest_body_bytes: config.server.largest_body_bytes,
         deadline: Duration::from_secs(config.server.deadline_seconds),
         hash_password: users::hash_password,
@@ -403,7 +419,7 @@ struct Health {
     membership: Arc<Membership>,
     hosting: Arc<Hosting>,
     worker: Option<WorkerWatch>,
-    vault: Arc<Vault>,
+    vaults: Vaults,
     attached: Arc<Attached>,
 }
 
@@ -450,12 +466,21 @@ impl Health {
     }
 
     fn metrics(&self) -> String {
-        let health = self.vault.health();
-        let lost: usize = health.lost.iter().map(|(_, chunks)| chunks).sum();
+        let healths: Vec<_> = self.vaults.iter().map(|(_, vault)| vault.health()).collect();
+        let count = |of: fn(&VaultHealth) -> usize| healths.iter().map(of).sum::<usize>();
+        let lost = |health: &VaultHealth| health.lost.iter().map(|(_, chunks)| chunks).sum();
         let figures = [
-            ("vault_unreadable_packs", "Packs that cannot be read", health.unreadable_packs.len()),
-            ("vault_bad_chunks", "Chunks that could not be read", health.bad_chunks),
-            ("vault_missing_chunks", "Chunks that snapshots name and the vault lacks", lost),
+            (
+                "vault_unreadable_packs",
+                "Packs that cannot be read",
+                count(|health| health.unreadable_packs.len()),
+            ),
+            (
+                "vault_bad_chunks",
+                "Chunks that could not be read",
+                count(|health| health.bad_chunks),
+            ),
+            ("vault_missing_chunks", "Chunks that snapshots name and the vault lacks", count(lost)),
             (
                 "oplog_gaps",
                 "Gaps in captured oplogs since the start",
@@ -469,13 +494,18 @@ impl Health {
                 "# HELP tidemark_{name} {help}.\n# TYPE tidemark_{name} gauge\ntidemark_{name} {value}\n"
             )
         });
-        let requests = self.vault.requests();
+        let requests = self.vaults.iter().flat_map(|(name, vault)| {
+            vault.requests().into_iter().map(move |(kind, count)| (name, kind, count))
+        });
+        let requests: Vec<_> = requests.collect();
         if !requests.is_empty() {
-            text += "# HELP tidemark_vault_requests_total Requests to the vault's bucket.\n";
+            text += "# HELP tidemark_vault_requests_total Requests to the vaults' buckets.\n";
             text += "# TYPE tidemark_vault_requests_total counter\n";
         }
-        requests.iter().fold(text, |text, (kind, count)| {
-            text + &format!("tidemark_vault_requests_total{{kind=\"{}\"}} {count}\n", kind.as_str())
+        requests.iter().fold(text, |text, (name, kind, count)| {
+            let of = name.map_or_else(String::new, |name| format!(",vault=\"{name}\""));
+            let kind = kind.as_str();
+            text + &format!("tidemark_vault_requests_total{{kind=\"{kind}\"{of}}} {count}\n")
         })
     }
 }

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use tidemark_actions::snapshots::{self, Imported};
 use tidemark_atlas_api::{Api, ImportTicket};
 use tidemark_model::{Clock, SnapshotId};
-use tidemark_vault::Vault;
+use tidemark_vault::{Vault, Vaults};
 use tidemark_worker::{dump_name, dump_path};
 use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt;
@@ -31,7 +31,7 @@ pub(crate) struct Uploads {
     pub(crate) api: Arc<Api>,
     pub(crate) clock: Clock,
     pub(crate) folder: PathBuf,
-    pub(crate) vault: Arc<Vault>,
+    pub(crate) vaults: Vaults,
 }
 
 /// The file of an upload that goes on, which is removed when that ends, also if whoever sends it goes away.
@@ -80,10 +80,16 @@ impl Uploads {
             expires_at: Timestamp::from_second(expires).map_err(|_| unknown())?,
         };
         let (api, token) = (Arc::clone(&self.api), token.to_owned());
-        let check = move || api.is_import_ticket(&ticket, &token);
-        if !tokio::task::spawn_blocking(check).await.unwrap_or(false) {
-            return Err(unknown());
-        }
+        let check = move || {
+            let is_known = api.is_import_ticket(&ticket, &token);
+            is_known.then(|| api.catalog().vault_of(ticket.instance))
+        };
+        let name = tokio::task::spawn_blocking(check).await.unwrap_or(None).ok_or_else(unknown)?;
+        let unusable = |error: &dyn std::fmt::Display| {
+            Refused(StatusCode::SERVICE_UNAVAILABLE, format!("Its vault cannot be used: {error}."))
+        };
+        let name = name.map_err(|error| unusable(&error))?;
+        let vault = self.vaults.find(name.as_deref()).map_err(|error| unusable(&error))?;
         let ended = ticket.made_at().saturating_add(LINK_LIFETIME).unwrap_or(Timestamp::MIN);
         if ended < self.clock.now() {
             let detail = "This link has expired; ask for another one.";
@@ -101,14 +107,14 @@ impl Uploads {
         })?;
         let unfinished = Unfinished(partial);
         // In this order: what is recorded may be done with, and its file gone.
-        if self.is_there(&whole, ticket.snapshot).await || self.is_recorded(ticket).await? {
+        if is_there(vault, &whole, ticket.snapshot).await || self.is_recorded(ticket).await? {
             let detail = "This dump was uploaded before; ask for another link for another one.";
             return Err(Refused(StatusCode::CONFLICT, detail.to_owned()));
         }
         // Before the record: a record without its file could not be told from one that lost it.
-        if self.vault.is_paid_by_request() {
+        if vault.is_paid_by_request() {
             // Whichever node makes the snapshot finds it there.
-            store(&self.vault, dump_name(ticket.snapshot), body).await?;
+            store(vault, dump_name(ticket.snapshot), body).await?;
         } else {
             write(file, &unfinished.0, body).await?;
             tokio::fs::rename(&unfinished.0, &whole)
@@ -120,33 +126,9 @@ impl Uploads {
         let recorded = self.record(ticket).await;
         // What may be recorded after all is left to who makes the snapshot.
         if recorded.is_err() && matches!(self.is_recorded(ticket).await, Ok(false)) {
-            self.remove(whole, ticket.snapshot).await;
+            remove(vault, whole, ticket.snapshot).await;
         }
         recorded
-    }
-
-    /// Whether a dump is here as a whole; one of which that is not known counts as such.
-    async fn is_there(&self, whole: &FilePath, snapshot: SnapshotId) -> bool {
-        if !self.vault.is_paid_by_request() {
-            return tokio::fs::try_exists(whole).await.unwrap_or(true);
-        }
-        let vault = Arc::clone(&self.vault);
-        let find = move || vault.find_file(&dump_name(snapshot));
-        !matches!(tokio::task::spawn_blocking(find).await, Ok(Ok(None)))
-    }
-
-    /// Removes a dump of which no snapshot is made.
-    async fn remove(&self, whole: PathBuf, snapshot: SnapshotId) {
-        let vault = Arc::clone(&self.vault);
-        let remove = move || {
-            if vault.is_paid_by_request() {
-                // What stays is removed when it is old.
-                drop(vault.remove_file(&dump_name(snapshot)));
-            } else {
-                drop(std::fs::remove_file(whole));
-            }
-        };
-        let _ = tokio::task::spawn_blocking(remove).await;
     }
 
     async fn is_recorded(&self, ticket: ImportTicket) -> Result<bool, Refused> {
@@ -183,6 +165,30 @@ impl Uploads {
             Err(error) => Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
         }
     }
+}
+
+/// Whether a dump is here as a whole; one of which that is not known counts as such.
+async fn is_there(vault: &Arc<Vault>, whole: &FilePath, snapshot: SnapshotId) -> bool {
+    if !vault.is_paid_by_request() {
+        return tokio::fs::try_exists(whole).await.unwrap_or(true);
+    }
+    let vault = Arc::clone(vault);
+    let find = move || vault.find_file(&dump_name(snapshot));
+    !matches!(tokio::task::spawn_blocking(find).await, Ok(Ok(None)))
+}
+
+/// Removes a dump of which no snapshot is made.
+async fn remove(vault: &Arc<Vault>, whole: PathBuf, snapshot: SnapshotId) {
+    let vault = Arc::clone(vault);
+    let remove = move || {
+        if vault.is_paid_by_request() {
+            // What stays is removed when it is old.
+            drop(vault.remove_file(&dump_name(snapshot)));
+        } else {
+            drop(std::fs::remove_file(whole));
+        }
+    };
+    let _ = tokio::task::spawn_blocking(remove).await;
 }
 
 /// What a thread that stores an upload is told.

@@ -3,6 +3,7 @@
 //! copies it to a second place.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{
@@ -19,8 +20,17 @@ use crate::config::Config;
 use crate::seed::Seed;
 use crate::{bootstrap, folder};
 
-/// Verifies the vault; the exit code tells whether all is well.
+/// Verifies the vault, and unless one was chosen all others; the exit code tells whether all is well.
 pub(crate) fn verify(config: &Config) -> crate::Outcome {
+    let mut is_well = verify_one(config)?;
+    for name in config.other_vaults() {
+        println!("vault {name}:");
+        is_well &= verify_one(&config.for_vault(name)?)?;
+    }
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn verify_one(config: &Config) -> Result<bool, Failure> {
     let location = config.vault_location()?;
     if matches!(&location, Location::Folder(folder) if !folder.exists()) {
         return Err(format!("there is no vault in {location}; check --data-dir or --vault").into());
@@ -36,9 +46,9 @@ pub(crate) fn verify(config: &Config) -> crate::Outcome {
     }
     if report.damages.is_empty() {
         println!("everything is whole");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
-    Ok(ExitCode::FAILURE)
+    Ok(false)
 }
 
 /// Copies the vault to a second place; the exit code tells whether all of it is there.
@@ -78,39 +88,36 @@ const KEPT: SignedDuration = SignedDuration::from_hours(35 * 24);
 /// the first project. Records that are there stay as they are.
 pub(crate) fn rebuild(config: &Config) -> crate::Outcome {
     let _lock = folder::lock(&config.data_dir)?;
-    let (location, key) = (config.vault_location()?, config.present_vault_key()?);
-    let vault = match Vault::open(&location, key.clone()) {
-        Err(VaultError::NoConfiguration { .. }) => {
-            Vault::open_without_configuration(&location, key)?
-        }
-        outcome => outcome?,
-    };
+    let mut vaults = vec![(config.vault_name(), open_to_rebuild(config)?)];
+    for name in config.other_vaults() {
+        vaults.push((Some(name), open_to_rebuild(&config.for_vault(name)?)?));
+    }
     let clock = Clock::system();
     let catalog = config.open_catalog()?;
     let base_url = format!("http://{}", config.server.listen);
     bootstrap::run(&catalog, &clock, (&config.data_dir, &base_url), &Seed::default())?;
-    let rebuild = Rebuild {
-        catalog: &catalog,
-        vault: &vault,
-        now: clock.now(),
-        project: first_project(&catalog)?,
-    };
-    let (mut snapshots, mut unreadable) = (0_usize, 0_usize);
-    for id in vault.snapshots()? {
-        match vault.load_manifest(&id) {
-            Ok(manifest) => snapshots += usize::from(rebuild.add_snapshot(&manifest)?),
-            Err(error) => {
-                unreadable += 1;
-                println!("not taken over: snapshot {id}: {error}");
-            }
+    let project = first_project(&catalog)?;
+    let mut is_whole = true;
+    for (name, vault) in &vaults {
+        if let Some(name) = name {
+            println!("vault {name}:");
         }
+        let vault_name = name.map(str::to_owned);
+        let now = clock.now();
+        let rebuild = Rebuild { catalog: &catalog, vault, vault_name, now, project };
+        is_whole &= rebuild.run()?;
     }
-    let mut spans = 0;
-    for instance in vault.captured_instances()? {
-        spans += rebuild.add_spans(&instance)?;
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn open_to_rebuild(config: &Config) -> Result<Arc<Vault>, Failure> {
+    let (location, key) = (config.vault_location()?, config.present_vault_key()?);
+    match Vault::open(&location, key.clone()) {
+        Err(VaultError::NoConfiguration { .. }) => {
+            Ok(Vault::open_without_configuration(&location, key)?)
+        }
+        outcome => Ok(outcome?),
     }
-    println!("the catalog has {snapshots} more snapshots, and {spans} spans of captured oplogs");
-    Ok(if unreadable == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn first_project(catalog: &Catalog) -> Result<ProjectId, Failure> {
@@ -127,11 +134,35 @@ fn first_project(catalog: &Catalog) -> Result<ProjectId, Failure> {
 struct Rebuild<'a> {
     catalog: &'a Catalog,
     vault: &'a Vault,
+    /// As the configuration calls it, unless it is the common one.
+    vault_name: Option<String>,
     now: Timestamp,
     project: ProjectId,
 }
 
 impl Rebuild<'_> {
+    /// Makes the records of one vault; answers whether all of it could be read.
+    fn run(&self) -> Result<bool, Failure> {
+        let (mut snapshots, mut unreadable) = (0_usize, 0_usize);
+        for id in self.vault.snapshots()? {
+            match self.vault.load_manifest(&id) {
+                Ok(manifest) => snapshots += usize::from(self.add_snapshot(&manifest)?),
+                Err(error) => {
+                    unreadable += 1;
+                    println!("not taken over: snapshot {id}: {error}");
+                }
+            }
+        }
+        let mut spans = 0;
+        for instance in self.vault.captured_instances()? {
+            spans += self.add_spans(&instance)?;
+        }
+        println!(
+            "the catalog has {snapshots} more snapshots, and {spans} spans of captured oplogs"
+        );
+        Ok(unreadable == 0)
+    }
+
     fn add_snapshot(&self, manifest: &Manifest) -> Result<bool, Failure> {
         let owner = &manifest.owner;
         let instance: InstanceId = owner.instance.parse()?;
@@ -191,6 +222,7 @@ impl Rebuild<'_> {
             port: None,
             trouble: None,
             node: None,
+            vault: self.vault_name.clone(),
         };
         let until = self.now.saturating_add(KEPT).unwrap_or(self.now);
         if self.catalog.insert_found_instance(&instance, until)? {

@@ -12,7 +12,8 @@ impl VaultError {
     pub fn is_transient(&self) -> bool {
         use std::io::ErrorKind::{Other, PermissionDenied};
         match self {
-            Self::Overtaken => true,
+            // Another node may know it.
+            Self::Overtaken | Self::Unconfigured { .. } => true,
             // What comes from an operating system has a code.
             Self::File { source, .. } => {
                 source.raw_os_error().is_none() && matches!(source.kind(), Other | PermissionDenied)
@@ -118,6 +119,14 @@ pub enum VaultError {
         "packs that the snapshot relied on were removed by another process meanwhile; it is taken again"
     )]
     Overtaken,
+    /// An instance is in a vault that the configuration does not know.
+    #[error(
+        "vault {name} is not in the configuration of this node; add its section [[vaults]] again"
+    )]
+    Unconfigured {
+        /// Its name.
+        name: String,
+    },
     /// The place of the vault cannot be used.
     #[error("{0}")]
     Location(#[from] LocationError),

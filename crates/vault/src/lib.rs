@@ -46,6 +46,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod vault;
+mod vaults;
 mod verify;
 mod writer;
 
@@ -66,5 +67,6 @@ pub use prune::PruneReport;
 pub use segment::{OplogSegment, SegmentError};
 pub use store::{Location, LocationError, RequestKind};
 pub use vault::Vault;
+pub use vaults::Vaults;
 pub use verify::{Damage, VerifyReport};
 pub use writer::SnapshotWriter;

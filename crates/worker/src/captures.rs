@@ -11,11 +11,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidemark_catalog::{CatalogError, Instance};
-use tidemark_deployment::{Endpoint, LinkError};
+use tidemark_deployment::Endpoint;
 use tidemark_model::{InstanceId, OplogTime};
 use tidemark_mover::{MoverError, Stop};
 
-use crate::config::WorkerConfig;
+use crate::config::{WorkerConfig, unreachable};
 
 /// How long others wait for a round.
 const ROUND_PATIENCE: Duration = Duration::from_mins(1);
@@ -134,6 +134,9 @@ pub struct Captures {
     gaps: AtomicU64,
 }
 
+/// What is being done when an instance is not found.
+const LOOKING: &str = "looking for its database";
+
 impl Captures {
     pub(crate) fn new(config: WorkerConfig) -> Self {
         Self {
@@ -216,14 +219,14 @@ impl Captures {
     /// The record of an instance.
     pub(crate) fn load_instance(&self, instance: InstanceId) -> Result<Instance, MoverError> {
         let loaded = self.config.catalog.load_instance(instance);
-        loaded.map_err(|error| unreachable(instance, &error.to_string()))
+        loaded.map_err(|error| unreachable(instance, LOOKING, &error.to_string()))
     }
 
     /// How to reach an instance.
     pub(crate) fn endpoint(&self, instance: InstanceId) -> Result<Endpoint, MoverError> {
         let found = self.load_instance(instance)?;
         let endpoint = self.config.deployments.endpoint(&found);
-        endpoint.ok_or_else(|| unreachable(instance, "it does not run"))
+        endpoint.ok_or_else(|| unreachable(instance, LOOKING, "it does not run"))
     }
 
     /// Reads what is new in one oplog and stores it whatever it is; answers through where.
@@ -249,7 +252,7 @@ impl Captures {
         while state.done < ticket {
             stop.check()?;
             if state.is_over || Instant::now() > deadline {
-                return Err(unreachable(instance, "its oplog could not be read in time"));
+                return Err(unreachable(instance, LOOKING, "its oplog could not be read in time"));
             }
             let wait = Duration::from_millis(200);
             let waited = slot.changed.wait_timeout(state, wait);
@@ -257,8 +260,8 @@ impl Captures {
         }
         match &state.last {
             Some(Ok(through)) => Ok(*through),
-            Some(Err(reason)) => Err(unreachable(instance, reason)),
-            None => Err(unreachable(instance, "its oplog was not read")),
+            Some(Err(reason)) => Err(unreachable(instance, LOOKING, reason)),
+            None => Err(unreachable(instance, LOOKING, "its oplog was not read")),
         }
     }
 }
@@ -277,27 +280,19 @@ impl Captures {
         stop: &Stop,
     ) -> Result<OplogTime, MoverError> {
         let catalog = &self.config.catalog;
-        let failed = |error: CatalogError| unreachable(instance, &error.to_string());
+        let failed = |error: CatalogError| unreachable(instance, LOOKING, &error.to_string());
         let number = catalog.want_capture(instance).map_err(failed)?;
         loop {
             stop.check()?;
             if let Some(answer) = catalog.find_capture_answer(instance, number).map_err(failed)? {
-                return answer.outcome.map_err(|reason| unreachable(instance, &reason));
+                return answer.outcome.map_err(|reason| unreachable(instance, LOOKING, &reason));
             }
             if Instant::now() > deadline {
-                return Err(unreachable(instance, "no node read its oplog in time"));
+                return Err(unreachable(instance, LOOKING, "no node read its oplog in time"));
             }
             std::thread::sleep(ASK_INTERVAL);
         }
     }
-}
-
-fn unreachable(instance: InstanceId, reason: &str) -> MoverError {
-    MoverError::Link(LinkError::Connection {
-        address: format!("instance {instance}"),
-        doing: "looking for its database".to_owned(),
-        source: std::io::Error::other(reason.to_owned()),
-    })
 }
 
 #[cfg(test)]
@@ -331,13 +326,13 @@ mod tests {
         let captures = Captures::new(WorkerConfig {
             membership: Membership::alone(&catalog, &clock),
             catalog,
-            vault,
+            vaults: vault.into(),
             clock,
             deployments: Arc::new(Somewhere),
             policy: BackupPolicy::default(),
             downloads: folder.path().join("downloads"),
             imports: folder.path().join("imports"),
-            segment_interval: Duration::ZERO,
+            segment_interval: |_| Duration::ZERO,
             parallel_snapshots: 1,
             parallel_restores: 1,
             hook: None,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemark_catalog::{Catalog, CatalogError, Instance};
-use tidemark_deployment::Endpoint;
+use tidemark_deployment::{Endpoint, LinkError};
 use tidemark_model::{BackupPolicy, Clock, InstanceId};
-use tidemark_vault::Vault;
+use tidemark_mover::MoverError;
+use tidemark_vault::{Vault, Vaults};
 
 use crate::membership::Membership;
 
@@ -31,7 +32,7 @@ pub struct WorkerConfig {
     /// This process among those that serve the same records.
     pub membership: Arc<Membership>,
     /// The snapshots.
-    pub vault: Arc<Vault>,
+    pub vaults: Vaults,
     /// The time.
     pub clock: Clock,
     /// The databases.
@@ -42,9 +43,9 @@ pub struct WorkerConfig {
     pub downloads: PathBuf,
     /// Where uploaded dumps are kept until they are snapshots.
     pub imports: PathBuf,
-    /// How long captured entries may be in the catalog before they are stored in the vault; zero where
-    /// they go there at once, as into a folder, where an object costs nothing.
-    pub segment_interval: Duration,
+    /// How long captured entries may be in the catalog before they are stored in a vault; zero where they go
+    /// there at once, as into a folder, where an object costs nothing.
+    pub segment_interval: fn(&Vault) -> Duration,
     /// Snapshots that are taken at the same time. Each holds some 60 MiB of batches and chunks,
     /// whatever the size of its data.
     pub parallel_snapshots: usize,
@@ -74,6 +75,20 @@ pub enum Fate {
 }
 
 impl WorkerConfig {
+    /// The vault in which the backups of an instance are.
+    pub(crate) fn vault_of(&self, instance: InstanceId) -> Result<&Arc<Vault>, MoverError> {
+        let name = self
+            .catalog
+            .vault_of(instance)
+            .map_err(|error| unreachable(instance, "looking for its vault", &error.to_string()))?;
+        Ok(self.vaults.find(name.as_deref())?)
+    }
+
+    /// Whether requests to any vault have their price.
+    pub(crate) fn is_paid_by_request(&self) -> bool {
+        self.vaults.iter().any(|(_, vault)| vault.is_paid_by_request())
+    }
+
     /// Proves, for the rest of a transaction, that this node is the one that follows an oplog.
     pub(crate) fn check_capture(
         &self,
@@ -90,4 +105,13 @@ impl WorkerConfig {
     pub(crate) fn fate(&self, job: &str, step: &str) -> Fate {
         self.hook.as_ref().map_or(Fate::Done, |hook| hook(job, step))
     }
+}
+
+/// Something of an instance is not found now, and may be later.
+pub(crate) fn unreachable(instance: InstanceId, doing: &str, reason: &str) -> MoverError {
+    MoverError::Link(LinkError::Connection {
+        address: format!("instance {instance}"),
+        doing: doing.to_owned(),
+        source: std::io::Error::other(reason.to_owned()),
+    })
 }

@@ -225,7 +225,7 @@ impl Follower<'_> {
     }
 
     fn capture(&mut self, endpoint: &Endpoint, flush: bool) -> Result<OplogTime, Unread> {
-        let vault = &self.shared.config.vault;
+        let vault = self.shared.config.vault_of(self.instance)?;
         let mut capture = if let Some(capture) = self.capture.take() {
             capture
         } else {

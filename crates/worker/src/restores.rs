@@ -17,7 +17,7 @@ use tidemark_mover::{
     was_swapped,
 };
 
-use tidemark_vault::{Manifest, SnapshotWriter};
+use tidemark_vault::{Manifest, SnapshotWriter, Vault};
 
 use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
@@ -211,9 +211,14 @@ impl Running<'_> {
         enter_step(&self.shared.config, &self.claim.id.to_string(), step.as_str())
     }
 
+    /// The vault that holds what is restored.
+    fn vault(&self) -> Result<&Arc<Vault>, MoverError> {
+        self.shared.config.vault_of(self.job.instance)
+    }
+
     fn source(&self, moment: Option<PointInTime>, stop: &Stop) -> Result<RestoreSource, StepError> {
         let snapshot = self.job.delivery.snapshot();
-        let manifest = self.shared.config.vault.load_manifest(&snapshot.to_string());
+        let manifest = self.vault()?.load_manifest(&snapshot.to_string());
         let manifest = manifest.map_err(MoverError::from)?;
         let plan = moment.map(|moment| self.plan(moment, snapshot, stop)).transpose()?;
         if plan.is_some() {
@@ -260,13 +265,8 @@ impl Running<'_> {
         }
         let source = self.source(moment, stop)?;
         let attempt = Attempt { job: job.clone(), number: self.claim.attempt };
-        let mut restore = Restore::new(
-            &self.shared.config.vault,
-            endpoint.clone(),
-            (attempt, source),
-            stop,
-            self.progress,
-        );
+        let mut restore =
+            Restore::new(self.vault()?, endpoint.clone(), (attempt, source), stop, self.progress);
         if self.job.replaces_in_place {
             restore = restore.allow_replacing_in_place();
         }
@@ -300,7 +300,7 @@ impl Running<'_> {
             base,
             replay,
         };
-        let made = synthesize(&self.shared.config.vault, &request, stop, self.progress)?;
+        let made = synthesize(self.vault()?, &request, stop, self.progress)?;
         Ok(made.keep_readable(stop)?)
     }
 
@@ -332,10 +332,8 @@ impl Running<'_> {
         let config = &self.shared.config;
         let RestoreSource { manifest, replay, selection } = self.source(moment, stop)?;
         self.begin(DownloadStep::Verify)?;
-        config
-            .vault
-            .check_snapshot(&manifest, |_| !stop.is_requested())
-            .map_err(MoverError::from)?;
+        let vault = self.vault()?;
+        vault.check_snapshot(&manifest, |_| !stop.is_requested()).map_err(MoverError::from)?;
         self.begin(DownloadStep::Pack)?;
         // What is made for a moment stays in the vault as long as its writer does.
         let (manifest, _made) = match replay {
@@ -351,10 +349,10 @@ impl Running<'_> {
             return Err(CatalogError::Missing(what).into());
         };
         let watch = (stop, self.progress);
-        if config.vault.is_paid_by_request() {
+        if vault.is_paid_by_request() {
             // Whichever node is asked for it finds it there.
-            let mut out = config.vault.create_file(&download.file);
-            export((&config.vault, &manifest), download.format, &mut out, watch)?;
+            let mut out = vault.create_file(&download.file);
+            export((vault, &manifest), download.format, &mut out, watch)?;
             stop.check()?;
             // One that an earlier attempt made is as good.
             out.finish().map_err(MoverError::from)?;
@@ -364,7 +362,7 @@ impl Running<'_> {
         let temporary = path.with_extension("tmp");
         let failed = |source| MoverError::File { path: path.display().to_string(), source };
         let mut out = BufWriter::new(File::create(&temporary).map_err(failed)?);
-        export((&config.vault, &manifest), download.format, &mut out, watch)?;
+        export((vault, &manifest), download.format, &mut out, watch)?;
         let file = out.into_inner().map_err(|error| failed(error.into_error()))?;
         file.sync_all().map_err(failed)?;
         std::fs::rename(&temporary, &path).map_err(failed)?;

@@ -9,7 +9,7 @@ use tidemark_model::{
     BackupPolicy, OplogTime, PolicyMatch, RestoreJobId, SnapshotId, SnapshotKind, SnapshotState,
 };
 
-use tidemark_vault::VaultError;
+use tidemark_vault::{Vault, VaultError};
 
 use crate::shared::Shared;
 
@@ -194,8 +194,9 @@ fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
 fn purge_manifests(shared: &Shared) -> Result<bool, CatalogError> {
     let catalog = &shared.config.catalog;
     let mut is_none_left = true;
-    for id in catalog.list_unpurged_snapshots()? {
-        match shared.config.vault.remove_manifest(&id.to_string()) {
+    for (instance, id) in catalog.list_unpurged_snapshots()? {
+        let vault = shared.config.vault_of(instance);
+        match vault.and_then(|vault| Ok(vault.remove_manifest(&id.to_string())?)) {
             Ok(()) => {
                 catalog.record_purged_snapshot(id)?;
                 shared.due.want_pruning();
@@ -224,8 +225,15 @@ fn delete_snapshot(catalog: &Catalog, snapshot: &Snapshot) -> Result<bool, Catal
 
 /// Ends the backups of deleted instances whose time is over.
 fn remove_expired_instances(shared: &Shared) -> Result<(), CatalogError> {
-    let (catalog, vault) = (&shared.config.catalog, &shared.config.vault);
+    let catalog = &shared.config.catalog;
     for instance in catalog.list_expired_instances(shared.config.clock.now())? {
+        let vault = match shared.config.vault_of(instance) {
+            Ok(vault) => vault,
+            Err(error) => {
+                tracing::warn!(%error, %instance, "the backups of a deleted instance stay");
+                continue;
+            }
+        };
         let snapshots = catalog.list_snapshots(instance, Order::OldestFirst, Page::EVERYTHING)?;
         let mut is_empty = true;
         for snapshot in &snapshots.items {
@@ -233,7 +241,7 @@ fn remove_expired_instances(shared: &Shared) -> Result<(), CatalogError> {
         }
         // The last that was captured of it is as old as its end.
         let ended_at = catalog.load_instance(instance)?.changed_at;
-        let is_kept = ended_at.saturating_add(kept_for(shared)).unwrap_or(Timestamp::MAX)
+        let is_kept = ended_at.saturating_add(kept_for(vault)).unwrap_or(Timestamp::MAX)
             > shared.config.clock.now();
         if !is_empty || is_kept || !purge_manifests(shared)? {
             continue;
@@ -259,9 +267,9 @@ fn remove_expired_instances(shared: &Shared) -> Result<(), CatalogError> {
     Ok(())
 }
 
-/// For how long the vault keeps what is written.
-fn kept_for(shared: &Shared) -> SignedDuration {
-    SignedDuration::try_from(shared.config.vault.kept_for()).unwrap_or(SignedDuration::MAX)
+/// For how long a vault keeps what is written.
+fn kept_for(vault: &Vault) -> SignedDuration {
+    SignedDuration::try_from(vault.kept_for()).unwrap_or(SignedDuration::MAX)
 }
 
 /// Removes database users whose time is over.
@@ -281,13 +289,14 @@ fn trim_oplogs(shared: &Shared) -> Result<(), CatalogError> {
     if !shared.due.is_trimming_due() {
         return Ok(());
     }
-    let (catalog, vault) = (&shared.config.catalog, &shared.config.vault);
+    let catalog = &shared.config.catalog;
     for instance in catalog.list_all_instances()? {
+        let Ok(vault) = shared.config.vaults.find(instance.vault.as_deref()) else { continue };
         let retention = match catalog.find_backup_schedule(instance.id)? {
             None => shared.config.policy.oplog_retention,
             Some(own) => SignedDuration::from_hours(24 * i64::from(own.restore_window_days)),
         };
-        let retention = retention.max(kept_for(shared));
+        let retention = retention.max(kept_for(vault));
         let oldest = shared.config.clock.now().as_second().saturating_sub(retention.as_secs());
         let oldest = OplogTime::new(u32::try_from(oldest).unwrap_or(0), 0);
         let ranges = catalog.list_oplog_ranges(instance.id)?;
@@ -353,10 +362,16 @@ fn is_download_over(shared: &Shared, file: &str) -> Result<bool, CatalogError> {
 /// Removes the files in the vault that nobody can ask for any more: downloads whose links have ended, and
 /// dumps of which no snapshot is to be made.
 fn remove_kept_files(shared: &Shared) -> Result<(), CatalogError> {
-    let vault = &shared.config.vault;
-    if !vault.is_paid_by_request() || !shared.due.is_removing_files_due() {
+    if !shared.config.is_paid_by_request() || !shared.due.is_removing_files_due() {
         return Ok(());
     }
+    for (_, vault) in shared.config.vaults.iter().filter(|(_, vault)| vault.is_paid_by_request()) {
+        remove_files_of(shared, vault)?;
+    }
+    Ok(())
+}
+
+fn remove_files_of(shared: &Shared, vault: &Vault) -> Result<(), CatalogError> {
     let files = vault.files().unwrap_or_else(|error| {
         tracing::warn!(%error, "the files in the vault could not be listed");
         Vec::new()
@@ -451,14 +466,15 @@ mod tests {
         let config = WorkerConfig {
             membership: Membership::alone(&catalog, &clock),
             catalog,
-            vault: Vault::open(&folder.path().join("vault"), VaultKey::from_bytes([1; 32]))
-                .unwrap(),
+            vaults: Vault::open(&folder.path().join("vault"), VaultKey::from_bytes([1; 32]))
+                .unwrap()
+                .into(),
             clock,
             deployments: Arc::new(Nowhere),
             policy: BackupPolicy::default(),
             downloads: folder.path().join("downloads"),
             imports: folder.path().join("imports"),
-            segment_interval: Duration::ZERO,
+            segment_interval: |_| Duration::ZERO,
             parallel_snapshots: 1,
             parallel_restores: 1,
             hook: None,

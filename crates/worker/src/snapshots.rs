@@ -12,7 +12,7 @@ use tidemark_mover::{
     DRAFT_INTERVAL, ImportRequest, MoverError, PART_BYTES, Progress, ReadSnapshot, SnapshotRequest,
     Stop, WantedMode, import_dump, read_snapshot,
 };
-use tidemark_vault::{Manifest, SnapshotOwner, VaultError};
+use tidemark_vault::{Manifest, SnapshotOwner};
 
 use crate::config::WorkerConfig;
 use crate::heartbeat::{Interruption, keep_lease};
@@ -73,7 +73,7 @@ fn run(
         })?;
         // What was uploaded has served, or never will.
         if snapshot.is_imported {
-            remove_dump(&shared.config, claim.id);
+            remove_dump(&shared.config, snapshot);
         }
         Ok(())
     };
@@ -86,7 +86,7 @@ fn run(
         let at = next_try(finished_at, claim.attempt);
         record_until_done(shared, &what, || catalog.release_snapshot(claim, at))
     };
-    let outcome = match adopt_stored(shared, claim.id, outcome) {
+    let outcome = match adopt_stored(shared, snapshot, outcome) {
         // Whether it is complete is not known: it is asked again, however often.
         Err(error) => return release(&error),
         Ok(outcome) => outcome,
@@ -154,11 +154,16 @@ impl From<Manifest> for Taken {
 type Outcome = Result<Result<Taken, StepError>, String>;
 
 /// What became of a snapshot: whatever went wrong, it is complete if the vault has it.
-fn adopt_stored(shared: &Shared, id: SnapshotId, outcome: Outcome) -> Result<Outcome, VaultError> {
+fn adopt_stored(
+    shared: &Shared,
+    snapshot: &Snapshot,
+    outcome: Outcome,
+) -> Result<Outcome, MoverError> {
     if matches!(outcome, Ok(Ok(_) | Err(StepError::Vanished))) {
         return Ok(outcome);
     }
-    let stored = shared.config.vault.find_stored(&id.to_string())?;
+    let vault = shared.config.vault_of(snapshot.instance)?;
+    let stored = vault.find_stored(&snapshot.id.to_string())?;
     Ok(stored.map_or(outcome, |manifest| Ok(Ok(manifest.into()))))
 }
 
@@ -171,7 +176,11 @@ fn remove_orphan(shared: &Shared, snapshot: &Snapshot) -> Result<(), CatalogErro
         Some(found) => has_failed(found),
         None => shared.config.membership.is_forgotten(snapshot.id.made_at()),
     };
-    if is_over && let Err(error) = shared.config.vault.remove_manifest(&snapshot.id.to_string()) {
+    let remove = || -> Result<(), MoverError> {
+        let vault = shared.config.vault_of(snapshot.instance)?;
+        Ok(vault.remove_manifest(&snapshot.id.to_string())?)
+    };
+    if is_over && let Err(error) = remove() {
         tracing::warn!(%error, snapshot = %snapshot.id, "a manifest was left behind");
     }
     Ok(())
@@ -186,7 +195,8 @@ fn take(
     let id = snapshot.id.to_string();
     let enter = |step| enter_step(config, &id, step);
     // An earlier attempt stored it and ended before that was recorded.
-    if let Some(manifest) = config.vault.find_stored(&id).map_err(MoverError::from)? {
+    let vault = config.vault_of(snapshot.instance)?;
+    if let Some(manifest) = vault.find_stored(&id).map_err(MoverError::from)? {
         return Ok(manifest.into());
     }
     if snapshot.is_imported {
@@ -203,10 +213,12 @@ fn take(
     }
     enter("read")?;
     let (read, compares) = match synthetic::choose(shared, wanted)? {
-        Choice::Make(request) => match synthetic::make(shared, &request, (stop, progress))? {
-            Ok(made) => (made, false),
-            Err(why) => (read(shared, (endpoint, wanted), Some(why), (stop, progress))?, false),
-        },
+        Choice::Make(request) => {
+            match synthetic::make(shared, (wanted, &request), (stop, progress))? {
+                Ok(made) => (made, false),
+                Err(why) => (read(shared, (endpoint, wanted), Some(why), (stop, progress))?, false),
+            }
+        }
         Choice::Read { why, compare } => {
             (read(shared, (endpoint, wanted), why, (stop, progress))?, compare)
         }
@@ -235,7 +247,8 @@ fn import(
         taken_at: format_instant(config.clock.now()),
     };
     enter("read")?;
-    let read = import_dump(&config.vault, open_dump(config, snapshot.id)?, &request, watch)?;
+    let vault = config.vault_of(snapshot.instance)?;
+    let read = import_dump(vault, open_dump(config, snapshot)?, &request, watch)?;
     enter("store")?;
     let manifest = read.store(watch.0)?;
     enter("record")?;
@@ -255,26 +268,33 @@ fn owner_of(snapshot: &Snapshot, instance: &Instance) -> SnapshotOwner {
 }
 
 /// What was uploaded: in the vault where any node may have taken it in, or else in a folder.
-fn open_dump(config: &WorkerConfig, snapshot: SnapshotId) -> Result<Box<dyn Read>, MoverError> {
+fn open_dump(config: &WorkerConfig, snapshot: &Snapshot) -> Result<Box<dyn Read>, MoverError> {
     let missing = |reason: &dyn std::fmt::Display| MoverError::Import {
         what: format!("what was uploaded cannot be read ({reason}); upload it again"),
     };
-    if config.vault.is_paid_by_request() {
-        let found = config.vault.find_file(&dump_name(snapshot))?;
+    let vault = config.vault_of(snapshot.instance)?;
+    if vault.is_paid_by_request() {
+        let found = vault.find_file(&dump_name(snapshot.id))?;
         return Ok(Box::new(found.ok_or_else(|| missing(&"it is not there"))?.reader()));
     }
-    let file = File::open(dump_path(&config.imports, snapshot)).map_err(|error| missing(&error))?;
+    let file =
+        File::open(dump_path(&config.imports, snapshot.id)).map_err(|error| missing(&error))?;
     Ok(Box::new(BufReader::new(file)))
 }
 
 /// Removes what was uploaded; what stays is removed later.
-fn remove_dump(config: &WorkerConfig, snapshot: SnapshotId) {
-    if config.vault.is_paid_by_request() {
-        if let Err(error) = config.vault.remove_file(&dump_name(snapshot)) {
-            tracing::warn!(%error, %snapshot, "what was uploaded was left behind; it is removed later");
+fn remove_dump(config: &WorkerConfig, snapshot: &Snapshot) {
+    let remove = || -> Result<(), MoverError> {
+        let vault = config.vault_of(snapshot.instance)?;
+        if vault.is_paid_by_request() {
+            vault.remove_file(&dump_name(snapshot.id))?;
+        } else {
+            let _ = std::fs::remove_file(dump_path(&config.imports, snapshot.id));
         }
-    } else {
-        let _ = std::fs::remove_file(dump_path(&config.imports, snapshot));
+        Ok(())
+    };
+    if let Err(error) = remove() {
+        tracing::warn!(%error, snapshot = %snapshot.id, "what was uploaded was left behind; it is removed later");
     }
 }
 
@@ -305,5 +325,6 @@ fn read(
         draft_interval: DRAFT_INTERVAL,
         part_bytes: PART_BYTES,
     };
-    Ok(read_snapshot(&shared.config.vault, &request, stop, progress)?)
+    let vault = shared.config.vault_of(wanted.instance.id)?;
+    Ok(read_snapshot(vault, &request, stop, progress)?)
 }

@@ -77,7 +77,8 @@ fn request(
         Err(error) => return Err(MoverError::Synthesis { what: error.to_string() }.into()),
     };
     tail::store(config, wanted.instance.id)?;
-    let base = config.vault.load_manifest(&plan.base.to_string()).map_err(MoverError::from)?;
+    let vault = config.vault_of(wanted.instance.id)?;
+    let base = vault.load_manifest(&plan.base.to_string()).map_err(MoverError::from)?;
     Ok(SynthesisRequest {
         base,
         replay: Replay { instance: wanted.instance.id.to_string(), plan },
@@ -90,10 +91,11 @@ fn request(
 /// Makes a snapshot; or why it cannot be made, whatever it is: then the deployment is read.
 pub(crate) fn make(
     shared: &Shared,
-    request: &SynthesisRequest,
+    (wanted, request): (Wanted<'_>, &SynthesisRequest),
     (stop, progress): (&Stop, &Progress),
 ) -> Result<Result<ReadSnapshot, String>, StepError> {
-    match synthesize(&shared.config.vault, request, stop, progress) {
+    let vault = shared.config.vault_of(wanted.instance.id)?;
+    match synthesize(vault, request, stop, progress) {
         Ok(made) => Ok(Ok(made)),
         Err(MoverError::Stopped) => Err(MoverError::Stopped.into()),
         Err(error) => {
@@ -141,7 +143,7 @@ fn try_to_compare(
         Err(error) => return Err(error),
     };
     let with = request.base.snapshot.clone();
-    let found = match make(shared, &request, (stop, &Progress::default()))? {
+    let found = match make(shared, (wanted, &request), (stop, &Progress::default()))? {
         // Dropping it leaves what it wrote to be pruned.
         Ok(made) => differences(made.manifest(), read),
         Err(why) => vec![format!("nothing could be made of it: {why}")],

@@ -51,7 +51,7 @@ impl<'a> Tail<'a> {
     /// where it is, unless it is wanted at once or has become large.
     pub(crate) fn end_round(&self, flush: bool) -> Result<(), MoverError> {
         let Some(kept) = self.kept.get() else { return Ok(()) };
-        let interval = self.config.segment_interval;
+        let interval = (self.config.segment_interval)(self.config.vault_of(self.instance)?);
         let patience = if kept.has_changes { interval } else { interval * QUIET_FACTOR };
         let is_needed = flush || kept.bytes >= LARGEST;
         if !is_needed && kept.since.elapsed() < patience {
@@ -70,13 +70,13 @@ impl<'a> Tail<'a> {
 
 impl SegmentSink for Tail<'_> {
     fn put_segment(&self, instance: &str, segment: &OplogSegment) -> Result<(), MoverError> {
-        let vault = &self.config.vault;
+        let vault = self.config.vault_of(self.instance)?;
         let begins = segment.name.first == segment.name.last;
         if begins {
             // What comes before it is stored before it.
             self.end_round(true)?;
         }
-        if begins || self.config.segment_interval == Duration::ZERO {
+        if begins || (self.config.segment_interval)(vault) == Duration::ZERO {
             return Ok(vault.put_segment(instance, segment)?);
         }
         let piece =
@@ -104,8 +104,9 @@ fn unrecorded(error: CatalogError) -> MoverError {
 
 /// Stores the tail of an instance in the vault, whoever captured it.
 pub(crate) fn store(config: &WorkerConfig, instance: InstanceId) -> Result<(), MoverError> {
-    let (catalog, vault, name) = (&config.catalog, &config.vault, instance.to_string());
+    let (catalog, name) = (&config.catalog, instance.to_string());
     let pieces = catalog.list_oplog_tail(instance).map_err(unrecorded)?;
+    let vault = config.vault_of(instance)?;
     let mut pieces = pieces.into_iter().peekable();
     while let Some(piece) = pieces.next() {
         let mut spans = vec![piece.span];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidemark_model::OplogTime;
-use tidemark_vault::{PruneReport, ResealReport, VaultError};
+use tidemark_vault::{PruneReport, ResealReport, Vault, VaultError, VaultHealth};
 
 use crate::shared::Shared;
 
@@ -34,20 +34,43 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
     }
     if !shared.config.membership.has_duty("upkeep") {
         // What was wrong here is another node's to say now.
-        for what in DUTIES {
-            shared.troubles.clear(what);
+        for (name, _) in shared.config.vaults.iter() {
+            DUTIES.iter().for_each(|what| shared.troubles.clear(&about(what, name)));
         }
         return;
     }
-    let now = shared.config.clock.now().as_second();
-    let checked = shared.config.vault.check_some(now).map(drop);
-    report(shared, "checking the vault", &checked);
-    report(shared, "merging oplog segments", &merge_segments(shared));
-    report(shared, "removing what no snapshot needs", &prune(shared));
-    report(shared, "sealing with the newest key", &reseal(shared));
-    let health = shared.config.vault.health();
+    let is_merging = shared.due.is_merging_due();
+    let is_pruning = shared.due.is_pruning_due();
+    let mut is_pruned = true;
+    for (name, vault) in shared.config.vaults.iter() {
+        let of = |what: &str| about(what, name);
+        let now = shared.config.clock.now().as_second();
+        report(shared, &of("checking the vault"), &vault.check_some(now).map(drop));
+        if is_merging {
+            report(shared, &of("merging oplog segments"), &merge_segments(shared, vault));
+        }
+        if is_pruning {
+            let outcome = prune(vault);
+            is_pruned &= matches!(outcome, Ok(true));
+            report(shared, &of("removing what no snapshot needs"), &outcome.map(drop));
+        }
+        report(shared, &of("sealing with the newest key"), &reseal(shared, vault));
+        tell_health(shared, &of("vault"), &vault.health());
+    }
+    if is_pruning && is_pruned {
+        shared.due.note_pruning();
+    }
+}
+
+/// What is said of a vault.
+fn about(what: &str, vault: Option<&str>) -> String {
+    vault.map_or_else(|| what.to_owned(), |vault| format!("{what} (vault {vault})"))
+}
+
+/// Says what is wrong with a vault, or that nothing is.
+fn tell_health(shared: &Shared, about: &str, health: &VaultHealth) {
     if health.is_well() {
-        return shared.troubles.clear("vault");
+        return shared.troubles.clear(about);
     }
     let mut parts = Vec::new();
     for (pack, reason) in &health.unreadable_packs {
@@ -59,8 +82,8 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
     if health.bad_chunks > 0 {
         parts.push(format!("{} chunks are damaged", health.bad_chunks));
     }
-    let text = format!("the vault is damaged; run `tidemark vault verify`: {}", parts.join("; "));
-    shared.troubles.warn("vault", text);
+    let text = format!("the {about} is damaged; run `tidemark vault verify`: {}", parts.join("; "));
+    shared.troubles.warn(about, text);
 }
 
 fn report(shared: &Shared, what: &str, outcome: &Result<(), VaultError>) {
@@ -70,18 +93,13 @@ fn report(shared: &Shared, what: &str, outcome: &Result<(), VaultError>) {
     shared.troubles.note(what, outcome);
 }
 
-fn merge_segments(shared: &Shared) -> Result<(), VaultError> {
-    if !shared.due.is_merging_due() {
-        return Ok(());
-    }
-    shared.config.vault.load_promises()?;
+fn merge_segments(shared: &Shared, vault: &Vault) -> Result<(), VaultError> {
+    vault.load_promises()?;
     let now = u32::try_from(shared.config.clock.now().as_second()).unwrap_or(u32::MAX);
     let before = OplogTime::new(now.saturating_sub(MERGE_AFTER_SECONDS), 0);
-    for instance in shared.config.vault.captured_instances()? {
+    for instance in vault.captured_instances()? {
         for _ in 0..MERGES {
-            if shared.stop.is_requested()
-                || !shared.config.vault.merge_segments(&instance, before)?
-            {
+            if shared.stop.is_requested() || !vault.merge_segments(&instance, before)? {
                 break;
             }
         }
@@ -90,10 +108,10 @@ fn merge_segments(shared: &Shared) -> Result<(), VaultError> {
 }
 
 /// Seals anew what older keys sealed, a part of it in each round.
-fn reseal(shared: &Shared) -> Result<(), VaultError> {
+fn reseal(shared: &Shared, vault: &Vault) -> Result<(), VaultError> {
     let end = Instant::now() + RESEALING;
     let go_on = || Instant::now() < end && !shared.stop.is_requested();
-    if let Some(report) = shared.config.vault.reseal(go_on)? {
+    if let Some(report) = vault.reseal(go_on)? {
         let ResealReport { resealed, kept, failed } = report;
         tracing::info!(
             resealed,
@@ -105,14 +123,9 @@ fn reseal(shared: &Shared) -> Result<(), VaultError> {
     Ok(())
 }
 
-fn prune(shared: &Shared) -> Result<(), VaultError> {
-    if !shared.due.is_pruning_due() {
-        return Ok(());
-    }
-    let report = shared.config.vault.prune(PRUNE_GRACE)?;
-    if report != PruneReport::Busy {
-        shared.due.note_pruning();
-    }
+/// Removes what no snapshot needs; answers whether that was possible.
+fn prune(vault: &Vault) -> Result<bool, VaultError> {
+    let report = vault.prune(PRUNE_GRACE)?;
     match report {
         PruneReport::Removed(packs) if packs > 0 => {
             tracing::info!(packs, "unused packs were removed");
@@ -125,5 +138,5 @@ fn prune(shared: &Shared) -> Result<(), VaultError> {
         }
         PruneReport::Removed(_) | PruneReport::Busy => {}
     }
-    Ok(())
+    Ok(report != PruneReport::Busy)
 }

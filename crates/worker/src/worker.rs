@@ -65,7 +65,7 @@ impl Worker {
         ];
         let captures = Captures::new(config.clone());
         let (troubles, stop) = (Troubles::default(), Stop::new());
-        let due = Due::new(config.vault.is_paid_by_request());
+        let due = Due::new(config.is_paid_by_request());
         let shared = Arc::new(Shared { config, holder, captures, troubles, due, stop });
         let threads = rounds
             .into_iter()

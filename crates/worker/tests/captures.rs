@@ -47,13 +47,13 @@ fn config(folder: &Path, (catalog, vault): (&Arc<Catalog>, &Arc<Vault>)) -> Work
     WorkerConfig {
         membership: Membership::alone(catalog, &Clock::system()),
         catalog: Arc::clone(catalog),
-        vault: Arc::clone(vault),
+        vaults: Arc::clone(vault).into(),
         clock: Clock::system(),
         deployments: Arc::new(Everywhere(nowhere)),
         policy: BackupPolicy::default(),
         downloads: folder.join("downloads"),
         imports: folder.join("imports"),
-        segment_interval: Duration::ZERO,
+        segment_interval: |_| Duration::ZERO,
         parallel_snapshots: 1,
         parallel_restores: 1,
         hook: None,
@@ -90,7 +90,7 @@ fn entries_are_in_the_catalog_until_it_is_time_to_store_them() {
         ..config(folder.path(), (&catalog, &vault))
     };
     let name = tenant.instance.to_string();
-    let mut worker = Worker::start(config(Duration::from_hours(1)));
+    let mut worker = Worker::start(config(|_| Duration::from_hours(1)));
     // The first snapshot asks for everything to be stored.
     let is_taken = || catalog.list_bases(tenant.instance).unwrap().len() == 1;
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -112,7 +112,7 @@ fn entries_are_in_the_catalog_until_it_is_time_to_store_them() {
     drop(worker);
 
     // Somebody else goes on where it ended, as after a process was killed.
-    let mut worker = Worker::start(config(Duration::from_secs(1)));
+    let mut worker = Worker::start(config(|_| Duration::from_secs(1)));
     let last = write(&database, 3);
     wait_until_captured(&catalog, tenant.instance, last);
     let deadline = Instant::now() + Duration::from_secs(20);

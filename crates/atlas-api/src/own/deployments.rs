@@ -8,6 +8,7 @@ use tidemark_actions::{Change, change};
 use tidemark_catalog::{Deployment, Instance, InstanceFamily, Project, Reach};
 use tidemark_model::{
     InstanceId, LinkSettings, ProbeReport, ReadFrom, Role, Secret, TlsSettings, format_instant,
+    vault_of,
 };
 
 use super::ask::{Ask, put};
@@ -130,7 +131,8 @@ impl Desk<'_> {
         let id = InstanceId::new(now);
         let (reach, report) = self.reach(id, &settings)?;
         let (project, what) = (self.project.id, name.to_string());
-        let wanted = NewDeployment { id, project, name, family, reach, report };
+        let vault = vault_of(&api.config.vaults, (project, &self.project.name));
+        let wanted = NewDeployment { id, project, name, family, reach, report, vault };
         self.change("attachDeployment", |catalog| {
             deployments::attach(catalog, wanted.clone(), now).map_err(|error| match error {
                 CreateInstanceError::NameTaken(name) => {

@@ -13,6 +13,9 @@ pub(super) fn describe_instance(instance: &Instance) -> Value {
         "name": instance.name.as_str(),
         "state": instance.state.as_str(),
     });
+    if let Some(vault) = &instance.vault {
+        put(&mut body, "vault", vault.as_str().into());
+    }
     match &instance.trouble {
         Some(InstanceTrouble::NodeLost) => {
             put(&mut body, "reason", "the node that has its data is gone".into());

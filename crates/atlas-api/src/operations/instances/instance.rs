@@ -5,7 +5,7 @@ use tidemark_actions::instances::{
     self, Backups, ChangeInstanceError, CreateInstanceError, NewInstance,
 };
 use tidemark_catalog::{Backing, Instance, InstanceFamily, InstanceSettings, Page, Project};
-use tidemark_model::{InstanceName, InstanceNameError, InstanceState};
+use tidemark_model::{InstanceName, InstanceNameError, InstanceState, vault_of};
 
 use crate::body::Body;
 use crate::call::{Call, Target};
@@ -30,7 +30,9 @@ pub(crate) fn create(
         ApiError::too_many_clusters,
     )?;
     let (ports, placement) = (call.api.config.hosts.ports(), call.api.config.placement.clone());
-    let wanted = NewInstance { project: project.id, name, family, settings, ports, placement };
+    let vault = vault_of(&call.api.config.vaults, (project.id, &project.name));
+    let wanted =
+        NewInstance { project: project.id, name, family, settings, ports, placement, vault };
     let instance = instances::create(call.catalog, wanted, call.api.clock.now()).map_err(
         |error| match error {
             CreateInstanceError::NameTaken(name) => {

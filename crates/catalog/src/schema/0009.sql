@@ -1,0 +1,3 @@
+-- The vault in which the backups of an instance are, by its name in the configuration; NULL for the one that all have
+-- who have none of their own.
+ALTER TABLE instances ADD COLUMN vault TEXT;

@@ -1,0 +1,181 @@
+"""Projects with a vault of their own, beside the common one."""
+
+import urllib.request
+
+import pytest
+
+from s3 import CREDENTIALS
+from test_object_stores import s3, tidemark  # noqa: F401
+from world import CLIENTS, content, run, until
+
+RULES = """
+[[vaults]]
+name = "finance"
+location = "{location}"
+projects = ["finance"]
+immutable_hours = {immutable}
+"""
+
+
+@pytest.fixture(params=["bucket", "folder"])
+def world(request, fresh, s3, tmp_path):  # noqa: F811
+    """A server whose project `finance` has a vault of its own."""
+    location = s3().url() if request.param == "bucket" else str(tmp_path / "finance")
+    rules = tmp_path / "tidemark.toml"
+    rules.write_text(RULES.format(location=location, immutable=0))
+    world = fresh("--config", str(rules))
+    world.environment = dict(CREDENTIALS)
+    world.rules, world.place = rules, location
+    world.start()
+    created = world.call("POST", "/groups", {"name": "finance", "orgId": world.bootstrap["orgId"]})
+    world.finance, world.common = created["id"], world.group
+    return world
+
+
+def fill(world, project, name):
+    world.group = project
+    world.create_instance(name)
+    world.create_user(f"app{name}")
+    client = world.client(name, user=f"app{name}")
+    client.shop.items.insert_many({"_id": n, "of": name, "text": f"{name} {n} " * 30} for n in range(2_000))
+    return client
+
+
+def command(world, *arguments, code=0):
+    done = tidemark(*arguments, "--data-dir", world.data, "--config", world.rules)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def snapshots_in(world, vault):
+    """How many snapshots a vault has."""
+    arguments = ["--vault-name", vault] if vault else ["--vault", world.data / "vault"]
+    told = tidemark("vault", "verify", "--data-dir", world.data, "--config", world.rules, *arguments).stdout
+    return int(told.split("read ")[1].split(" snapshots")[0])
+
+
+def test_a_project_keeps_its_backups_in_its_own_vault(world, tmp_path):
+    ours, theirs = fill(world, world.common, "one"), fill(world, world.finance, "two")
+    world.group = world.common
+    wanted_ours, of_ours = content(ours), world.snapshot("one")
+    world.group = world.finance
+    wanted_theirs, of_theirs = content(theirs), world.snapshot("two")
+    shown = world.raw("GET", f"/api/tidemark/v1/groups/{world.finance}/instances/two")[1]
+    assert shown["vault"] == "finance"
+    assert snapshots_in(world, "finance") >= 1
+    before = snapshots_in(world, None)
+    world.snapshot("two")
+    assert snapshots_in(world, None) == before, "the common vault has nothing of it"
+
+    theirs.shop.items.delete_many({"_id": {"$lt": 500}})
+    moment = theirs.admin.command("hello")["lastWrite"]["opTime"]["ts"]
+    at_moment = content(theirs)
+    theirs.shop.items.delete_many({})
+    world.wait_restored(world.restore("pointInTime", "two", "two", oplogTs=moment.time, oplogInc=moment.inc), "two")
+    assert content(theirs) == at_moment
+    # From one vault into an instance whose backups are in the other one, and the other way round.
+    job = world.restore("automated", "two", "one", snapshotId=of_theirs["id"], targetGroupId=world.common)
+    world.wait_restored(job, "two")
+    assert content(ours) == wanted_theirs
+    world.group = world.common
+    job = world.restore("automated", "one", "two", snapshotId=of_ours["id"], targetGroupId=world.finance)
+    world.wait_restored(job, "one")
+    assert content(theirs) == wanted_ours
+    # A download is a file that mongorestore takes.
+    world.group = world.finance
+    job = world.restore("download", "two", snapshotId=of_theirs["id"])
+    link = world.wait_job(job["id"], "two")["deliveryUrl"][0]
+    archive = tmp_path / "archive.gz"
+    with urllib.request.urlopen(link) as answer:
+        archive.write_bytes(answer.read())
+    theirs.drop_database("shop")
+    run([CLIENTS / "bin" / "mongorestore", f"--uri={world.uri('two', 'apptwo')}", "--gzip", f"--archive={archive}"])
+    assert content(theirs) == wanted_theirs
+
+
+def test_a_vault_that_is_not_configured_any_more_loses_nothing(world):
+    theirs = fill(world, world.finance, "two")
+    first = world.snapshot("two")
+    wanted, snapshot = content(theirs), world.snapshot("two")
+    with_it = world.rules.read_text()
+    world.stop()
+    world.rules.write_text("")
+    world.start()
+    world.group = world.finance
+    # What is in it is neither taken for gone nor written elsewhere, and the reason is told.
+    job = world.restore("automated", "two", "two", snapshotId=snapshot["id"])
+    until(lambda: "vault finance is not in the configuration" in world.log_text(), "the reason to be told")
+    older = f"/api/atlas/v2{world.instance_path('two')}/backup/snapshots/{first['id']}"
+    assert world.raw("DELETE", older)[1]["errorCode"] == "CANNOT_DELETE_KEPT_SNAPSHOT"
+    world.stop()
+    world.rules.write_text(with_it)
+    world.start()
+    world.group = world.finance
+    world.wait_job(job["id"], "two")
+    world.wait_restored(world.restore("automated", "two", "two", snapshotId=snapshot["id"]), "two")
+    assert content(world.client("two", user="apptwo")) == wanted
+
+
+def test_commands_name_a_vault(world):
+    ours, theirs = fill(world, world.common, "one"), fill(world, world.finance, "two")
+    world.group = world.common
+    world.snapshot("one")
+    world.group = world.finance
+    wanted, snapshot = content(theirs), world.snapshot("two")
+    ours.close()
+    world.stop()
+    both = command(world, "vault", "verify")
+    assert both.count("everything is whole") == 2 and "vault finance:" in both
+    command(world, "keys", "rotate", "--vault-name", "finance")
+    assert "tidemark-vault-names-1" in (world.data / "finance.key").read_text()
+    assert "names" not in (world.data / "vault.key").read_text()
+    world.start()
+    until(lambda: "sealed with its newest key" in world.log_text(), "the vault to be sealed anew")
+    world.stop()
+    assert "are gone from it" in command(world, "keys", "retire", "--vault-name", "finance")
+    assert "no section [[vaults]]" in command(world, "vault", "verify", "--vault-name", "other", code=1)
+    second = world.folder / "second"
+    assert "everything is there" in command(world, "vault", "copy", "--vault-name", "finance", "--to", second)
+    # The records are lost; each instance comes back in its own vault.
+    for file in world.data.glob("catalog.sqlite*"):
+        file.unlink()
+    (world.data / "bootstrap.json").unlink()
+    told = command(world, "vault", "rebuild")
+    assert "vault finance:" in told and told.count("comes back as a deleted one") == 2
+    world.token = None
+    world.start()
+    world.create_instance("new")
+    world.create_user("appnew")
+    job = world.restore("automated", "two", "new", snapshotId=snapshot["id"])
+    world.wait_restored(job, "two")
+    assert content(world.client("new", user="appnew")) == wanted
+
+
+def test_each_vault_keeps_its_own_promise(fresh, tmp_path):
+    rules = tmp_path / "tidemark.toml"
+    rules.write_text(RULES.format(location=tmp_path / "finance", immutable=48))
+    world = fresh("--config", str(rules)).start()
+    created = world.call("POST", "/groups", {"name": "finance", "orgId": world.bootstrap["orgId"]})
+    common = world.group
+    for project, name, expected in ((common, "one", 200), (created["id"], "two", 409)):
+        world.group = project
+        world.create_instance(name)
+        snapshot = world.snapshot(name)
+        path = f"{world.instance_path(name)}/backup/snapshots/{snapshot['id']}"
+        status, body, _ = world.raw("DELETE", "/api/atlas/v2" + path)
+        assert status in (expected, 204 if expected == 200 else expected), body
+
+
+@pytest.mark.parametrize("rules, told", [
+    ('[[vaults]]\nname = "A b"\nlocation = "/a"', "lower-case letters"),
+    ('[[vaults]]\nname = "a"\nlocation = "/a"\n[[vaults]]\nname = "a"\nlocation = "/b"', "two vaults are called a"),
+    ('[[vaults]]\nname = "a"\nlocation = "/a"\nprojects = ["p"]\n[[vaults]]\nname = "b"\nlocation = "/b"\n'
+     'projects = ["p"]', "project p has two vaults"),
+    ('[[vaults]]\nname = "a"\nlocation = "/a"\n[[vaults]]\nname = "b"\nlocation = "/a"', "where another vault is"),
+    ('[[vaults]]\nname = "a"', "location"),
+])
+def test_sections_that_cannot_be_are_refused(tmp_path, rules, told):
+    path = tmp_path / "tidemark.toml"
+    path.write_text(rules)
+    done = tidemark("serve", "--data-dir", tmp_path / "data", "--config", path)
+    assert done.returncode != 0 and told in done.stderr, done.stderr
