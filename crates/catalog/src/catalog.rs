@@ -1,6 +1,5 @@
 //! The open catalog.
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +29,7 @@ pub struct Catalog {
 /// For how long snapshots are kept once they are complete, by the vault that they are in.
 struct Promise {
     clock: Clock,
-    kept_for: HashMap<Option<String>, SignedDuration>,
+    kept_for: Vec<(Option<String>, SignedDuration)>,
 }
 
 enum Backend {
@@ -186,7 +185,7 @@ impl Catalog {
     /// is not known. From then on that holds for as long as the process runs.
     pub fn keep_snapshots_for(
         &self,
-        kept_for: HashMap<Option<String>, SignedDuration>,
+        kept_for: Vec<(Option<String>, SignedDuration)>,
         clock: Clock,
     ) {
         let _ = self.promise.set(Promise { clock, kept_for });
@@ -195,11 +194,12 @@ impl Catalog {
     /// Until when a snapshot in a vault is kept that was complete at an instant, if that is to come.
     pub(crate) fn kept_until(
         &self,
-        vault: &Option<String>,
+        vault: Option<&str>,
         finished_at: Timestamp,
     ) -> Option<Timestamp> {
         let promise = self.promise.get()?;
-        let kept_for = promise.kept_for.get(vault).copied().unwrap_or(SignedDuration::MAX);
+        let known = promise.kept_for.iter().find(|(name, _)| name.as_deref() == vault);
+        let kept_for = known.map_or(SignedDuration::MAX, |(_, kept_for)| *kept_for);
         let until = finished_at.saturating_add(kept_for).unwrap_or(Timestamp::MAX);
         (until > promise.clock.now()).then_some(until)
     }

@@ -518,7 +518,7 @@ impl Catalog {
             found.ok_or_else(|| CatalogError::InUse(format!("snapshot {id} is in progress")))?;
         let finished_at = finished_at.and_then(|second| Timestamp::from_second(second).ok());
         if state == "completed"
-            && let Some(until) = finished_at.and_then(|at| catalog.kept_until(&vault, at))
+            && let Some(until) = finished_at.and_then(|at| catalog.kept_until(vault.as_deref(), at))
         {
             return Err(CatalogError::Kept { what: format!("snapshot {id}"), until });
         }
