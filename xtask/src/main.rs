@@ -61,7 +61,11 @@ fn test(arguments: &[String]) -> Result<(), String> {
     run("scripts/install-clients", &[], &[])?;
     let bin = std::env::current_dir().map_err(|error| error.to_string())?.join(".clients/bin");
     let servers = ["versitygw", "s3s-fs"].map(|name| bin.join(name).display().to_string());
-    run("cargo", &["test", "--workspace"], &[("TIDEMARK_TEST_S3", &servers.join(":"))])?;
+    let azurite = bin.with_file_name("azurite/node_modules/.bin/azurite-blob");
+    let azurite = azurite.display().to_string();
+    let stores = [("TIDEMARK_TEST_S3", servers.join(":")), ("TIDEMARK_TEST_AZURE", azurite)];
+    let stores = stores.each_ref().map(|(name, value)| (*name, value.as_str()));
+    run("cargo", &["test", "--workspace"], &stores)?;
     // The catalog's suite once more, on its other database.
     run("scripts/with-postgres", &["cargo", "test", "--package", "tidemark-catalog"], &[])?;
     run("cargo", &["build", "--package", "tidemark"], &[])?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::cache::CachePlace;
-use crate::store::test_servers::{Server, programs};
+use crate::store::test_servers::{Server, all_programs, programs};
 use crate::tests::{is_restorable, key, snapshot};
 use crate::{RequestKind, Vault, VaultKey};
 
@@ -22,7 +22,7 @@ fn open_with(server: &Server, folder: &std::path::Path, key: &VaultKey) -> Arc<V
 
 #[test]
 fn keys_are_rotated_in_a_bucket_while_others_have_read_it() {
-    for program in programs() {
+    for program in all_programs() {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::start(&program);
         let prepared = key().prepared();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::faulty_proxy::{Fault, FaultyProxy};
-use super::test_servers::{Server, bucket_at, programs};
+use super::test_servers::{Server, all_programs, bucket_at, programs};
 use super::*;
 
 const MIB: usize = 1024 * 1024;
@@ -235,7 +235,7 @@ fn a_folder_is_a_store() {
 
 #[test]
 fn a_bucket_is_a_store() {
-    for program in programs() {
+    for program in all_programs() {
         println!("{}", program.display());
         let server = Server::start(&program);
         let store = server.store();

@@ -44,8 +44,15 @@ impl RequestKind {
                 if lists { Self::List } else { Self::Get }
             }
             "DELETE" => Self::Delete,
-            // Several at once.
-            "POST" if request.uri().query().is_some_and(|query| query == "delete") => Self::Delete,
+            // Several at once, of S3 and of Azure.
+            "POST"
+                if matches!(
+                    request.uri().query(),
+                    Some("delete" | "restype=container&comp=batch")
+                ) =>
+            {
+                Self::Delete
+            }
             _ => Self::Put,
         }
     }
