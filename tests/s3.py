@@ -12,7 +12,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET}
 class S3:
     """A server with an empty bucket."""
 
-    def __init__(self, kind, folder, host="127.0.0.1"):
+    def __init__(self, kind, folder, host="127.0.0.1", versions=False):
         self.host = host
         self.ports = Ports()
         self.port = self.ports.take()
@@ -25,6 +25,9 @@ class S3:
             "s3s-fs": ["--host", host, "--port", str(self.port), "--access-key", KEY_ID, "--secret-key", SECRET,
                        self.buckets],
         }[kind]
+        if versions:
+            (folder / "versions").mkdir()
+            self.command[-1:-1] = ["--versioning-dir", folder / "versions"]
         self.command.insert(0, CLIENTS / "bin" / kind)
         self.process = None
 
@@ -41,9 +44,17 @@ class S3:
     def url(self, prefix="some/prefix"):
         return f"s3://bucket/{prefix}?endpoint=http://{self.host}:{self.port}"
 
+    def ask(self, method, path, *options):
+        """The status and the body of an answer to whoever has the credentials."""
+        told = run(["curl", "--silent", "--request", method, "--write-out", "\n%{http_code}", "--aws-sigv4",
+                    "aws:amz:us-east-1:s3", "--user", f"{KEY_ID}:{SECRET}", "--header",
+                    "x-amz-content-sha256: UNSIGNED-PAYLOAD", *options, f"http://{self.host}:{self.port}/{path}"])
+        body, status = told.rsplit("\n", 1)
+        return int(status), body
+
     def put(self, name, file):
-        run(["curl", "--silent", "--fail", "--aws-sigv4", "aws:amz:us-east-1:s3", "--user", f"{KEY_ID}:{SECRET}",
-             "--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "--upload-file", file, f"http://{self.host}:{self.port}/bucket/{name}"])
+        status, body = self.ask("PUT", f"bucket/{name}", "--upload-file", file)
+        assert status == 200, body
 
     def stop(self):
         if self.process:

@@ -1,10 +1,12 @@
 """Vaults in buckets of S3 servers that we did not write."""
 
+import datetime
 import os
 import shutil
 import subprocess
 import time
 import urllib.request
+from xml.etree import ElementTree
 
 import pytest
 
@@ -220,3 +222,83 @@ def test_what_is_immutable_is_removed_by_no_path(fresh, s3, place, tmp_path):
     rebuilt = tidemark("vault", "rebuild", "--data-dir", world.data, "--vault", vault)
     assert rebuilt.returncode == 0 and catalog.exists(), rebuilt
     assert " 0 more snapshots" not in rebuilt.stdout, rebuilt.stdout
+
+
+def versions_in(server):
+    """Names, versions and whether they are marks of removal, of all objects in the locked bucket."""
+    status, body = server.ask("GET", "locked?max-keys=1000&versions=")
+    assert status == 200, body
+    root = ElementTree.fromstring(body)
+    found = []
+    for element in root:
+        tag = element.tag.rsplit("}", 1)[-1]
+        if tag in ("Version", "DeleteMarker"):
+            text = {child.tag.rsplit("}", 1)[-1]: child.text for child in element}
+            found.append((text["Key"], text["VersionId"], tag == "DeleteMarker"))
+    return found
+
+
+def retained_until(server, name):
+    status, body = server.ask("GET", f"locked/{name}?retention=")
+    assert status == 200, body
+    return datetime.datetime.fromisoformat(body.split("<RetainUntilDate>")[1].split("<")[0].replace("Z", "+00:00"))
+
+
+def test_a_bucket_with_object_lock_keeps_what_whoever_has_its_credentials_removes(fresh, tmp_path):
+    server = S3("versitygw", tmp_path / "s3", versions=True).start()
+    try:
+        status, body = server.ask("PUT", "locked", "--header", "x-amz-bucket-object-lock-enabled: true")
+        assert status == 200, body
+        place = f"s3://locked/some/prefix?endpoint=http://127.0.0.1:{server.port}&lock=compliance"
+        world = start(fresh("--dev", vault=place, vault_immutable_hours=48))
+        shop = fill(world)
+        wanted, snapshot = content(shop.client), world.snapshot()
+        now = datetime.datetime.now(datetime.timezone.utc)
+        kept = ("/packs/", "/snapshots/", "/oplog/", "/keeping/")
+        objects = [name for name, _, _ in versions_in(server) if any(folder in name for folder in kept)]
+        assert {folder for folder in kept for name in objects if folder in name} == set(kept)
+        for name in objects:
+            assert retained_until(server, name) > now + datetime.timedelta(hours=48), name
+        # A pack that later snapshots need stays as long from now on: it is looked at when packs are removed.
+        packs = [name for name in objects if "/packs/" in name]
+        world.stop()
+        world.start()
+
+        def are_extended():
+            return all(retained_until(server, name) > now + datetime.timedelta(hours=100) for name in packs)
+
+        until(are_extended, "the locks of packs to be extended")
+        world.stop()
+        # Somebody removes all that can be removed, versions too.
+        for name, _, _ in versions_in(server):
+            server.ask("DELETE", f"locked/{name}")
+        for name, version, is_mark in versions_in(server):
+            if not is_mark:
+                status, _ = server.ask("DELETE", f"locked/{name}?versionId={version}")
+                assert status == 403 or not any(folder in name for folder in kept), (name, status)
+        # The marks of removal are taken away, and everything is there.
+        for name, version, is_mark in versions_in(server):
+            if is_mark:
+                server.ask("DELETE", f"locked/{name}?versionId={version}")
+        rebuilt = tidemark("vault", "rebuild", "--data-dir", world.data, "--vault", place, "--vault-immutable-hours", "48")
+        assert rebuilt.returncode == 0, rebuilt
+        world.start()
+        world.client().drop_database("shop")
+        world.wait_restored(world.restore("automated", snapshotId=snapshot["id"]))
+        assert content(world.client()) == wanted
+    finally:
+        server.close()
+
+
+def test_a_lock_that_cannot_be_is_told_at_the_start(s3, tmp_path):
+    url = s3().url()
+
+    def told(*arguments):
+        done = tidemark("serve", "--data-dir", tmp_path / "data", *arguments)
+        assert done.returncode != 0
+        return done.stderr
+
+    assert "needs vault.immutable_hours" in told("--vault", url + "&lock=compliance")
+    assert "no mode of object lock" in told("--vault", url + "&lock=yes", "--vault-immutable-hours", "1")
+    without = told("--vault", url + "&lock=governance", "--vault-immutable-hours", "1")
+    assert "cannot be locked" in without, without

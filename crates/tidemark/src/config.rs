@@ -560,6 +560,7 @@ impl Config {
                 "nodes.rehost_after_seconds must be 0, or at least nodes.lost_after_seconds",
             );
         }
+        self.check_lock()?;
         let location = self.vault_location()?;
         let is_alone = self.catalog.location.as_deref().is_none_or(is_file);
         if is_alone && self.role()? != NodeRole::All {
@@ -574,6 +575,15 @@ impl Config {
         }
         self.placement_rules()?;
         self.check_vaults(is_alone)
+    }
+
+    /// Refuses a lock that would hold for no time.
+    fn check_lock(&self) -> Result<(), ConfigError> {
+        if self.vault_location()?.has_lock() && self.vault.immutable_hours == 0 {
+            let told = "lock=… in the vault's address needs vault.immutable_hours: for how long";
+            return Err(ConfigError::Invalid(told.to_owned()));
+        }
+        Ok(())
     }
 
     /// Checks the named vaults.
@@ -594,7 +604,9 @@ impl Config {
             {
                 return invalid(format!("project {project} has two vaults"));
             }
-            let location = self.for_vault(&vault.name)?.vault_location()?;
+            let own = self.for_vault(&vault.name)?;
+            own.check_lock()?;
+            let location = own.vault_location()?;
             if places.contains(&location.to_string()) {
                 return invalid(format!("{} is where another vault is: {location}", vault.name));
             }

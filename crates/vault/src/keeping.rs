@@ -3,12 +3,21 @@
 //! `keeping/<hours>` is a sealed object for each such promise; the longest one counts. It is
 //! in the vault itself, so that another configuration or another program of ours cannot break it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::error::VaultError;
-use crate::layout::KEEPING;
+use crate::layout::{CONFIGURATION, KEEPING};
+use crate::locking::lock;
+use crate::pack::PackId;
 use crate::sealed::{self, Kind};
+use crate::store::from_now;
 use crate::vault::Vault;
+
+/// Snapshots are looked at so often to see which packs they need.
+const LOOK_INTERVAL: Duration = Duration::from_hours(24);
+/// For so long the first object is locked, to see whether that is possible.
+const TRIAL: Duration = Duration::from_hours(1);
 
 fn object_of(hours: u32) -> String {
     format!("{KEEPING}/{hours}")
@@ -24,16 +33,54 @@ impl Vault {
     /// promise is never taken back: a shorter one changes nothing.
     pub fn keep_for(&self, hours: u32) -> Result<(), VaultError> {
         let wanted = Duration::from_hours(u64::from(hours));
+        if wanted.max(self.hold.get()).is_zero() {
+            return Ok(());
+        }
+        // Where the store is to keep objects itself, whoever made a mistake is told at once.
+        if let Some(trial) = from_now(TRIAL) {
+            self.store.retain(CONFIGURATION, trial).map_err(self.file_error(CONFIGURATION))?;
+        }
         if wanted <= self.hold.get() {
             return Ok(());
         }
         let name = object_of(hours);
         let sealed = sealed::seal(&self.key, (Kind::Keeping, &name), hours.to_string().as_bytes());
-        match self.put(&name, &sealed) {
-            Ok(()) | Err(VaultError::Exists { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        // The promise itself is kept as well.
         self.hold.raise(wanted);
+        match self.put(&name, &sealed) {
+            Ok(()) | Err(VaultError::Exists { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets a store that can do that keep the packs that snapshots need: a pack may be older than a snapshot
+    /// that was taken today. Called every day, so that each is kept as long as was promised whenever it is
+    /// needed; one that was looked at need not be again until the promise and a day are all that is left.
+    pub(crate) fn extend_locks(&self, needed: &HashSet<u32>) -> Result<(), VaultError> {
+        let hold = self.kept_for();
+        if hold.is_zero() {
+            return Ok(());
+        }
+        let least = hold.saturating_add(LOOK_INTERVAL);
+        let (Some(least), Some(until)) = (from_now(least), from_now(least.saturating_mul(2)))
+        else {
+            return Ok(());
+        };
+        let packs: Vec<PackId> = {
+            let state = self.state();
+            let packs = needed.iter().filter_map(|number| state.packs.get(*number as usize));
+            packs.map(|pack| pack.id).collect()
+        };
+        for id in packs {
+            if lock(&self.locks).get(&id).is_some_and(|until| *until >= least) {
+                continue;
+            }
+            let name = id.object();
+            if !self.store.retain(&name, until).map_err(self.file_error(&name))? {
+                break;
+            }
+            lock(&self.locks).insert(id, until);
+        }
         Ok(())
     }
 

@@ -95,6 +95,7 @@ impl Vault {
     fn remove_unneeded(&self, last_writer: u64, age: Age) -> Result<PruneReport, VaultError> {
         let mut needed = Needed::default();
         let lost = self.need_new(&mut needed)?;
+        self.extend_locks(&needed.packs)?;
         let count = lost.len();
         self.state().lost = lost;
         if count > 0 {

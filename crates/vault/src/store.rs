@@ -13,6 +13,7 @@ mod faulty_proxy;
 mod folder;
 mod keeping;
 mod location;
+mod object_lock;
 mod remote;
 mod requests;
 #[cfg(test)]
@@ -26,7 +27,7 @@ use remote::RemoteStore;
 pub(crate) use contract::Rewriter;
 pub(crate) use contract::{Listed, NewObject, Object, Put, Stamp, Store};
 pub(crate) use folder::{FolderStore, sync_parent};
-pub(crate) use keeping::{Hold, KeepingStore, Kept};
+pub(crate) use keeping::{Hold, KeepingStore, Kept, from_now};
 pub use location::{Location, LocationError};
 pub(crate) use remote::Patience;
 pub use requests::RequestKind;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use tidemark_model::OplogSpan;
 
@@ -51,6 +52,8 @@ pub struct Vault {
     pub(crate) cache: Option<Cache>,
     /// For how long what is written is kept.
     pub(crate) hold: Hold,
+    /// Until when a store that can do that keeps packs itself, as far as this process knows. Held for lookups.
+    pub(crate) locks: Mutex<HashMap<PackId, SystemTime>>,
     access: Access,
 }
 
@@ -85,6 +88,7 @@ impl Vault {
             segments: Mutex::default(),
             pack_list: Mutex::default(),
             resealing: Mutex::default(),
+            locks: Mutex::default(),
             cache: None,
             access,
         }

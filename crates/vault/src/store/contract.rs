@@ -83,6 +83,12 @@ pub(crate) trait Store: Send + Sync {
     /// Makes the names of an object or a folder and of all beside it durable: who gave them may have
     /// ended before they were.
     fn settle(&self, name: &str) -> Result<()>;
+    /// Lets the store itself refuse to remove an object before an instant; answers whether it does that. A
+    /// lock is only ever made longer.
+    fn retain(&self, name: &str, until: SystemTime) -> Result<bool> {
+        let _ = (name, until);
+        Ok(false)
+    }
     /// How many requests were made since the start, of each kind; none where a call costs nothing.
     fn requests(&self) -> Vec<(RequestKind, u64)> {
         Vec::new()

@@ -8,6 +8,9 @@ use std::time::{Duration, SystemTime};
 use super::contract::{Listed, NewObject, Object, Put, Rewriter, Stamp, Store};
 use super::requests::RequestKind;
 
+/// By so much the clocks of this process and of the store may differ.
+const CLOCKS: Duration = Duration::from_hours(1);
+
 /// For how many seconds objects are kept after they were written; it only grows.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Hold(Arc<AtomicU64>);
@@ -31,7 +34,7 @@ pub(crate) struct Kept {
 
 /// A store in front of another one.
 pub(crate) struct KeepingStore {
-    inner: Box<dyn Store>,
+    inner: Arc<dyn Store>,
     hold: Hold,
     /// The folders whose objects are kept.
     folders: &'static [&'static str],
@@ -39,17 +42,20 @@ pub(crate) struct KeepingStore {
 
 impl KeepingStore {
     pub(crate) fn new(inner: Box<dyn Store>, hold: Hold, folders: &'static [&'static str]) -> Self {
-        Self { inner, hold, folders }
+        Self { inner: inner.into(), hold, folders }
+    }
+
+    /// For how long an object is kept; nothing if that is not at all.
+    fn hold_of(&self, name: &str) -> Option<Duration> {
+        let is_of =
+            |folder: &&str| name.strip_prefix(*folder).is_some_and(|rest| rest.starts_with('/'));
+        let hold = self.hold.get();
+        (!hold.is_zero() && self.folders.iter().any(is_of)).then_some(hold)
     }
 
     /// Refuses to touch an object before its time.
     fn check(&self, name: &str) -> Result<()> {
-        let hold = self.hold.get();
-        let is_of =
-            |folder: &&str| name.strip_prefix(*folder).is_some_and(|rest| rest.starts_with('/'));
-        if hold.is_zero() || !self.folders.iter().any(is_of) {
-            return Ok(());
-        }
+        let Some(hold) = self.hold_of(name) else { return Ok(()) };
         let written = match self.inner.written(name) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             outcome => outcome?,
@@ -62,6 +68,39 @@ impl KeepingStore {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// The instant in a while, by the clock of stores: a clock that tests advance is nothing to them.
+pub(crate) fn from_now(duration: Duration) -> Option<SystemTime> {
+    let since = SystemTime::UNIX_EPOCH.elapsed().ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(since.checked_add(duration)?)
+}
+
+/// Lets the store itself keep an object that was just written, if it can.
+fn lock(store: &dyn Store, name: &str, hold: Option<Duration>) -> Result<()> {
+    let until = hold.and_then(|hold| from_now(hold + CLOCKS));
+    until.map_or(Ok(()), |until| store.retain(name, until).map(drop))
+}
+
+/// A kept object in the making.
+struct KeptNewObject {
+    object: Box<dyn NewObject>,
+    store: Arc<dyn Store>,
+    name: String,
+    hold: Option<Duration>,
+}
+
+impl NewObject for KeptNewObject {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.object.write(bytes)
+    }
+
+    fn finish(self: Box<Self>) -> Result<Stamp> {
+        let Self { object, store, name, hold } = *self;
+        let stamp = object.finish()?;
+        lock(store.as_ref(), &name, hold)?;
+        Ok(stamp)
     }
 }
 
@@ -90,16 +129,29 @@ impl Store for KeepingStore {
         if put == Put::Replace {
             self.check(name)?;
         }
-        self.inner.put(name, bytes, put)
+        let stamp = self.inner.put(name, bytes, put)?;
+        lock(self.inner.as_ref(), name, self.hold_of(name))?;
+        Ok(stamp)
     }
 
     fn rewrite(&self, name: &str, limit: u64, change: Rewriter<'_>) -> Result<Option<Stamp>> {
         self.check(name)?;
-        self.inner.rewrite(name, limit, change)
+        let stamp = self.inner.rewrite(name, limit, change)?;
+        if stamp.is_some() {
+            lock(self.inner.as_ref(), name, self.hold_of(name))?;
+        }
+        Ok(stamp)
     }
 
     fn create(&self, name: &str) -> Result<Box<dyn NewObject>> {
-        self.inner.create(name)
+        let object = self.inner.create(name)?;
+        let (store, name) = (Arc::clone(&self.inner), name.to_owned());
+        let hold = self.hold_of(&name);
+        Ok(Box::new(KeptNewObject { object, store, name, hold }))
+    }
+
+    fn retain(&self, name: &str, until: SystemTime) -> Result<bool> {
+        self.inner.retain(name, until)
     }
 
     fn remove(&self, name: &str) -> Result<()> {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 
+use super::object_lock::LockMode;
+
 /// Where a vault is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
@@ -45,7 +47,7 @@ impl Provider {
     /// What may follow `?`.
     fn options(self) -> &'static [&'static str] {
         match self {
-            Self::S3 => &["endpoint", "region", "profile", "pathStyle"],
+            Self::S3 => &["endpoint", "region", "profile", "pathStyle", "lock"],
             Self::Google => &["endpoint"],
             Self::Azure => &["endpoint", "account"],
         }
@@ -68,6 +70,9 @@ pub enum LocationError {
     /// It has an option that is not known.
     #[error("`{0}` is no option of a vault in {1}://; there are {2}")]
     Option(String, &'static str, String),
+    /// There is no such way to lock objects.
+    #[error("`{0}` is no mode of object lock; there are compliance and governance")]
+    Lock(String),
     /// What the environment or a profile says cannot be used.
     #[error("the vault's bucket cannot be used: {0}")]
     Unusable(String),
@@ -94,11 +99,15 @@ impl Location {
             let shown = text.rsplit_once('@').map_or(text, |(_, after)| after);
             return Err(LocationError::Name(shown.to_owned(), provider.scheme()));
         }
+        let options = parse_options(provider, query)?;
+        if let Some(mode) = options.get("lock").filter(|mode| LockMode::parse(mode).is_none()) {
+            return Err(LocationError::Lock(mode.clone()));
+        }
         Ok(Self::Bucket(Bucket {
             provider,
             name: name.to_owned(),
             prefix: prefix.trim_matches('/').to_owned(),
-            options: parse_options(provider, query)?,
+            options,
         }))
     }
 }
@@ -120,7 +129,19 @@ fn parse_options(
     Ok(options)
 }
 
+impl Location {
+    /// Whether objects are to be locked by their store.
+    pub fn has_lock(&self) -> bool {
+        matches!(self, Self::Bucket(bucket) if bucket.lock().is_some())
+    }
+}
+
 impl Bucket {
+    /// How objects are to be locked by their store, if they are.
+    pub(super) fn lock(&self) -> Option<LockMode> {
+        LockMode::parse(self.option("lock")?)
+    }
+
     pub(super) fn option(&self, name: &str) -> Option<&str> {
         self.options.get(name).map(String::as_str)
     }

@@ -24,6 +24,7 @@ use crate::locking::lock;
 use super::contract::{Listed, NewObject, Object, Put, Rewriter, Stamp, Store, too_large};
 use super::credentials::{Environment, Profile};
 use super::location::{Bucket, LocationError, Provider};
+use super::object_lock::ObjectLock;
 use super::requests::{CountingConnector, RequestKind, Requests};
 use super::windows::Windows;
 
@@ -72,6 +73,8 @@ struct Remote {
     requests: Arc<Requests>,
     windows: Windows,
     patience: Patience,
+    /// Where the store is to keep objects itself.
+    lock: Option<ObjectLock>,
     /// Only `None` while it is dropped.
     runtime: Option<Runtime>,
 }
@@ -88,13 +91,19 @@ impl RemoteStore {
         let connector = CountingConnector::default();
         let requests = Arc::clone(&connector.0);
         let unusable = |error: object_store::Error| LocationError::Unusable(error.to_string());
+        let mut lock = None;
         let store: Arc<dyn ObjectStore> = match bucket.provider {
             Provider::S3 => {
                 let settings = S3Settings::find(bucket, environment)?;
                 let builder = s3(bucket, environment, &settings).with_retry(patience.retry());
                 let options = patience.options(settings.endpoint.as_deref());
-                let builder = builder.with_client_options(options).with_http_connector(connector);
-                Arc::new(builder.build().map_err(unusable)?)
+                let builder = builder
+                    .with_client_options(options.clone())
+                    .with_http_connector(connector.clone());
+                let s3 = Arc::new(builder.build().map_err(unusable)?);
+                let of = |mode| ObjectLock::new((Arc::clone(&s3), mode), (&connector, &options));
+                lock = bucket.lock().map(of).transpose().map_err(unusable)?;
+                s3
             }
             Provider::Google => {
                 let builder = google(bucket, environment).with_retry(patience.retry());
@@ -121,6 +130,7 @@ impl RemoteStore {
             requests,
             windows: Windows::default(),
             patience,
+            lock,
             runtime: Some(runtime),
         })))
     }
@@ -476,6 +486,12 @@ impl Store for RemoteStore {
     /// What a bucket answered for is durable.
     fn settle(&self, _name: &str) -> Result<()> {
         Ok(())
+    }
+
+    fn retain(&self, name: &str, until: SystemTime) -> Result<bool> {
+        let Some(lock) = &self.0.lock else { return Ok(false) };
+        let path = self.0.path(name);
+        self.0.wait_repeating(|| lock.retain(&path, until)).map(|()| true)
     }
 
     fn requests(&self) -> Vec<(RequestKind, u64)> {
