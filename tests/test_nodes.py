@@ -2,8 +2,11 @@
 is killed. Runs under `scripts/with-postgres`."""
 
 import contextlib
+import datetime
 import os
+import pathlib
 import random
+import re
 import shutil
 import subprocess
 import threading
@@ -366,3 +369,62 @@ def test_keys_are_rotated_from_node_to_node_while_all_go_on(fleet):
     give_to_all()
     for node in fleet.nodes:
         assert "damaged" not in node.log_text() and "not captured" not in node.log_text()
+
+
+@pytest.fixture
+def shifted(tmp_path):
+    """Lets a node's clock be wrong by some seconds."""
+    library = tmp_path / "shift_clock.so"
+    compiler = os.environ.get("CC", "cc")
+    source = pathlib.Path(__file__).with_name("shift_clock.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+
+    def shift(node, seconds):
+        node.environment |= {"LD_PRELOAD": str(library), "SHIFT_SECONDS": str(seconds)}
+        return node
+
+    return shift
+
+
+def test_clocks_of_nodes_that_are_a_minute_apart_do_no_harm(fleet, shifted):
+    api = shifted(fleet.node("api"), 60).start()
+    early, late = (shifted(fleet.node("worker"), seconds).start() for seconds in (-60, 60))
+    # The fault is there: what a node says of its own clock in its log is a minute off.
+    said = {node: log_time(node) for node in (api, early, late)}
+    assert said[api] - time.time() > 40 and said[late] - time.time() > 40 and time.time() - said[early] > 40
+    api.create_user()
+    for name in ("one", "two"):
+        api.create_instance(name)
+    assert {owner(fleet, api, name) for name in ("one", "two")} == {early, late}
+    for name in ("one", "two"):
+        client = api.client(name)
+        client.shop.items.insert_many({"_id": n, "name": name} for n in range(500))
+        moment = client.admin.command("hello")["lastWrite"]["opTime"]["ts"]
+        assert abs(moment.time - time.time()) < 10, "the database's clock is that of the others"
+        wanted, snapshot = content(client), api.snapshot(name)
+        created = datetime.datetime.fromisoformat(snapshot["createdAt"].replace("Z", "+00:00")).timestamp()
+        assert abs(created - time.time()) < 30
+        client.shop.items.delete_many({})
+        # To a second by the clock of whoever asks.
+        second = int(time.time()) - 1
+        emptied = content(client)
+        time.sleep(2.5)
+        client.shop.items.insert_one({"too": "late"})
+        job = api.restore("pointInTime", name, name, pointInTimeUTCSeconds=second + 2)
+        api.wait_restored(job, name)
+        assert content(client) == emptied
+        api.wait_restored(api.restore("automated", name, name, snapshotId=snapshot["id"]), name)
+        assert content(client) == wanted
+    # Who is gone is replaced in time, whatever its clock said; nobody who is there is.
+    early.kill()
+    name = "one" if owner(fleet, api, "one") is late else "two"
+    api.client(name).shop.items.insert_one({"after": "the other one is gone"})
+    api.wait_restored(api.restore("automated", name, name, snapshotId=api.snapshot(name)["id"]), name)
+    assert owner(fleet, api, name) is late
+    assert fleet.sql("SELECT count(*) FROM restore_jobs WHERE attempt > 1") == "0", "a lease was taken too early"
+
+
+def log_time(node):
+    """When a node wrote the first line of its log, by its own clock."""
+    found = re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", node.log_text())
+    return datetime.datetime.fromisoformat(found.group(0) + "+00:00").timestamp()
