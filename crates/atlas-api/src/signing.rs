@@ -8,14 +8,18 @@ use tidemark_catalog::{Catalog, CatalogError};
 
 use crate::token::Signer;
 
-/// The records are asked no more often whether there is another key.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The records are asked no more often whether there is another key,
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// and at least so often by who uses one: what is signed with a key that was replaced twice is worth nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Signs, and checks what was signed here or on another node.
 pub(crate) struct Signing {
     catalog: Arc<Catalog>,
     /// Held for a look.
     known: Mutex<Known>,
+    /// Held while the records are asked; who wants to ask meanwhile waits for the answer.
+    looking: Mutex<()>,
 }
 
 struct Known {
@@ -44,7 +48,11 @@ impl Signers {
 impl Signing {
     pub(crate) fn new(catalog: &Arc<Catalog>) -> Result<Self, CatalogError> {
         let known = Known { signers: Signers::load(catalog)?, looked_at: Instant::now() };
-        Ok(Self { catalog: Arc::clone(catalog), known: Mutex::new(known) })
+        Ok(Self {
+            catalog: Arc::clone(catalog),
+            known: Mutex::new(known),
+            looking: Mutex::default(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -59,28 +67,32 @@ impl Signing {
     /// What one of the keys makes of something that was signed. Where none knows it the records are asked
     /// for newer keys first, once a second: whoever calls may wait.
     pub(crate) fn check<T>(&self, check: impl Fn(&Signer) -> Option<T>) -> Option<T> {
-        let signers = self.lock().signers.clone();
-        signers.check(&check).or_else(|| self.look_again()?.check(&check))
+        let (signers, age) = {
+            let known = self.lock();
+            (known.signers.clone(), known.looked_at.elapsed())
+        };
+        let signers = if age < LOOK_AGAIN { signers } else { self.look_again() };
+        signers.check(&check).or_else(|| self.look_again().check(&check))
     }
 
-    fn look_again(&self) -> Option<Signers> {
-        {
-            let mut known = self.lock();
-            if known.looked_at.elapsed() < LOOK_INTERVAL {
-                return None;
-            }
-            known.looked_at = Instant::now();
+    /// The keys as the records have them, of at most `LOOK_INTERVAL` ago.
+    fn look_again(&self) -> Signers {
+        let _turn = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.lock();
+        if known.looked_at.elapsed() < LOOK_INTERVAL {
+            return known.signers.clone();
         }
-        match Signers::load(&self.catalog) {
-            Ok(signers) => {
-                self.lock().signers = signers.clone();
-                Some(signers)
-            }
+        drop(known);
+        let loaded = Signers::load(&self.catalog);
+        let mut known = self.lock();
+        known.looked_at = Instant::now();
+        match loaded {
+            Ok(signers) => known.signers = signers,
             Err(error) => {
                 tracing::warn!(%error, "whether there are newer signing keys could not be looked up");
-                None
             }
         }
+        known.signers.clone()
     }
 }
 

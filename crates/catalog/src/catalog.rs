@@ -200,6 +200,9 @@ impl Catalog {
         let promise = self.promise.get()?;
         let known = promise.kept_for.iter().find(|(name, _)| name.as_deref() == vault);
         let kept_for = known.map_or(SignedDuration::MAX, |(_, kept_for)| *kept_for);
+        if kept_for.is_zero() {
+            return None;
+        }
         let until = finished_at.saturating_add(kept_for).unwrap_or(Timestamp::MAX);
         (until > promise.clock.now()).then_some(until)
     }

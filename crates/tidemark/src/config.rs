@@ -31,7 +31,7 @@ const SHORT: &[(&str, &str)] = &[("vault", "vault.location"), ("catalog", "catal
 /// A key of the configuration.
 pub(crate) struct Key {
     /// `section.key`, or `key` at the top.
-    path: &'static str,
+    pub(crate) path: &'static str,
     pub(crate) flag: &'static str,
     pub(crate) help: &'static str,
 }
@@ -589,7 +589,12 @@ impl Config {
     /// Checks the named vaults.
     fn check_vaults(&self, is_alone: bool) -> Result<(), ConfigError> {
         let invalid = |text: String| Err(ConfigError::Invalid(format!("in [[vaults]] {text}")));
-        let mut places = vec![self.vault_location()?.to_string()];
+        let common = self.vault_location()?;
+        let is_shared =
+            !is_alone && (self.role()? != NodeRole::All || !matches!(common, Location::Folder(_)));
+        let mut places = vec![common.identity()];
+        // Whoever retires the keys of one vault must not take those of another one away.
+        let mut key_files = vec![whole(&self.vault_key_file())];
         let (mut names, mut projects) = (BTreeSet::new(), BTreeSet::new());
         for vault in &self.vaults {
             let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -607,14 +612,19 @@ impl Config {
             let own = self.for_vault(&vault.name)?;
             own.check_lock()?;
             let location = own.vault_location()?;
-            if places.contains(&location.to_string()) {
+            if places.contains(&location.identity()) {
                 return invalid(format!("{} is where another vault is: {location}", vault.name));
             }
-            if !is_alone && matches!(location, Location::Folder(_)) && self.role()? != NodeRole::All
-            {
+            let key_file = whole(&own.vault_key_file());
+            if key_files.contains(&key_file) {
+                let told = "has the key file of another vault; give each its own with key_file";
+                return invalid(format!("{} {told}: {}", vault.name, key_file.display()));
+            }
+            if is_shared && matches!(location, Location::Folder(_)) {
                 return invalid(format!("{} must be a bucket that all nodes reach", vault.name));
             }
-            places.push(location.to_string());
+            places.push(location.identity());
+            key_files.push(key_file);
         }
         Ok(())
     }
@@ -732,6 +742,13 @@ impl Config {
     pub(crate) fn vault_key_file(&self) -> PathBuf {
         self.vault.key_file.clone().unwrap_or_else(|| self.data_dir.join("vault.key"))
     }
+}
+
+/// A path as the system knows it, as far as it is there.
+fn whole(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path)
+        .or_else(|_| std::path::absolute(path))
+        .unwrap_or_else(|_| path.to_owned())
 }
 
 /// Opens the records of a server for a command with a flag for where they are; nothing if they are not

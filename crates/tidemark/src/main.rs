@@ -226,9 +226,16 @@ fn with_vault(command: Command) -> Command {
 /// The configuration, with the vault that was chosen.
 fn load_vault_config(matches: &ArgMatches) -> Result<Config, config::ConfigError> {
     let config = load_config(matches)?;
-    match matches.get_one::<String>("vault-name") {
-        Some(name) => config.for_vault(name),
-        None => Ok(config),
+    let Some(name) = matches.get_one::<String>("vault-name") else { return Ok(config) };
+    let other = KEYS.iter().find(|key| {
+        key.path.starts_with("vault.") && matches.get_one::<String>(key.flag).is_some()
+    });
+    match other {
+        Some(key) => Err(config::ConfigError::Invalid(format!(
+            "--vault-name takes all of its section [[vaults]]; --{} says something else",
+            key.flag
+        ))),
+        None => config.for_vault(name),
     }
 }
 

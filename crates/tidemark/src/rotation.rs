@@ -13,6 +13,8 @@ use tidemark_vault::{Vault, VaultError, VaultKey};
 
 use crate::config::Config;
 
+const NO_RECORDS: &str = "the records of the server are not found, and they may need the older keys; name them with --data-dir or --catalog";
+
 /// Makes a new key, which seals from the next start on, or is only known for now.
 pub(crate) fn rotate(config: &Config, is_prepared: bool) -> crate::Outcome {
     let (key, file) = config.vault_key_to_change()?;
@@ -20,15 +22,14 @@ pub(crate) fn rotate(config: &Config, is_prepared: bool) -> crate::Outcome {
         return Err("a key is prepared already; once all nodes were started with it, run `tidemark keys rotate`".into());
     }
     let changed = if is_prepared { key.prepared() } else { key.rotated() };
-    keep(&changed, file.as_deref())?;
+    // First what may fail: a file that says another thing than the records is worse than none.
     let is_common = config.vault_name().is_none();
-    if !is_prepared
-        && is_common
-        && let Some(catalog) = config.find_catalog()?
-    {
+    let catalog = if is_common && !is_prepared { config.find_catalog()? } else { None };
+    keep(&changed, file.as_deref())?;
+    if let Some(catalog) = catalog {
         catalog.rotate_signing_key()?;
         eprintln!(
-            "tokens and links are signed with another key; those of before last until their end"
+            "tokens and links are signed with another key; those of before hold until their end"
         );
     }
     eprintln!("keep a copy of it elsewhere: without it no snapshot can be read");
@@ -54,6 +55,8 @@ pub(crate) fn retire(config: &Config) -> crate::Outcome {
         println!("there is no older key");
         return Ok(ExitCode::SUCCESS);
     }
+    // What is secret in the records needs the keys, too.
+    let catalog = config.find_catalog()?.ok_or(NO_RECORDS)?;
     let location = config.vault_location()?;
     let vault = Vault::open_to_read(&location, key.clone())?;
     if !vault.seals_with_newest()? {
@@ -67,9 +70,7 @@ pub(crate) fn retire(config: &Config) -> crate::Outcome {
         Err(error) => return Err(error.into()),
     }
     let mut needed = vault.count_old()?;
-    if let Some(catalog) = config.find_catalog()? {
-        needed.extend(count_in_records(&catalog, &vault)?);
-    }
+    needed.extend(count_in_records(&catalog, &vault)?);
     if needed.is_empty() {
         keep(&key.without_old(), file.as_deref())?;
         eprintln!("nothing needs the older keys any more, and they are gone from it");

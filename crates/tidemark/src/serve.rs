@@ -166,7 +166,7 @@ impl Parts {
         let instance_certificates = load_instance_certificates(config)?;
         let shown = instance_certificates.clone();
         let certificate = Arc::new(move || shown.as_ref().map(|shown| shown.fingerprint()));
-        let node = new_node(config, (&location, &key), (&clock, certificate))?;
+        let node = new_node(config, (&location, &vaults), (&clock, certificate))?;
         let membership = Membership::join(Arc::clone(&catalog), clock.clone(), node)?;
         let seed = load_seed(config)?;
         bootstrap::run(&catalog, &clock, (&config.data_dir, base_url), &seed)?;
@@ -352,22 +352,29 @@ fn ports(config: &Config) -> usize {
 /// This node, as others are told.
 fn new_node(
     config: &Config,
-    (location, key): (&Location, &VaultKey),
+    (location, vaults): (&Location, &Vaults),
     (clock, certificate): (&Clock, ShownCertificate),
 ) -> Result<NewNode, Failure> {
     let id = node::load_or_create_id(&config.data_dir, clock.now())?;
     // A folder is nobody else's, wherever it is.
-    let place = match location {
-        Location::Folder(_) => format!("a folder of node {id}"),
-        Location::Bucket(_) => location.to_string(),
+    let describe = |location: &Location, key: &VaultKey| match location {
+        Location::Folder(_) => format!("a folder of node {id}, key {}", key.mark()),
+        Location::Bucket(_) => format!("{location}, key {}", key.mark()),
     };
+    let mut described = describe(location, vaults.common().key());
+    for rule in config.vault_rules() {
+        let location = config.for_vault(&rule.vault)?.vault_location()?;
+        let key = vaults.find(Some(&rule.vault))?.key();
+        let projects = rule.projects.join(", ");
+        described += &format!("; {}: {} for {projects}", rule.vault, describe(&location, key));
+    }
     let role = config.role()?;
     Ok(NewNode {
         id,
         role,
         host: config.instances.advertised(),
         ports: if role.works() { u32::try_from(ports(config)).unwrap_or(u32::MAX) } else { 0 },
-        vault: format!("{place}, key {}", key.mark()),
+        vault: described,
         certificate,
     })
 }

@@ -166,7 +166,13 @@ impl Rebuild<'_> {
     fn add_snapshot(&self, manifest: &Manifest) -> Result<bool, Failure> {
         let owner = &manifest.owner;
         let instance: InstanceId = owner.instance.parse()?;
-        self.add_instance(instance, &owner.instance_name)?;
+        if !self.add_instance(instance, &owner.instance_name)? {
+            println!(
+                "not taken over: snapshot {} of instance {instance}, whose backups are in another vault",
+                manifest.snapshot
+            );
+            return Ok(false);
+        }
         let instant =
             |text: &str| parse_instant(text).ok_or("a manifest holds an unusable instant");
         let created_at = instant(&owner.created_at)?;
@@ -201,7 +207,8 @@ impl Rebuild<'_> {
         Ok(self.catalog.insert_found_snapshot(&FoundSnapshot { wanted, end, proof })?)
     }
 
-    fn add_instance(&self, id: InstanceId, name: &str) -> Result<(), Failure> {
+    /// Records an instance, if it is not known; answers whether its backups are in this vault.
+    fn add_instance(&self, id: InstanceId, name: &str) -> Result<bool, Failure> {
         let instance = Instance {
             id,
             project: self.project,
@@ -228,7 +235,12 @@ impl Rebuild<'_> {
         if self.catalog.insert_found_instance(&instance, until)? {
             println!("instance {id}, {name}, comes back as a deleted one");
         }
-        Ok(())
+        self.is_here(id)
+    }
+
+    /// Whether the backups of an instance are in this vault, as its record says.
+    fn is_here(&self, id: InstanceId) -> Result<bool, Failure> {
+        Ok(self.catalog.vault_of(id)? == self.vault_name)
     }
 
     /// Records the spans that an instance's segments make up; answers how many there are.
@@ -247,6 +259,12 @@ impl Rebuild<'_> {
         if self.catalog.load_instance(id).is_err() {
             println!(
                 "not taken over: the oplog of instance {instance}, of which there is no snapshot"
+            );
+            return Ok(0);
+        }
+        if !self.is_here(id)? {
+            println!(
+                "not taken over: the oplog of instance {instance}, whose backups are in another vault"
             );
             return Ok(0);
         }

@@ -1,5 +1,6 @@
 //! When what has to be done from time to time is due.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,8 @@ struct Times {
     tidy: Option<Instant>,
     files: Option<Instant>,
     trim: Option<Instant>,
-    prune: Option<Instant>,
+    /// By the name of the vault.
+    prune: HashMap<Option<String>, Instant>,
 }
 
 impl Due {
@@ -45,7 +47,7 @@ impl Due {
     /// Asks for pruning: something was removed that needed packs.
     pub(crate) fn want_pruning(&self) {
         let mut times = self.lock();
-        times.prune = None;
+        times.prune.clear();
         times.look = None;
     }
 
@@ -76,14 +78,15 @@ impl Due {
         take_turn(&mut self.lock().look, INTERVAL)
     }
 
-    /// Whether packs are to be removed again; it stays so until that is done.
-    pub(crate) fn is_pruning_due(&self) -> bool {
-        self.lock().prune.is_none_or(|at| at.elapsed() >= PRUNE_INTERVAL)
+    /// Whether packs are to be removed again from a vault; it stays so until that is done.
+    pub(crate) fn is_pruning_due(&self, vault: Option<&str>) -> bool {
+        let last = self.lock().prune.get(&vault.map(str::to_owned)).copied();
+        last.is_none_or(|at| at.elapsed() >= PRUNE_INTERVAL)
     }
 
     /// Notes that packs were removed just now.
-    pub(crate) fn note_pruning(&self) {
-        self.lock().prune = Some(Instant::now());
+    pub(crate) fn note_pruning(&self, vault: Option<&str>) {
+        self.lock().prune.insert(vault.map(str::to_owned), Instant::now());
     }
 }
 

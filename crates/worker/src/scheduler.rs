@@ -1,12 +1,14 @@
 //! What should be, compared with what is: due snapshots, expired ones, old files.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, NewSnapshot, Order, Page, Schedule, Snapshot};
 use tidemark_model::{
-    BackupPolicy, OplogTime, PolicyMatch, RestoreJobId, SnapshotId, SnapshotKind, SnapshotState,
+    BackupPolicy, InstanceId, OplogTime, PolicyMatch, RestoreJobId, SnapshotId, SnapshotKind,
+    SnapshotState,
 };
 
 use tidemark_vault::{Vault, VaultError};
@@ -190,24 +192,34 @@ fn remove_expired_snapshots(shared: &Shared) -> Result<(), CatalogError> {
     purge_manifests(shared).map(drop)
 }
 
-/// Removes the manifests of deleted snapshots; answers whether none is left.
-fn purge_manifests(shared: &Shared) -> Result<bool, CatalogError> {
+/// Removes the manifests of deleted snapshots; answers of which instances some are left.
+fn purge_manifests(shared: &Shared) -> Result<HashSet<InstanceId>, CatalogError> {
     let catalog = &shared.config.catalog;
-    let mut is_none_left = true;
+    let mut left = HashSet::new();
+    // One that does not answer is not asked again and again: the others wait, too.
+    let mut away = HashSet::new();
     for (instance, id) in catalog.list_unpurged_snapshots()? {
-        let vault = shared.config.vault_of(instance);
-        match vault.and_then(|vault| Ok(vault.remove_manifest(&id.to_string())?)) {
+        let name = catalog.vault_of(instance)?;
+        if away.contains(&name) {
+            left.insert(instance);
+            continue;
+        }
+        let vault = shared.config.vaults.find(name.as_deref());
+        match vault.and_then(|vault| vault.remove_manifest(&id.to_string())) {
             Ok(()) => {
                 catalog.record_purged_snapshot(id)?;
                 shared.due.want_pruning();
             }
             Err(error) => {
                 tracing::error!(%error, snapshot = %id, "a manifest could not be removed");
-                is_none_left = false;
+                left.insert(instance);
+                if error.is_transient() {
+                    away.insert(name);
+                }
             }
         }
     }
-    Ok(is_none_left)
+    Ok(left)
 }
 
 /// Deletes a snapshot whose time is over; answers whether it is gone.
@@ -243,7 +255,7 @@ fn remove_expired_instances(shared: &Shared) -> Result<(), CatalogError> {
         let ended_at = catalog.load_instance(instance)?.changed_at;
         let is_kept = ended_at.saturating_add(kept_for(vault)).unwrap_or(Timestamp::MAX)
             > shared.config.clock.now();
-        if !is_empty || is_kept || !purge_manifests(shared)? {
+        if !is_empty || is_kept || purge_manifests(shared)?.contains(&instance) {
             continue;
         }
         let name = instance.to_string();

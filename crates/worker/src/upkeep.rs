@@ -40,8 +40,6 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         return;
     }
     let is_merging = shared.due.is_merging_due();
-    let is_pruning = shared.due.is_pruning_due();
-    let mut is_pruned = true;
     for (name, vault) in shared.config.vaults.iter() {
         let of = |what: &str| about(what, name);
         let now = shared.config.clock.now().as_second();
@@ -49,16 +47,15 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         if is_merging {
             report(shared, &of("merging oplog segments"), &merge_segments(shared, vault));
         }
-        if is_pruning {
+        if shared.due.is_pruning_due(name) {
             let outcome = prune(vault);
-            is_pruned &= matches!(outcome, Ok(true));
+            if matches!(outcome, Ok(true)) {
+                shared.due.note_pruning(name);
+            }
             report(shared, &of("removing what no snapshot needs"), &outcome.map(drop));
         }
         report(shared, &of("sealing with the newest key"), &reseal(shared, vault));
         tell_health(shared, &of("vault"), &vault.health());
-    }
-    if is_pruning && is_pruned {
-        shared.due.note_pruning();
     }
 }
 

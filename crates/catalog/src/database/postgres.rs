@@ -159,8 +159,10 @@ fn failed(error: postgres::Error) -> DatabaseError {
     if said.code().code().starts_with("23") {
         return DatabaseError::Constraint(text);
     }
-    // It shuts down or starts, the connection broke, or it has as many as it takes.
-    let is_passing = ["57P", "08", "53"].iter().any(|class| said.code().code().starts_with(class));
+    // It shuts down or starts, the connection broke, it has as many as it takes, or a newer server changed
+    // the tables of a statement that was prepared before.
+    let is_passing =
+        ["57P", "08", "53", "0A"].iter().any(|class| said.code().code().starts_with(class));
     if is_passing { DatabaseError::Away(text) } else { DatabaseError::Postgres(text) }
 }
 
@@ -250,6 +252,9 @@ impl PostgresConnection {
                 }
                 Err(error) => {
                     self.has_failed.set(true);
+                    if error.code() == Some(&SqlState::FEATURE_NOT_SUPPORTED) {
+                        self.prepared.borrow_mut().clear();
+                    }
                     return Err(failed(error));
                 }
             }

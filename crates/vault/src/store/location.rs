@@ -130,6 +130,17 @@ fn parse_options(
 }
 
 impl Location {
+    /// What tells this place from others: how it is reached does not count.
+    pub fn identity(&self) -> String {
+        match self {
+            Self::Folder(_) => self.to_string(),
+            Self::Bucket(bucket) => {
+                let of = |option| bucket.option(option).unwrap_or_default();
+                format!("{self} {} {}", of("endpoint"), of("account"))
+            }
+        }
+    }
+
     /// Whether objects are to be locked by their store.
     pub fn has_lock(&self) -> bool {
         matches!(self, Self::Bucket(bucket) if bucket.lock().is_some())
