@@ -29,6 +29,8 @@ pub struct Node {
     pub ports: u32,
     /// Its vault: where it is, and what tells its key from others. All nodes have the same.
     pub vault: String,
+    /// With which keys it seals: of each vault the name (none for the common one), `=` and the key's number.
+    pub keys: String,
     /// The fingerprint of the certificate that its databases show, if they speak TLS.
     pub certificate: Option<String>,
     /// When it started.
@@ -53,6 +55,7 @@ fn decode(row: &Row) -> Result<Node, CatalogError> {
         host: row.get("host")?,
         ports: row.get("ports")?,
         vault: row.get("vault")?,
+        keys: row.get("keys")?,
         certificate: row.get("certificate")?,
         started_at: row.instant("started_at")?,
         alive_until: row.instant("alive_until")?,
@@ -83,11 +86,11 @@ impl Catalog {
             }
             catalog.release_claims_of(node.id)?;
             catalog.lock().execute(
-                "INSERT INTO nodes (id, run, role, host, ports, vault, started_at, alive_until, certificate)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                "INSERT INTO nodes (id, run, role, host, ports, vault, started_at, alive_until, certificate, keys)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
                  ON CONFLICT (id) DO UPDATE SET run = excluded.run, role = excluded.role, host = excluded.host,
                      ports = excluded.ports, vault = excluded.vault, started_at = excluded.started_at, alive_until = excluded.alive_until,
-                     certificate = excluded.certificate",
+                     certificate = excluded.certificate, keys = excluded.keys",
                 (
                     node.id.to_string(),
                     node.run.to_string(),
@@ -98,6 +101,7 @@ impl Catalog {
                     node.started_at.as_second(),
                     node.alive_until.as_second(),
                     &node.certificate,
+                    &node.keys,
                 ),
             )?;
             Ok(())

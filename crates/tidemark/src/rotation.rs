@@ -8,7 +8,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use tidemark_catalog::{Catalog, CatalogError};
+use tidemark_catalog::{Catalog, CatalogError, Node};
+use tidemark_model::Clock;
 use tidemark_vault::{Vault, VaultError, VaultKey};
 
 use crate::config::Config;
@@ -71,7 +72,16 @@ pub(crate) fn retire(config: &Config) -> crate::Outcome {
     }
     let mut needed = vault.count_old()?;
     needed.extend(count_in_records(&catalog, &vault)?);
+    let idle = nodes_with_older_keys(config, &catalog, key.number())?;
+    if !idle.is_empty() {
+        needed
+            .push((format!("nodes that were not started again ({})", idle.join(", ")), idle.len()));
+    }
     if needed.is_empty() {
+        let (now, _) = config.vault_key_to_change()?;
+        if now.to_text() != key.to_text() {
+            return Err("the keys were changed meanwhile; run this again".into());
+        }
         keep(&key.without_old(), file.as_deref())?;
         eprintln!("nothing needs the older keys any more, and they are gone from it");
         return Ok(ExitCode::SUCCESS);
@@ -83,6 +93,24 @@ pub(crate) fn retire(config: &Config) -> crate::Outcome {
         "the older keys stay. A running server goes on sealing with the newest one; nodes that were not started again since use an older one. Drafts, files and writers go by themselves within hours; a promise to keep must end first. Run this again later"
     );
     Ok(ExitCode::FAILURE)
+}
+
+/// Nodes that are there and seal with an older key.
+fn nodes_with_older_keys(
+    config: &Config,
+    catalog: &Catalog,
+    number: u32,
+) -> Result<Vec<String>, CatalogError> {
+    let name = config.vault_name().unwrap_or_default();
+    // Whoever asks follows the clock of the records as nodes do.
+    let now = catalog.shared_clock()?.unwrap_or_else(|| Clock::system().now());
+    let is_older = |node: &&Node| {
+        let of_vault = node.keys.split(' ').find_map(|key| key.strip_prefix(&format!("{name}=")));
+        node.is_alive(now)
+            && of_vault.and_then(|key| key.parse().ok()).is_none_or(|key: u32| key < number)
+    };
+    let nodes = catalog.list_nodes()?;
+    Ok(nodes.iter().filter(is_older).map(|node| node.id.to_string()).collect())
 }
 
 /// What only older keys open in the catalog.

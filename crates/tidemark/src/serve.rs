@@ -361,12 +361,17 @@ fn new_node(
         Location::Folder(_) => format!("a folder of node {id}, key {}", key.mark()),
         Location::Bucket(_) => format!("{location}, key {}", key.mark()),
     };
+    let keys: Vec<String> = vaults
+        .iter()
+        .map(|(name, vault)| format!("{}={}", name.unwrap_or_default(), vault.key().number()))
+        .collect();
     let mut described = describe(location, vaults.common().key());
     for rule in config.vault_rules() {
         let location = config.for_vault(&rule.vault)?.vault_location()?;
         let key = vaults.find(Some(&rule.vault))?.key();
         let projects = rule.projects.join(", ");
-        described += &format!("; {}: {} for {projects}", rule.vault, describe(&location, key));
+        let named = format!("; {}: {} for {projects}", rule.vault, describe(&location, key));
+        described.push_str(&named);
     }
     let role = config.role()?;
     Ok(NewNode {
@@ -375,6 +380,7 @@ fn new_node(
         host: config.instances.advertised(),
         ports: if role.works() { u32::try_from(ports(config)).unwrap_or(u32::MAX) } else { 0 },
         vault: described,
+        keys: keys.join(" "),
         certificate,
     })
 }

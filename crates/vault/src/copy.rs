@@ -17,6 +17,7 @@ use crate::locking::lock;
 use crate::pack::{PackError, PackId, PackReader};
 use crate::pack_index::IndexedPack;
 use crate::parallel::in_parallel;
+use crate::pass::ResealReport;
 use crate::state::PackState;
 use crate::vault::Vault;
 use crate::writer::SnapshotWriter;
@@ -88,7 +89,12 @@ impl Vault {
         }
         drop(writer);
         // What was copied before keys were rotated.
-        target.reseal(|| true)?;
+        if let Some(ResealReport { kept, .. }) = target.reseal(|| true)?
+            && kept > 0
+        {
+            let told = format!("{kept} objects need an older key until their promise is over");
+            copying.fail("the second place", told);
+        }
         if options.verify {
             copying.verify(&copied)?;
         }

@@ -13,7 +13,7 @@ impl VaultError {
         use std::io::ErrorKind::{Other, PermissionDenied};
         match self {
             // Another node may know it.
-            Self::Overtaken | Self::Unconfigured { .. } => true,
+            Self::Overtaken | Self::Unconfigured { .. } | Self::WrongKey { .. } => true,
             // What comes from an operating system has a code.
             Self::File { source, .. } => {
                 source.raw_os_error().is_none() && matches!(source.kind(), Other | PermissionDenied)

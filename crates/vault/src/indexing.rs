@@ -161,12 +161,10 @@ impl Vault {
             return Ok(());
         }
         let (mut packs, mut merged) = (Vec::new(), Vec::new());
-        let mut seen = HashSet::new();
         for id in unindexed {
             let opened = PackReader::open(&self.key, self.store.as_ref(), id);
             // One that cannot be read is told elsewhere.
             let Ok(reader) = opened else { continue };
-            seen.insert(id);
             let chunks = reader.names();
             packs.push(IndexedPack { id, stamp: None, chunks });
         }
@@ -181,12 +179,15 @@ impl Vault {
                 let pack = number.and_then(|number| kept.packs.get(number));
                 pack.is_none_or(|pack| pack.state != PackState::Removed)
             };
-            packs
-                .extend(found.into_iter().filter(|pack| is_kept(&pack.id) && seen.insert(pack.id)));
+            packs.extend(found.into_iter().filter(|pack| is_kept(&pack.id)));
         }
         // Listed after they were read: what is gone by now is not named again.
         let present = self.list_packs()?;
         packs.retain(|pack| pack.is_as(&present));
+        // Of several that are true the first one that says what the pack is like.
+        packs.sort_by_key(|pack| pack.stamp.is_none());
+        let mut seen = HashSet::new();
+        packs.retain(|pack| seen.insert(pack.id));
         for some in split(packs) {
             self.store_index(&some)?;
         }

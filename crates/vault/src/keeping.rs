@@ -3,7 +3,6 @@
 //! `keeping/<hours>` is a sealed object for each such promise; the longest one counts. It is
 //! in the vault itself, so that another configuration or another program of ours cannot break it.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use crate::error::VaultError;
@@ -11,6 +10,7 @@ use crate::layout::{CONFIGURATION, KEEPING};
 use crate::locking::lock;
 use crate::pack::PackId;
 use crate::sealed::{self, Kind};
+use crate::state::PackState;
 use crate::store::from_now;
 use crate::vault::Vault;
 
@@ -40,7 +40,7 @@ impl Vault {
         if let Some(trial) = from_now(TRIAL) {
             self.store.retain(CONFIGURATION, trial).map_err(self.file_error(CONFIGURATION))?;
         }
-        if wanted <= self.hold.get() {
+        if wanted < self.hold.get() {
             return Ok(());
         }
         let name = object_of(hours);
@@ -48,38 +48,52 @@ impl Vault {
         // The promise itself is kept as well.
         self.hold.raise(wanted);
         match self.put(&name, &sealed) {
-            Ok(()) | Err(VaultError::Exists { .. }) => Ok(()),
-            Err(error) => Err(error),
+            Err(VaultError::Exists { .. }) => self.lock_again(&name),
+            outcome => outcome,
         }
     }
 
-    /// Lets a store that can do that keep the packs that snapshots need: a pack may be older than a snapshot
-    /// that was taken today. Called every day, so that each is kept as long as was promised whenever it is
-    /// needed; one that was looked at need not be again until the promise and a day are all that is left.
-    pub(crate) fn extend_locks(&self, needed: &HashSet<u32>) -> Result<(), VaultError> {
-        let hold = self.kept_for();
-        if hold.is_zero() {
-            return Ok(());
-        }
-        let least = hold.saturating_add(LOOK_INTERVAL);
-        let (Some(least), Some(until)) = (from_now(least), from_now(least.saturating_mul(2)))
+    /// Lets a store that can do that keep all packs: one may be older than a snapshot that was taken today and
+    /// needs it. Called every day, so that each is kept as long as was promised whenever it is needed; one that
+    /// was looked at need not be again until the promise and a day are all that is left. What snapshots say
+    /// does not count, and one that cannot be kept holds up no other: somebody may have damaged them so that
+    /// the locks of the rest run out.
+    pub(crate) fn extend_locks(&self) -> Result<(), VaultError> {
+        let least = self.kept_for().saturating_add(LOOK_INTERVAL);
+        let (Some(until), Some(least)) = (from_now(least.saturating_mul(2)), from_now(least))
         else {
             return Ok(());
         };
+        if self.kept_for().is_zero() {
+            return Ok(());
+        }
         let packs: Vec<PackId> = {
             let state = self.state();
-            let packs = needed.iter().filter_map(|number| state.packs.get(*number as usize));
-            packs.map(|pack| pack.id).collect()
+            let kept = state.packs.iter().filter(|pack| pack.state != PackState::Removed);
+            kept.map(|pack| pack.id).collect()
         };
+        let mut first_failure = Ok(());
         for id in packs {
             if lock(&self.locks).get(&id).is_some_and(|until| *until >= least) {
                 continue;
             }
             let name = id.object();
-            if !self.store.retain(&name, until).map_err(self.file_error(&name))? {
-                break;
+            match self.store.retain(&name, until).map_err(self.file_error(&name)) {
+                Ok(true) => drop(lock(&self.locks).insert(id, until)),
+                Ok(false) => break,
+                Err(error) => first_failure = first_failure.and(Err(error)),
             }
-            lock(&self.locks).insert(id, until);
+        }
+        first_failure
+    }
+
+    /// Lets the store keep an object that somebody wrote who may have ended before that.
+    pub(crate) fn lock_again(&self, name: &str) -> Result<(), VaultError> {
+        let hold = self.kept_for();
+        if !hold.is_zero()
+            && let Some(until) = from_now(hold.saturating_add(TRIAL))
+        {
+            self.store.retain(name, until).map_err(self.file_error(name))?;
         }
         Ok(())
     }

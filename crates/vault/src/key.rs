@@ -1,7 +1,7 @@
 //! The vault key: one secret from which every other key is derived, and those that it takes the place of.
 
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
@@ -292,8 +292,18 @@ impl VaultKey {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(format!(".{mark:08x}.tmp"));
         let temporary = PathBuf::from(temporary);
+        // Whoever may read it may read it afterwards as well.
+        let take_over = || -> std::io::Result<()> {
+            let before = match std::fs::metadata(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                before => before?,
+            };
+            std::os::unix::fs::chown(&temporary, Some(before.uid()), Some(before.gid()))?;
+            std::fs::set_permissions(&temporary, before.permissions())
+        };
         let written = self
             .write_new(&temporary)
+            .and_then(|()| take_over())
             .and_then(|()| std::fs::rename(&temporary, path))
             .and_then(|()| sync_parent(path));
         written.map_err(|source| {

@@ -25,6 +25,7 @@ impl Vault {
                     return Err(VaultError::Exists { name });
                 }
                 self.store.settle(&name).map_err(self.file_error(&name))?;
+                self.lock_again(&name)?;
             }
             outcome => outcome?,
         }

@@ -3,6 +3,8 @@
 //! The table makes a pack self-contained: the index of the vault is the sum of all tables.
 //! Each pack has a key of its own; the nonce of a chunk is its number in the pack.
 
+use std::collections::BTreeSet;
+
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce};
 use tidemark_model::random_bytes;
 
@@ -431,13 +433,19 @@ impl PackReader {
     }
 }
 
-/// The bytes of a pack with everything in it sealed by the newest key in the same place, and half of the
-/// names of its chunks. What cannot be opened stays as it is.
-pub(crate) fn reseal(
-    key: &VaultKey,
-    id: PackId,
-    bytes: &[u8],
-) -> Result<(Vec<u8>, Vec<Name>), PackError> {
+/// A pack under the newest key.
+pub(crate) struct Resealed {
+    /// Everything is where it was.
+    pub(crate) bytes: Vec<u8>,
+    /// Half of the names of its chunks.
+    pub(crate) names: Vec<Name>,
+    /// The numbers of chunks that did not open; they are as they were.
+    pub(crate) bad: BTreeSet<u32>,
+}
+
+/// Seals everything in a pack with the newest key, in the same place. What cannot be opened stays as it is.
+pub(crate) fn reseal(key: &VaultKey, id: PackId, bytes: &[u8]) -> Result<Resealed, PackError> {
+    let mut bad = BTreeSet::new();
     let mut out = bytes.to_vec();
     let reader = PackReader::read_table((key, id), Box::new(Bytes(bytes.to_vec())), bytes)?;
     let sealing = key.cipher(PURPOSE, &id.0);
@@ -458,13 +466,13 @@ pub(crate) fn reseal(
                 let at = usize::try_from(entry.offset).map_err(|_| PackError::Format)?;
                 seal(u64::from(entry.ordinal), &entry.id.0, opened.to_vec(), at)?;
             }
-            Err(PackError::Tampered) => {}
+            Err(PackError::Tampered) => drop(bad.insert(entry.ordinal)),
             Err(error) => return Err(error),
         }
     }
     let begin = bytes.len().checked_sub(TRAILER_BYTES + table.len() + AES_256_GCM.tag_len());
     seal(TABLE_NONCE, MAGIC, table, begin.ok_or(PackError::Format)?)?;
-    Ok((out, reader.names()))
+    Ok(Resealed { bytes: out, names: reader.names(), bad })
 }
 
 /// A pack in memory.

@@ -76,6 +76,7 @@ impl Vault {
         };
         // Another node may have promised more meanwhile.
         self.load_promises()?;
+        self.extend_locks()?;
         let mut age = Age { least: grace.max(self.kept_for()), before: None };
         if self.is_shared() {
             self.finish_removals()?;
@@ -95,7 +96,6 @@ impl Vault {
     fn remove_unneeded(&self, last_writer: u64, age: Age) -> Result<PruneReport, VaultError> {
         let mut needed = Needed::default();
         let lost = self.need_new(&mut needed)?;
-        self.extend_locks(&needed.packs)?;
         let count = lost.len();
         self.state().lost = lost;
         if count > 0 {

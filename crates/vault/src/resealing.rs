@@ -5,7 +5,7 @@
 //! each chunk where it was; a chunk that cannot be opened stays as it is. What lives for hours is left to
 //! go: drafts, writers, files.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use tidemark_model::OplogSpan;
@@ -31,6 +31,14 @@ const GROUP: usize = 64;
 const AFTER_A_PASS: Duration = Duration::from_hours(1);
 /// and after another one so much: nodes that were not started again since still seal with the older key.
 const AFTER_A_WHOLE_PASS: Duration = Duration::from_hours(24);
+
+/// What was known of a pack before it was sealed anew.
+#[derive(Default)]
+struct Known {
+    number: Option<u32>,
+    stamp: Option<Stamp>,
+    bad: BTreeSet<u32>,
+}
 
 /// What became of an object.
 enum Outcome {
@@ -143,7 +151,6 @@ impl Vault {
 
     /// Index objects of a bucket are left with what is still true of packs.
     fn reseal_index(&self, name: &str) -> Result<Outcome, VaultError> {
-        let present = self.list_packs()?;
         let place = (Kind::Index, name);
         let mut change = |bytes: &[u8]| {
             let Ok((body, number)) = sealed::open_with_number(&self.key, place, bytes) else {
@@ -152,6 +159,7 @@ impl Vault {
             if number == self.key.number() {
                 return Ok(None);
             }
+            let present = self.list_packs().map_err(std::io::Error::other)?;
             let packs = pack_index::decode(&body).unwrap_or_default();
             let valid: Vec<_> = packs.iter().filter(|pack| pack.is_as(&present)).collect();
             Ok(Some(sealed::seal(&self.key, place, &pack_index::encode(valid))))
@@ -165,18 +173,23 @@ impl Vault {
         id: PackId,
         written: &mut Vec<IndexedPack>,
     ) -> Result<Outcome, VaultError> {
-        match PackReader::open(&self.key, self.store.as_ref(), id) {
+        let before = match PackReader::open(&self.key, self.store.as_ref(), id) {
             Ok(reader) if reader.key_number() == self.key.number() => return Ok(Outcome::Nothing),
-            Ok(_) => {}
+            Ok(reader) => reader.stamp(),
             Err(error) if error.is_damage() => return Ok(Outcome::Nothing),
             Err(error) => return Err(self.file_error(PACKS)(std::io::Error::other(error))),
-        }
-        let name = id.object();
-        let mut chunks = Vec::new();
+        };
+        let (name, known) = (id.object(), self.known_of(id));
+        let (mut chunks, mut is_new_damage) = (Vec::new(), false);
         let mut change = |bytes: &[u8]| match pack::reseal(&self.key, id, bytes) {
-            Ok((bytes, names)) => {
-                chunks = names;
-                Ok(Some(bytes))
+            // It may have been read badly: what is there is not replaced by that.
+            Ok(found) if !found.bad.is_subset(&known.bad) => {
+                is_new_damage = true;
+                Ok(None)
+            }
+            Ok(found) => {
+                chunks = found.names;
+                Ok(Some(found.bytes))
             }
             Err(PackError::File(error)) => Err(error),
             // It was changed since its table was read.
@@ -184,11 +197,34 @@ impl Vault {
         };
         let outcome = self.store.rewrite(&name, LARGEST_PACK, &mut change);
         let outcome = self.outcome(&name, outcome)?;
+        if is_new_damage {
+            // Read as a whole it is known what is bad; the next pass goes on.
+            if let Some(number) = known.number {
+                self.check_pack(number, None)?;
+            }
+            return Ok(Outcome::Kept);
+        }
         if let Outcome::Resealed(stamp) = outcome {
+            // One that was not like it was known is read as a whole before anybody relies on it, as before.
+            let stamp = known.stamp.filter(|known| known.agrees(&before)).map(|_| stamp);
             self.note_resealed(id, stamp);
-            written.push(IndexedPack { id, stamp: Some(stamp), chunks });
+            written.push(IndexedPack { id, stamp, chunks });
         }
         Ok(outcome)
+    }
+
+    /// What is known of a pack before it is sealed anew.
+    fn known_of(&self, id: PackId) -> Known {
+        let mut state = self.state();
+        let number = state.numbers.get(&id).copied();
+        let Some(pack) = number.and_then(|number| state.pack(number)) else {
+            return Known::default();
+        };
+        let stamp = match &pack.state {
+            PackState::Whole { stamp } => *stamp,
+            PackState::Unreadable(_) | PackState::Removed => None,
+        };
+        Known { number, stamp, bad: pack.bad.clone() }
     }
 
     fn outcome(
@@ -205,19 +241,24 @@ impl Vault {
     }
 
     /// A pack has the same chunks as before in another file or object.
-    pub(crate) fn note_resealed(&self, id: PackId, stamp: Stamp) {
+    /// Without a stamp whoever relies on it reads it first.
+    pub(crate) fn note_resealed(&self, id: PackId, stamp: Option<Stamp>) {
+        // What a bucket locked is another version of it.
+        lock(&self.locks).remove(&id);
         let number = {
             let mut state = self.state();
             let Some(number) = state.numbers.get(&id).copied() else { return };
             if let Some(pack) = state.pack(number)
                 && let PackState::Whole { stamp: known } = &mut pack.state
             {
-                *known = Some(stamp);
+                *known = stamp;
             }
             number
         };
         self.close_pack(number);
-        lock(&self.pack_list).note(id, stamp);
+        if let Some(stamp) = stamp {
+            lock(&self.pack_list).note(id, stamp);
+        }
     }
 
     /// Writes down what packs are like now, for other processes and the next start.
@@ -344,7 +385,6 @@ impl IndexedPack {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::path::Path;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -460,9 +500,31 @@ mod tests {
         let before = damages(&key());
         assert!(!before.is_empty());
         let rotated = key().rotated();
-        open(folder.path(), &rotated).reseal(|| true).unwrap().unwrap();
+        // It is read as a whole first, and sealed anew by the next pass.
+        for _ in 0..2 {
+            open(folder.path(), &rotated).reseal(|| true).unwrap().unwrap();
+        }
         assert_eq!(open(folder.path(), &rotated).count_old().unwrap(), []);
         assert_eq!(damages(&rotated.without_old()), before);
+    }
+
+    /// A pack that was changed since it was known is not trusted because it was sealed anew.
+    #[test]
+    fn what_is_changed_before_it_is_sealed_anew_is_stored_again_by_the_next_snapshot() {
+        let folder = tempfile::tempdir().unwrap();
+        filled(folder.path());
+        let rotated = key().rotated();
+        let vault = open(folder.path(), &rotated);
+        crate::tests::overwrite(folder.path(), |bytes| bytes[40] ^= 1);
+        let first = vault.reseal(|| true).unwrap().unwrap();
+        assert!(first.kept > 0, "it is read as a whole before it is replaced: {first:?}");
+        snapshot(&vault, "again", 0..3_000).unwrap();
+        assert!(is_restorable(&vault, "again"));
+        drop(vault);
+        let vault = open(folder.path(), &rotated);
+        assert_eq!(vault.reseal(|| true).unwrap().unwrap().kept, 0);
+        drop(vault);
+        assert!(is_restorable(&open(folder.path(), &rotated.without_old()), "again"));
     }
 
     #[test]

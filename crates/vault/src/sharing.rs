@@ -156,7 +156,7 @@ impl Vault {
         }
         // Who rotates keys says what packs are like afterwards.
         for (id, stamp) in resealed {
-            self.note_resealed(id, stamp);
+            self.note_resealed(id, Some(stamp));
         }
         Ok(true)
     }

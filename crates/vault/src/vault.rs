@@ -315,6 +315,7 @@ impl Vault {
         }
         let name = manifest_name(snapshot);
         self.store.settle(&name).map_err(self.file_error(&name))?;
+        self.lock_again(&name)?;
         let manifest = self.load_manifest(snapshot)?;
         if self.is_shared() {
             self.refresh()?;
@@ -390,8 +391,13 @@ impl Vault {
                 ErrorKind::InvalidData => self.damaged(name, source),
                 _ => self.file_error(name)(source),
             })?;
-        let opened = sealed::open(&self.key, (kind, name), &sealed)
-            .map_err(|error| self.damaged(name, error))?;
+        let opened = match sealed::open(&self.key, (kind, name), &sealed) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.check_its_key()?;
+                return Err(self.damaged(name, error));
+            }
+        };
         if let Some(cache) = cache {
             cache.keep(name, &sealed);
         }

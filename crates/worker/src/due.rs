@@ -27,6 +27,7 @@ pub(crate) struct Due {
 #[derive(Default)]
 struct Times {
     look: Option<Instant>,
+    promise: Option<Instant>,
     merge: Option<Instant>,
     tidy: Option<Instant>,
     files: Option<Instant>,
@@ -71,6 +72,11 @@ impl Due {
     pub(crate) fn is_merging_due(&self) -> bool {
         let interval = if self.is_paid { PAID_INTERVAL } else { Duration::ZERO };
         take_turn(&mut self.lock().merge, interval)
+    }
+
+    /// Whether what was promised to be kept is to be looked at again.
+    pub(crate) fn is_promise_due(&self) -> bool {
+        take_turn(&mut self.lock().promise, PAID_INTERVAL)
     }
 
     /// Whether the vault is to be looked at again.

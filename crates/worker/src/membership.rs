@@ -46,6 +46,8 @@ pub struct NewNode {
     pub ports: u32,
     /// Its vault: where it is, and what tells its key from others.
     pub vault: String,
+    /// With which keys it seals, as `Node` has it.
+    pub keys: String,
     /// What its databases show to those who connect.
     pub certificate: ShownCertificate,
 }
@@ -96,6 +98,7 @@ impl Membership {
             host: node.host.clone(),
             ports: node.ports,
             vault: node.vault.clone(),
+            keys: node.keys.clone(),
             certificate: (node.certificate)(),
             started_at: now,
             alive_until,
@@ -143,6 +146,7 @@ impl Membership {
             host: "127.0.0.1".to_owned(),
             ports: 1,
             vault: String::new(),
+            keys: String::new(),
             certificate: Arc::new(|| None),
         };
         Self::join(Arc::clone(catalog), clock.clone(), node).expect("a node that is recorded")

@@ -87,10 +87,7 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
         // A swap that began is gone on with, however often the target does not answer: given up, it would
         // be half done.
         Ok(Err(error))
-            if error.is_transient()
-                && (claim.attempt < ATTEMPTS
-                    || error.waits_for_configuration()
-                    || is_swapping(shared, claim)) =>
+            if error.is_transient() && (claim.attempt < ATTEMPTS || is_swapping(shared, claim)) =>
         {
             tracing::warn!(%error, job = %claim.id, "a restore job is tried again");
             let at = next_try(now, claim.attempt);

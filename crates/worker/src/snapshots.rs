@@ -105,12 +105,7 @@ fn run(
         }
         Ok(Err(StepError::Vanished)) => Ok(()),
         Ok(Err(_)) if shared.stop.is_requested() => catalog.release_snapshot(claim, finished_at),
-        Ok(Err(error))
-            if error.is_transient()
-                && (claim.attempt < ATTEMPTS || error.waits_for_configuration()) =>
-        {
-            release(&error)
-        }
+        Ok(Err(error)) if error.is_transient() && claim.attempt < ATTEMPTS => release(&error),
         Ok(Err(error)) => fail(error.to_string()),
         Err(panic) => fail(format!("the server has a fault ({panic}); please report it")),
     }

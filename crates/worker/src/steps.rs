@@ -3,7 +3,6 @@
 use tidemark_catalog::CatalogError;
 use tidemark_deployment::LinkError;
 use tidemark_mover::MoverError;
-use tidemark_vault::VaultError;
 
 use crate::config::{Fate, WorkerConfig};
 
@@ -25,13 +24,6 @@ impl StepError {
             Self::Catalog(error) => matches!(error, CatalogError::Database(_)),
             Self::DiedTooOften(_) | Self::Vanished => false,
         }
-    }
-}
-
-impl StepError {
-    /// Whether it is known what helps: a vault that is missing in the configuration. Then it waits for that.
-    pub(crate) fn waits_for_configuration(&self) -> bool {
-        matches!(self, Self::Mover(MoverError::Vault(VaultError::Unconfigured { .. })))
     }
 }
 

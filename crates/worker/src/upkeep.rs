@@ -32,6 +32,12 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
     if !shared.due.is_look_due() {
         return;
     }
+    if shared.due.is_promise_due() {
+        // Another node may have promised more; whoever removes something asks what is known here.
+        for (name, vault) in shared.config.vaults.iter() {
+            report(shared, &about("what was promised", name), &vault.load_promises());
+        }
+    }
     if !shared.config.membership.has_duty("upkeep") {
         // What was wrong here is another node's to say now.
         for (name, _) in shared.config.vaults.iter() {

@@ -12,6 +12,7 @@ fn node(started: i64, until: i64) -> Node {
         host: "h".into(),
         ports: 10,
         vault: "s3://b".into(),
+        keys: String::new(),
         certificate: None,
         started_at: at(started),
         alive_until: at(until),

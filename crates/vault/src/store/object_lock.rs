@@ -14,6 +14,7 @@ use object_store::client::{HttpClient, HttpConnector, HttpRequest, HttpRequestBo
 use object_store::path::Path;
 use object_store::signer::{HeaderName, HeaderValue, Method, SignedUrlOptions, Signer};
 use object_store::{ClientOptions, Error, Result};
+use reqwest::StatusCode;
 use tidemark_model::format_instant;
 
 /// A signature need not hold longer than a request takes.
@@ -86,21 +87,45 @@ impl ObjectLock {
             options = options.with_signed_header(name.clone(), value.clone());
             request.headers_mut().insert(name, value);
         }
-        let url = self.s3.signed_url_opts(Method::PUT, path, SIGNATURE_LIFETIME, &options).await?;
-        *request.method_mut() = Method::PUT;
-        *request.uri_mut() = url.as_str().parse().map_err(failed)?;
-        let answer = self.client.execute(request).await.map_err(failed)?;
-        let status = answer.status();
+        let (status, told) = self.ask(Method::PUT, (path, &options), request).await?;
         if status.is_success() {
             return Ok(());
         }
-        let told = answer.into_body().bytes().await.unwrap_or_default();
-        let told = String::from_utf8_lossy(&told).into_owned();
         let told = format!("the object cannot be locked, status code: {status}: {told}");
+        if status.as_u16() == 403 && self.retained_until(path).await? >= Some(until) {
+            // It is locked longer already, as by a default of the bucket.
+            return Ok(());
+        }
         if status.is_client_error() && ![408, 429].contains(&status.as_u16()) {
             // Asking again would not help: the bucket has no object lock, or the caller may not lock.
             return Err(Error::PermissionDenied { path: path.to_string(), source: told.into() });
         }
         Err(failed(told))
+    }
+
+    /// Until when the newest version of an object is locked, if it is and the caller may know.
+    async fn retained_until(&self, path: &Path) -> Result<Option<Timestamp>> {
+        let options = SignedUrlOptions::new().with_query([("retention", "")]);
+        let request = HttpRequest::new(HttpRequestBody::from(String::new()));
+        let (status, told) = self.ask(Method::GET, (path, &options), request).await?;
+        let date = told.split_once("<RetainUntilDate>").and_then(|(_, rest)| rest.split_once('<'));
+        Ok(date.filter(|_| status.is_success()).and_then(|(date, _)| date.parse().ok()))
+    }
+
+    /// Signs and asks; answers the status and the text.
+    async fn ask(
+        &self,
+        method: Method,
+        (path, options): (&Path, &SignedUrlOptions),
+        mut request: HttpRequest,
+    ) -> Result<(StatusCode, String)> {
+        let url =
+            self.s3.signed_url_opts(method.clone(), path, SIGNATURE_LIFETIME, options).await?;
+        *request.method_mut() = method;
+        *request.uri_mut() = url.as_str().parse().map_err(failed)?;
+        let answer = self.client.execute(request).await.map_err(failed)?;
+        let status = answer.status();
+        let told = answer.into_body().bytes().await.unwrap_or_default();
+        Ok((status, String::from_utf8_lossy(&told).into_owned()))
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::aws::{AmazonS3Builder, Checksum, S3ConditionalPut};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path;
@@ -95,7 +95,11 @@ impl RemoteStore {
         let store: Arc<dyn ObjectStore> = match bucket.provider {
             Provider::S3 => {
                 let settings = S3Settings::find(bucket, environment)?;
-                let builder = s3(bucket, environment, &settings).with_retry(patience.retry());
+                let mut builder = s3(bucket, environment, &settings).with_retry(patience.retry());
+                if bucket.lock().is_some() {
+                    // A bucket with a default retention takes nothing without one.
+                    builder = builder.with_checksum_algorithm(Checksum::SHA256);
+                }
                 let options = patience.options(settings.endpoint.as_deref());
                 let builder = builder
                     .with_client_options(options.clone())
