@@ -110,6 +110,34 @@ fn same(left: &Bson, right: &Bson) -> bool {
 
 /// Applies a difference to a document.
 pub fn apply_diff(document: &mut Document, diff: &Document) -> Result<(), DiffError> {
+    apply_document_diff(document, diff, &mut Room(MOST_ELEMENTS))
+}
+
+/// An element of an array takes its type, its index in digits and a NUL, eight bytes of them on average where
+/// there are many: a document of 16 MiB has fewer elements than this, however small, so more are damage.
+const MOST_ELEMENTS: usize = crate::LARGEST_DOCUMENT_BYTES / 8;
+
+/// How many elements may still be added to the arrays of a document.
+struct Room(usize);
+
+impl Room {
+    /// Gives an array another length; what is added is null.
+    fn resize(&mut self, items: &mut Vec<Bson>, length: i64) -> Result<(), DiffError> {
+        let mismatch =
+            || DiffError::Mismatch { field: length.to_string(), expected: "an array index" };
+        let wanted = usize::try_from(length).map_err(|_| mismatch())?;
+        let added = wanted.saturating_sub(items.len());
+        self.0 = self.0.checked_sub(added).ok_or_else(mismatch)?;
+        items.resize(wanted, Bson::Null);
+        Ok(())
+    }
+}
+
+fn apply_document_diff(
+    document: &mut Document,
+    diff: &Document,
+    room: &mut Room,
+) -> Result<(), DiffError> {
     for (section, value) in diff {
         match (section.as_str(), value) {
             ("d", Bson::Document(fields)) => {
@@ -135,7 +163,7 @@ pub fn apply_diff(document: &mut Document, diff: &Document) -> Result<(), DiffEr
             }
             (section, Bson::Document(nested)) if section.starts_with('s') => {
                 let name = section.get(1..).unwrap_or_default();
-                apply_nested(document.get_mut(name), nested)?;
+                apply_nested(document.get_mut(name), nested, room)?;
             }
             _ => return Err(DiffError::UnknownSection(section.clone())),
         }
@@ -166,16 +194,24 @@ fn apply_binary_diff(name: &str, value: Option<&mut Bson>, change: &Bson) -> Res
 
 /// Goes on below a field. A field that is no container any more was changed by a later entry,
 /// which will say what it holds: replay may begin before the moment of the data.
-fn apply_nested(value: Option<&mut Bson>, diff: &Document) -> Result<(), DiffError> {
+fn apply_nested(
+    value: Option<&mut Bson>,
+    diff: &Document,
+    room: &mut Room,
+) -> Result<(), DiffError> {
     let is_array = matches!(diff.get("a"), Some(Bson::Boolean(true)));
     match value {
-        Some(Bson::Array(items)) if is_array => apply_array_diff(items, diff),
-        Some(Bson::Document(nested)) if !is_array => apply_diff(nested, diff),
+        Some(Bson::Array(items)) if is_array => apply_array_diff(items, diff, room),
+        Some(Bson::Document(nested)) if !is_array => apply_document_diff(nested, diff, room),
         _ => Ok(()),
     }
 }
 
-fn apply_array_diff(items: &mut Vec<Bson>, diff: &Document) -> Result<(), DiffError> {
+fn apply_array_diff(
+    items: &mut Vec<Bson>,
+    diff: &Document,
+    room: &mut Room,
+) -> Result<(), DiffError> {
     for (section, value) in diff {
         if section == "a" {
             continue;
@@ -186,7 +222,7 @@ fn apply_array_diff(items: &mut Vec<Bson>, diff: &Document) -> Result<(), DiffEr
                 Bson::Int64(length) => *length,
                 _ => return Err(DiffError::UnknownSection(section.clone())),
             };
-            items.resize(bounded_length(length)?, Bson::Null);
+            room.resize(items, length)?;
             continue;
         }
         let kind = section.get(..1).unwrap_or_default();
@@ -194,29 +230,22 @@ fn apply_array_diff(items: &mut Vec<Bson>, diff: &Document) -> Result<(), DiffEr
             .get(1..)
             .and_then(|digits| digits.parse().ok())
             .ok_or_else(|| DiffError::UnknownSection(section.clone()))?;
-        let index = bounded_length(index)?;
+        let place =
+            usize::try_from(index).map_err(|_| DiffError::UnknownSection(section.clone()))?;
         match (kind, value) {
             ("u", value) => {
-                if index >= items.len() {
-                    items.resize(index + 1, Bson::Null);
+                if place >= items.len() {
+                    room.resize(items, index.saturating_add(1))?;
                 }
-                if let Some(item) = items.get_mut(index) {
+                if let Some(item) = items.get_mut(place) {
                     *item = value.clone();
                 }
             }
-            ("s", Bson::Document(nested)) => apply_nested(items.get_mut(index), nested)?,
+            ("s", Bson::Document(nested)) => apply_nested(items.get_mut(place), nested, room)?,
             _ => return Err(DiffError::UnknownSection(section.clone())),
         }
     }
     Ok(())
-}
-
-/// An array in a document of 16 MiB has fewer elements than this, so a larger index is damage.
-fn bounded_length(length: i64) -> Result<usize, DiffError> {
-    usize::try_from(length)
-        .ok()
-        .filter(|length| *length < crate::LARGEST_DOCUMENT_BYTES / 2)
-        .ok_or(DiffError::Mismatch { field: length.to_string(), expected: "an array index" })
 }
 
 #[cfg(test)]
@@ -262,6 +291,32 @@ mod tests {
         #[test]
         fn no_difference_makes_it_panic(mut before in document(), diff in document()) {
             let _ = apply_diff(&mut before, &diff);
+        }
+    }
+
+    #[test]
+    fn no_difference_makes_more_than_a_document_can_hold() {
+        let array = |section: &str, value: Bson| {
+            let mut diff = doc! { "a": true };
+            diff.insert(section, value);
+            diff
+        };
+        let arrays = || doc! { "a": [1], "b": [2], "c": [3] };
+        // The largest that a server makes with an update.
+        let mut document = arrays();
+        apply_diff(&mut document, &doc! { "sa": array("u1500000", Bson::Null) }).unwrap();
+        assert_eq!(document.get_array("a").unwrap().len(), 1_500_001);
+        for diff in [
+            doc! { "sa": array("u8012242", Bson::Null) },
+            doc! { "sa": array("l", Bson::Int32(8_012_242)) },
+            doc! { "sa": array("u-1", Bson::Null) },
+            doc! { "sa": array("u9223372036854775807", Bson::Null) },
+            doc! { "sa": array("l", Bson::Int64(-1)) },
+            // Each of them might be.
+            doc! { "sa": array("u1000000", Bson::Null), "sb": array("u1000000", Bson::Null),
+            "sc": array("u1000000", Bson::Null) },
+        ] {
+            assert!(apply_diff(&mut arrays(), &diff).is_err(), "{diff}");
         }
     }
 
