@@ -5,6 +5,7 @@
 
 mod clock;
 mod deployment;
+mod hex;
 mod ids;
 mod instance;
 mod node;
@@ -26,6 +27,7 @@ pub use deployment::{
     Condition, DatabaseSize, Finding, LinkSettings, ProbeReport, ReadFrom, SpecialCollections,
     TlsSettings, Topology,
 };
+pub use hex::{from_hex, to_hex};
 pub use ids::{
     ApiKeyId, DatabaseUserId, IdError, InstanceId, NodeId, NodeRun, OrgId, PolicyId, PolicyItemId,
     ProjectId, RestoreJobId, SecretId, ServiceAccountId, SnapshotId, new_object_id,

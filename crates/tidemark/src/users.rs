@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidemark_catalog::{Catalog, CatalogError, Instance, PasswordRecord};
 use tidemark_docdb::{Grant, User, UserDirectory};
-use tidemark_model::{Clock, Secret, random_bytes};
+use tidemark_model::{Clock, Secret, from_hex, random_bytes, to_hex};
 use tidemark_vault::VaultKey;
 use tidemark_wire::{SCRAM_ITERATIONS, ScramCredential};
 use tidemark_worker::Membership;
@@ -184,17 +184,6 @@ fn credential_of(record: &PasswordRecord) -> Option<ScramCredential> {
         stored_key: from_hex(&record.stored_key)?.try_into().ok()?,
         server_key: from_hex(&record.server_key)?.try_into().ok()?,
     })
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
-        .collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
-use tidemark_model::{Secret, random_bytes};
+use tidemark_model::{Secret, from_hex, random_bytes, to_hex};
 
 use crate::layout::holds_objects;
 use crate::store::{self, Location, LocationError, Patience, sync_parent};
@@ -398,15 +398,6 @@ impl VaultKey {
     pub(crate) fn chunk_naming_key(&self) -> [u8; 32] {
         self.names
     }
-}
-
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    (0..text.len()).step_by(2).map(digits).collect()
 }
 
 #[cfg(test)]

@@ -130,42 +130,34 @@ impl Vault {
         match (content, pack_of(object)) {
             (Content::Packs, Some(id)) => self.reseal_pack(id, packs),
             (Content::Packs, None) => Ok(Outcome::Nothing),
-            (Content::Sealed(Kind::Index), _) if self.is_shared() => self.reseal_index(object),
-            (Content::Sealed(kind), _) => self.reseal_object((kind, object)),
+            (Content::Sealed(Kind::Index), _) if self.is_shared() => {
+                self.reseal_object((Kind::Index, object), |body| self.keep_valid(&body))
+            }
+            (Content::Sealed(kind), _) => self.reseal_object((kind, object), Ok),
         }
     }
 
-    fn reseal_object(&self, place: (Kind, &str)) -> Result<Outcome, VaultError> {
-        let mut change = |bytes: &[u8]| {
-            Ok(match sealed::open_with_number(&self.key, place, bytes) {
-                Ok((body, number)) if number != self.key.number() => {
-                    Some(sealed::seal(&self.key, place, &body))
-                }
-                // What is damaged is told elsewhere.
-                _ => None,
-            })
+    fn reseal_object(
+        &self,
+        place: (Kind, &str),
+        change: impl Fn(Vec<u8>) -> std::io::Result<Vec<u8>>,
+    ) -> Result<Outcome, VaultError> {
+        let mut reseal = |bytes: &[u8]| match sealed::open_with_number(&self.key, place, bytes) {
+            Ok((body, number)) if number != self.key.number() => {
+                Ok(Some(sealed::seal(&self.key, place, &change(body)?)))
+            }
+            // What is damaged is told elsewhere.
+            _ => Ok(None),
         };
-        let written = self.store.rewrite(place.1, LARGEST_OBJECT, &mut change);
+        let written = self.store.rewrite(place.1, LARGEST_OBJECT, &mut reseal);
         self.outcome(place.1, written)
     }
 
-    /// Index objects of a bucket are left with what is still true of packs.
-    fn reseal_index(&self, name: &str) -> Result<Outcome, VaultError> {
-        let place = (Kind::Index, name);
-        let mut change = |bytes: &[u8]| {
-            let Ok((body, number)) = sealed::open_with_number(&self.key, place, bytes) else {
-                return Ok(None);
-            };
-            if number == self.key.number() {
-                return Ok(None);
-            }
-            let present = self.list_packs().map_err(std::io::Error::other)?;
-            let packs = pack_index::decode(&body).unwrap_or_default();
-            let valid: Vec<_> = packs.iter().filter(|pack| pack.is_as(&present)).collect();
-            Ok(Some(sealed::seal(&self.key, place, &pack_index::encode(valid))))
-        };
-        let written = self.store.rewrite(name, LARGEST_OBJECT, &mut change);
-        self.outcome(name, written)
+    /// What is still true of packs in an index object of a bucket.
+    fn keep_valid(&self, body: &[u8]) -> std::io::Result<Vec<u8>> {
+        let present = self.list_packs().map_err(std::io::Error::other)?;
+        let packs = pack_index::decode(body).unwrap_or_default();
+        Ok(pack_index::encode(packs.iter().filter(|pack| pack.is_as(&present))))
     }
 
     fn reseal_pack(
