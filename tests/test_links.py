@@ -45,7 +45,7 @@ def test_messages_are_compressed_where_that_is_asked_for(fresh, engine):  # noqa
 
         tidemark(world, "attach", "plain", "--uri", through(plain))
         assert plain.compressed == 0
-        tidemark(world, "detach", "plain")
+        tidemark(world, "detach", "plain", "--yes")
         check(world, through(compressing, "&compressors=zstd,snappy,zlib"), client)
         assert compressing.compressed > 20, compressing.compressed
 

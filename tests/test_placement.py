@@ -145,10 +145,10 @@ def test_what_an_instance_leaves_is_its_own_only(placing, engine):  # noqa: F811
     assert own(world, "/one/probe", "POST")["report"]["databases"][0]["name"] == "shop"
     world.call("DELETE", world.instance_path("one"))
     wait_gone(world, "one")
-    tidemark(world, "detach", "kept")
+    tidemark(world, "detach", "kept", "--yes")
     wait_gone(world, "kept")
     assert names(client) == {"older", "tm_taken_shop", "tm_kept_shop", "tm_kept_tidemark"}
-    tidemark(world, "detach", "main")
+    tidemark(world, "detach", "main", "--yes")
     wait_gone(world, "main")
     assert client.older.things.count_documents({}) == 1
 

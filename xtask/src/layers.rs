@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("actions", &["model", "catalog"]),
     ("worker", &["model", "catalog", "actions", "mover", "vault", "deployment"]),
     ("atlas-api", &["model", "catalog", "actions"]),
+    ("cli", &["model", "atlas-api"]),
     ("testkit", &["model", "wire", "vault", "catalog", "docdb", "mover", "deployment"]),
     (
         "tidemark",
@@ -30,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "actions",
             "worker",
             "atlas-api",
+            "cli",
         ],
     ),
 ];

@@ -7,6 +7,7 @@
 mod audit;
 pub mod deployments;
 pub mod instances;
+pub mod overviews;
 pub mod restore_jobs;
 pub mod schedules;
 pub mod snapshots;

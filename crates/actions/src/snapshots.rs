@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_catalog::{Catalog, CatalogError, Instance, NewSnapshot, Snapshot};
-use tidemark_model::{InstanceId, InstanceState, SnapshotId, SnapshotKind};
+use tidemark_model::{InstanceId, InstanceState, SnapshotId, SnapshotKind, SnapshotState};
 
 /// Why no snapshot is taken.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +16,36 @@ pub enum TakeSnapshotError {
     /// The records could not be read or written.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+}
+
+/// Why the end of a snapshot stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepSnapshotError {
+    /// It is not complete yet, or never was.
+    #[error("the snapshot is not complete")]
+    Incomplete,
+    /// It would be over already.
+    #[error("a snapshot cannot be kept until a time that is over")]
+    Over,
+    /// The records could not be read or written.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// Says anew until when a complete snapshot is kept.
+pub fn keep(
+    catalog: &Catalog,
+    snapshot: &Snapshot,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<(), KeepSnapshotError> {
+    if !matches!(snapshot.state, SnapshotState::Completed { .. }) {
+        return Err(KeepSnapshotError::Incomplete);
+    }
+    if until <= now {
+        return Err(KeepSnapshotError::Over);
+    }
+    Ok(catalog.set_snapshot_expiry(snapshot.id, until)?)
 }
 
 /// Why a snapshot is not removed.

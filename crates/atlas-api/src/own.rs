@@ -6,13 +6,15 @@
 mod ask;
 mod deployments;
 mod describe;
+mod instances;
 mod restore_jobs;
+mod snapshots;
 
 use axum::body::Body as Content;
 use axum::http::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tidemark_actions::instances::{self, RehostError};
+use tidemark_actions::instances::RehostError;
 use tidemark_actions::restore_jobs::list_restorable;
 use tidemark_actions::{Change, change};
 use tidemark_catalog::{Instance, Order, Page, Project, RestoreJob};
@@ -21,9 +23,7 @@ use tidemark_model::{
 };
 
 use self::ask::Ask;
-use self::describe::{
-    describe_instance, describe_job, describe_position, describe_snapshot, describe_span,
-};
+use self::describe::{describe_job, describe_position, describe_snapshot, describe_span};
 use crate::api::Api;
 use crate::body::Body;
 use crate::error::{ApiError, Result};
@@ -52,7 +52,9 @@ pub(crate) fn respond(
             None => return failure(&ApiError::unknown_route(incoming.uri.path()), PLAIN),
         },
         [_, "instances", _, "rehost" | "imports"] => &["POST", "OPTIONS"],
-        [_, "instances", _, "restoreJobs"] => &["POST", "GET", "HEAD", "OPTIONS"],
+        [_, "instances", _, "restoreJobs" | "snapshots"] => &["POST", "GET", "HEAD", "OPTIONS"],
+        [_, "instances", _, "snapshots", _] => &["PATCH", "GET", "HEAD", "DELETE", "OPTIONS"],
+        [_, "instances", _, "restoreJobs", _] => &["GET", "HEAD", "DELETE", "OPTIONS"],
         _ => &["GET", "HEAD", "OPTIONS"],
     };
     if !known.contains(&incoming.method.as_str()) || incoming.method == Method::OPTIONS {
@@ -77,6 +79,11 @@ fn answer(ask: &Ask<'_>, parts: &[&str]) -> Result<(StatusCode, Value)> {
             let source = find_instance(api, &project, name)?;
             return restore_jobs::create(ask, (&project, &source));
         }
+        ["instances", name, "snapshots"] if incoming.method == Method::POST => {
+            let instance = find_instance(api, &project, name)?;
+            return snapshots::take(ask, (&project, &instance));
+        }
+        ["instances"] => instances::list(ask, &project),
         ["instances", name, "imports"] => {
             let instance = find_instance(api, &project, name)?;
             return allow_import(ask, (&project, &instance));
@@ -134,15 +141,17 @@ fn rehost(
         let found = catalog.find_instance(project.id, name)?;
         let instance = found.ok_or_else(|| ApiError::cluster_not_found(name, project.id))?;
         let rehosted =
-            instances::rehost(catalog, &instance, by.at).map_err(|error| match error {
-                RehostError::NotLost => {
-                    ApiError::not_updatable("The data of the cluster is where it should be")
+            tidemark_actions::instances::rehost(catalog, &instance, by.at).map_err(|error| {
+                match error {
+                    RehostError::NotLost => {
+                        ApiError::not_updatable("The data of the cluster is where it should be")
+                    }
+                    RehostError::Restore(error) => {
+                        tracing::warn!(%error, "an instance could not begin anew");
+                        ApiError::target_unavailable()
+                    }
+                    RehostError::Catalog(error) => error.into(),
                 }
-                RehostError::Restore(error) => {
-                    tracing::warn!(%error, "an instance could not begin anew");
-                    ApiError::target_unavailable()
-                }
-                RehostError::Catalog(error) => error.into(),
             })?;
         let Some(rehosted) = rehosted else { return Ok(json!({ "restoreJobId": null })) };
         Ok(json!({
@@ -157,11 +166,9 @@ fn allow_import(
     ask: &Ask<'_>,
     (project, instance): (&Project, &Instance),
 ) -> Result<(StatusCode, Value)> {
-    let Ask { api, incoming, caller } = ask;
-    if !caller.may_in_project(project.org, project.id, Role::GroupBackupManager) {
-        return Err(ApiError::not_authorized());
-    }
-    let body = if incoming.body.is_empty() { json!({}) } else { incoming.json()? };
+    let Ask { api, incoming, .. } = ask;
+    ask.require(project, Role::GroupBackupManager)?;
+    let body = ask.body()?;
     let body = Body::new(&body)?;
     body.allow(&["retentionInDays"])?;
     let now = api.clock.now();
@@ -208,7 +215,7 @@ fn describe_backups(
     let name = instance.name.as_str();
     let page = Page { number: 1, size: MOST_SHOWN };
     match rest {
-        [] => Ok(describe_instance(instance)),
+        [] => instances::show(ask, instance),
         ["restorable"] => {
             let spans = list_restorable(&api.catalog, instance, api.clock.now())?;
             Ok(json!({ "results": spans.iter().map(describe_span).collect::<Vec<_>>() }))
@@ -223,6 +230,10 @@ fn describe_backups(
             let found = api.catalog.find_snapshot(instance.id, parsed)?;
             let found = found.ok_or_else(|| ApiError::snapshot_not_found(id, name))?;
             match rest {
+                [] if incoming.method == Method::PATCH => snapshots::keep(ask, project, &found),
+                [] if incoming.method == Method::DELETE => {
+                    snapshots::delete(ask, (project, instance), &found)
+                }
                 [] => Ok(describe_snapshot(&found)),
                 ["progress"] => {
                     let state = found.state.as_str();
@@ -242,6 +253,9 @@ fn describe_backups(
             let found = api.catalog.find_restore_job(instance.id, parsed)?;
             let found = found.ok_or_else(|| ApiError::restore_job_not_found(id, name))?;
             match rest {
+                [] if incoming.method == Method::DELETE => {
+                    restore_jobs::cancel(ask, project, &found)
+                }
                 [] => Ok(describe_job(&found, ask.beside(project, &found))),
                 ["progress"] => {
                     let (state, step) = (found.state.as_str(), step_of(&found));

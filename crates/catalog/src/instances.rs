@@ -340,6 +340,18 @@ impl Catalog {
         Ok(Paged { items, total: total.unsigned_abs() })
     }
 
+    /// All instances of a project that exist, whatever view shows them, by name.
+    pub fn list_project_instances(
+        &self,
+        project: ProjectId,
+    ) -> Result<Vec<Instance>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM instances WHERE project_id = ?1 AND state <> 'DELETED' ORDER BY name",
+        )?;
+        decode_all(statement.query([project.to_string()])?, decode)
+    }
+
     /// All instances that exist, for the host that runs them.
     pub fn list_all_instances(&self) -> Result<Vec<Instance>, CatalogError> {
         let connection = self.read()?;

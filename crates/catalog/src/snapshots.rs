@@ -563,6 +563,20 @@ impl Catalog {
         Decoder::new("snapshots", row).optional_instant("read_at")
     }
 
+    /// The newest complete snapshot of an instance.
+    pub fn find_newest_complete(
+        &self,
+        instance: InstanceId,
+    ) -> Result<Option<Snapshot>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT * FROM snapshots WHERE instance_id = ?1 AND state = 'completed'
+             AND number IS NOT NULL ORDER BY number DESC LIMIT 1",
+        )?;
+        let mut rows = statement.query([instance.to_string()])?;
+        rows.next()?.map(decode).transpose()
+    }
+
     /// Says anew until when a snapshot is kept.
     pub fn set_snapshot_expiry(
         &self,

@@ -79,6 +79,9 @@ impl Delivery {
     }
 }
 
+/// The folder in which a tar has a dump.
+pub const DUMP_FOLDER: &str = "dump";
+
 /// What the file of a download is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ExportFormat {

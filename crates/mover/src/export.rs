@@ -6,13 +6,12 @@ use bson::Bson;
 use bson::raw::RawDocument;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use tidemark_model::{ExportFormat, Selection, SelectionError};
+use tidemark_model::{DUMP_FOLDER, ExportFormat, Selection, SelectionError};
 use tidemark_vault::{ChunkList, ChunkRef, CollectionManifest, ListItem, Manifest, Vault};
 use tidemark_wire::DocumentRun;
 
 use crate::archive::{metadata, name_of_data, write_archive};
 use crate::error::MoverError;
-use crate::import::DUMP_FOLDER;
 use crate::stop::{Progress, Stop};
 use crate::wanted::Wanted;
 

@@ -12,7 +12,7 @@ use bson::raw::RawDocument;
 use bson::{Bson, Document};
 use crc64fast::Digest;
 use flate2::read::MultiGzDecoder;
-use tidemark_model::OplogTime;
+use tidemark_model::{DUMP_FOLDER, OplogTime};
 use tidemark_vault::{
     ChunkList, CollectionManifest, DocumentSet, Manifest, SnapshotMode, SnapshotOwner, Vault,
 };
@@ -31,8 +31,6 @@ use tidemark_deployment::{INTERNAL_DATABASES, TIME_SERIES, is_of_server, time_se
 const LARGEST_DOCUMENT: usize = 17 << 20;
 /// The first bytes of what gzip wrote.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// The folder in which a tar has a dump.
-pub const DUMP_FOLDER: &str = "dump";
 /// What a dump of which nobody says it was made of.
 const UNKNOWN_VERSION: &str = "0.0.0";
 

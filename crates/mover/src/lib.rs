@@ -28,7 +28,7 @@ pub use archive::{ArchiveSummary, write_archive};
 pub use capture::{Capture, CaptureOutcome, RangeEnd, SegmentSink};
 pub use error::MoverError;
 pub use export::{export, select};
-pub use import::{DUMP_FOLDER, ImportRequest, import_dump};
+pub use import::{ImportRequest, import_dump};
 pub use parts::PART_BYTES;
 pub use reading::DRAFT_INTERVAL;
 pub use restore::{

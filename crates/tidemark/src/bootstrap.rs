@@ -5,29 +5,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tidemark_atlas_api::{account_of, ha1, hash_secret};
 use tidemark_catalog::{Catalog, CatalogError};
+use tidemark_cli::Bootstrap;
 use tidemark_model::Clock;
 
 use crate::seed::{Planted, Seed, SeedError};
 
-const FILE: &str = "bootstrap.json";
 /// The catalog's file in the data folder.
 pub(crate) const CATALOG: &str = "catalog.sqlite";
-
-/// What a client needs; the only place where these secrets stand in clear.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Bootstrap {
-    pub(crate) base_url: String,
-    pub(crate) org_id: String,
-    pub(crate) group_id: String,
-    pub(crate) public_key: String,
-    pub(crate) private_key: String,
-    pub(crate) client_id: String,
-    pub(crate) client_secret: String,
-}
 
 /// Why the first start failed.
 #[derive(Debug, thiserror::Error)]
@@ -42,27 +28,17 @@ pub(crate) enum BootstrapError {
     Seed(#[from] SeedError),
 }
 
-impl Bootstrap {
-    fn new(base_url: &str, planted: &Planted) -> Self {
-        let text = Option::unwrap_or_default;
-        Self {
-            base_url: base_url.to_owned(),
-            org_id: planted.org_id.clone(),
-            group_id: text(planted.group_id.clone()),
-            public_key: text(planted.public_key.clone()),
-            private_key: text(planted.private_key.clone()),
-            client_id: text(planted.client_id.clone()),
-            client_secret: text(planted.client_secret.clone()),
-        }
+fn of_planted(base_url: &str, planted: &Planted) -> Bootstrap {
+    let text = Option::unwrap_or_default;
+    Bootstrap {
+        base_url: base_url.to_owned(),
+        org_id: planted.org_id.clone(),
+        group_id: text(planted.group_id.clone()),
+        public_key: text(planted.public_key.clone()),
+        private_key: text(planted.private_key.clone()),
+        client_id: text(planted.client_id.clone()),
+        client_secret: text(planted.client_secret.clone()),
     }
-}
-
-/// Reads the file that the first start wrote.
-pub(crate) fn load(data_dir: &Path) -> Result<Bootstrap, BootstrapError> {
-    let path = data_dir.join(FILE);
-    let text = std::fs::read_to_string(&path)
-        .map_err(|source| BootstrapError::File { path: path.clone(), source })?;
-    serde_json::from_str(&text).map_err(|source| BootstrapError::Malformed { path, source })
 }
 
 /// Which credentials of a file of first credentials work.
@@ -72,18 +48,20 @@ pub(crate) struct Working {
     pub(crate) account: bool,
 }
 
-impl Bootstrap {
-    /// Asks the catalog which of the credentials work.
-    pub(crate) fn check(&self, catalog: &Catalog, now: Timestamp) -> Result<Working, CatalogError> {
-        let expected = ha1(&self.public_key, &self.private_key);
-        let key = catalog.find_api_key(&self.public_key)?;
-        let hash = hash_secret(&self.client_secret);
-        let account = match account_of(&self.client_id) {
-            Some(account) => catalog.has_account_secret(account, &hash, now)?,
-            None => false,
-        };
-        Ok(Working { key: key.is_some_and(|key| key.ha1 == expected), account })
-    }
+/// Asks the catalog which of the credentials work.
+pub(crate) fn check(
+    found: &Bootstrap,
+    catalog: &Catalog,
+    now: Timestamp,
+) -> Result<Working, CatalogError> {
+    let expected = ha1(&found.public_key, &found.private_key);
+    let key = catalog.find_api_key(&found.public_key)?;
+    let hash = hash_secret(&found.client_secret);
+    let account = match account_of(&found.client_id) {
+        Some(account) => catalog.has_account_secret(account, &hash, now)?,
+        None => false,
+    };
+    Ok(Working { key: key.is_some_and(|key| key.ha1 == expected), account })
 }
 
 /// Puts a new key into the file of first credentials, if the one in it does not work any more.
@@ -93,8 +71,8 @@ pub(crate) fn replace_dead_key(
     (public_key, private_key): (&str, &str),
 ) -> Result<(), BootstrapError> {
     // Whoever removed the file has put the secrets elsewhere.
-    let Ok(bootstrap) = load(data_dir) else { return Ok(()) };
-    if bootstrap.check(catalog, Clock::system().now())?.key {
+    let Ok(bootstrap) = Bootstrap::load(data_dir) else { return Ok(()) };
+    if check(&bootstrap, catalog, Clock::system().now())?.key {
         return Ok(());
     }
     let (public_key, private_key) = (public_key.to_owned(), private_key.to_owned());
@@ -109,7 +87,7 @@ pub(crate) fn run(
     seed: &Seed,
 ) -> Result<(), BootstrapError> {
     if catalog.find_first_org()?.is_some() {
-        return match load(data_dir) {
+        return match Bootstrap::load(data_dir) {
             Ok(bootstrap) if bootstrap.base_url != base_url => {
                 write(data_dir, &Bootstrap { base_url: base_url.to_owned(), ..bootstrap })
             }
@@ -120,13 +98,13 @@ pub(crate) fn run(
     let now = clock.now();
     let (records, planted) = seed.grow(now)?;
     // The file comes first: the organization, which marks the end, comes last.
-    write(data_dir, &Bootstrap::new(base_url, &planted))?;
+    write(data_dir, &of_planted(base_url, &planted))?;
     if !records.store_first(catalog, now)? {
         // Another node has written down what works.
-        let path = data_dir.join(FILE);
+        let path = Bootstrap::path(data_dir);
         return std::fs::remove_file(&path).map_err(|source| BootstrapError::File { path, source });
     }
-    tracing::info!(file = %data_dir.join(FILE).display(), "the server was set up; the file holds its credentials");
+    tracing::info!(file = %Bootstrap::path(data_dir).display(), "the server was set up; the file holds its credentials");
     Ok(())
 }
 
@@ -139,7 +117,7 @@ pub(crate) fn plant(
 ) -> Result<Bootstrap, BootstrapError> {
     let now = clock.now();
     let (records, planted) = seed.grow(now)?;
-    let bootstrap = Bootstrap::new(base_url, &planted);
+    let bootstrap = of_planted(base_url, &planted);
     // The file comes first: the organization, which marks the end, comes last.
     write(data_dir, &bootstrap)?;
     records.store(catalog, now)?;
@@ -147,8 +125,8 @@ pub(crate) fn plant(
 }
 
 fn write(data_dir: &Path, bootstrap: &Bootstrap) -> Result<(), BootstrapError> {
-    let path = data_dir.join(FILE);
-    let temporary = data_dir.join(format!("{FILE}.tmp"));
+    let path = Bootstrap::path(data_dir);
+    let temporary = path.with_extension("json.tmp");
     let text = serde_json::to_string_pretty(bootstrap)
         .map_err(|source| BootstrapError::Malformed { path: path.clone(), source })?;
     let save = || -> std::io::Result<()> {

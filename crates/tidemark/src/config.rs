@@ -488,7 +488,8 @@ impl Config {
             let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
                 continue;
             };
-            if OTHER_VARIABLES.contains(&name.as_str()) {
+            let is_other = |known: &[&str]| known.contains(&name.as_str());
+            if is_other(OTHER_VARIABLES) || is_other(tidemark_cli::CLIENT_VARIABLES) {
                 continue;
             }
             let path = whole_path(&rest.to_ascii_lowercase().replace("__", "."));

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
 use tidemark_catalog::Catalog;
+use tidemark_cli::Bootstrap;
 use tidemark_model::Clock;
 
-use crate::bootstrap::{self, Bootstrap};
+use crate::bootstrap;
 use crate::config::find_catalog;
 use crate::folder;
 
@@ -42,7 +43,7 @@ fn wait_for_server(data_dir: &Path) -> Result<Bootstrap, Box<dyn std::error::Err
     loop {
         let is_running = folder::is_locked(data_dir);
         let answers = |bootstrap: &Bootstrap| is_running && answers(&bootstrap.base_url);
-        let loaded = bootstrap::load(data_dir);
+        let loaded = Bootstrap::load(data_dir);
         if let Ok(bootstrap) = &loaded
             && answers(bootstrap)
         {
@@ -94,7 +95,7 @@ fn check_credentials(
     (data_dir, bootstrap): (&Path, &Bootstrap),
     client: &str,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let working = bootstrap.check(catalog, Clock::system().now())?;
+    let working = bootstrap::check(bootstrap, catalog, Clock::system().now())?;
     let needs_account = client == "sdk";
     let needs_key = !needs_account;
     if needs_key && !working.key {

@@ -5,9 +5,7 @@
 mod attached;
 mod bootstrap;
 mod catalog_command;
-mod client;
 mod config;
-mod deployments_command;
 mod dev;
 mod downloads;
 mod engine;
@@ -18,12 +16,10 @@ mod keys;
 mod listening;
 mod node;
 mod rehearsal;
-mod restores_command;
 mod rotation;
 mod seed;
 mod serve;
 mod sharing_out;
-mod snapshots_command;
 mod tls;
 mod uploads;
 mod users;
@@ -45,6 +41,17 @@ type Outcome = Result<ExitCode, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(outcome) = tidemark_cli::run(command, name, matches)
+    {
+        return match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                error.tell();
+                error.exit().into()
+            }
+        };
+    }
     let outcome = match matches.subcommand() {
         Some(("serve", matches)) => run_serve(matches),
         Some(("env", matches)) => environment::run(matches),
@@ -54,10 +61,6 @@ fn main() -> ExitCode {
             _ => Ok(ExitCode::FAILURE),
         },
         Some(("vault", matches)) => run_vault(matches),
-        Some(("deployments", matches)) => deployments_command::run(matches),
-        Some(("restores", matches)) => restores_command::run(matches),
-        Some(("snapshots", matches)) => snapshots_command::run(matches),
-        Some(("instances", matches)) => restores_command::run_instances(matches),
         Some(("engine", matches)) => engine::run(matches),
         _ => Ok(ExitCode::FAILURE),
     };
@@ -83,7 +86,7 @@ fn command() -> Command {
         .long("dev")
         .action(ArgAction::SetTrue)
         .help("Let organization owners move the clock and reset the server");
-    Command::new("tidemark")
+    let ours = Command::new("tidemark")
         .about("Backup and restore for MongoDB behind the Atlas Administration API")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
@@ -93,11 +96,8 @@ fn command() -> Command {
         .subcommand(keys_command())
         .subcommand(catalog_commands())
         .subcommand(vault_commands())
-        .subcommand(deployments_command::command())
-        .subcommand(restores_command::command())
-        .subcommand(snapshots_command::command())
-        .subcommand(restores_command::instances_command())
-        .subcommand(engine::command())
+        .subcommand(engine::command());
+    tidemark_cli::commands(ours)
 }
 
 /// A command with every key of the configuration.
@@ -147,7 +147,7 @@ fn keys_command() -> Command {
         .help("Its role in the organization, as ORG_OWNER");
     let org = Arg::new("org").long("org").value_name("ID").help("The organization [the first one]");
     let create = Command::new("create")
-        .about("Make an API key and print it")
+        .about("Make an API key of the organization in the data folder, and print it")
         .arg(data_dir())
         .arg(catalog())
         .arg(role)

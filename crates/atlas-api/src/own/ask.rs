@@ -1,10 +1,12 @@
 //! What is asked below `/api/tidemark/v1`, and how answers are put together.
 
-use serde_json::Value;
-use tidemark_catalog::{Backing, Project, RestoreJob};
+use serde_json::{Value, json};
+use tidemark_actions::{Change, change};
+use tidemark_catalog::{Backing, Catalog, Project, RestoreJob};
 use tidemark_model::{Caller, Role};
 
 use crate::api::Api;
+use crate::error::{ApiError, Result};
 use crate::incoming::Incoming;
 use crate::ticket;
 
@@ -25,6 +27,37 @@ pub(super) struct Beside {
 }
 
 impl Ask<'_> {
+    /// The body; a missing one is an empty object.
+    pub(super) fn body(&self) -> Result<Value> {
+        if self.incoming.body.is_empty() { Ok(json!({})) } else { self.incoming.json() }
+    }
+
+    /// Refuses who has not this role in the project.
+    pub(super) fn require(&self, project: &Project, role: Role) -> Result<()> {
+        if self.caller.may_in_project(project.org, project.id, role) {
+            Ok(())
+        } else {
+            Err(ApiError::not_authorized())
+        }
+    }
+
+    /// Does work in one transaction, with a record of who asked for it.
+    pub(super) fn change<T>(
+        &self,
+        action: &'static str,
+        work: impl FnMut(&Catalog) -> Result<T>,
+    ) -> Result<T> {
+        let (actor, address) = (self.caller.principal.id(), self.incoming.address.to_string());
+        let by = Change {
+            at: self.api.clock.now(),
+            actor: &actor,
+            address: Some(&address),
+            action,
+            subject: self.incoming.uri.path(),
+        };
+        change(&self.api.catalog, by, work)
+    }
+
     /// What of a job depends on the caller and on its target.
     pub(super) fn beside(&self, project: &Project, job: &RestoreJob) -> Beside {
         Beside { link: self.link_of(project, job), notice: self.notice_of(job) }

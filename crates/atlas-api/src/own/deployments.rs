@@ -4,7 +4,6 @@ use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tidemark_actions::deployments::{self, NewDeployment};
 use tidemark_actions::instances::{self, Backups, ChangeInstanceError, CreateInstanceError};
-use tidemark_actions::{Change, change};
 use tidemark_catalog::{Deployment, Instance, InstanceFamily, Project, Reach};
 use tidemark_model::{
     InstanceId, LinkSettings, ProbeReport, ReadFrom, Role, Secret, TlsSettings, format_instant,
@@ -12,6 +11,7 @@ use tidemark_model::{
 };
 
 use super::ask::{Ask, put};
+use super::instances::view;
 use crate::api::Attacher;
 use crate::body::Body;
 use crate::error::{ApiError, Result};
@@ -133,7 +133,7 @@ impl Desk<'_> {
         let (project, what) = (self.project.id, name.to_string());
         let vault = vault_of(&api.config.vaults, (project, &self.project.name));
         let wanted = NewDeployment { id, project, name, family, reach, report, vault };
-        self.change("attachDeployment", |catalog| {
+        self.ask.change("attachDeployment", |catalog| {
             deployments::attach(catalog, wanted.clone(), now).map_err(|error| match error {
                 CreateInstanceError::NameTaken(name) => {
                     ApiError::duplicate_cluster_name(&name, project)
@@ -181,7 +181,7 @@ impl Desk<'_> {
         };
         let (reach, report) = self.reach(instance.id, &settings)?;
         let now = self.ask.api.clock.now();
-        self.change("updateDeployment", |catalog| {
+        self.ask.change("updateDeployment", |catalog| {
             Ok(deployments::change_reach(catalog, instance.id, &reach, &report, now)?)
         })?;
         self.attacher()?.look_again(instance.id);
@@ -211,7 +211,7 @@ impl Desk<'_> {
     fn detach(&self, name: &str) -> Result<Value> {
         let (instance, found) = self.find(name)?;
         let now = self.ask.api.clock.now();
-        self.change("detachDeployment", |catalog| {
+        self.ask.change("detachDeployment", |catalog| {
             let detached = match found.placement {
                 Some(_) => deployments::let_go(catalog, &instance, now),
                 None => instances::delete(catalog, &instance, Backups::Retain, now),
@@ -242,23 +242,6 @@ impl Desk<'_> {
         };
         Ok((reach, report))
     }
-
-    fn change<T>(
-        &self,
-        action: &'static str,
-        work: impl FnMut(&tidemark_catalog::Catalog) -> Result<T>,
-    ) -> Result<T> {
-        let (actor, address) =
-            (self.ask.caller.principal.id(), self.ask.incoming.address.to_string());
-        let by = Change {
-            at: self.ask.api.clock.now(),
-            actor: &actor,
-            address: Some(&address),
-            action,
-            subject: self.ask.incoming.uri.path(),
-        };
-        change(&self.ask.api.catalog, by, work)
-    }
 }
 
 fn parse_view(body: &Body<'_>) -> Result<InstanceFamily> {
@@ -267,14 +250,6 @@ fn parse_view(body: &Body<'_>) -> Result<InstanceFamily> {
         Some("cluster") => InstanceFamily::Cluster,
         _ => InstanceFamily::Serverless,
     })
-}
-
-fn view(instance: &Instance) -> &'static str {
-    match instance.family {
-        InstanceFamily::Serverless => "serverless",
-        InstanceFamily::Flex => "flex",
-        InstanceFamily::Cluster => "cluster",
-    }
 }
 
 fn parse_read_from(body: &Body<'_>) -> Result<Option<ReadFrom>> {

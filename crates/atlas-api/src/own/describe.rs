@@ -58,6 +58,9 @@ pub(super) fn describe_snapshot(snapshot: &Snapshot) -> Value {
         SnapshotState::Failed { reason, .. } => put(&mut body, "reason", reason.as_str().into()),
         _ => {}
     }
+    if let Some(description) = &snapshot.description {
+        put(&mut body, "description", description.as_str().into());
+    }
     if let Some(mode) = &snapshot.mode {
         put(&mut body, "mode", mode.as_str().into());
         // Nobody shall take it for the state of one moment.

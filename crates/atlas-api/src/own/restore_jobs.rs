@@ -4,8 +4,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tidemark_actions::restore_jobs::{self, Ask, CreateRestoreJobError, Destination, Wish};
-use tidemark_actions::{Change, change};
-use tidemark_catalog::{Done, Instance, Project};
+use tidemark_catalog::{Done, Instance, Project, RestoreJob};
 use tidemark_model::{
     ExportFormat, OplogTime, PlanError, PointInTime, ProjectId, Role, Rule, Selection, SnapshotId,
 };
@@ -14,7 +13,7 @@ use super::ask::{Ask as Asked, put};
 use super::describe::describe_job;
 use crate::body::Body;
 use crate::error::{ApiError, Result};
-use crate::operations::instances::restore_job::Refusals;
+use crate::operations::instances::restore_job::{Refusals, stop};
 
 const ATTRIBUTES: &[&str] = &[
     "deliveryType",
@@ -48,19 +47,19 @@ pub(super) fn create(
         return dry_run(asked, source, &wish).map(|plan| (StatusCode::OK, plan));
     }
     let now = asked.api.clock.now();
-    let (actor, address) = (asked.caller.principal.id(), asked.incoming.address.to_string());
-    let by = Change {
-        at: now,
-        actor: &actor,
-        address: Some(&address),
-        action: "createRestoreJob",
-        subject: asked.incoming.uri.path(),
-    };
-    let job = change(&asked.api.catalog, by, |catalog| {
+    let job = asked.change("createRestoreJob", |catalog| {
         restore_jobs::create(catalog, source, &wish, (now, asked.api.config.download_lifetime))
             .map_err(|error| refusal(source, error))
     })?;
     Ok((StatusCode::CREATED, describe_job(&job, asked.beside(project, &job))))
+}
+
+/// Asks to stop a job; its target stays as it was.
+pub(super) fn cancel(asked: &Asked<'_>, project: &Project, job: &RestoreJob) -> Result<Value> {
+    asked.require(project, Role::GroupOwner)?;
+    let now = asked.api.clock.now();
+    asked.change("cancelRestoreJob", |catalog| stop(catalog, job, now))?;
+    Ok(json!({ "id": job.id.to_string() }))
 }
 
 /// Whoever restores needs the right to in the project of the target too.

@@ -187,7 +187,9 @@ fn major(version: &str) -> String {
 
 /// How to connect, without a secret: by name and by hosts, whichever it was attached by.
 fn connection_strings(call: &Call<'_>, instance: &Instance, found: Option<&Deployment>) -> Value {
-    let Some(text) = connection_string(call, instance) else { return json!({}) };
+    let Some(text) = connection_string((call.api, call.catalog), instance) else {
+        return json!({});
+    };
     let report = found.and_then(|found| found.report.as_ref());
     let by_hosts =
         report.filter(|report| text.starts_with("mongodb+srv:") && !report.hosts.is_empty());

@@ -35,7 +35,7 @@ pub(super) fn describe(call: &Call<'_>, instance: &Instance) -> Value {
 
 /// Both forms while the instance is idle, as they were recorded.
 fn connection_strings(call: &Call<'_>, instance: &Instance) -> Value {
-    match connection_string(call, instance) {
+    match connection_string((call.api, call.catalog), instance) {
         Some(text) if instance.state == InstanceState::Idle => {
             json!({ "standard": text, "standardSrv": text })
         }

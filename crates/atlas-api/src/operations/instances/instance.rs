@@ -4,9 +4,12 @@ use serde_json::{Value, json};
 use tidemark_actions::instances::{
     self, Backups, ChangeInstanceError, CreateInstanceError, NewInstance,
 };
-use tidemark_catalog::{Backing, Instance, InstanceFamily, InstanceSettings, Page, Project};
+use tidemark_catalog::{
+    Backing, Catalog, Instance, InstanceFamily, InstanceSettings, Page, Project,
+};
 use tidemark_model::{InstanceName, InstanceNameError, InstanceState, vault_of};
 
+use crate::api::Api;
 use crate::body::Body;
 use crate::call::{Call, Target};
 use crate::error::{ApiError, Result};
@@ -137,20 +140,23 @@ pub(crate) fn parse_changes(body: &Body<'_>, old: &InstanceSettings) -> Result<I
 }
 
 /// How to connect, once the instance is up.
-pub(crate) fn connection_string(call: &Call<'_>, instance: &Instance) -> Option<String> {
+pub(crate) fn connection_string(
+    (api, catalog): (&Api, &Catalog),
+    instance: &Instance,
+) -> Option<String> {
     // At the port of one that is not served somebody else may listen.
     let is_served = !matches!(instance.state, InstanceState::Creating | InstanceState::Repairing);
     if instance.backing == Backing::Attached {
-        let found = call.catalog.find_deployment(instance.id).ok()??;
+        let found = catalog.find_deployment(instance.id).ok()??;
         let whole = match found.placement {
-            Some(part) => call.catalog.find_deployment(part.host).ok()??,
+            Some(part) => catalog.find_deployment(part.host).ok()??,
             None => found,
         };
         return is_served.then_some(whole.reach.address);
     }
     let port = instance.port.filter(|_| is_served)?;
-    let host = call.api.config.hosts.host_of(instance);
-    let tls = if call.api.config.hosts.speaks_tls(instance) { "&tls=true" } else { "" };
+    let host = api.config.hosts.host_of(instance);
+    let tls = if api.config.hosts.speaks_tls(instance) { "&tls=true" } else { "" };
     // A direct connection works whatever name the client knows the server by.
     Some(format!("mongodb://{host}:{port}/?authSource=admin&directConnection=true{tls}"))
 }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_actions::restore_jobs::{self, Ask, CreateRestoreJobError, Destination};
-use tidemark_catalog::{CatalogError, Instance, Project, RestoreJob};
+use tidemark_catalog::{Catalog, CatalogError, Instance, Project, RestoreJob};
 use tidemark_model::{PlanError, Role};
 
 use super::snapshot::NotFound;
@@ -92,7 +92,12 @@ pub(crate) fn find(call: &Call<'_>, target: &Target, not_found: NotFound) -> Res
 /// Asks to stop the restore job of the path.
 pub(crate) fn cancel(call: &Call<'_>, target: &Target, not_found: NotFound) -> Result<()> {
     let job = find(call, target, not_found)?;
-    match restore_jobs::cancel(call.catalog, job.id, call.api.clock.now()) {
+    stop(call.catalog, &job, call.api.clock.now())
+}
+
+/// Asks to stop a restore job.
+pub(crate) fn stop(catalog: &Catalog, job: &RestoreJob, now: Timestamp) -> Result<()> {
+    match restore_jobs::cancel(catalog, job.id, now) {
         Err(CatalogError::Transition(error)) => Err(ApiError::not_cancellable(error.state)),
         outcome => Ok(outcome?),
     }

@@ -36,23 +36,31 @@ pub(super) fn load(
 
 /// Records that a snapshot is wanted now.
 pub(crate) fn take(call: &Call<'_>, target: &Target) -> Result<Snapshot> {
-    let instance = &target.instance;
-    let body = call.body()?;
+    let wanted = parse_wanted(&call.body()?, call.api.config.policy.snapshot_retention)?;
+    let now = call.api.clock.now();
+    snapshots::take(call.catalog, &target.instance, wanted, now).map_err(refuse_to_take)
+}
+
+/// What a body says of a snapshot that is wanted now.
+pub(crate) fn parse_wanted(body: &Body<'_>, otherwise: SignedDuration) -> Result<OnDemand> {
     body.allow(&["description", "retentionInDays"])?;
     let description = body.text("description")?.filter(|text| !text.is_empty());
     if description.is_some_and(|text| text.chars().count() > LONGEST_DESCRIPTION) {
         return Err(body.invalid("description"));
     }
-    let retention = parse_retention(&body, call.api.config.policy.snapshot_retention)?;
-    let now = call.api.clock.now();
-    let wanted = OnDemand { retention, description: description.map(str::to_owned) };
-    snapshots::take(call.catalog, instance, wanted, now).map_err(|error| match error {
+    let retention = parse_retention(body, otherwise)?;
+    Ok(OnDemand { retention, description: description.map(str::to_owned) })
+}
+
+/// Why no snapshot is taken.
+pub(crate) fn refuse_to_take(error: TakeSnapshotError) -> ApiError {
+    match error {
         TakeSnapshotError::Unavailable(_) => {
             ApiError::not_updatable("The cluster is not available")
         }
         TakeSnapshotError::Unfinished => ApiError::unfinished_snapshot(),
         TakeSnapshotError::Catalog(error) => error.into(),
-    })
+    }
 }
 
 /// How long a snapshot is kept, as a body says it.
@@ -72,11 +80,15 @@ pub(crate) fn parse_retention(
 /// Removes the snapshot of the path.
 pub(crate) fn delete(call: &Call<'_>, target: &Target, not_found: NotFound) -> Result<()> {
     let snapshot = find(call, target, not_found)?;
-    snapshots::delete(call.catalog, &target.instance, snapshot.id).map_err(|error| match error {
-        DeleteSnapshotError::InUse => ApiError::snapshot_in_progress(&snapshot.id.to_string()),
-        DeleteSnapshotError::Kept(until) => {
-            ApiError::snapshot_kept(&snapshot.id.to_string(), until)
-        }
+    let deleted = snapshots::delete(call.catalog, &target.instance, snapshot.id);
+    deleted.map_err(|error| refuse_to_delete(snapshot.id, error))
+}
+
+/// Why a snapshot is not removed.
+pub(crate) fn refuse_to_delete(id: SnapshotId, error: DeleteSnapshotError) -> ApiError {
+    match error {
+        DeleteSnapshotError::InUse => ApiError::snapshot_in_progress(&id.to_string()),
+        DeleteSnapshotError::Kept(until) => ApiError::snapshot_kept(&id.to_string(), until),
         DeleteSnapshotError::Catalog(error) => error.into(),
-    })
+    }
 }

@@ -80,7 +80,9 @@ pub(super) fn describe<'a>(
     let last = newest.unwrap_or(instance.created_at);
     let next = last.saturating_add(call.api.config.policy.snapshot_interval).unwrap_or(last);
     InstanceBody {
-        connection_strings: ConnectionStrings { standard_srv: connection_string(call, instance) },
+        connection_strings: ConnectionStrings {
+            standard_srv: connection_string((call.api, call.catalog), instance),
+        },
         create_date: format_instant(instance.created_at),
         group_id: instance.project.to_string(),
         id: instance.id.to_string(),
