@@ -210,6 +210,7 @@ fn config() -> ApiConfig {
         },
         attacher: None,
         rehearsal: None,
+        inspector: None,
         dev: None,
     }
 }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tidemark_actions::restore_jobs::Wish;
+use tidemark_actions::restore_jobs::{CreateRestoreJobError, Wish};
 use tidemark_catalog::{Catalog, Deployment, Instance, PasswordRecord};
 use tidemark_model::{
-    BackupPolicy, Clock, InstanceId, LinkSettings, PlacementRule, ProbeReport, RestorePlan,
-    SnapshotId, Throttle, VaultRule,
+    BackupPoint, BackupPolicy, Clock, InstanceId, LinkSettings, PlacementRule, ProbeReport,
+    RestorePlan, SnapshotId, Throttle, VaultRule,
 };
 
 use crate::counts::Counts;
@@ -59,6 +59,8 @@ pub struct ApiConfig {
     pub attacher: Option<Arc<dyn Attacher>>,
     /// Finds out what restores would do.
     pub rehearsal: Option<Arc<dyn Rehearsal>>,
+    /// Looks into backups.
+    pub inspector: Option<Arc<dyn Inspector>>,
     /// Puts the server back to the beginning; only in the development mode.
     pub dev: Option<Arc<dyn DevMode>>,
 }
@@ -127,6 +129,67 @@ pub trait Rehearsal: Send + Sync + std::fmt::Debug {
         what: (SnapshotId, Option<RestorePlan>),
         wish: &Wish,
     ) -> Result<serde_json::Value, String>;
+}
+
+/// Looks into backups, in the vault.
+pub trait Inspector: Send + Sync + std::fmt::Debug {
+    /// Finds documents of a snapshot or a moment, and says how much was read for that.
+    fn search(
+        &self,
+        instance: &Instance,
+        at: BackupPoint,
+        search: &Search,
+        say: Say<'_>,
+    ) -> Result<(), InspectError>;
+
+    /// Finds what is different between two snapshots or moments.
+    fn compare(
+        &self,
+        instance: &Instance,
+        points: (BackupPoint, BackupPoint),
+        comparison: &Comparison,
+        say: Say<'_>,
+    ) -> Result<(), InspectError>;
+}
+
+/// Takes a line of an answer; answers whether more is wanted.
+pub type Say<'a> = &'a mut dyn FnMut(serde_json::Value) -> bool;
+
+/// Which documents are looked for.
+#[derive(Debug, Clone)]
+pub struct Search {
+    /// The collection.
+    pub namespace: String,
+    /// A filter as `find` takes it, in Extended JSON.
+    pub filter: serde_json::Value,
+    /// So many at most.
+    pub limit: u64,
+}
+
+/// What is compared.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// `db.collection` or `db.*`; everything if there is none.
+    pub namespaces: Vec<String>,
+    /// So many documents that are different are shown at most.
+    pub documents: u64,
+}
+
+/// Why backups cannot be looked into.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// The snapshot is not there or not complete, or the moment cannot be restored.
+    #[error(transparent)]
+    Unknown(#[from] CreateRestoreJobError),
+    /// What is asked for cannot be found out, and why.
+    #[error("{0}")]
+    Refused(String),
+    /// It may be possible in a moment.
+    #[error("{0}")]
+    NotNow(String),
+    /// Whoever asked is gone.
+    #[error("nobody waits for the answer")]
+    Gone,
 }
 
 /// What only the development mode can do.

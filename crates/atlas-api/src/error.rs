@@ -413,6 +413,20 @@ impl ApiError {
         error(BAD, "CANNOT_PLAN_RESTORE", format!("The restore cannot be planned: {reason}."), &[])
     }
 
+    pub(crate) fn cannot_inspect(reason: &str) -> Self {
+        error(
+            BAD,
+            "CANNOT_LOOK_INTO_BACKUP",
+            format!("The backup cannot be looked into: {reason}."),
+            &[],
+        )
+    }
+
+    pub(crate) fn cannot_inspect_now(reason: &str) -> Self {
+        let detail = format!("The backup cannot be looked into now: {reason}.");
+        error(StatusCode::SERVICE_UNAVAILABLE, "BACKUP_NOT_READABLE", detail, &[])
+    }
+
     pub(crate) fn deployment_unreachable(reason: &str) -> Self {
         let detail = format!("The deployment could not be looked at: {reason}.");
         error(BAD, "DEPLOYMENT_UNREACHABLE", detail, &[])

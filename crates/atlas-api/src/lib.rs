@@ -40,13 +40,17 @@ mod token_endpoint;
 mod usage;
 mod version;
 
-pub use api::{Api, ApiConfig, Attacher, DevMode, Hosts, OneHost, Rehearsal, ResetError, Sunset};
+pub use api::{
+    Api, ApiConfig, Attacher, Comparison, DevMode, Hosts, InspectError, Inspector, OneHost,
+    Rehearsal, ResetError, Say, Search, Sunset,
+};
 pub use credentials::{
     KeyPair, account_of, client_id_of, hash_secret, mask_private_key, new_account_secret,
     secret_record,
 };
 pub use digest_auth::{REALM, answer_challenge, ha1};
 pub use incoming::Ends;
+pub use own::describe_position;
 pub use rate_limit::RateLimits;
 pub use request::serve;
 pub use ticket::ImportTicket;

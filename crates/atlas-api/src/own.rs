@@ -6,7 +6,9 @@
 mod ask;
 mod deployments;
 mod describe;
+mod inspection;
 mod instances;
+mod points;
 mod restore_jobs;
 mod snapshots;
 
@@ -23,7 +25,8 @@ use tidemark_model::{
 };
 
 use self::ask::Ask;
-use self::describe::{describe_job, describe_position, describe_snapshot, describe_span};
+pub use self::describe::describe_position;
+use self::describe::{describe_job, describe_snapshot, describe_span};
 use crate::api::Api;
 use crate::body::Body;
 use crate::error::{ApiError, Result};
@@ -51,7 +54,9 @@ pub(crate) fn respond(
             Some(methods) => methods,
             None => return failure(&ApiError::unknown_route(incoming.uri.path()), PLAIN),
         },
-        [_, "instances", _, "rehost" | "imports"] => &["POST", "OPTIONS"],
+        [_, "instances", _, "rehost" | "imports" | "documents" | "differences"] => {
+            &["POST", "OPTIONS"]
+        }
         [_, "instances", _, "restoreJobs" | "snapshots"] => &["POST", "GET", "HEAD", "OPTIONS"],
         [_, "instances", _, "snapshots", _] => &["PATCH", "GET", "HEAD", "DELETE", "OPTIONS"],
         [_, "instances", _, "restoreJobs", _] => &["GET", "HEAD", "DELETE", "OPTIONS"],
@@ -59,6 +64,16 @@ pub(crate) fn respond(
     };
     if !known.contains(&incoming.method.as_str()) || incoming.method == Method::OPTIONS {
         return wrong_method(known);
+    }
+    if let [group, "instances", name, what @ ("documents" | "differences")] = parts[..] {
+        let looked = find_project(api, caller, group).and_then(|project| {
+            let instance = find_instance(api, &project, name)?;
+            match what {
+                "documents" => inspection::search(&ask, (&project, &instance)),
+                _ => inspection::compare(&ask, (&project, &instance)),
+            }
+        });
+        return looked.unwrap_or_else(|error| failure(&error, PLAIN));
     }
     match answer(&ask, &parts) {
         Ok((status, body)) => build(status, "application/json", Some(body.to_string())),

@@ -50,6 +50,7 @@ fn world_with(
         download_lifetime: jiff::SignedDuration::from_hours(1),
         attacher: None,
         rehearsal: None,
+        inspector: None,
         dev: None,
         policy: BackupPolicy::default(),
         hosts: Arc::new(OneHost { host: "localhost".into(), ports: 100 }),

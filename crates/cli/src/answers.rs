@@ -463,6 +463,74 @@ answers! {
         bytes: Option<u64>,
     }
 
+    /// What was found in a snapshot or a moment.
+    Found {
+        /// The documents, in canonical Extended JSON.
+        documents: Vec<serde_json::Value>,
+        /// How much was read for that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        summary: Option<SearchSummary>,
+    }
+
+    /// How much was read to find documents.
+    SearchSummary {
+        /// Documents that were found.
+        documents: u64,
+        /// Whether there are more than were asked for.
+        is_more: bool,
+        /// Chunks of the collection.
+        chunks: u64,
+        /// Chunks that were read.
+        chunks_read: u64,
+        /// Documents in those.
+        documents_read: u64,
+        /// The moment that was looked at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shows: Option<Position>,
+    }
+
+    /// What is different between two snapshots or moments.
+    Differences {
+        /// One for each namespace, those that are equal too.
+        namespaces: Vec<Difference>,
+        /// Documents that are different, if they were asked for.
+        documents: Vec<DocumentDifference>,
+    }
+
+    /// What became of a namespace.
+    Difference {
+        /// The namespace.
+        namespace: String,
+        /// Whether it is in the first one.
+        is_in_from: bool,
+        /// Whether it is in the second one.
+        is_in_to: bool,
+        /// Documents that only the second one has.
+        added: u64,
+        /// Documents that only the first one has.
+        removed: u64,
+        /// Documents that are not the same.
+        changed: u64,
+        /// Chunks that are the same in both, and were not read.
+        chunks_equal: u64,
+        /// Chunks that were read.
+        chunks_read: u64,
+        /// What else is different.
+        also: Vec<String>,
+    }
+
+    /// A document that is different.
+    DocumentDifference {
+        /// Its namespace.
+        namespace: String,
+        /// As it is in the first one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        before: Option<serde_json::Value>,
+        /// As it is in the second one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<serde_json::Value>,
+    }
+
     /// A database user.
     User {
         /// Its name.
@@ -547,5 +615,14 @@ answers! {
     KnownServers {
         /// The profiles, by name.
         results: Vec<KnownServer>,
+    }
+}
+
+impl Difference {
+    /// Whether anything of it is.
+    pub(crate) fn is_different(&self) -> bool {
+        !(self.is_in_from && self.is_in_to)
+            || self.added + self.removed + self.changed > 0
+            || !self.also.is_empty()
     }
 }

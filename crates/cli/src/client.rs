@@ -1,7 +1,7 @@
 //! Calls to a server: with an API key (digest) or a service account (bearer).
 
 use std::cell::OnceCell;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -146,10 +146,52 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, CliError> {
+        let mut response = self.respond(method, path, body)?;
+        let status = response.status();
+        let body = self.read(&mut response)?;
+        if status == StatusCode::NO_CONTENT || (status.is_success() && body.is_empty()) {
+            return Ok(json!({}));
+        }
+        if status.is_success() {
+            return self.parse(status, &body);
+        }
+        Err(self.refused(&response, &body))
+    }
+
+    /// Calls the server for an answer of one JSON object a line, and shows each as it comes.
+    pub(crate) fn stream(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        mut each: impl FnMut(Value) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let mut response = self.respond(method, path, Some(body))?;
+        if !response.status().is_success() {
+            let body = self.read(&mut response)?;
+            return Err(self.refused(&response, &body));
+        }
+        let lines = BufReader::new(response.into_body().into_reader()).lines();
+        for line in lines {
+            let line = line.map_err(|error| {
+                CliError::new(Exit::Unreachable, format!("the answer ended early: {error}"))
+                    .hint("try again")
+            })?;
+            each(serde_json::from_str(&line)?)?;
+        }
+        Ok(())
+    }
+
+    fn respond(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Response<ureq::Body>, CliError> {
         let request = (method.as_str(), path);
-        let mut response = match &self.credentials {
+        match &self.credentials {
             Credentials::Key { public, private } => {
-                self.call_with_digest(request, body, (public, private))?
+                self.call_with_digest(request, body, (public, private))
             }
             Credentials::Account { id, secret, token } => {
                 let token = if let Some(token) = token.get() {
@@ -159,27 +201,29 @@ impl Client {
                     token.get_or_init(|| got)
                 };
                 let authorization = format!("Bearer {}", token.expose());
-                self.send(request, body, Some(&authorization))?
+                self.send(request, body, Some(&authorization))
             }
-        };
-        let status = response.status();
-        let body = self.read(&mut response)?;
-        if status == StatusCode::NO_CONTENT || (status.is_success() && body.is_empty()) {
-            return Ok(json!({}));
         }
-        let answer: Value = serde_json::from_str(&body).map_err(|_| {
+    }
+
+    fn parse(&self, status: StatusCode, body: &str) -> Result<Value, CliError> {
+        serde_json::from_str(body).map_err(|_| {
             let what = format!("{} answers what is no API of Tidemark: {status}", self.base_url);
             CliError::new(Exit::Unreachable, what).hint("look at the address")
-        })?;
-        if status.is_success() {
-            return Ok(answer);
-        }
-        let refusal = refusal(status, &answer);
-        let hint = response.headers().get(HINT).and_then(|value| value.to_str().ok());
-        Err(match hint {
+        })
+    }
+
+    /// Why the server refuses, with what it says to do.
+    fn refused(&self, response: &Response<ureq::Body>, body: &str) -> CliError {
+        let answer = match self.parse(response.status(), body) {
+            Ok(answer) => answer,
+            Err(error) => return error,
+        };
+        let refusal = refusal(response.status(), &answer);
+        match response.headers().get(HINT).and_then(|value| value.to_str().ok()) {
             Some(hint) => refusal.hint(hint),
             None => refusal,
-        })
+        }
     }
 
     /// Once to be challenged, once with the answer to that.

@@ -3,6 +3,7 @@
 pub(crate) mod deployments;
 pub(crate) mod documentation;
 pub(crate) mod exports;
+pub(crate) mod inspection;
 pub(crate) mod instances;
 pub(crate) mod keys;
 pub(crate) mod login;

@@ -53,6 +53,24 @@ impl<'a> Session<'a> {
         Ok(serde_json::from_value(self.client.call(method, &path, body)?)?)
     }
 
+    /// Shows every line of an answer as it comes.
+    pub(crate) fn stream(
+        &self,
+        method: Method,
+        below: &str,
+        body: &Value,
+        mut each: impl FnMut(Value) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let project = self.client.project()?;
+        let path = format!("/api/tidemark/v1/groups/{project}{below}");
+        self.client.stream(method, &path, body, |line| match line.get("error") {
+            Some(error) => {
+                Err(CliError::failed(error.as_str().unwrap_or("it failed")).hint("try again"))
+            }
+            None => each(line),
+        })
+    }
+
     /// Calls what is below the project in Atlas's part of the API.
     pub(crate) fn call_atlas<T: DeserializeOwned>(
         &self,

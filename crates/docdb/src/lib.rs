@@ -22,6 +22,7 @@ pub mod fuzzing;
 mod identity;
 mod index;
 mod key;
+mod matcher;
 mod number;
 mod operation;
 mod operations;
@@ -45,6 +46,7 @@ mod withheld_names;
 
 pub use auth::{Grant, User, UserDirectory};
 pub use identity::REPLICA_SET;
+pub use matcher::Matcher;
 pub use server::{Server, ServerConfig, ServerError};
 pub use tls::ServerTls;
 pub use withheld::Withheld;

@@ -44,8 +44,8 @@ pub use plan::{
 };
 pub use policy::BackupPolicy;
 pub use restore_job::{
-    DUMP_FOLDER, Delivery, DownloadStep, ExportFormat, PointInTime, ReplaceStep, RestoreEvent,
-    RestoreState, RestoreStep,
+    BackupPoint, DUMP_FOLDER, Delivery, DownloadStep, ExportFormat, PointInTime, ReplaceStep,
+    RestoreEvent, RestoreState, RestoreStep,
 };
 pub use roles::{Caller, Principal, Role, Roles};
 pub use schedule::{

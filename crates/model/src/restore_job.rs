@@ -24,6 +24,15 @@ impl PointInTime {
     }
 }
 
+/// What of an instance's backups is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackupPoint {
+    /// A snapshot.
+    Snapshot(SnapshotId),
+    /// A moment; made from this snapshot on, if one is named.
+    Moment(PointInTime, Option<SnapshotId>),
+}
+
 /// What a restore job delivers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {

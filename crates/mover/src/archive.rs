@@ -202,6 +202,7 @@ mod tests {
                     bytes: 24,
                     first_id: Bson::Int32(1),
                     last_id: Bson::Int32(1),
+                    extent: tidemark_vault::Extent::Ends,
                 })],
             },
         };

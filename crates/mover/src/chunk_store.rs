@@ -4,6 +4,7 @@
 //! is what costs. At most `WAITING` chunks wait, whatever the size of the data.
 
 use std::any::Any;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -12,9 +13,12 @@ use std::thread::JoinHandle;
 
 use bson::Bson;
 use bson::raw::RawDocument;
-use tidemark_vault::{ChunkList, ChunkRef, ListWriter, RawChunk, SnapshotWriter, VaultError};
+use tidemark_vault::{
+    ChunkList, ChunkRef, Extent, ListWriter, RawChunk, SnapshotWriter, VaultError,
+};
 
 use crate::error::MoverError;
+use crate::order::compare;
 
 /// Chunks that wait for a thread.
 const WAITING: usize = 16;
@@ -139,9 +143,9 @@ fn store_all(writer: &SnapshotWriter, waiting: &Mutex<Receiver<Job>>) {
 
 fn store(writer: &SnapshotWriter, chunk: &RawChunk) -> Result<ChunkRef, VaultError> {
     let id = writer.put_chunk(chunk)?;
-    let (first_id, last_id) = bounds(&chunk.bytes);
+    let (first_id, last_id, extent) = bounds(&chunk.bytes);
     let bytes = u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX);
-    Ok(ChunkRef { id, documents: chunk.documents, bytes, first_id, last_id })
+    Ok(ChunkRef { id, documents: chunk.documents, bytes, first_id, last_id, extent })
 }
 
 impl ChunkSequence {
@@ -190,15 +194,74 @@ impl ChunkSequence {
 /// No larger `_id` is recorded: lists of chunks must stay small.
 const LARGEST_BOUND_BYTES: usize = 1_024;
 
-/// The `_id` of the first and of the last document; null for one that is large.
-fn bounds(documents: &[u8]) -> (Bson, Bson) {
-    let id = |document: &RawDocument| -> Option<Bson> {
-        let id: Bson = document.get("_id").ok()??.try_into().ok()?;
-        let bytes = tidemark_wire::encode_document(&bson::doc! { "": &id });
-        (bytes.len() <= LARGEST_BOUND_BYTES).then_some(id)
+/// The `_id` of the first and of the last document, null for one that is large; and between which they all
+/// are.
+fn bounds(documents: &[u8]) -> (Bson, Bson, Extent) {
+    let (mut first, mut last): (Option<Bson>, Bson) = (None, Bson::Null);
+    // The least and the greatest, as long as all of them compare.
+    let mut ends: Option<(Bson, Bson)> = None;
+    let mut is_ordered = true;
+    for document in tidemark_wire::DocumentRun::new(documents).flatten() {
+        let id = small_id(document).unwrap_or(Bson::Null);
+        ends = match ends.filter(|_| is_ordered) {
+            None if first.is_none() => Some((id.clone(), id.clone())),
+            None => None,
+            Some((least, greatest)) => match (compare(&id, &least), compare(&id, &greatest)) {
+                (Some(Ordering::Less), _) => Some((id.clone(), greatest)),
+                (_, Some(Ordering::Greater)) => Some((least, id.clone())),
+                (Some(_), Some(_)) => Some((least, greatest)),
+                _ => None,
+            },
+        };
+        is_ordered = ends.is_some();
+        first.get_or_insert_with(|| id.clone());
+        last = id;
+    }
+    let first = first.unwrap_or(Bson::Null);
+    let extent = match ends {
+        // One that compares with nothing is no bound.
+        Some((least, _)) if compare(&least, &least).is_none() => Extent::Unknown,
+        Some((least, greatest)) if (&least, &greatest) == (&first, &last) => Extent::Ends,
+        Some(ends) => Extent::Between(Box::new(ends)),
+        None => Extent::Unknown,
     };
-    let mut run = tidemark_wire::DocumentRun::new(documents).flatten();
-    let first = run.next();
-    let last = run.last().or(first);
-    (first.and_then(id).unwrap_or(Bson::Null), last.and_then(id).unwrap_or(Bson::Null))
+    (first, last, extent)
+}
+
+fn small_id(document: &RawDocument) -> Option<Bson> {
+    let id: Bson = document.get("_id").ok()??.try_into().ok()?;
+    let is_small = match &id {
+        Bson::ObjectId(_) | Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) => true,
+        id => tidemark_wire::encode_document(&bson::doc! { "": id }).len() <= LARGEST_BOUND_BYTES,
+    };
+    is_small.then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    fn bounds_of(ids: &[Bson]) -> (Bson, Bson, Extent) {
+        let documents: Vec<u8> =
+            ids.iter().flat_map(|id| doc! { "_id": id, "a": 1 }.to_vec().unwrap()).collect();
+        bounds(&documents)
+    }
+
+    #[test]
+    fn bounds_say_between_which_ids_all_documents_are() {
+        let numbers = |numbers: &[i32]| numbers.iter().map(|n| Bson::Int32(*n)).collect::<Vec<_>>();
+        let (one, five, nine) = (Bson::Int32(1), Bson::Int32(5), Bson::Int32(9));
+        assert_eq!(bounds_of(&numbers(&[1, 5, 9])), (one.clone(), nine.clone(), Extent::Ends));
+        let between = Extent::Between(Box::new((one.clone(), nine.clone())));
+        assert_eq!(bounds_of(&numbers(&[5, 9, 1, 5])), (five.clone(), five, between));
+        assert_eq!(bounds_of(std::slice::from_ref(&one)), (one.clone(), one.clone(), Extent::Ends));
+        let text = Bson::String("x".into());
+        assert_eq!(bounds_of(&[one.clone(), text, nine.clone()]), (one, nine, Extent::Unknown));
+        let date = Bson::DateTime(bson::DateTime::MIN);
+        assert_eq!(bounds_of(std::slice::from_ref(&date)), (date.clone(), date, Extent::Unknown));
+        let long = Bson::String("x".repeat(2_000));
+        assert_eq!(bounds_of(&[long]), (Bson::Null, Bson::Null, Extent::Unknown));
+    }
 }

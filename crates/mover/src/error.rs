@@ -89,6 +89,12 @@ pub enum MoverError {
         /// What it is.
         what: String,
     },
+    /// What is looked for cannot be found out from the vault.
+    #[error("this cannot be looked up: {what}")]
+    Lookup {
+        /// Why not.
+        what: String,
+    },
     /// A snapshot cannot be made of the one before it and the oplog.
     #[error("no snapshot can be made of the one before it: {what}")]
     Synthesis {

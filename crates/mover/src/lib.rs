@@ -6,12 +6,15 @@
 mod archive;
 mod capture;
 mod chunk_store;
+mod difference;
 mod error;
 mod export;
 mod id_ranges;
 mod import;
 mod indexes;
+mod lookup;
 mod oplog_slice;
+mod order;
 mod parts;
 mod reading;
 mod replay;
@@ -26,9 +29,11 @@ mod wanted;
 
 pub use archive::{ArchiveSummary, write_archive};
 pub use capture::{Capture, CaptureOutcome, RangeEnd, SegmentSink};
+pub use difference::{DocumentDifference, NamespaceDifference, compare_snapshots};
 pub use error::MoverError;
 pub use export::{export, select};
 pub use import::{ImportRequest, import_dump};
+pub use lookup::{IdRanges, Looked, find_collection, visit_documents};
 pub use parts::PART_BYTES;
 pub use reading::DRAFT_INTERVAL;
 pub use restore::{

@@ -10,7 +10,6 @@
 //! deployment is read instead.
 
 mod collection;
-mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +23,7 @@ use tidemark_wire::{OplogEntry, OplogOperation};
 
 use self::collection::Changes;
 use crate::chunk_store::ChunkStore;
+use crate::difference::different_settings;
 use crate::error::MoverError;
 use crate::reading::are_stored;
 use crate::replay::{Checker, Created, Replayer, Target, Window, database_of, position};
@@ -137,20 +137,7 @@ fn different_parts(made: &CollectionManifest, read: &CollectionManifest) -> Vec<
     if made.content != read.content {
         what.push(format!("its documents (made {:?}, read {:?})", made.content, read.content));
     }
-    if made.options != read.options {
-        what.push("its options".to_owned());
-    }
-    // Servers list indexes in the order in which they were made, or in another one.
-    let by_name = |collection: &CollectionManifest| -> BTreeMap<String, Document> {
-        let indexes = collection.indexes.iter();
-        indexes.map(|i| (i.get_str("name").unwrap_or_default().to_owned(), i.clone())).collect()
-    };
-    if by_name(made) != by_name(read) {
-        what.push("its indexes".to_owned());
-    }
-    if (&made.kind, &made.uuid) != (&read.kind, &read.uuid) {
-        what.push("its kind or UUID".to_owned());
-    }
+    what.extend(different_settings(made, read));
     what
 }
 

@@ -12,6 +12,7 @@ mod engine;
 mod environment;
 mod folder;
 mod hosting;
+mod inspection;
 mod keys;
 mod listening;
 mod node;

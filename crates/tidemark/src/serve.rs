@@ -19,7 +19,8 @@ use tidemark_catalog::Catalog;
 use tidemark_model::{BackupPolicy, Clock, NodeRole};
 use tidemark_vault::{Location, Vault, VaultHealth, VaultKey, Vaults};
 use tidemark_worker::{
-    Membership, NewNode, Severity, ShownCertificate, Trouble, Worker, WorkerConfig, WorkerWatch,
+    Membership, Moments, NewNode, Severity, ShownCertificate, Trouble, Worker, WorkerConfig,
+    WorkerWatch,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -29,6 +30,7 @@ use crate::config::{Config, RateLimitSetting, SunsetSetting};
 use crate::dev::Dev;
 use crate::downloads::{self, Downloads};
 use crate::hosting::{Hosting, HostingConfig};
+use crate::inspection::Inspection;
 use crate::node::{self, NodeHosts};
 use crate::rehearsal::Rehearser;
 use crate::seed::Seed;
@@ -255,7 +257,16 @@ impl Parts {
             ports: ports(config),
             tls: self.instance_certificates.is_some(),
         };
-        let api_config = api_config(config, dev, (self.attached, rehearsal, hosts));
+        let moments = Moments {
+            catalog: Arc::clone(&self.catalog),
+            vaults: vaults.clone(),
+            clock: self.clock.clone(),
+            worker: health.worker.clone(),
+        };
+        let api_config = ApiConfig {
+            inspector: Some(Arc::new(Inspection { moments })),
+            ..api_config(config, dev, (self.attached, rehearsal, hosts))
+        };
         let api = Api::new(self.catalog, self.clock.clone(), api_config)?;
         let api = Arc::new(api);
         let clock = self.clock.clone();
@@ -408,6 +419,7 @@ fn api_config(
         )),
         attacher: Some(attached),
         rehearsal: Some(rehearsal),
+        inspector: None,
         dev: dev.map(|dev| Arc::new(dev) as Arc<dyn DevMode>),
         sunset: match config.server.sunset {
             SunsetSetting::Ignore => Sunset::Ignore,

@@ -59,7 +59,7 @@ pub use draft::{Draft, DraftPart};
 pub use error::VaultError;
 pub use files::{FileWriter, KeptFile};
 pub use key::{KeyError, VaultKey};
-pub use list::{ChunkList, ChunkRef, ListItem, PartRef};
+pub use list::{ChunkList, ChunkRef, Extent, ListItem, PartRef};
 pub use manifest::{CollectionManifest, Manifest, ManifestError, SnapshotMode, SnapshotOwner};
 pub use parts::ListWriter;
 pub use pass::ResealReport;

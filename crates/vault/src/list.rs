@@ -21,6 +21,31 @@ pub struct ChunkRef {
     pub first_id: Bson,
     /// The `_id` of its last document.
     pub last_id: Bson,
+    /// Between which `_id`s its documents are.
+    pub extent: Extent,
+}
+
+/// Between which `_id`s the documents of a chunk are.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Extent {
+    /// Anywhere: their `_id`s are of several kinds, of one without an order, or nobody has looked.
+    #[default]
+    Unknown,
+    /// Between the first and the last document's.
+    Ends,
+    /// Between these, both included.
+    Between(Box<(Bson, Bson)>),
+}
+
+impl ChunkRef {
+    /// The smallest and the largest `_id` of its documents, where that is known.
+    pub fn extent(&self) -> Option<(&Bson, &Bson)> {
+        match &self.extent {
+            Extent::Unknown => None,
+            Extent::Ends => Some((&self.first_id, &self.last_id)),
+            Extent::Between(ends) => Some((&ends.0, &ends.1)),
+        }
+    }
 }
 
 /// A part of a list, which is a chunk itself.
@@ -99,13 +124,22 @@ fn chunk_id(document: &Document, field: &str) -> Option<ChunkId> {
 }
 
 pub(crate) fn encode_chunk(chunk: &ChunkRef) -> Document {
-    bson::doc! {
+    let mut encoded = bson::doc! {
         "id": binary(&chunk.id.0),
         "n": i64::from(chunk.documents),
         "b": i64::from(chunk.bytes),
         "first": chunk.first_id.clone(),
         "last": chunk.last_id.clone(),
+    };
+    match &chunk.extent {
+        Extent::Unknown => {}
+        Extent::Ends => drop(encoded.insert("ends", true)),
+        Extent::Between(ends) => {
+            encoded.insert("least", ends.0.clone());
+            encoded.insert("greatest", ends.1.clone());
+        }
     }
+    encoded
 }
 
 pub(crate) fn decode_chunk(chunk: &Document) -> Option<ChunkRef> {
@@ -115,5 +149,13 @@ pub(crate) fn decode_chunk(chunk: &Document) -> Option<ChunkRef> {
         bytes: u32::try_from(chunk.get_i64("b").ok()?).ok()?,
         first_id: chunk.get("first")?.clone(),
         last_id: chunk.get("last")?.clone(),
+        extent: match (chunk.get("least"), chunk.get("greatest")) {
+            (Some(least), Some(greatest)) => {
+                Extent::Between(Box::new((least.clone(), greatest.clone())))
+            }
+            _ if chunk.get_bool("ends").unwrap_or(false) => Extent::Ends,
+            // Earlier releases did not look.
+            _ => Extent::Unknown,
+        },
     })
 }

@@ -327,6 +327,7 @@ mod tests {
             bytes: 8,
             first_id: Bson::Int32(1),
             last_id: Bson::MaxKey,
+            extent: crate::list::Extent::Between(Box::new((Bson::Int32(0), Bson::MaxKey))),
         };
         let manifest = Manifest {
             snapshot: "s".into(),

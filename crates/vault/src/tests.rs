@@ -42,7 +42,8 @@ pub(crate) fn snapshot(
         let id = writer.put_chunk(chunk)?;
         let bytes = u32::try_from(chunk.bytes.len()).unwrap();
         let (first_id, last_id) = (Bson::Null, Bson::Null);
-        let chunk = ChunkRef { id, documents: chunk.documents, bytes, first_id, last_id };
+        let extent = crate::list::Extent::Unknown;
+        let chunk = ChunkRef { id, documents: chunk.documents, bytes, first_id, last_id, extent };
         list.push(&writer, chunk)
     };
     for n in numbers {
@@ -352,7 +353,8 @@ fn a_long_list_is_cut_into_parts_that_snapshots_share() {
             let seed = [n, u32::from(n == changed)];
             let id = vault.name_chunk(&seed.map(u32::to_le_bytes).concat());
             let (first_id, last_id) = (Bson::Int64(i64::from(n)), Bson::Null);
-            let chunk = ChunkRef { id, documents: 1, bytes: 9, first_id, last_id };
+            let extent = crate::list::Extent::Ends;
+            let chunk = ChunkRef { id, documents: 1, bytes: 9, first_id, last_id, extent };
             list.push(&writer, chunk).unwrap();
         }
         let list = list.finish(&writer).unwrap();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tidemark_catalog::{CatalogError, Instance};
+use tidemark_catalog::{Catalog, CatalogError, Instance};
 use tidemark_deployment::Endpoint;
 use tidemark_model::{InstanceId, OplogTime};
 use tidemark_mover::{MoverError, Stop};
@@ -18,7 +18,7 @@ use tidemark_mover::{MoverError, Stop};
 use crate::config::{WorkerConfig, unreachable};
 
 /// How long others wait for a round.
-const ROUND_PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const ROUND_PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often another node is asked whether it is done.
 const ASK_INTERVAL: Duration = Duration::from_millis(100);
@@ -241,7 +241,7 @@ impl Captures {
         let slot = match slot {
             Some(slot) => slot,
             None if self.config.membership.is_shared() => {
-                return self.ask_others(instance, deadline, stop);
+                return ask_others(&self.config.catalog, instance, deadline, stop);
             }
             None => Arc::clone(self.lock().entry(instance).or_default()),
         };
@@ -271,27 +271,26 @@ impl Captures {
     pub(crate) fn find(&self, instance: InstanceId) -> Option<Arc<Slot>> {
         self.lock().get(&instance).filter(|slot| !slot.lock().is_over).cloned()
     }
+}
 
-    /// Has whoever follows an oplog store what is new, whichever node that is.
-    fn ask_others(
-        &self,
-        instance: InstanceId,
-        deadline: Instant,
-        stop: &Stop,
-    ) -> Result<OplogTime, MoverError> {
-        let catalog = &self.config.catalog;
-        let failed = |error: CatalogError| unreachable(instance, LOOKING, &error.to_string());
-        let number = catalog.want_capture(instance).map_err(failed)?;
-        loop {
-            stop.check()?;
-            if let Some(answer) = catalog.find_capture_answer(instance, number).map_err(failed)? {
-                return answer.outcome.map_err(|reason| unreachable(instance, LOOKING, &reason));
-            }
-            if Instant::now() > deadline {
-                return Err(unreachable(instance, LOOKING, "no node read its oplog in time"));
-            }
-            std::thread::sleep(ASK_INTERVAL);
+/// Has whoever follows an oplog store what is new, whichever node that is.
+pub(crate) fn ask_others(
+    catalog: &Catalog,
+    instance: InstanceId,
+    deadline: Instant,
+    stop: &Stop,
+) -> Result<OplogTime, MoverError> {
+    let failed = |error: CatalogError| unreachable(instance, LOOKING, &error.to_string());
+    let number = catalog.want_capture(instance).map_err(failed)?;
+    loop {
+        stop.check()?;
+        if let Some(answer) = catalog.find_capture_answer(instance, number).map_err(failed)? {
+            return answer.outcome.map_err(|reason| unreachable(instance, LOOKING, &reason));
         }
+        if Instant::now() > deadline {
+            return Err(unreachable(instance, LOOKING, "no node read its oplog in time"));
+        }
+        std::thread::sleep(ASK_INTERVAL);
     }
 }
 

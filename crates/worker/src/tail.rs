@@ -8,10 +8,10 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use tidemark_catalog::{CatalogError, TailPiece};
+use tidemark_catalog::{Catalog, CatalogError, TailPiece};
 use tidemark_model::InstanceId;
 use tidemark_mover::{MoverError, SegmentSink};
-use tidemark_vault::OplogSegment;
+use tidemark_vault::{OplogSegment, Vault};
 
 use crate::config::WorkerConfig;
 
@@ -104,9 +104,17 @@ fn unrecorded(error: CatalogError) -> MoverError {
 
 /// Stores the tail of an instance in the vault, whoever captured it.
 pub(crate) fn store(config: &WorkerConfig, instance: InstanceId) -> Result<(), MoverError> {
-    let (catalog, name) = (&config.catalog, instance.to_string());
+    store_in(&config.catalog, config.vault_of(instance)?, instance)
+}
+
+/// The same for whoever knows the vault.
+pub(crate) fn store_in(
+    catalog: &Catalog,
+    vault: &Vault,
+    instance: InstanceId,
+) -> Result<(), MoverError> {
+    let name = instance.to_string();
     let pieces = catalog.list_oplog_tail(instance).map_err(unrecorded)?;
-    let vault = config.vault_of(instance)?;
     let mut pieces = pieces.into_iter().peekable();
     while let Some(piece) = pieces.next() {
         let mut spans = vec![piece.span];

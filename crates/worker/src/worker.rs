@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use tidemark_catalog::LeaseHolder;
-use tidemark_mover::Stop;
+use tidemark_model::{InstanceId, OplogTime};
+use tidemark_mover::{MoverError, Stop};
 
 use crate::captures::Captures;
 use crate::config::WorkerConfig;
@@ -119,6 +120,16 @@ impl WorkerWatch {
     /// What is wrong at the moment.
     pub fn troubles(&self) -> Vec<Trouble> {
         self.0.troubles.list()
+    }
+
+    /// Has everything that happened to an instance up to now captured, by whichever node follows it; answers
+    /// through where it is.
+    pub(crate) fn capture_now(
+        &self,
+        instance: InstanceId,
+        stop: &Stop,
+    ) -> Result<OplogTime, MoverError> {
+        self.0.captures.run_now(instance, stop)
     }
 
     /// Gaps in captured oplogs since the start.

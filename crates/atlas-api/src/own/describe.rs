@@ -27,7 +27,8 @@ pub(super) fn describe_instance(instance: &Instance) -> Value {
     body
 }
 
-pub(super) fn describe_position(at: OplogTime) -> Value {
+/// A place in an oplog.
+pub fn describe_position(at: OplogTime) -> Value {
     let instant = Timestamp::from_second(i64::from(at.seconds)).unwrap_or(Timestamp::UNIX_EPOCH);
     // The last position of a second has no entry of its own.
     match at.increment {

@@ -3,17 +3,16 @@
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use tidemark_actions::restore_jobs::{self, Ask, CreateRestoreJobError, Destination, Wish};
+use tidemark_actions::restore_jobs::{self, Ask, Destination, Wish};
 use tidemark_catalog::{Done, Instance, Project, RestoreJob};
-use tidemark_model::{
-    ExportFormat, OplogTime, PlanError, PointInTime, ProjectId, Role, Rule, Selection, SnapshotId,
-};
+use tidemark_model::{ExportFormat, ProjectId, Role, Rule, Selection};
 
 use super::ask::{Ask as Asked, put};
 use super::describe::describe_job;
+use super::points;
 use crate::body::Body;
 use crate::error::{ApiError, Result};
-use crate::operations::instances::restore_job::{Refusals, stop};
+use crate::operations::instances::restore_job::stop;
 
 const ATTRIBUTES: &[&str] = &[
     "deliveryType",
@@ -49,7 +48,7 @@ pub(super) fn create(
     let now = asked.api.clock.now();
     let job = asked.change("createRestoreJob", |catalog| {
         restore_jobs::create(catalog, source, &wish, (now, asked.api.config.download_lifetime))
-            .map_err(|error| refusal(source, error))
+            .map_err(|error| points::refusal(source, error))
     })?;
     Ok((StatusCode::CREATED, describe_job(&job, asked.beside(project, &job))))
 }
@@ -89,22 +88,7 @@ fn parse(body: &Body<'_>, project: &Project, source: &Instance) -> Result<Wish> 
         project: group,
         name: name.parse().map_err(|_| ApiError::cluster_not_found(name, group))?,
     };
-    let snapshot = body.text("snapshotId")?;
-    let snapshot: Option<SnapshotId> = snapshot
-        .map(|text| text.parse().map_err(|_| ApiError::invalid_snapshot_id(text)))
-        .transpose()?;
-    let number = |attribute: &str| -> Result<Option<u32>> {
-        let number = body.integer(attribute)?;
-        number.map(|n| u32::try_from(n).map_err(|_| body.invalid(attribute))).transpose()
-    };
-    let moment = match (number("pointInTimeUTCSeconds")?, number("oplogTs")?, number("oplogInc")?) {
-        (None, None, None) => None,
-        (Some(second), None, None) => Some(PointInTime::Second(second)),
-        (None, Some(second), Some(increment)) => {
-            Some(PointInTime::Entry(OplogTime::new(second, increment)))
-        }
-        _ => return Err(body.invalid("pointInTimeUTCSeconds")),
-    };
+    let (moment, snapshot) = points::parse(body)?;
     let deliveries = ["automated", "download", "pointInTime"];
     let is_download = body.one_of("deliveryType", &deliveries)? == Some("download");
     let ask = match (moment, snapshot) {
@@ -154,23 +138,10 @@ fn parse_selection(body: &Body<'_>) -> Result<Selection> {
     Selection::new(rules).map_err(|error| ApiError::invalid_namespaces(&error.to_string()))
 }
 
-/// As the serverless API refuses it, but a snapshot that leads nowhere is named.
-fn refusal(source: &Instance, error: CreateRestoreJobError) -> ApiError {
-    if matches!(error, CreateRestoreJobError::Plan(PlanError::WrongBase { .. })) {
-        return ApiError::invalid_restore_time("snapshotId", (None, None));
-    }
-    let refusals = Refusals {
-        snapshot_not_found: ApiError::snapshot_not_found,
-        incomplete: ApiError::snapshot_incomplete,
-        moment: "pointInTimeUTCSeconds",
-    };
-    refusals.of(source, error)
-}
-
 /// What a restore would do. Nothing is written.
 fn dry_run(asked: &Asked<'_>, source: &Instance, wish: &Wish) -> Result<Value> {
     let (catalog, now) = (&asked.api.catalog, asked.api.clock.now());
-    let refuse = |error| refusal(source, error);
+    let refuse = |error| points::refusal(source, error);
     let (to, snapshot, plan) = match &wish.ask {
         Ask::Automated { snapshot, to } => (to, *snapshot, None),
         Ask::PointInTime { moment, base, to } => {

@@ -3,8 +3,8 @@
 use clap::{ArgMatches, Command};
 use serde_json::{Map, Value, json};
 
-use super::exports;
 use super::one_snapshot::{describe, load, wait_over};
+use super::{exports, inspection};
 use crate::answers::{Removed, Snapshot, Snapshots};
 use crate::ask::confirm;
 use crate::client::{Method, percent_encode};
@@ -53,6 +53,9 @@ pub(crate) fn command() -> Command {
         .subcommand(with_server(exports::export_command()))
         .subcommand(with_server(exports::download_command()))
         .subcommand(with_server(exports::import_command()))
+        .subcommand(with_server(inspection::find_command()))
+        .subcommand(with_server(inspection::cat_command()))
+        .subcommand(with_server(inspection::diff_command()))
 }
 
 pub(crate) fn run(matches: &ArgMatches) -> Result<(), CliError> {
@@ -61,6 +64,9 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), CliError> {
         "export" => return exports::export(matches),
         "download" => return exports::download(matches),
         "import" => return exports::import(matches),
+        "find" => return inspection::find(matches),
+        "cat" => return inspection::cat(matches),
+        "diff" => return inspection::diff(matches),
         _ => {}
     }
     let session = Session::new(matches)?;

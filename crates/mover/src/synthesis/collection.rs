@@ -10,9 +10,9 @@ use tidemark_vault::{
 };
 use tidemark_wire::{DocumentRun, OplogEntry, OplogOperation, encode_document};
 
-use super::order::compare;
 use crate::chunk_store::{ChunkSequence, ChunkStore};
 use crate::error::MoverError;
+use crate::order::compare;
 use crate::replay::{apply, id_of, key_of, position};
 
 /// What is left of a changed chunk goes on in the next one if it is smaller: many changes must not leave

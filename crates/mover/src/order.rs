@@ -6,7 +6,7 @@ use bson::Bson;
 
 /// How two `_id`s compare; nothing where they are of different kinds, or of one that is not cut into
 /// ranges. Source: the BSON comparison order in the MongoDB manual.
-pub(super) fn compare(a: &Bson, b: &Bson) -> Option<Ordering> {
+pub(crate) fn compare(a: &Bson, b: &Bson) -> Option<Ordering> {
     match (a, b) {
         (Bson::ObjectId(a), Bson::ObjectId(b)) => Some(a.bytes().cmp(&b.bytes())),
         (Bson::String(a), Bson::String(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
@@ -21,6 +21,20 @@ pub(super) fn compare(a: &Bson, b: &Bson) -> Option<Ordering> {
             (None, None) => double(a)?.partial_cmp(&double(b)?),
         },
     }
+}
+
+/// Whether two `_id`s are of one kind, so that they compare; nothing where one is of a kind that is not
+/// cut into ranges.
+pub(crate) fn are_of_one_kind(a: &Bson, b: &Bson) -> Option<bool> {
+    let kind = |value: &Bson| match value {
+        Bson::ObjectId(_) => Some(0),
+        Bson::String(_) => Some(1),
+        Bson::Binary(_) => Some(2),
+        Bson::Double(number) if number.is_nan() => None,
+        Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) => Some(3),
+        _ => None,
+    };
+    Some(kind(a)? == kind(b)?)
 }
 
 fn integer(value: &Bson) -> Option<i64> {
@@ -56,6 +70,15 @@ fn compare_to_double(a: i64, b: f64) -> Option<Ordering> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_are_told_apart_only_where_they_are_known() {
+        let (number, text, date) =
+            (Bson::Int32(1), Bson::String("1".into()), Bson::DateTime(bson::DateTime::MIN));
+        assert_eq!(are_of_one_kind(&number, &Bson::Double(2.0)), Some(true));
+        assert_eq!(are_of_one_kind(&number, &text), Some(false));
+        assert_eq!(are_of_one_kind(&number, &date), None);
+    }
 
     #[test]
     fn numbers_compare_by_their_value_whatever_their_type() {
