@@ -6,6 +6,7 @@
 
 mod audit;
 pub mod deployments;
+pub mod drills;
 pub mod instances;
 pub mod overviews;
 pub mod restore_jobs;

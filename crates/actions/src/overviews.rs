@@ -1,7 +1,7 @@
 //! What a person wants to know of an instance first: whether it could be brought back, and to when.
 
 use jiff::Timestamp;
-use tidemark_catalog::{Catalog, CatalogError, Instance, Snapshot};
+use tidemark_catalog::{Catalog, CatalogError, Drill, Instance, Snapshot};
 use tidemark_model::{OplogSpan, OplogTime, ProjectId};
 
 use crate::restore_jobs::list_restorable;
@@ -17,6 +17,8 @@ pub struct Overview {
     pub restorable: Vec<OplogSpan>,
     /// The newest entry of its oplog that was captured.
     pub last_captured: Option<OplogTime>,
+    /// The newest drill that brought everything back.
+    pub proven: Option<Drill>,
 }
 
 /// What is known of one instance.
@@ -28,7 +30,8 @@ pub fn describe(
     let newest_snapshot = catalog.find_newest_complete(instance.id)?;
     let restorable = list_restorable(catalog, &instance, now)?;
     let last_captured = catalog.list_oplog_ranges(instance.id)?.last().map(|range| range.last);
-    Ok(Overview { instance, newest_snapshot, restorable, last_captured })
+    let proven = catalog.find_proven_drill(instance.id)?;
+    Ok(Overview { instance, newest_snapshot, restorable, last_captured, proven })
 }
 
 /// All instances of a project, by name.

@@ -211,6 +211,7 @@ fn config() -> ApiConfig {
         attacher: None,
         rehearsal: None,
         inspector: None,
+        report_key: tidemark_atlas_api::ReportKey::none(),
         dev: None,
     }
 }

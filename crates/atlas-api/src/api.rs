@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_actions::restore_jobs::{CreateRestoreJobError, Wish};
-use tidemark_catalog::{Catalog, Deployment, Instance, PasswordRecord};
+use tidemark_catalog::{Catalog, CatalogError, Deployment, Instance, PasswordRecord};
 use tidemark_model::{
     BackupPoint, BackupPolicy, Clock, InstanceId, LinkSettings, PlacementRule, ProbeReport,
     RestorePlan, SnapshotId, Throttle, VaultRule,
@@ -59,10 +59,38 @@ pub struct ApiConfig {
     pub attacher: Option<Arc<dyn Attacher>>,
     /// Finds out what restores would do.
     pub rehearsal: Option<Arc<dyn Rehearsal>>,
+    /// The public part of the key that signs reports of drills, in hexadecimal digits.
+    pub report_key: ReportKey,
     /// Looks into backups.
     pub inspector: Option<Arc<dyn Inspector>>,
     /// Puts the server back to the beginning; only in the development mode.
     pub dev: Option<Arc<dyn DevMode>>,
+}
+
+/// Answers the public part of the key that signs reports of drills.
+#[derive(Clone)]
+pub struct ReportKey(Arc<dyn Fn() -> Result<String, CatalogError> + Send + Sync>);
+
+impl ReportKey {
+    /// One that asks.
+    pub fn new(ask: impl Fn() -> Result<String, CatalogError> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    /// Where nothing is signed.
+    pub fn none() -> Self {
+        Self::new(|| Err(CatalogError::Missing("a key for reports".to_owned())))
+    }
+
+    pub(crate) fn public(&self) -> Result<String, CatalogError> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for ReportKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReportKey")
+    }
 }
 
 /// Where instances inside Tidemark are.

@@ -413,6 +413,19 @@ impl ApiError {
         error(BAD, "CANNOT_PLAN_RESTORE", format!("The restore cannot be planned: {reason}."), &[])
     }
 
+    pub(crate) fn invalid_drill(reason: &str) -> Self {
+        error(BAD, "INVALID_DRILL", format!("The drill cannot be done so: {reason}."), &[])
+    }
+
+    pub(crate) fn drill_not_now(reason: &str) -> Self {
+        error(StatusCode::CONFLICT, "DRILL_NOT_POSSIBLE", format!("Not now: {reason}."), &[])
+    }
+
+    pub(crate) fn drill_not_found(id: &str, instance: &str) -> Self {
+        let detail = format!("No drill with ID {id} exists for cluster {instance}.");
+        error(StatusCode::NOT_FOUND, "DRILL_NOT_FOUND", detail, &[])
+    }
+
     pub(crate) fn cannot_inspect(reason: &str) -> Self {
         error(
             BAD,

@@ -42,7 +42,7 @@ mod version;
 
 pub use api::{
     Api, ApiConfig, Attacher, Comparison, DevMode, Hosts, InspectError, Inspector, OneHost,
-    Rehearsal, ResetError, Say, Search, Sunset,
+    Rehearsal, ReportKey, ResetError, Say, Search, Sunset,
 };
 pub use credentials::{
     KeyPair, account_of, client_id_of, hash_secret, mask_private_key, new_account_secret,

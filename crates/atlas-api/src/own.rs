@@ -6,6 +6,7 @@
 mod ask;
 mod deployments;
 mod describe;
+mod drills;
 mod inspection;
 mod instances;
 mod points;
@@ -54,6 +55,10 @@ pub(crate) fn respond(
             Some(methods) => methods,
             None => return failure(&ApiError::unknown_route(incoming.uri.path()), PLAIN),
         },
+        [_, "instances", _, "drills", ref rest @ ..] => match drills::methods(rest) {
+            Some(methods) => methods,
+            None => return failure(&ApiError::unknown_route(incoming.uri.path()), PLAIN),
+        },
         [_, "instances", _, "rehost" | "imports" | "documents" | "differences"] => {
             &["POST", "OPTIONS"]
         }
@@ -99,6 +104,11 @@ fn answer(ask: &Ask<'_>, parts: &[&str]) -> Result<(StatusCode, Value)> {
             return snapshots::take(ask, (&project, &instance));
         }
         ["instances"] => instances::list(ask, &project),
+        ["instances", name, "drills", rest @ ..] => {
+            let instance = find_instance(api, &project, name)?;
+            return drills::respond(ask, (&project, &instance), rest);
+        }
+        ["reportKey"] => report_key(api),
         ["instances", name, "imports"] => {
             let instance = find_instance(api, &project, name)?;
             return allow_import(ask, (&project, &instance));
@@ -115,6 +125,12 @@ fn answer(ask: &Ask<'_>, parts: &[&str]) -> Result<(StatusCode, Value)> {
         _ => Err(unknown()),
     };
     Ok((StatusCode::OK, body?))
+}
+
+/// What reports of drills are checked with.
+fn report_key(api: &Api) -> Result<Value> {
+    let key = api.config.report_key.public()?;
+    Ok(json!({ "algorithm": "Ed25519", "publicKey": key }))
 }
 
 fn find_instance(api: &Api, project: &Project, name: &str) -> Result<Instance> {

@@ -12,6 +12,7 @@ mod catalog;
 mod database;
 mod database_users;
 mod deployments;
+mod drills;
 mod error;
 mod instances;
 mod lease;
@@ -45,6 +46,7 @@ pub use catalog::{Catalog, Page, Paged};
 pub use database::DatabaseError;
 pub use database_users::{DatabaseUser, DatabaseUserRole, Label, PasswordRecord};
 pub use deployments::{Deployment, Placement, Reach};
+pub use drills::{Drill, NewDrill, SignedReport};
 pub use error::CatalogError;
 pub use instances::{
     Backing, Instance, InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, Tag,

@@ -37,6 +37,7 @@ const TABLES: &[Table] = &[
     table("database_users", &["id"]),
     table("snapshots", &["id"]),
     table("restore_jobs", &["id"]),
+    table("drills", &["id"]),
     table("oplog_ranges", &["instance_id", "first"]),
     table("oplog_tails", &["instance_id", "first"]),
     table("audit", &["number"]),

@@ -29,6 +29,7 @@ const TABLES: &[&str] = &[
     "oplog_tails",
     "captures",
     "oplog_ranges",
+    "drills",
     "restore_jobs",
     "snapshots",
     "database_users",

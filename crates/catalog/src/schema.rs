@@ -14,6 +14,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0007.sql"),
     include_str!("schema/0008.sql"),
     include_str!("schema/0009.sql"),
+    include_str!("schema/0010.sql"),
 ];
 
 /// What PostgreSQL begins with: the tables of the version `POSTGRES_BEGINS`, at once.

@@ -10,6 +10,9 @@ use crate::error::CatalogError;
 const SIGNING_KEY: &str = "signing_key";
 const SIGNING_KEY_BEFORE: &str = "signing_key_before";
 
+/// The key under which reports of drills are signed.
+const REPORT_KEY: &str = "report_key";
+
 /// The keys under which tokens, nonces and links are signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKeys {
@@ -36,6 +39,19 @@ impl Catalog {
             newest: stored(SIGNING_KEY)?.map_or(fresh, Secret::new),
             before: stored(SIGNING_KEY_BEFORE)?.map(Secret::new),
         })
+    }
+
+    /// The key with which reports of drills are signed, as PKCS#8 in hexadecimal digits: the one that is there,
+    /// or from now on the one that is offered.
+    pub fn report_key(&self, offered: &Secret) -> Result<Secret, CatalogError> {
+        let connection = self.lock();
+        connection.execute(
+            "INSERT INTO settings (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING",
+            (REPORT_KEY, offered.expose()),
+        )?;
+        let question = "SELECT value FROM settings WHERE name = ?1";
+        let stored: String = connection.query_row(question, [REPORT_KEY], |row| row.get(0))?;
+        Ok(Secret::new(stored))
     }
 
     /// Makes a new signing key; what was signed with the one before it still holds.

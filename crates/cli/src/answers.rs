@@ -531,6 +531,76 @@ answers! {
         after: Option<serde_json::Value>,
     }
 
+    /// A restore drill.
+    Drill {
+        /// Its id.
+        id: String,
+        /// `queued`, `running`, `proven` or `failed`.
+        state: String,
+        /// The step that it is at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<String>,
+        /// Why it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// The snapshot that is brought back, or from which the moment is made.
+        snapshot_id: String,
+        /// The second of the moment.
+        #[serde(rename = "pointInTimeUTCSeconds", default, skip_serializing_if = "Option::is_none")]
+        point_in_time: Option<u32>,
+        /// Whether a schedule asked for it.
+        is_scheduled: bool,
+        /// How many checks of the user's own it asks.
+        checks: u64,
+        /// When it was asked for.
+        created_at: String,
+        /// When it was over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        finished_at: Option<String>,
+        /// Whether there is a report.
+        has_report: bool,
+    }
+
+    /// A list of drills.
+    Drills {
+        /// The newest ones first.
+        results: Vec<Drill>,
+        /// How many there are.
+        total_count: u64,
+    }
+
+    /// A report with its signature: of the report as compact JSON, its keys in this order.
+    SignedReport {
+        /// The report.
+        report: serde_json::Value,
+        /// Its signature.
+        signature: ReportSignature,
+    }
+
+    /// The signature of a report.
+    ReportSignature {
+        /// `Ed25519`.
+        algorithm: String,
+        /// The public key, in hexadecimal digits.
+        public_key: String,
+        /// The signature, in hexadecimal digits.
+        value: String,
+    }
+
+    /// A report whose signature is good.
+    VerifiedReport {
+        /// The drill.
+        drill_id: String,
+        /// Whose backup it was.
+        instance_name: String,
+        /// `proven` or `failed`.
+        outcome: String,
+        /// When it was over.
+        finished_at: String,
+        /// The key that signed it.
+        public_key: String,
+    }
+
     /// A database user.
     User {
         /// Its name.

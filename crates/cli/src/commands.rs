@@ -2,6 +2,7 @@
 
 pub(crate) mod deployments;
 pub(crate) mod documentation;
+pub(crate) mod drills;
 pub(crate) mod exports;
 pub(crate) mod inspection;
 pub(crate) mod instances;
@@ -28,6 +29,7 @@ pub fn commands(mut root: Command) -> Command {
         deployments::command(),
         snapshots::command(),
         restores::command(),
+        drills::command(),
         users::command(),
         documentation::schema_command(),
         documentation::completions_command(),
@@ -57,6 +59,7 @@ pub fn run(
         "deployments" => deployments::run(matches),
         "snapshots" => snapshots::run(matches),
         "restores" => restores::run(matches),
+        "drill" => drills::run(matches),
         "users" => users::run(matches),
         "keys" => return keys::run(matches),
         "schema" => documentation::print_schema(matches),

@@ -72,7 +72,7 @@ impl Watch {
 
 /// Whether nothing more becomes of a job or snapshot in this state.
 pub(crate) fn is_over(state: &str) -> bool {
-    ["completed", "failed", "cancelled"].contains(&state)
+    ["completed", "failed", "cancelled", "proven"].contains(&state)
 }
 
 fn show_bar(bar: &ProgressBar, at: &str, progress: &Progress) {

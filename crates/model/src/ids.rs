@@ -138,6 +138,8 @@ object_id! {
     SnapshotId
     /// A restore job.
     RestoreJobId
+    /// A restore drill.
+    DrillId
     /// A programmatic API key (its id, not its public part).
     ApiKeyId
     /// A service account; its client id is `mdb_sa_id_` and these digits.

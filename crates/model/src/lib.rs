@@ -5,6 +5,7 @@
 
 mod clock;
 mod deployment;
+mod drill;
 mod hex;
 mod ids;
 mod instance;
@@ -27,10 +28,14 @@ pub use deployment::{
     Condition, DatabaseSize, Finding, LinkSettings, ProbeReport, ReadFrom, SpecialCollections,
     TlsSettings, Topology,
 };
+pub use drill::{
+    CheckResult, ContentProof, DrillCheck, DrillCheckError, DrillEvent, DrillReport, DrillState,
+    DrillStep, MOST_CHECKS, NotRestored, ProvenCollection,
+};
 pub use hex::{from_hex, to_hex};
 pub use ids::{
-    ApiKeyId, DatabaseUserId, IdError, InstanceId, NodeId, NodeRun, OrgId, PolicyId, PolicyItemId,
-    ProjectId, RestoreJobId, SecretId, ServiceAccountId, SnapshotId, new_object_id,
+    ApiKeyId, DatabaseUserId, DrillId, IdError, InstanceId, NodeId, NodeRun, OrgId, PolicyId,
+    PolicyItemId, ProjectId, RestoreJobId, SecretId, ServiceAccountId, SnapshotId, new_object_id,
 };
 pub use instance::{InstanceEvent, InstanceName, InstanceNameError, InstanceState};
 pub use node::{NodeRole, NodeRoleError};

@@ -16,6 +16,7 @@ mod lookup;
 mod oplog_slice;
 mod order;
 mod parts;
+mod proof;
 mod reading;
 mod replay;
 mod restore;
@@ -35,6 +36,7 @@ pub use export::{export, select};
 pub use import::{ImportRequest, import_dump};
 pub use lookup::{IdRanges, Looked, find_collection, visit_documents};
 pub use parts::PART_BYTES;
+pub use proof::{Proof, prove};
 pub use reading::DRAFT_INTERVAL;
 pub use restore::{
     Attempt, Foreseen, ForeseenNamespace, Look, Replay, Restore, RestoreSource, Verified,

@@ -74,7 +74,7 @@ fn find(vault: &Vault, manifest: &Manifest, filter: Document) -> (usize, Looked)
     let mut count = 0;
     let looked =
         visit_documents(vault, collection, (&IdRanges::of_filter(&filter), &Stop::new()), |raw| {
-            let id = raw.get("_id").unwrap().and_then(|id| id.as_i64()).unwrap();
+            let id = raw.get("_id").unwrap().and_then(bson::RawBsonRef::as_i64).unwrap();
             count += usize::from(filter.get_i64("_id").map_or(true, |wanted| id == wanted));
             Ok(ControlFlow::Continue(()))
         });

@@ -9,12 +9,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Arg, ArgMatches, Command};
-use tidemark_docdb::{Grant, Server, ServerConfig, ServerTls, User, UserDirectory, Withheld};
-use tidemark_model::{Clock, Secret, random_bytes};
-use tidemark_wire::{SCRAM_ITERATIONS, ScramCredential};
+use tidemark_docdb::{Server, ServerConfig, ServerTls, Withheld};
+use tidemark_model::{Clock, Secret};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::folder;
+use crate::one_user::OneUser;
 use crate::tls::{CertificateFiles, Certificates};
 
 /// The variable that holds the user's password.
@@ -48,36 +48,12 @@ pub(crate) fn command() -> Command {
         )
 }
 
-/// The one user of an engine that stands on its own.
-struct OneUser {
-    name: String,
-    credential: ScramCredential,
-}
-
-impl UserDirectory for OneUser {
-    fn find_user(&self, name: &str) -> Option<User> {
-        let role = Grant { role: "root".into(), database: "admin".into(), collection: None };
-        (name == self.name)
-            .then(|| User { credential: self.credential.clone(), grants: vec![role] })
-    }
-
-    fn admits(&self, _: std::net::IpAddr) -> bool {
-        true
-    }
-
-    fn generation(&self) -> u64 {
-        0
-    }
-}
-
 /// Runs it until it is told to stop.
 pub(crate) fn run(matches: &ArgMatches) -> crate::Outcome {
     let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
     let password = std::env::var(PASSWORD)
         .map_err(|_| format!("set {PASSWORD} to the password of the user {}", text("user")))?;
     let password = Secret::new(password);
-    let credential =
-        ScramCredential::derive(password.expose(), random_bytes::<28>().to_vec(), SCRAM_ITERATIONS);
     let folder = PathBuf::from(text("folder"));
     let _lock = folder::lock(&folder)?;
     let default = SocketAddr::from(([127, 0, 0, 1], 27_017));
@@ -95,7 +71,7 @@ pub(crate) fn run(matches: &ArgMatches) -> crate::Outcome {
         listen,
         advertised_host: listen.ip().to_string(),
         advertised_port: None,
-        users: Arc::new(OneUser { name: text("user"), credential }),
+        users: Arc::new(OneUser::new(text("user"), &password, "root")),
         clock: Clock::system(),
         withheld: matches.get_one::<Withheld>("without").cloned().unwrap_or_default(),
         tls: tls.map(|tls| tls as Arc<dyn ServerTls>),

@@ -18,10 +18,11 @@ use tidemark_deployment::{Address, Endpoint, Pins};
 use tidemark_docdb::{Server, ServerConfig, ServerError, ServerTls, Withheld};
 use tidemark_model::{Clock, InstanceEvent, InstanceId, InstanceName, InstanceState, ProjectId};
 use tidemark_vault::VaultKey;
-use tidemark_worker::{Deployments, Membership};
+use tidemark_worker::{Deployments, Membership, Scratch};
 
 use crate::attached::Attached;
 use crate::config::{InstancesSection, NodesSection};
+use crate::scratch::ScratchEngine;
 use crate::sharing_out::SharingOut;
 use crate::tls::Certificates;
 use crate::users::{InstanceUsers, InternalUser, Known};
@@ -82,6 +83,8 @@ pub(crate) struct HostingConfig {
     pub(crate) nodes: NodesSection,
     /// The folder of all their folders.
     pub(crate) folder: PathBuf,
+    /// Where scratch databases are.
+    pub(crate) scratch_folder: PathBuf,
     /// How long backups of a removed one are kept.
     pub(crate) retention_after_delete: SignedDuration,
     /// What they show to clients, if they speak TLS.
@@ -543,6 +546,11 @@ impl Deployments for Hosting {
         }
         let shown = self.config.certificates.as_ref().map(|own| own.fingerprint());
         self.address(address.to_string(), shown)
+    }
+
+    fn scratch(&self, name: &str) -> Result<Box<dyn Scratch>, String> {
+        let folder = self.config.scratch_folder.join(name);
+        Ok(Box::new(ScratchEngine::start(folder, self.clock.clone())?))
     }
 
     fn has_oplog(&self, instance: &Instance) -> bool {

@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use axum::routing::{any, get, put};
 use jiff::SignedDuration;
-use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, Sunset};
+use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, ReportKey, Sunset};
 use tidemark_catalog::Catalog;
 use tidemark_model::{BackupPolicy, Clock, NodeRole};
 use tidemark_vault::{Location, Vault, VaultHealth, VaultKey, Vaults};
@@ -36,12 +36,15 @@ use crate::rehearsal::Rehearser;
 use crate::seed::Seed;
 use crate::tls::{CertificateFiles, Certificates};
 use crate::uploads::{self, Uploads};
-use crate::{bootstrap, folder, listening, users};
+use crate::{bootstrap, folder, listening, scratch, users};
 
 type Failure = Box<dyn std::error::Error>;
 
 /// How long captured entries are in the catalog only, where an object in the vault has its price.
 const PAID_SEGMENT_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Where scratch databases are in the data folder; nothing in it outlives the process.
+const SCRATCH: &str = "scratch";
 
 /// Whether callers may move the clock and reset the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +177,7 @@ impl Parts {
         bootstrap::run(&catalog, &clock, (&config.data_dir, base_url), &seed)?;
         let downloads = config.data_dir.join("downloads");
         let imports = config.data_dir.join("imports");
+        scratch::remove(&config.data_dir.join(SCRATCH))?;
         for folder in [&downloads, &imports] {
             std::fs::create_dir_all(folder)?;
         }
@@ -204,6 +208,7 @@ impl Parts {
                 instances: config.instances.clone(),
                 nodes: config.nodes,
                 folder: config.data_dir.join("instances"),
+                scratch_folder: config.data_dir.join(SCRATCH),
                 retention_after_delete: policy(config).retention_after_delete,
                 certificates: self.instance_certificates.clone(),
             },
@@ -263,7 +268,9 @@ impl Parts {
             clock: self.clock.clone(),
             worker: health.worker.clone(),
         };
+        let catalog = Arc::clone(&self.catalog);
         let api_config = ApiConfig {
+            report_key: ReportKey::new(move || tidemark_worker::public_key(&catalog)),
             inspector: Some(Arc::new(Inspection { moments })),
             ..api_config(config, dev, (self.attached, rehearsal, hosts))
         };
@@ -420,6 +427,7 @@ fn api_config(
         attacher: Some(attached),
         rehearsal: Some(rehearsal),
         inspector: None,
+        report_key: ReportKey::none(),
         dev: dev.map(|dev| Arc::new(dev) as Arc<dyn DevMode>),
         sunset: match config.server.sunset {
             SunsetSetting::Ignore => Sunset::Ignore,

@@ -22,6 +22,17 @@ pub trait Deployments: Send + Sync {
         let _ = instance;
         true
     }
+
+    /// Starts an empty database for something by that name; or why there is none.
+    fn scratch(&self, name: &str) -> Result<Box<dyn Scratch>, String> {
+        Err(format!("there is no place for a scratch database {name}"))
+    }
+}
+
+/// A database that is thrown away: it ends when this is dropped, with everything in it.
+pub trait Scratch: Send {
+    /// How to reach it.
+    fn endpoint(&self) -> Endpoint;
 }
 
 /// What a worker needs.

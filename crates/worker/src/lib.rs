@@ -6,12 +6,14 @@
 
 mod captures;
 mod config;
+mod drills;
 mod due;
 mod follower;
 mod heartbeat;
 mod jobs;
 mod membership;
 mod moments;
+mod report_key;
 mod restores;
 mod scheduler;
 mod shared;
@@ -21,12 +23,15 @@ mod synthetic;
 mod tail;
 mod troubles;
 mod upkeep;
+mod watch;
 mod worker;
 
 pub use captures::Captures;
-pub use config::{Deployments, Fate, Hook, WorkerConfig};
+pub use config::{Deployments, Fate, Hook, Scratch, WorkerConfig};
 pub use membership::{Membership, NewNode, ShownCertificate};
 pub use moments::{MomentError, Moments, Readable};
+pub use report_key::public_key;
 pub use snapshots::{dump_name, dump_path};
 pub use troubles::{Severity, Trouble};
-pub use worker::{Worker, WorkerWatch};
+pub use watch::WorkerWatch;
+pub use worker::Worker;

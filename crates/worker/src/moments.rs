@@ -17,8 +17,9 @@ use tidemark_mover::{MoverError, Progress, Replay, Stop, SynthesisRequest, synth
 use tidemark_vault::{Manifest, SnapshotWriter, Vault, Vaults};
 
 use crate::captures::{ROUND_PATIENCE, ask_others};
+use crate::shared::Shared;
 use crate::tail;
-use crate::worker::WorkerWatch;
+use crate::watch::WorkerWatch;
 
 /// How long the capture of a moment that is just over is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -69,6 +70,16 @@ pub struct Moments {
 }
 
 impl Moments {
+    /// Those of a worker.
+    pub(crate) fn of(shared: &Arc<Shared>) -> Self {
+        Self {
+            catalog: Arc::clone(&shared.config.catalog),
+            vaults: shared.config.vaults.clone(),
+            clock: shared.config.clock.clone(),
+            worker: Some(WorkerWatch::new(shared)),
+        }
+    }
+
     /// Opens a snapshot or a moment of an instance.
     pub fn open(
         &self,

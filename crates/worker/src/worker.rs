@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use tidemark_catalog::LeaseHolder;
-use tidemark_model::{InstanceId, OplogTime};
-use tidemark_mover::{MoverError, Stop};
+use tidemark_mover::Stop;
 
 use crate::captures::Captures;
 use crate::config::WorkerConfig;
 use crate::due::Due;
 use crate::jobs::catch_panic;
 use crate::shared::Shared;
-use crate::troubles::{Trouble, Troubles};
+use crate::troubles::Troubles;
+use crate::watch::WorkerWatch;
 
 /// The longest sleep of a thread that waits for work: leases and schedules end without a change.
 const ROUND: Duration = Duration::from_secs(1);
@@ -56,9 +56,10 @@ impl Worker {
     /// Starts the threads.
     pub fn start(config: WorkerConfig) -> Self {
         let holder = LeaseHolder { worker: config.membership.run().to_string(), duration: LEASE };
-        let rounds: [(Round, usize, Pace); 6] = [
+        let rounds: [(Round, usize, Pace); 7] = [
             (crate::snapshots::run_round, config.parallel_snapshots.max(1), Pace::CLAIMS),
             (crate::restores::run_round, config.parallel_restores.max(1), Pace::CLAIMS),
+            (crate::drills::run_round, 1, Pace::CLAIMS),
             (crate::scheduler::run_round, 1, Pace::USUAL),
             (crate::upkeep::run_round, 1, Pace { pause: ROUND, ..Pace::USUAL }),
             (crate::follower::run_round, 1, Pace::USUAL),
@@ -81,7 +82,7 @@ impl Worker {
 
     /// Tells how it is; outlives the borrow of the worker.
     pub fn watch(&self) -> WorkerWatch {
-        WorkerWatch(Arc::clone(&self.shared))
+        WorkerWatch::new(&self.shared)
     }
 
     /// Asks all work to end.
@@ -109,32 +110,6 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.request_stop();
-    }
-}
-
-/// Tells how a worker is.
-#[derive(Clone)]
-pub struct WorkerWatch(Arc<Shared>);
-
-impl WorkerWatch {
-    /// What is wrong at the moment.
-    pub fn troubles(&self) -> Vec<Trouble> {
-        self.0.troubles.list()
-    }
-
-    /// Has everything that happened to an instance up to now captured, by whichever node follows it; answers
-    /// through where it is.
-    pub(crate) fn capture_now(
-        &self,
-        instance: InstanceId,
-        stop: &Stop,
-    ) -> Result<OplogTime, MoverError> {
-        self.0.captures.run_now(instance, stop)
-    }
-
-    /// Gaps in captured oplogs since the start.
-    pub fn gaps(&self) -> u64 {
-        self.0.captures.gaps()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tidemark_actions::overviews::{self, Overview};
-use tidemark_catalog::{Backing, Instance, InstanceFamily, Project};
+use tidemark_catalog::{Backing, Drill, Instance, InstanceFamily, Project};
 use tidemark_model::{SnapshotState, format_instant};
 
 use super::ask::{Ask, put};
@@ -32,6 +32,16 @@ pub(super) fn view(instance: &Instance) -> &'static str {
     }
 }
 
+/// The newest drill that brought everything back.
+fn describe_proof(drill: &Drill) -> Value {
+    json!({
+        "documents": drill.done.documents,
+        "drillId": drill.wanted.id.to_string(),
+        "provenAt": drill.state.finished_at().map(format_instant),
+        "snapshotId": drill.wanted.snapshot.to_string(),
+    })
+}
+
 fn describe(ask: &Ask<'_>, overview: &Overview) -> Value {
     let instance = &overview.instance;
     let mut body = describe_instance(instance);
@@ -50,6 +60,9 @@ fn describe(ask: &Ask<'_>, overview: &Overview) -> Value {
     }
     if let Some(at) = overview.last_captured {
         put(&mut body, "lastCaptured", describe_position(at));
+    }
+    if let Some(drill) = &overview.proven {
+        put(&mut body, "lastProvenRestore", describe_proof(drill));
     }
     // Of a deployment that somebody else runs `deployments` says where it is.
     let address = (instance.backing == Backing::Embedded)

@@ -1,0 +1,319 @@
+//! Restore drills: the newest backup, or any other, brought back into a scratch database and compared.
+//!
+//! What is expected is what the vault says; what is found is read back as a client reads it. The scratch
+//! database is on this node and ends with the drill, however that ends. A drill whose worker died begins
+//! anew.
+
+use std::sync::Arc;
+
+use bson::{Bson, Document, doc};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tidemark_catalog::{CatalogError, Claim, Drill, Instance, SignedReport};
+use tidemark_deployment::{Connection, Endpoint};
+use tidemark_model::{
+    BackupPoint, CheckResult, ContentProof, DrillCheck, DrillEvent, DrillId, DrillReport,
+    DrillStep, NotRestored, OplogTime, ProvenCollection, Selection, format_instant, to_hex,
+};
+use tidemark_mover::{
+    Attempt, MoverError, Progress, Proof, Restore, RestoreSource, Stop, prove, swap_stage,
+};
+use tidemark_vault::{DocumentSet, Manifest};
+
+use crate::config::unreachable;
+use crate::heartbeat::{Interruption, keep_lease};
+use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
+use crate::moments::{MomentError, Moments};
+use crate::report_key;
+use crate::shared::Shared;
+use crate::steps::{StepError, enter_step};
+
+/// Documents that a check finds are read up to this number.
+const MOST_FOUND: usize = 1_000;
+
+/// Options of collections that a scratch database does not know.
+const SPECIAL_OPTIONS: &[&str] = &["capped", "clusteredIndex", "collation", "timeseries"];
+
+/// Does all drills that wait.
+pub(crate) fn run_round(shared: &Arc<Shared>) {
+    while !shared.stop.is_requested() {
+        let now = shared.config.clock.now();
+        match shared.config.catalog.claim_drill(&shared.holder, now) {
+            Ok(Some((claim, drill))) => {
+                shared.troubles.clear("drills");
+                if let Err(error) = run(shared, &claim, &drill) {
+                    tracing::error!(%error, drill = %claim.id, "the outcome of a drill was not recorded");
+                }
+            }
+            Ok(None) => return shared.troubles.clear("drills"),
+            Err(error) => {
+                tracing::error!(%error, "drills cannot be claimed");
+                return shared.troubles.fail("drills", format!("drills: {error}"));
+            }
+        }
+    }
+}
+
+fn run(shared: &Arc<Shared>, claim: &Claim<DrillId>, drill: &Drill) -> Result<(), CatalogError> {
+    let (catalog, clock) = (&shared.config.catalog, &shared.config.clock);
+    let progress = Progress::default();
+    let renew = || {
+        let done = done_of(&progress);
+        catalog.renew_drill(claim, (&shared.holder, clock.now()), &done).map(|()| false)
+    };
+    let running = Running { shared, claim, drill, progress: &progress, started_at: clock.now() };
+    let (outcome, interruption) =
+        keep_lease((&shared.stop, shared.config.membership.is_shared()), renew, |stop| {
+            catch_panic(|| running.do_steps(stop))
+        });
+    if interruption == Interruption::LeaseLost {
+        return Ok(());
+    }
+    let _ = renew();
+    let now = clock.now();
+    let (event, report) = match outcome {
+        Ok(Ok(report)) => match &report.reason {
+            None => (DrillEvent::Proven(now), Some(report)),
+            Some(reason) => (DrillEvent::GivenUp { at: now, reason: reason.clone() }, Some(report)),
+        },
+        Ok(Err(StepError::Catalog(CatalogError::LeaseLost(_)) | StepError::Vanished)) => {
+            return Ok(());
+        }
+        Ok(Err(_)) if shared.stop.is_requested() => return catalog.release_drill(claim, now),
+        Ok(Err(error)) if error.is_transient() && claim.attempt < ATTEMPTS => {
+            tracing::warn!(%error, drill = %claim.id, "a drill is tried again");
+            return catalog.release_drill(claim, next_try(now, claim.attempt));
+        }
+        Ok(Err(error)) => (DrillEvent::GivenUp { at: now, reason: error.to_string() }, None),
+        Err(panic) => {
+            let reason = format!("the server has a fault ({panic}); please report it");
+            (DrillEvent::GivenUp { at: now, reason }, None)
+        }
+    };
+    if let DrillEvent::GivenUp { reason, .. } = &event {
+        tracing::error!(reason, drill = %claim.id, "a drill failed");
+    }
+    let report = report.map(|report| sign(shared, &report)).transpose()?;
+    record_until_done(shared, &format!("drill {}", claim.id), || {
+        catalog.record_drill_event(claim, event.clone(), report.as_ref()).map(drop)
+    })
+}
+
+fn sign(shared: &Shared, report: &DrillReport) -> Result<SignedReport, CatalogError> {
+    let text = json!(report).to_string();
+    let signature = report_key::sign(&shared.config.catalog, text.as_bytes())?;
+    Ok(SignedReport { text, signature })
+}
+
+struct Running<'a> {
+    shared: &'a Arc<Shared>,
+    claim: &'a Claim<DrillId>,
+    drill: &'a Drill,
+    progress: &'a Progress,
+    started_at: Timestamp,
+}
+
+impl Running<'_> {
+    fn begin(&self, step: DrillStep) -> Result<(), StepError> {
+        enter_step(&self.shared.config, &self.claim.id.to_string(), step.as_str())?;
+        let event = DrillEvent::StepStarted(step);
+        self.shared.config.catalog.record_drill_event(self.claim, event, None)?;
+        Ok(())
+    }
+
+    fn do_steps(&self, stop: &Stop) -> Result<DrillReport, StepError> {
+        let config = &self.shared.config;
+        let instance = config.catalog.load_instance(self.drill.wanted.instance)?;
+        self.begin(DrillStep::Verify)?;
+        let moments = Moments::of(self.shared);
+        let wanted = &self.drill.wanted;
+        let point = match wanted.moment {
+            None => BackupPoint::Snapshot(wanted.snapshot),
+            Some(moment) => BackupPoint::Moment(moment, Some(wanted.snapshot)),
+        };
+        let backup = moments.open(&instance, point, stop).map_err(|error| match error {
+            MomentError::Mover(error) => StepError::Mover(error),
+            error => StepError::Mover(MoverError::Lookup { what: error.to_string() }),
+        })?;
+        let scratch = config
+            .deployments
+            .scratch(&self.claim.id.to_string())
+            .map_err(|reason| unreachable(instance.id, "starting a scratch database", &reason))?;
+        let (expected, not_restored) = restorable(&backup.manifest);
+        self.restore((&backup.vault, &expected, &scratch.endpoint()), stop)?;
+        self.begin(DrillStep::Compare)?;
+        let proofs = prove(&scratch.endpoint(), &expected, (stop, self.progress))?;
+        self.begin(DrillStep::Check)?;
+        let checks = self.drill.wanted.checks.iter();
+        let checks: Vec<CheckResult> =
+            checks.map(|check| ask(&scratch.endpoint(), check)).collect();
+        let shows = backup.manifest.mode.consistent_at();
+        Ok(self.report((&instance, shows), proofs, (not_restored, checks)))
+    }
+
+    /// Restores the backup as a restore job does.
+    fn restore(
+        &self,
+        (vault, expected, endpoint): (&Arc<tidemark_vault::Vault>, &Manifest, &Endpoint),
+        stop: &Stop,
+    ) -> Result<(), StepError> {
+        let job = self.claim.id.to_string();
+        let attempt = Attempt { job: job.clone(), number: self.claim.attempt };
+        let source = RestoreSource {
+            manifest: expected.clone(),
+            replay: None,
+            selection: Selection::everything(),
+        };
+        let mut restore =
+            Restore::new(vault, endpoint.clone(), (attempt, source), stop, self.progress);
+        let verified = restore.verify()?;
+        self.begin(DrillStep::Restore)?;
+        restore.stage(&verified)?;
+        restore.replay(&verified)?;
+        restore.build_indexes()?;
+        restore.compare()?;
+        stop.check()?;
+        Ok(swap_stage(endpoint, &job)?)
+    }
+
+    fn report(
+        &self,
+        (instance, shows): (&Instance, Option<OplogTime>),
+        proofs: Vec<Proof>,
+        (not_restored, checks): (Vec<NotRestored>, Vec<CheckResult>),
+    ) -> DrillReport {
+        let different: Vec<&str> =
+            proofs.iter().filter(|p| !p.is_equal()).map(|p| p.namespace.as_str()).collect();
+        let failed: Vec<&str> =
+            checks.iter().filter(|c| !c.holds).map(|c| c.check.name.as_str()).collect();
+        let reason = match (different.as_slice(), failed.as_slice()) {
+            ([], []) => None,
+            ([], failed) => Some(format!("checks do not hold: {}", failed.join(", "))),
+            (different, _) => Some(format!("came back different: {}", different.join(", "))),
+        };
+        DrillReport {
+            version: 1,
+            drill_id: self.claim.id.to_string(),
+            outcome: if reason.is_none() { "proven" } else { "failed" }.to_owned(),
+            reason,
+            instance_id: instance.id,
+            instance_name: instance.name.to_string(),
+            snapshot_id: self.drill.wanted.snapshot.to_string(),
+            shows,
+            started_at: format_instant(self.started_at),
+            finished_at: format_instant(self.shared.config.clock.now()),
+            restored_by: format!("tidemark {}", env!("CARGO_PKG_VERSION")),
+            collections: proofs.into_iter().map(describe).collect(),
+            not_restored,
+            checks,
+        }
+    }
+}
+
+fn describe(proof: Proof) -> ProvenCollection {
+    let content = |set: &DocumentSet| ContentProof {
+        documents: set.documents,
+        bytes: set.bytes,
+        hash: to_hex(&set.hash.map(u64::to_be_bytes).concat()),
+    };
+    ProvenCollection {
+        expected: content(&proof.expected),
+        found: content(&proof.found),
+        has_indexes: proof.has_indexes,
+        is_equal: proof.is_equal(),
+        namespace: proof.namespace,
+    }
+}
+
+/// The part of a backup that a scratch database can hold, and the rest.
+fn restorable(manifest: &Manifest) -> (Manifest, Vec<NotRestored>) {
+    let (mut kept, mut left) = (manifest.clone(), Vec::new());
+    kept.collections.retain(|collection| {
+        let special =
+            SPECIAL_OPTIONS.iter().find(|option| collection.options.contains_key(*option));
+        let reason = match (collection.kind.as_str(), special) {
+            ("collection", None) => return true,
+            ("collection", Some(option)) => format!("the scratch database does not know {option}"),
+            (kind, _) => format!("the scratch database has no {kind}"),
+        };
+        left.push(NotRestored {
+            namespace: collection.namespace(),
+            kind: collection.kind.clone(),
+            reason,
+        });
+        false
+    });
+    (kept, left)
+}
+
+/// Asks a check of the user's.
+fn ask(endpoint: &Endpoint, check: &DrillCheck) -> CheckResult {
+    let (found, holds) = match (find(endpoint, check), &check.documents) {
+        (Err(reason), _) => (json!({ "error": reason }), false),
+        (Ok((_, documents)), Some(expected)) => {
+            let holds = is_same(expected, &documents);
+            (json!(documents), holds)
+        }
+        (Ok((count, _)), None) => {
+            let is_enough = |least: u64| count >= least;
+            let holds = check.count.map_or_else(
+                || check.at_least.is_some_and(is_enough),
+                |expected| count == expected,
+            );
+            (json!(count), holds)
+        }
+    };
+    CheckResult { check: check.clone(), found, holds }
+}
+
+/// Whether documents are the expected ones, however their numbers are written.
+fn is_same(expected: &[Value], found: &[Value]) -> bool {
+    let plain = |values: &[Value]| -> Option<Vec<Value>> {
+        let read =
+            |value: &Value| Bson::try_from(value.clone()).ok().map(Bson::into_relaxed_extjson);
+        values.iter().map(read).collect()
+    };
+    plain(expected) == plain(found)
+}
+
+/// How many documents a check finds, and the documents themselves where they are compared.
+fn find(endpoint: &Endpoint, check: &DrillCheck) -> Result<(u64, Vec<Value>), String> {
+    let (database, _) = check.namespace.split_once('.').unwrap_or((&check.namespace, ""));
+    let command = command_of(check)?;
+    let mut connection = Connection::open(endpoint).map_err(|error| error.to_string())?;
+    let (mut count, mut found) = (0, Vec::new());
+    let is_compared = check.documents.is_some();
+    connection
+        .for_each(database, command, |raw| {
+            count += 1;
+            if is_compared && found.len() < MOST_FOUND {
+                let document = Document::try_from(raw).map_err(|error| MoverError::Lookup {
+                    what: format!("a document is damaged: {error}"),
+                })?;
+                found.push(Bson::Document(document).into_relaxed_extjson());
+            }
+            Ok::<_, MoverError>(())
+        })
+        .map_err(|error| error.to_string())?;
+    Ok((count, found))
+}
+
+fn command_of(check: &DrillCheck) -> Result<Document, String> {
+    let (_, collection) = check.namespace.split_once('.').unwrap_or(("", &check.namespace));
+    let document = |value: &Value| match Bson::try_from(value.clone()) {
+        Ok(Bson::Document(document)) => Ok(document),
+        _ => Err("a filter and each stage of a pipeline is an object in Extended JSON".to_owned()),
+    };
+    if let Some(stages) = &check.pipeline {
+        let stages = stages.iter().map(document).collect::<Result<Vec<_>, _>>()?;
+        return Ok(doc! { "aggregate": collection, "pipeline": stages, "cursor": {} });
+    }
+    let filter = check.filter.as_ref().map(document).transpose()?.unwrap_or_default();
+    let mut command = doc! { "find": collection, "filter": filter };
+    if check.documents.is_some() {
+        command.insert("sort", doc! { "_id": 1 });
+    } else {
+        command.insert("projection", doc! { "_id": 1 });
+    }
+    Ok(command)
+}
