@@ -124,6 +124,7 @@ fn parse_day(lower: &str, now: &Zoned) -> Option<DateTime> {
         Some((day, time)) => (day.trim().trim_end_matches(" at"), parse_time(time)?),
         None => match parse_time(lower) {
             Some(time) => ("", time),
+            None if lower.is_empty() => return None,
             None => (lower, Time::midnight()),
         },
     };
