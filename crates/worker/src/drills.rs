@@ -69,7 +69,10 @@ fn run(shared: &Arc<Shared>, claim: &Claim<DrillId>, drill: &Drill) -> Result<()
     if interruption == Interruption::LeaseLost {
         return Ok(());
     }
-    let _ = renew();
+    if matches!(outcome, Ok(Ok(_))) {
+        // How much it was at the end; whether the lease still holds, the record of the end finds out.
+        let _ = renew();
+    }
     let now = clock.now();
     let (event, report) = match outcome {
         Ok(Ok(report)) => match &report.reason {

@@ -70,8 +70,10 @@ fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result
     if interruption == Interruption::LeaseLost {
         return give_up_stage(shared, claim, job);
     }
-    // How much it was at the end; whether the lease still holds, the record of the end finds out.
-    let _ = renew();
+    if matches!(outcome, Ok(Ok(()))) {
+        // How much it was at the end; whether the lease still holds, the record of the end finds out.
+        let _ = renew();
+    }
     let now = clock.now();
     let event = match outcome {
         Ok(Ok(())) => RestoreEvent::Delivered(now),

@@ -65,8 +65,10 @@ fn run(
     if interruption == Interruption::LeaseLost {
         return remove_orphan(shared, snapshot);
     }
-    // How much it was at the end; whether the lease still holds, the record of the end finds out.
-    let _ = renew();
+    if matches!(outcome, Ok(Ok(_))) {
+        // How much it was at the end; whether the lease still holds, the record of the end finds out.
+        let _ = renew();
+    }
     let what = format!("snapshot {}", claim.id);
     let finished_at = clock.now();
     let record_event = |event: SnapshotEvent, proof: Option<&Proof>| {
