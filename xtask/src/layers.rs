@@ -16,6 +16,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("actions", &["model", "catalog"]),
     ("worker", &["model", "catalog", "actions", "mover", "vault", "deployment"]),
     ("atlas-api", &["model", "catalog", "actions"]),
+    ("console", &["model", "catalog", "actions"]),
     ("cli", &["model", "atlas-api"]),
     ("testkit", &["model", "wire", "vault", "catalog", "docdb", "mover", "deployment"]),
     (
@@ -32,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "worker",
             "atlas-api",
             "cli",
+            "console",
         ],
     ),
 ];

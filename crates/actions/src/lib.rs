@@ -9,6 +9,7 @@ pub mod deployments;
 pub mod drills;
 pub mod instances;
 pub mod overviews;
+mod rehearsal;
 pub mod restore_jobs;
 pub mod schedules;
 pub mod snapshots;
@@ -16,3 +17,4 @@ pub mod snapshots;
 mod tests;
 
 pub use audit::{Change, change};
+pub use rehearsal::Rehearsal;

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tidemark_actions::restore_jobs::{CreateRestoreJobError, Wish};
+use tidemark_actions::Rehearsal;
+use tidemark_actions::restore_jobs::CreateRestoreJobError;
 use tidemark_catalog::{Catalog, CatalogError, Deployment, Instance, PasswordRecord};
 use tidemark_model::{
     BackupPoint, BackupPolicy, Clock, InstanceId, LinkSettings, PlacementRule, ProbeReport,
-    RestorePlan, SnapshotId, Throttle, VaultRule,
+    Throttle, VaultRule,
 };
 
 use crate::counts::Counts;
@@ -144,19 +145,6 @@ pub trait Attacher: Send + Sync + std::fmt::Debug {
 
     /// Says that how a deployment is reached has changed.
     fn look_again(&self, id: InstanceId);
-}
-
-/// Finds out what a restore would do.
-pub trait Rehearsal: Send + Sync + std::fmt::Debug {
-    /// What a restore of some namespaces of a snapshot, with a replay through a moment, would do to
-    /// a target, as JSON; or why that cannot be said. Nothing is written.
-    fn rehearse(
-        &self,
-        source: &Instance,
-        target: &Instance,
-        what: (SnapshotId, Option<RestorePlan>),
-        wish: &Wish,
-    ) -> Result<serde_json::Value, String>;
 }
 
 /// Looks into backups, in the vault.

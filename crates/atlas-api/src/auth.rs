@@ -70,7 +70,11 @@ impl Api {
         AuthError::Challenge(challenge(&nonce, stale))
     }
 
-    fn check_address(&self, identity: &Identity, address: IpAddr) -> Result<(), AuthError> {
+    pub(crate) fn check_address(
+        &self,
+        identity: &Identity,
+        address: IpAddr,
+    ) -> Result<(), AuthError> {
         if identity.blocks.is_empty() {
             return if identity.needs_blocks {
                 Err(AuthError::Refused(ApiError::org_requires_access_list()))
@@ -145,7 +149,7 @@ impl Api {
         }
     }
 
-    fn identity(
+    pub(crate) fn identity(
         &self,
         principal: Principal,
         (org, roles): (OrgId, Roles),

@@ -110,7 +110,11 @@ pub struct Ends {
 }
 
 /// The address of the client: the peer's, or what a trusted proxy says.
-fn client_address(config: &ApiConfig, peer: Option<IpAddr>, headers: &HeaderMap) -> IpAddr {
+pub(crate) fn client_address(
+    config: &ApiConfig,
+    peer: Option<IpAddr>,
+    headers: &HeaderMap,
+) -> IpAddr {
     let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical();
     if !config.trust_forwarded_for {
         return peer;

@@ -29,6 +29,7 @@ mod render;
 mod request;
 mod response;
 mod routing;
+mod sign_in;
 mod signing;
 mod start;
 mod strict_json;
@@ -42,7 +43,7 @@ mod version;
 
 pub use api::{
     Api, ApiConfig, Attacher, Comparison, DevMode, Hosts, InspectError, Inspector, OneHost,
-    Rehearsal, ReportKey, ResetError, Say, Search, Sunset,
+    ReportKey, ResetError, Say, Search, Sunset,
 };
 pub use credentials::{
     KeyPair, account_of, client_id_of, hash_secret, mask_private_key, new_account_secret,
@@ -53,4 +54,5 @@ pub use incoming::Ends;
 pub use own::describe_position;
 pub use rate_limit::RateLimits;
 pub use request::serve;
+pub use sign_in::SignIn;
 pub use ticket::ImportTicket;

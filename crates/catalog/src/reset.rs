@@ -25,6 +25,7 @@ pub struct Seed<'a> {
 const TABLES: &[&str] = &[
     "audit",
     "used_nonces",
+    "console_sessions",
     "rate_buckets",
     "oplog_tails",
     "captures",

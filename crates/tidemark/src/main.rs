@@ -6,6 +6,7 @@ mod attached;
 mod bootstrap;
 mod catalog_command;
 mod config;
+mod console_route;
 mod dev;
 mod downloads;
 mod engine;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use tidemark_actions::Rehearsal;
 use tidemark_actions::restore_jobs::Wish;
-use tidemark_atlas_api::Rehearsal;
 use tidemark_catalog::Instance;
 use tidemark_model::{RestorePlan, SnapshotId};
 use tidemark_mover::{

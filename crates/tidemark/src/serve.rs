@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Response, StatusCode};
+use axum::http::{Request, Response, StatusCode};
 use axum::routing::{any, get, put};
 use jiff::SignedDuration;
+use tidemark_actions::Rehearsal;
 use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, ReportKey, Sunset};
 use tidemark_catalog::Catalog;
+use tidemark_console::Console;
 use tidemark_model::{BackupPolicy, Clock, NodeRole};
 use tidemark_vault::{Location, Vault, VaultHealth, VaultKey, Vaults};
 use tidemark_worker::{
@@ -27,6 +29,7 @@ use tokio::runtime::Runtime;
 
 use crate::attached::Attached;
 use crate::config::{Config, RateLimitSetting, SunsetSetting};
+use crate::console_route::{self, ApiGate};
 use crate::dev::Dev;
 use crate::downloads::{self, Downloads};
 use crate::hosting::{Hosting, HostingConfig};
@@ -262,6 +265,7 @@ impl Parts {
             ports: ports(config),
             tls: self.instance_certificates.is_some(),
         };
+        let for_console = Arc::clone(&rehearsal) as Arc<dyn Rehearsal>;
         let moments = Moments {
             catalog: Arc::clone(&self.catalog),
             vaults: vaults.clone(),
@@ -274,8 +278,18 @@ impl Parts {
             inspector: Some(Arc::new(Inspection { moments })),
             ..api_config(config, dev, (self.attached, rehearsal, hosts))
         };
+        let records = Arc::clone(&self.catalog);
         let api = Api::new(self.catalog, self.clock.clone(), api_config)?;
         let api = Arc::new(api);
+        let console = Console {
+            catalog: records,
+            clock: self.clock.clone(),
+            gate: Arc::new(ApiGate(Arc::clone(&api))),
+            rehearsal: for_console,
+            policy: policy(config),
+            download_lifetime: download_lifetime(config),
+            is_secure: base_url.starts_with("https:"),
+        };
         let clock = self.clock.clone();
         let downloads = Downloads {
             api: Arc::clone(&api),
@@ -285,8 +299,12 @@ impl Parts {
         };
         let uploads =
             Uploads { api: Arc::clone(&api), clock: self.clock, folder: self.imports, vaults };
-        Ok(router(api, (downloads, uploads), health))
+        Ok(router((api, Arc::new(console)), (downloads, uploads), health))
     }
+}
+
+fn download_lifetime(config: &Config) -> SignedDuration {
+    SignedDuration::from_mins(i64::from(config.backup.download_lifetime_minutes))
 }
 
 /// Opens all vaults to write to them, and makes those that are not there yet.
@@ -421,9 +439,7 @@ fn api_config(
             RateLimitSetting::Report => RateLimits::Report,
             RateLimitSetting::Enforce => RateLimits::Enforce,
         },
-        download_lifetime: SignedDuration::from_mins(i64::from(
-            config.backup.download_lifetime_minutes,
-        )),
+        download_lifetime: download_lifetime(config),
         attacher: Some(attached),
         rehearsal: Some(rehearsal),
         inspector: None,
@@ -456,7 +472,11 @@ struct Health {
     attached: Arc<Attached>,
 }
 
-fn router(api: Arc<Api>, (downloads, uploads): (Downloads, Uploads), health: Health) -> Router {
+fn router(
+    (api, console): (Arc<Api>, Arc<Console>),
+    (downloads, uploads): (Downloads, Uploads),
+    health: Health,
+) -> Router {
     let (for_metrics, vault) = (Arc::clone(&api), health.clone());
     let metrics = move || async move {
         // The records are asked by a thread that may wait.
@@ -464,11 +484,13 @@ fn router(api: Arc<Api>, (downloads, uploads): (Downloads, Uploads), health: Hea
         tokio::task::spawn_blocking(told).await.unwrap_or_default()
     };
     let role = health.role;
-    let for_api = move |request| async move {
-        if role.answers() {
-            tidemark_atlas_api::serve(Arc::clone(&api), request).await
-        } else {
+    let for_api = move |request: Request<Body>| async move {
+        if !role.answers() {
             not_here()
+        } else if Console::has(request.uri().path()) {
+            console_route::serve(api, console, request).await
+        } else {
+            tidemark_atlas_api::serve(api, request).await
         }
     };
     Router::new()

@@ -65,10 +65,8 @@ fn run(
     if interruption == Interruption::LeaseLost {
         return remove_orphan(shared, snapshot);
     }
-    if matches!(outcome, Ok(Ok(_))) {
-        // How much it was at the end; whether the lease still holds, the record of the end finds out.
-        let _ = renew();
-    }
+    // How much it was at the end; whether the lease still holds, the record of the end finds out.
+    drop(matches!(outcome, Ok(Ok(_))).then(renew));
     let what = format!("snapshot {}", claim.id);
     let finished_at = clock.now();
     let record_event = |event: SnapshotEvent, proof: Option<&Proof>| {

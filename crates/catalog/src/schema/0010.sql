@@ -31,3 +31,17 @@ CREATE TABLE drills (
 CREATE UNIQUE INDEX drills_by_number ON drills (instance_id, number);
 CREATE INDEX open_drills ON drills (lease_until) WHERE state IN ('queued', 'running');
 CREATE INDEX proven_drills ON drills (instance_id, finished_at) WHERE state = 'proven';
+
+-- Who is signed in to the console. Of the cookie only its hash is kept.
+CREATE TABLE console_sessions (
+    id TEXT NOT NULL PRIMARY KEY,
+    org_id TEXT NOT NULL,
+    principal_kind TEXT NOT NULL,
+    principal_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    csrf TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX console_sessions_of ON console_sessions (principal_id);

@@ -1,0 +1,103 @@
+//! Web pages for people: what is protected, what can be restored, and restoring it.
+//!
+//! The rules are those of `actions`, the rights those of the API. Pages work without scripts; with them a
+//! job's progress comes by itself. Nothing is loaded from elsewhere, and no page runs what a document or a
+//! name says. It speaks no HTTP itself: it is handed requests and hands answers back.
+
+mod answer;
+mod asked;
+mod language;
+mod pages;
+mod problem;
+mod session;
+mod shown;
+mod timeline;
+mod visit;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Response, Uri};
+use jiff::SignedDuration;
+use tidemark_actions::Rehearsal;
+use tidemark_catalog::{Catalog, CatalogError};
+use tidemark_model::{BackupPolicy, Caller, Clock, OrgId, Principal, Secret};
+
+/// A request to the console, its body read.
+pub struct Request {
+    /// Its method.
+    pub method: Method,
+    /// Its path and query.
+    pub uri: Uri,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// From where it came.
+    pub address: IpAddr,
+}
+
+/// How signing in ended.
+#[derive(Debug)]
+pub enum SignedIn {
+    /// They are known.
+    Known(Caller),
+    /// Name and secret do not belong together; the answer is to wait so long.
+    Wrong(Duration),
+    /// They are known, and not allowed from this address.
+    NotFromHere,
+    /// Too many wrong ones came before.
+    TooMany,
+}
+
+/// Knows who people are: the same as for the API.
+pub trait Gate: Send + Sync {
+    /// Whose credentials these are.
+    fn sign_in(
+        &self,
+        name: &str,
+        secret: &Secret,
+        address: IpAddr,
+    ) -> Result<SignedIn, CatalogError>;
+
+    /// Who a principal is now, if it still is and may come from an address.
+    fn caller(
+        &self,
+        principal: (Principal, OrgId),
+        address: IpAddr,
+    ) -> Result<Option<Caller>, CatalogError>;
+}
+
+/// The console.
+pub struct Console {
+    /// The records.
+    pub catalog: Arc<Catalog>,
+    /// The time.
+    pub clock: Clock,
+    /// Who people are.
+    pub gate: Arc<dyn Gate>,
+    /// Finds out what restores would do.
+    pub rehearsal: Arc<dyn Rehearsal>,
+    /// How long snapshots are kept.
+    pub policy: BackupPolicy,
+    /// How long links of downloads work.
+    pub download_lifetime: SignedDuration,
+    /// Whether browsers reach it over TLS, so that cookies go over nothing else.
+    pub is_secure: bool,
+}
+
+impl Console {
+    /// Whether a path is one of the console's.
+    pub fn has(path: &str) -> bool {
+        path == "/"
+            || ["/console/", "/projects/", "/sign-in", "/sign-out", "/language"]
+                .iter()
+                .any(|root| path.starts_with(root))
+    }
+
+    /// Answers a request; may wait for the records.
+    pub fn respond(&self, request: &Request) -> Response<Vec<u8>> {
+        pages::respond(self, request)
+    }
+}

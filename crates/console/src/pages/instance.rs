@@ -1,0 +1,150 @@
+//! One instance: its timeline, its snapshots, its jobs and its drills.
+
+use askama::Template;
+use http::StatusCode;
+use jiff::Timestamp;
+use tidemark_actions::overviews::{self, Overview};
+use tidemark_actions::snapshots::{self, TakeSnapshotError};
+use tidemark_catalog::{Drill, Instance, Order, Page, Project, RestoreJob, Snapshot};
+use tidemark_model::{OplogSpan, Role, SnapshotState};
+
+use super::fleet::instant_of;
+use crate::answer::{Answer, page, picture, see};
+use crate::asked::Fields;
+use crate::problem::Problem;
+use crate::shown::Frame;
+use crate::timeline::{Window, draw};
+use crate::visit::{Visit, path_of};
+
+/// Rows of each list; the newest come first.
+const SHOWN: u64 = 20;
+/// Snapshots that are drawn.
+const DRAWN: u64 = 500;
+
+#[derive(Template)]
+#[template(path = "instance.html")]
+struct InstancePage {
+    f: Frame,
+    path: String,
+    found: Overview,
+    spans: Vec<(Timestamp, Timestamp)>,
+    snapshots: Vec<Snapshot>,
+    jobs: Vec<RestoreJob>,
+    drills: Vec<Drill>,
+    proven_at: Option<Timestamp>,
+    may_take: bool,
+    may_restore: bool,
+    window: Window,
+}
+
+#[expect(clippy::unused_self, reason = "templates call methods")]
+impl InstancePage {
+    /// The moment that a snapshot shows.
+    fn shown_at(&self, snapshot: &Snapshot) -> Timestamp {
+        shown_at(snapshot)
+    }
+
+    fn size(&self, snapshot: &Snapshot) -> Option<u64> {
+        match &snapshot.state {
+            SnapshotState::Completed { size_bytes, .. } => Some(*size_bytes),
+            _ => None,
+        }
+    }
+
+    fn reason(&self, snapshot: &Snapshot) -> String {
+        match &snapshot.state {
+            SnapshotState::Failed { reason, .. } => reason.clone(),
+            _ => String::new(),
+        }
+    }
+}
+
+/// The moment that a snapshot shows.
+pub(crate) fn shown_at(snapshot: &Snapshot) -> Timestamp {
+    match &snapshot.state {
+        SnapshotState::Completed { consistent_at: Some(at), .. } => instant_of(*at),
+        _ => snapshot.created_at,
+    }
+}
+
+pub(crate) fn show(
+    visit: &Visit<'_>,
+    (project, instance): (&Project, &Instance),
+) -> Result<Answer, Problem> {
+    let catalog = &visit.console.catalog;
+    let first = Page { number: 1, size: SHOWN };
+    let found = overviews::describe(catalog, instance.clone(), visit.frame.now)?;
+    let snapshots = catalog.list_snapshots(instance.id, Order::NewestFirst, first)?.items;
+    let (spans, drawn) = drawn(visit, instance)?;
+    let shown = InstancePage {
+        path: path_of(project, instance),
+        window: Window::of(&spans, &drawn, visit.frame.now),
+        spans: spans.iter().map(|span| (instant_of(span.first), instant_of(span.last))).collect(),
+        proven_at: found.proven.as_ref().and_then(|drill| drill.state.finished_at()),
+        found,
+        snapshots,
+        jobs: catalog.list_restore_jobs(instance.id, first)?.items,
+        drills: catalog.list_drills(instance.id, first)?.items,
+        may_take: visit.may(project, Role::GroupBackupManager),
+        may_restore: visit.may(project, Role::GroupOwner),
+        f: visit.frame.clone(),
+    };
+    Ok(page(StatusCode::OK, &shown))
+}
+
+/// What is drawn on the timeline: recoverable ranges, and the moments of snapshots.
+pub(crate) fn drawn(
+    visit: &Visit<'_>,
+    instance: &Instance,
+) -> Result<(Vec<OplogSpan>, Vec<Timestamp>), Problem> {
+    let catalog = &visit.console.catalog;
+    let spans =
+        tidemark_actions::restore_jobs::list_restorable(catalog, instance, visit.frame.now)?;
+    let newest = Page { number: 1, size: DRAWN };
+    let snapshots = catalog.list_snapshots(instance.id, Order::NewestFirst, newest)?;
+    let is_complete = |s: &&Snapshot| matches!(s.state, SnapshotState::Completed { .. });
+    Ok((spans, snapshots.items.iter().filter(is_complete).map(shown_at).collect()))
+}
+
+/// The window that a query names.
+pub(crate) fn window_of(query: &Fields) -> Option<Window> {
+    let number = |name: &str| query.get(name)?.parse::<i64>().ok();
+    let (from, to) = (number("from")?, number("to")?);
+    // What is no time of an oplog is nothing to draw.
+    (0..=i64::from(u32::MAX))
+        .contains(&from)
+        .then(|| Window::new(from, to.min(i64::from(u32::MAX))))
+}
+
+/// The picture of the timeline.
+pub(crate) fn timeline(visit: &Visit<'_>, instance: &Instance) -> Result<Answer, Problem> {
+    let query = visit.request.query();
+    let (spans, snapshots) = drawn(visit, instance)?;
+    let window =
+        window_of(&query).unwrap_or_else(|| Window::of(&spans, &snapshots, visit.frame.now));
+    let picked = query.get("picked").and_then(|text| text.parse().ok());
+    Ok(picture(draw(window, (&spans, &snapshots), picked)))
+}
+
+/// Takes a snapshot now.
+pub(crate) fn take_snapshot(
+    visit: &Visit<'_>,
+    (project, instance): (&Project, &Instance),
+) -> Result<Answer, Problem> {
+    visit.require(project, Role::GroupBackupManager)?;
+    let (retention, now) = (visit.console.policy.snapshot_retention, visit.frame.now);
+    let taken = visit
+        .change("createSnapshot", |catalog| snapshots::take(catalog, instance, retention, now));
+    match taken {
+        Ok(_) => Ok(see(&path_of(project, instance))),
+        Err(TakeSnapshotError::Catalog(error)) => Err(error.into()),
+        Err(TakeSnapshotError::Unfinished) => {
+            Err(Problem::Refused(visit.frame.t("refused-unfinished-snapshot")))
+        }
+        Err(TakeSnapshotError::Unavailable(state)) => Err(Problem::Refused(visit.frame.with(
+            "refused-unavailable",
+            "state",
+            &visit.frame.state(state.as_str()),
+        ))),
+    }
+}
