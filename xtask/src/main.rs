@@ -111,13 +111,18 @@ const FAULT_TESTS: &[&str] = &[
     "tests/test_catalog_faults.py",
     "tests/test_deployments.py",
     "tests/test_object_stores.py",
+    "tests/test_drills.py",
 ];
 
 /// Tests that run with the catalog in PostgreSQL: some only then, others a second time.
 const ONLY_ON_POSTGRES: &[&str] =
     &["tests/test_postgres.py", "tests/test_nodes.py", "tests/test_network_cuts.py"];
-const ALSO_ON_POSTGRES: &[&str] =
-    &["tests/test_api.py", "tests/test_backup.py", "tests/test_exports.py"];
+const ALSO_ON_POSTGRES: &[&str] = &[
+    "tests/test_api.py",
+    "tests/test_backup.py",
+    "tests/test_exports.py",
+    "tests/test_looking.py",
+];
 
 /// Starts a command whose output is shown when it has ended.
 fn start(program: &str, arguments: &[&str]) -> Result<Child, String> {

@@ -1,5 +1,6 @@
 //! The contract of the catalog, through its interface.
 
+mod drills;
 mod nodes;
 
 use ipnet::IpNet;

@@ -90,10 +90,9 @@ pub struct Console {
 impl Console {
     /// Whether a path is one of the console's.
     pub fn has(path: &str) -> bool {
-        path == "/"
-            || ["/console/", "/projects/", "/sign-in", "/sign-out", "/language"]
-                .iter()
-                .any(|root| path.starts_with(root))
+        ["/", "/projects", "/sign-in", "/sign-out", "/language"].contains(&path)
+            || path.starts_with("/projects/")
+            || path.starts_with("/console/")
     }
 
     /// Answers a request; may wait for the records.

@@ -20,6 +20,7 @@ use crate::visit::{Visit, local};
 use crate::{Console, Request};
 
 const STYLE: &[u8] = include_bytes!("../assets/console.css");
+const ICON: &[u8] = include_bytes!("../assets/icon.svg");
 const HTMX: &[u8] = include_bytes!("../assets/htmx.min.js");
 /// The cookie with the language that somebody chose.
 const LANGUAGE: &str = "tidemark_language";
@@ -30,6 +31,7 @@ pub(crate) fn respond(console: &Console, request: &Request) -> Answer {
     let path = request.uri.path();
     match path {
         "/console/console.css" => return file("text/css; charset=utf-8", STYLE),
+        "/console/icon.svg" => return file("image/svg+xml", ICON),
         "/console/htmx.min.js" => return file("text/javascript; charset=utf-8", HTMX),
         _ => {}
     }

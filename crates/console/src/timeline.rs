@@ -30,7 +30,8 @@ impl Window {
         let first = spans.iter().map(|span| i64::from(span.first.seconds));
         let first = first.chain(snapshots.iter().map(|at| at.as_second())).min();
         let now = now.as_second();
-        Self::new(first.unwrap_or(now).min(now), now)
+        // A short history is drawn at its end: what comes is nothing to pick.
+        Self::new(first.unwrap_or(now).min(now - SHORTEST_SECONDS), now)
     }
 
     fn length(self) -> i64 {

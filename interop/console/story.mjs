@@ -1,0 +1,175 @@
+// A person's way through the console, in a real browser, with every page looked at by axe.
+// Usage: node story.mjs STEP, with all else in the environment; answers one line of JSON.
+
+import { createRequire } from "node:module";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+
+const require = createRequire(join(process.env.CONSOLE_CLIENTS, "package.json"));
+const { chromium } = require("playwright-core");
+const axe = require.resolve("axe-core/axe.min.js");
+
+const { BASE_URL, LOCALE, STATE, SHOTS, NAME, SECRET, INSTANCE, TARGET, SCHEME, SCRIPTS, WIDTH } = process.env;
+const step = process.argv[2];
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM,
+  args: ["--no-sandbox", "--disable-dev-shm-usage", "--lang=" + LOCALE],
+});
+const context = await browser.newContext({
+  locale: LOCALE,
+  colorScheme: SCHEME ?? "light",
+  javaScriptEnabled: SCRIPTS !== "off",
+  viewport: { width: Number(WIDTH ?? 1100), height: 800 },
+  storageState: STATE && existsSync(STATE) ? STATE : undefined,
+});
+const page = await context.newPage();
+const errors = [];
+const found = [];
+page.on("pageerror", (error) => errors.push(String(error)));
+page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+
+// Looks at the page with axe, outside of its content security policy.
+async function check(name) {
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  if (overflow > 1) errors.push(`${name} is ${overflow} px wider than the window`);
+  if (SCRIPTS === "off") return;
+  const session = await context.newCDPSession(page);
+  const source = (await import("node:fs")).readFileSync(axe, "utf8");
+  const tree = await session.send("Page.getFrameTree");
+  const world = await session.send("Page.createIsolatedWorld", { frameId: tree.frameTree.frame.id });
+  const run = async (expression) => {
+    const answer = await session.send("Runtime.evaluate", {
+      expression, contextId: world.executionContextId, awaitPromise: true, returnByValue: true,
+    });
+    if (answer.exceptionDetails) throw new Error(JSON.stringify(answer.exceptionDetails));
+    return answer.result.value;
+  };
+  await run(source + ";0");
+  const violations = await run(
+    "axe.run(document).then(r => r.violations.map(v => ({ id: v.id, nodes: v.nodes.map(n => n.html).slice(0, 3) })))");
+  for (const violation of violations) found.push({ page: name, ...violation });
+  await session.detach();
+}
+
+async function shot(name) {
+  if (SHOTS) await page.screenshot({ path: join(SHOTS, `${name}.png`) });
+}
+
+const text = (selector) => page.locator(selector).first().innerText();
+
+const steps = {
+  async signIn() {
+    await page.goto(BASE_URL + "/");
+    await check("sign-in");
+    await shot("sign-in");
+    await page.fill("input[name=name]", NAME);
+    await page.fill("input[name=secret]", SECRET);
+    await page.click("button.main");
+    await page.waitForURL(/\/projects\/[0-9a-f]{24}$/);
+    await check("fleet");
+    await shot("fleet");
+    return { heading: await text("h1"), lang: await page.getAttribute("html", "lang") };
+  },
+  async snapshot() {
+    await page.goto(BASE_URL + "/");
+    await page.click(`th >> text="${INSTANCE}"`);
+    await page.waitForURL(/\/instances\//);
+    const before = await page.locator(".state.completed").count();
+    await page.click("form[action$='/snapshots'] button");
+    await page.waitForURL(/\/instances\//);
+    for (let tries = 0; tries < 100 && (await page.locator("table .state.completed").count()) <= before; tries++) {
+      await page.waitForTimeout(200);
+      await page.reload();
+    }
+    await check("instance");
+    await shot("instance");
+    return { snapshots: await page.locator("table .state.completed").count() };
+  },
+  async pick() {
+    // A click on the timeline, and one closer.
+    await page.goto(BASE_URL + "/");
+    await page.click(`th >> text="${INSTANCE}"`);
+    await page.waitForURL(/\/instances\//);
+    const box = await page.locator("input.timeline").boundingBox();
+    await page.mouse.click(box.x + box.width * 0.9, box.y + 40);
+    await page.waitForURL(/restore\?/);
+    const first = await page.inputValue("input[name=moment]");
+    await page.locator("input.timeline").click({ position: { x: 400, y: 40 } });
+    await page.waitForURL(/pick\.x=/);
+    await check("restore");
+    await shot("restore");
+    return { first, closer: await page.inputValue("input[name=moment]") };
+  },
+  async restore() {
+    await page.goto(BASE_URL + "/");
+    await page.click(`th >> text="${INSTANCE}"`);
+    await page.click(".actions a.button");
+    await page.selectOption("select[name=snapshot]", { index: 1 });
+    await page.click("form[action$='/restore/plan'] button");
+    await page.waitForURL(/restore\/plan/);
+    await check("plan");
+    await shot("plan");
+    const dropped = await page.locator("tr.dropped th").allInnerTexts();
+    await page.fill("input[name=confirm]", "something else");
+    await page.click("button.danger");
+    const refused = await text(".error");
+    await page.fill("input[name=confirm]", TARGET);
+    await page.click("button.danger");
+    await page.waitForURL(/\/jobs\//);
+    const url = page.url();
+    await page.locator(".state.completed").waitFor({ timeout: 60000 });
+    await check("job");
+    await shot("job");
+    // The page came to its end by itself.
+    return { dropped, refused, stayed: page.url() === url, state: await text(".state") };
+  },
+  async drill() {
+    await page.goto(BASE_URL + "/");
+    await page.click(`th >> text="${INSTANCE}"`);
+    await page.click("button[value=newest]");
+    await page.waitForURL(/\/drills\//);
+    await page.locator(".state.proven").waitFor({ timeout: 60000 });
+    await check("drill");
+    await shot("drill");
+    const rows = await page.locator("tbody tr").count();
+    await page.goto(BASE_URL + "/");
+    const proven = await page.locator("tbody tr td").nth(4).innerText();
+    await page.click("nav a >> nth=1");
+    await check("jobs");
+    return { rows, proven, jobs: await page.locator("tbody tr").count() };
+  },
+  async problem() {
+    const answer = await page.goto(BASE_URL + "/projects/nothing");
+    await check("problem");
+    return { status: answer.status(), heading: await text("h1") };
+  },
+  async language() {
+    const heard = {};
+    for (const code of ["ko", "ja", "en"]) {
+      await page.goto(BASE_URL + "/");
+      await page.click(`.language button[value=${code}]`);
+      await page.waitForURL(/\/projects\//);
+      heard[code] = [await page.getAttribute("html", "lang"), await text("h1")];
+    }
+    return heard;
+  },
+  async signOut() {
+    await page.goto(BASE_URL + "/");
+    await page.click(".leave button[name=everywhere]");
+    await page.waitForURL(/\/sign-in/);
+    await page.goto(BASE_URL + "/projects");
+    return { url: page.url() };
+  },
+};
+
+let answer;
+try {
+  answer = await steps[step]();
+} catch (error) {
+  if (SHOTS) await page.screenshot({ path: join(SHOTS, `failed-${step}.png`) }).catch(() => {});
+  answer = { failed: String(error), at: page.url(), content: (await page.content()).slice(0, 3000) };
+}
+if (STATE) await context.storageState({ path: STATE });
+await browser.close();
+console.log(JSON.stringify({ ...answer, errors, violations: found }));
