@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use tidemark_catalog::{Catalog, CatalogError, Drill, Instance, NewDrill};
 use tidemark_model::{
-    BackupPoint, DrillCheck, DrillCheckError, DrillId, OplogSpan, PointInTime, SnapshotId,
+    BackupPoint, DrillCheck, DrillCheckError, DrillId, OplogSpan, OplogTime, PointInTime,
+    SnapshotId,
 };
 
 use crate::restore_jobs::{self, CreateRestoreJobError, list_restorable};
@@ -112,11 +113,16 @@ fn rand() -> u64 {
 
 /// A second of the spans; the number says which, each is as likely as any other.
 fn pick(spans: &[OplogSpan], number: u64) -> Option<u32> {
-    let length = |span: &OplogSpan| u64::from(span.last.seconds.saturating_sub(span.first.seconds));
+    // Neither the first nor the last second of a span may be in it as a whole.
+    let length = |span: &OplogSpan| {
+        let last = span.last.seconds;
+        let is_whole = span.last >= OplogTime::end_of_second(last);
+        let through = if is_whole { last } else { last.saturating_sub(1) };
+        u64::from(through.saturating_sub(span.first.seconds))
+    };
     let total: u64 = spans.iter().map(length).sum();
     let mut place = number.checked_rem(total)?;
     for span in spans {
-        // The first second of a span may not be there as a whole.
         if place < length(span) {
             return u32::try_from(place).ok()?.checked_add(span.first.seconds)?.checked_add(1);
         }
@@ -127,21 +133,17 @@ fn pick(spans: &[OplogSpan], number: u64) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use tidemark_model::OplogTime;
-
     use super::*;
 
     #[test]
     fn every_second_of_every_span_is_picked_and_no_other() {
-        let span = |first, last| OplogSpan {
-            first: OplogTime::new(first, 1),
-            last: OplogTime::new(last, 1),
-        };
-        let spans = [span(10, 13), span(20, 20), span(30, 32)];
+        let span = |first, last| OplogSpan { first: OplogTime::new(first, 1), last };
+        let end = OplogTime::end_of_second;
+        let spans = [span(10, end(13)), span(20, end(20)), span(30, OplogTime::new(33, 5))];
         let picked: Vec<u32> = (0..5).filter_map(|number| pick(&spans, number)).collect();
         assert_eq!(picked, [11, 12, 13, 31, 32]);
         assert_eq!(pick(&spans, 5), Some(11));
-        assert_eq!(pick(&[span(20, 20)], 3), None);
+        assert_eq!(pick(&[span(20, end(20))], 3), None);
         assert_eq!(pick(&[], 3), None);
     }
 }

@@ -155,7 +155,7 @@ pub trait Inspector: Send + Sync + std::fmt::Debug {
         instance: &Instance,
         at: BackupPoint,
         search: &Search,
-        say: Say<'_>,
+        to: (Say<'_>, IsGone<'_>),
     ) -> Result<(), InspectError>;
 
     /// Finds what is different between two snapshots or moments.
@@ -164,12 +164,15 @@ pub trait Inspector: Send + Sync + std::fmt::Debug {
         instance: &Instance,
         points: (BackupPoint, BackupPoint),
         comparison: &Comparison,
-        say: Say<'_>,
+        to: (Say<'_>, IsGone<'_>),
     ) -> Result<(), InspectError>;
 }
 
 /// Takes a line of an answer; answers whether more is wanted.
 pub type Say<'a> = &'a mut dyn FnMut(serde_json::Value) -> bool;
+
+/// Whether whoever asked is gone, so that nobody waits for the answer.
+pub type IsGone<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// Which documents are looked for.
 #[derive(Debug, Clone)]

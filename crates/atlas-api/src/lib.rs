@@ -42,7 +42,7 @@ mod usage;
 mod version;
 
 pub use api::{
-    Api, ApiConfig, Attacher, Comparison, DevMode, Hosts, InspectError, Inspector, OneHost,
+    Api, ApiConfig, Attacher, Comparison, DevMode, Hosts, InspectError, Inspector, IsGone, OneHost,
     ReportKey, ResetError, Say, Search, Sunset,
 };
 pub use credentials::{

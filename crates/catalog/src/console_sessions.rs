@@ -1,9 +1,9 @@
 //! Who is signed in to the console.
 
 use jiff::Timestamp;
-use tidemark_model::{OrgId, Principal, Secret};
+use tidemark_model::{OrgId, Principal, Secret, SecretId};
 
-use crate::catalog::{Catalog, one_row};
+use crate::catalog::Catalog;
 use crate::error::CatalogError;
 use crate::row::Decoder;
 
@@ -14,6 +14,8 @@ pub struct ConsoleSession {
     pub id: String,
     /// Whose credentials they are.
     pub principal: Principal,
+    /// The secret of the service account with which it began: it ends with that.
+    pub secret: Option<SecretId>,
     /// The organization of those.
     pub org: OrgId,
     /// The public key or client id, to be shown.
@@ -37,8 +39,8 @@ impl Catalog {
             Principal::ServiceAccount(_) => SERVICE_ACCOUNT,
         };
         self.lock_quietly().execute(
-            "INSERT INTO console_sessions (id, org_id, principal_kind, principal_id, name, csrf, created_at, seen_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO console_sessions (id, org_id, principal_kind, principal_id, name, csrf, created_at, seen_at, secret_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             (
                 &session.id,
                 session.org.to_string(),
@@ -48,6 +50,7 @@ impl Catalog {
                 session.csrf.expose(),
                 session.created_at.as_second(),
                 session.seen_at.as_second(),
+                session.secret.map(|secret| secret.to_string()),
             ),
         )?;
         Ok(())
@@ -70,6 +73,7 @@ impl Catalog {
         Ok(Some(ConsoleSession {
             id: row.get("id")?,
             principal,
+            secret: row.parse_optional("secret_id")?,
             org: row.parse("org_id")?,
             name: row.get("name")?,
             csrf: Secret::new(row.get::<String>("csrf")?),
@@ -78,13 +82,13 @@ impl Catalog {
         }))
     }
 
-    /// Notes that a session was used.
+    /// Notes that a session was used; one that has ended meanwhile stays so.
     pub fn note_console_session(&self, id: &str, now: Timestamp) -> Result<(), CatalogError> {
-        let changed = self.lock_quietly().execute(
+        self.lock_quietly().execute(
             "UPDATE console_sessions SET seen_at = ?2 WHERE id = ?1",
             (id, now.as_second()),
         )?;
-        one_row(changed, || CatalogError::Missing("a console session".to_owned()))
+        Ok(())
     }
 
     /// Ends a session, or all sessions of its principal.

@@ -11,7 +11,7 @@ use crate::database::{Connection, OptionalExtension, Row};
 use crate::error::CatalogError;
 use crate::lease::{Claim, Done, LeaseHolder, decode_done};
 use crate::row::{Decoder, decode_all, to_json};
-use crate::snapshots::set_aside;
+use crate::snapshots::{SILENT_ENDS, set_aside};
 
 /// A drill that is wanted.
 #[derive(Debug, Clone, PartialEq)]
@@ -219,27 +219,54 @@ impl Catalog {
         self.transact(|catalog| {
             let next = || find_claimable(&catalog.lock(), now);
             while let Some(id) = next()? {
-                let drill = match find(&catalog.lock(), &id) {
-                    Ok(Some(drill)) => drill,
+                // Looked up before it is matched: what locks the records is not held meanwhile.
+                let found = find(&catalog.lock(), &id);
+                match found {
+                    Ok(Some(drill)) => {
+                        if let Some(held) = catalog.hold_drill(drill, holder, now)? {
+                            return Ok(Some(held));
+                        }
+                    }
                     Ok(None) => return Ok(None),
                     Err(error @ CatalogError::Corrupt { .. }) => {
                         set_aside(&catalog.lock(), ("drills", &id), &error)?;
-                        continue;
                     }
                     Err(error) => return Err(error),
-                };
-                let state = drill.state.after(DrillEvent::StepStarted(DrillStep::Verify))?;
-                let attempt = catalog.lock().query_row(
-                    "UPDATE drills SET state = 'running', step = ?2, worker = ?3, lease_until = ?4,
-                         attempt = attempt + 1 WHERE id = ?1 RETURNING attempt",
-                    (&id, DrillStep::Verify.as_str(), &holder.worker, holder.until(now)),
-                    |row| row.get(0),
-                )?;
-                let claim = Claim { id: drill.wanted.id, attempt };
-                return Ok(Some((claim, Drill { state, ..drill })));
+                }
             }
             Ok(None)
         })
+    }
+
+    /// Holds a drill for a worker; `None` if the process died of it so often that it is over.
+    fn hold_drill(
+        &self,
+        drill: Drill,
+        holder: &LeaseHolder,
+        now: Timestamp,
+    ) -> Result<Option<(Claim<DrillId>, Drill)>, CatalogError> {
+        let state = drill.state.after(DrillEvent::StepStarted(DrillStep::Verify))?;
+        let (attempt, silent_ends): (i64, i64) = self.lock().query_row(
+            "UPDATE drills SET state = 'running', step = ?2, worker = ?3, lease_until = ?4,
+                 attempt = attempt + 1, silent_ends = silent_ends + is_held, is_held = 1
+             WHERE id = ?1 RETURNING attempt, silent_ends",
+            (
+                drill.wanted.id.to_string(),
+                DrillStep::Verify.as_str(),
+                &holder.worker,
+                holder.until(now),
+            ),
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        let claim = Claim { id: drill.wanted.id, attempt };
+        if silent_ends < SILENT_ENDS {
+            return Ok(Some((claim, Drill { state, ..drill })));
+        }
+        let reason = format!(
+            "the process ended {silent_ends} times in this drill without saying why; look at the log before you ask for it again"
+        );
+        self.record_drill_event(&claim, DrillEvent::GivenUp { at: now, reason }, None)?;
+        Ok(None)
     }
 
     /// Keeps a claim for another while and records how far the drill is.
@@ -270,7 +297,7 @@ impl Catalog {
     /// Gives a claim back: the drill begins anew from `at` on.
     pub fn release_drill(&self, claim: &Claim<DrillId>, at: Timestamp) -> Result<(), CatalogError> {
         let changed = self.lock().execute(
-            "UPDATE drills SET lease_until = ?3 WHERE id = ?1 AND attempt = ?2 AND state = 'running'",
+            "UPDATE drills SET lease_until = ?3, is_held = 0 WHERE id = ?1 AND attempt = ?2 AND state = 'running'",
             (claim.id.to_string(), claim.attempt, at.as_second()),
         )?;
         one_row(changed, || CatalogError::LeaseLost(format!("drill {}", claim.id)))
@@ -296,7 +323,8 @@ impl Catalog {
             };
             let finished_at = state.finished_at().map(Timestamp::as_second);
             let changed = transaction.execute(
-                "UPDATE drills SET state = ?3, step = ?4, finished_at = ?5, failure = ?6, report = ?7, signature = ?8
+                "UPDATE drills SET state = ?3, step = ?4, finished_at = ?5, failure = ?6, report = ?7, signature = ?8,
+                     is_held = CASE WHEN CAST(?5 AS BIGINT) IS NULL THEN is_held ELSE 0 END
                  WHERE id = ?1 AND attempt = ?2",
                 (
                     &id,

@@ -417,7 +417,9 @@ impl Catalog {
         let mut statement = connection.prepare_cached(
             "SELECT 'snapshots', id, quarantined FROM snapshots WHERE quarantined IS NOT NULL
              UNION ALL
-             SELECT 'restore_jobs', id, quarantined FROM restore_jobs WHERE quarantined IS NOT NULL",
+             SELECT 'restore_jobs', id, quarantined FROM restore_jobs WHERE quarantined IS NOT NULL
+             UNION ALL
+             SELECT 'drills', id, quarantined FROM drills WHERE quarantined IS NOT NULL",
         )?;
         let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -497,7 +499,9 @@ impl Catalog {
         self.transact(|catalog| {
         let transaction = catalog.lock();
         let in_use: bool = transaction.query_row(
-            "SELECT EXISTS (SELECT 1 FROM restore_jobs WHERE snapshot_id = ?1 AND state IN ('queued', 'running'))",
+            "SELECT EXISTS (SELECT 1 FROM restore_jobs WHERE snapshot_id = ?1 AND state IN ('queued', 'running'))
+                 OR EXISTS (SELECT 1 FROM drills WHERE snapshot_id = ?1 AND state IN ('queued', 'running')
+                     AND quarantined IS NULL)",
             [id.to_string()],
             |row| row.get(0),
         )?;

@@ -20,6 +20,8 @@ use crate::profiles::{self, Profile, Profiles};
 
 /// How long a server may take: probing a deployment that does not answer takes a while.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// No answer that is read as a whole is larger.
+const LARGEST_ANSWER_BYTES: u64 = 256 << 20;
 /// The version of Atlas's part that is asked for.
 const ACCEPT: &str = "application/vnd.atlas.2025-03-12+json";
 /// The variable that names certificates to trust, as PEM, instead of the usual ones.
@@ -65,6 +67,8 @@ enum Credentials {
 /// A client of a server.
 pub(crate) struct Client {
     agent: Agent,
+    /// For what takes as long as it comes: scans, comparisons, files.
+    patient: Agent,
     base_url: String,
     credentials: Credentials,
     /// The project that was named, by its id or name.
@@ -96,6 +100,7 @@ impl Client {
         };
         Ok(Self {
             agent: agent(Some(PATIENCE), p.ca_file.as_deref())?,
+            patient: agent(None, p.ca_file.as_deref())?,
             base_url: p.server.trim_end_matches('/').to_owned(),
             credentials,
             wanted: p.project,
@@ -146,7 +151,7 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, CliError> {
-        let mut response = self.respond(method, path, body)?;
+        let mut response = self.respond(&self.agent, (method, path), body)?;
         let status = response.status();
         let body = self.read(&mut response)?;
         if status == StatusCode::NO_CONTENT || (status.is_success() && body.is_empty()) {
@@ -166,7 +171,7 @@ impl Client {
         body: &Value,
         mut each: impl FnMut(Value) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
-        let mut response = self.respond(method, path, Some(body))?;
+        let mut response = self.respond(&self.patient, (method, path), Some(body))?;
         if !response.status().is_success() {
             let body = self.read(&mut response)?;
             return Err(self.refused(&response, &body));
@@ -184,14 +189,14 @@ impl Client {
 
     fn respond(
         &self,
-        method: Method,
-        path: &str,
+        agent: &Agent,
+        (method, path): (Method, &str),
         body: Option<&Value>,
     ) -> Result<Response<ureq::Body>, CliError> {
         let request = (method.as_str(), path);
         match &self.credentials {
             Credentials::Key { public, private } => {
-                self.call_with_digest(request, body, (public, private))
+                self.call_with_digest(agent, request, body, (public, private))
             }
             Credentials::Account { id, secret, token } => {
                 let token = if let Some(token) = token.get() {
@@ -201,7 +206,7 @@ impl Client {
                     token.get_or_init(|| got)
                 };
                 let authorization = format!("Bearer {}", token.expose());
-                self.send(request, body, Some(&authorization))
+                self.send(agent, request, body, Some(&authorization))
             }
         }
     }
@@ -229,12 +234,13 @@ impl Client {
     /// Once to be challenged, once with the answer to that.
     fn call_with_digest(
         &self,
+        agent: &Agent,
         request: (&str, &str),
         body: Option<&Value>,
         (public, private): (&str, &Secret),
     ) -> Result<Response<ureq::Body>, CliError> {
         // The challenge comes before the body is looked at; secrets travel once.
-        let mut challenged = self.send(request, None, None)?;
+        let mut challenged = self.send(&self.agent, request, None, None)?;
         let challenge = challenged.headers().get("www-authenticate");
         let challenge =
             challenge.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
@@ -245,7 +251,7 @@ impl Client {
         };
         // Read to its end, so that the connection serves again.
         self.read(&mut challenged)?;
-        self.send(request, body, Some(&answer))
+        self.send(agent, request, body, Some(&answer))
     }
 
     fn get_token(&self, id: &str, secret: &Secret) -> Result<Secret, CliError> {
@@ -270,7 +276,8 @@ impl Client {
     }
 
     fn read(&self, response: &mut Response<ureq::Body>) -> Result<String, CliError> {
-        response.body_mut().read_to_string().map_err(|error| self.unreachable(&error))
+        let body = response.body_mut().with_config().limit(LARGEST_ANSWER_BYTES);
+        body.read_to_string().map_err(|error| self.unreachable(&error))
     }
 
     fn unreachable(&self, error: &ureq::Error) -> CliError {
@@ -280,6 +287,7 @@ impl Client {
 
     fn send(
         &self,
+        agent: &Agent,
         (method, path): (&str, &str),
         body: Option<&Value>,
         authorization: Option<&str>,
@@ -297,19 +305,18 @@ impl Client {
         let sent = match body {
             Some(body) => {
                 let request = request.header("Content-Type", "application/json");
-                self.agent.run(request.body(body.to_string()).map_err(wrong)?)
+                agent.run(request.body(body.to_string()).map_err(wrong)?)
             }
-            None => self.agent.run(request.body(()).map_err(wrong)?),
+            None => agent.run(request.body(()).map_err(wrong)?),
         };
         sent.map_err(|error| self.unreachable(&error))
     }
 
     /// Opens the link of a download: it is its own credential.
-    pub(crate) fn download(link: &str) -> Result<impl Read + use<>, CliError> {
+    pub(crate) fn download(&self, link: &str) -> Result<impl Read + use<>, CliError> {
         let wrong = |error: ureq::http::Error| CliError::failed(format!("{link}: {error}"));
         let request = Request::builder().method("GET").uri(link).body(()).map_err(wrong)?;
-        // However long a file takes, as long as it comes.
-        let response = agent(None, None)?.run(request).map_err(|error| {
+        let response = self.patient.run(request).map_err(|error| {
             CliError::new(Exit::Unreachable, format!("{link} does not answer: {error}"))
         })?;
         let status = response.status();
@@ -321,11 +328,15 @@ impl Client {
     }
 
     /// Sends a dump to a link that was made for it.
-    pub(crate) fn upload(link: &str, dump: impl Read + Send + 'static) -> Result<(), CliError> {
+    pub(crate) fn upload(
+        &self,
+        link: &str,
+        dump: impl Read + Send + 'static,
+    ) -> Result<(), CliError> {
         let wrong = |error: ureq::http::Error| CliError::failed(format!("{link}: {error}"));
         let body = ureq::SendBody::from_owned_reader(dump);
         let request = Request::builder().method("PUT").uri(link).body(body).map_err(wrong)?;
-        let mut response = agent(None, None)?.run(request).map_err(|error| {
+        let mut response = self.patient.run(request).map_err(|error| {
             CliError::new(Exit::Unreachable, format!("the upload failed: {error}"))
         })?;
         if response.status().is_success() {
@@ -370,13 +381,17 @@ fn find_target(matches: &ArgMatches) -> Result<Profile, CliError> {
         let flag = given(matches, flag).map(str::to_owned);
         flag.or_else(|| std::env::var(variable).ok().filter(|value| !value.is_empty()))
     };
+    // A key that flags name is meant, whatever account the environment has; and the reverse.
+    let has = |flag: &str| given(matches, flag).is_some();
+    let (is_key, is_account) =
+        (has("public-key") || has("private-key"), has("client-id") || has("client-secret"));
     let said = Profile {
         server: set("server", "TIDEMARK_SERVER").unwrap_or_default(),
         project: set("project", "TIDEMARK_PROJECT"),
-        public_key: set("public-key", "TIDEMARK_PUBLIC_KEY"),
-        private_key: set("private-key", "TIDEMARK_PRIVATE_KEY"),
-        client_id: set("client-id", "TIDEMARK_CLIENT_ID"),
-        client_secret: set("client-secret", "TIDEMARK_CLIENT_SECRET"),
+        public_key: set("public-key", "TIDEMARK_PUBLIC_KEY").filter(|_| !is_account),
+        private_key: set("private-key", "TIDEMARK_PRIVATE_KEY").filter(|_| !is_account),
+        client_id: set("client-id", "TIDEMARK_CLIENT_ID").filter(|_| !is_key),
+        client_secret: set("client-secret", "TIDEMARK_CLIENT_SECRET").filter(|_| !is_key),
         ca_file: std::env::var_os(CA_FILE).map(PathBuf::from),
     };
     if let Some(folder) = given(matches, "data-dir") {
@@ -385,6 +400,16 @@ fn find_target(matches: &ArgMatches) -> Result<Profile, CliError> {
                 "give --server with its keys, or --data-dir, and not both",
             ));
         }
+        // The folder says who asks, unless a flag does.
+        let by_flag = |flag: &str| given(matches, flag).map(str::to_owned);
+        let said = Profile {
+            project: by_flag("project"),
+            public_key: by_flag("public-key"),
+            private_key: by_flag("private-key"),
+            client_id: by_flag("client-id"),
+            client_secret: by_flag("client-secret"),
+            ..said
+        };
         return of_folder(folder, said);
     }
     let name = set("profile", "TIDEMARK_PROFILE");
@@ -403,8 +428,10 @@ fn find_target(matches: &ArgMatches) -> Result<Profile, CliError> {
 /// What is said, and of a profile what is not said.
 fn merge(said: Profile, profile: Profile) -> Profile {
     let is_other_caller = said.public_key.is_some() || said.client_id.is_some();
-    let known = if is_other_caller {
-        // Keys of one caller do not go with secrets of another.
+    let is_same = |a: &str, b: &str| a.trim_end_matches('/') == b.trim_end_matches('/');
+    let is_elsewhere = !said.server.is_empty() && !is_same(&said.server, &profile.server);
+    let known = if is_other_caller || is_elsewhere {
+        // Keys of one caller do not go with secrets of another, nor to another server.
         Profile {
             public_key: None,
             private_key: None,

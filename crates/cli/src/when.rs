@@ -46,6 +46,9 @@ impl Moment {
         if lower == "now" {
             return Ok(Self::Instant(now.clone()));
         }
+        if let Ok(zoned) = text.parse::<Zoned>() {
+            return Ok(Self::Instant(zoned));
+        }
         if let Some(instant) = parse_seconds(text).or_else(|| text.parse::<Timestamp>().ok()) {
             return Ok(Self::Instant(instant.to_zoned(now.time_zone().clone())));
         }
@@ -113,9 +116,18 @@ fn parse_ago(lower: &str) -> Option<Span> {
     text.parse().ok()
 }
 
+/// `2026-11-26 18:00[:30]` and `2026-11-26`, and nothing that is only like them.
 fn parse_civil(text: &str) -> Option<DateTime> {
-    let date_time = text.parse::<DateTime>().ok().filter(|_| text.contains(':'));
-    date_time.or_else(|| text.parse::<Date>().ok().map(|date| date.at(0, 0, 0, 0)))
+    let is_of = |form: &str| {
+        let is_like = |(a, b): (char, char)| if a == '0' { b.is_ascii_digit() } else { a == b };
+        form.len() == text.len() && form.chars().zip(text.chars()).all(is_like)
+    };
+    let times =
+        ["0000-00-00 00:00", "0000-00-00 00:00:00", "0000-00-00T00:00", "0000-00-00T00:00:00"];
+    if times.iter().any(|form| is_of(form)) {
+        return text.parse().ok();
+    }
+    is_of("0000-00-00").then(|| text.parse::<Date>().ok())?.map(|date| date.at(0, 0, 0, 0))
 }
 
 /// `yesterday 18:00`, `monday at 9:15`, `18:00`.
@@ -235,6 +247,8 @@ mod tests {
             ("2026-11-26T18:00:00Z", "2026-11-26T18:00:00Z"),
             ("2026-11-26T18:00:00-05:00", "2026-11-26T23:00:00Z"),
             ("1795683600", "2026-11-26T09:00:00Z"),
+            ("2026-11-26T18:00:00+01:00[Europe/Berlin]", "2026-11-26T17:00:00Z"),
+            ("2026-11-26 18:00[Europe/Berlin]", "2026-11-26T17:00:00Z"),
             ("1795683600:4", "1795683600:4"),
             ("Timestamp(1795683600, 4)", "1795683600:4"),
         ] {
@@ -244,7 +258,19 @@ mod tests {
 
     #[test]
     fn what_is_no_moment_is_refused_with_examples() {
-        for text in ["", "soon", "25:00", "18:60", "yesterday 6pm", "12", "2026-13-01", "5 ago"] {
+        for text in [
+            "",
+            "soon",
+            "25:00",
+            "18:60",
+            "yesterday 6pm",
+            "12",
+            "2026-13-01",
+            "5 ago",
+            "2026-11-26 18",
+            "20261126T180000",
+            "2026-11-26 25:00",
+        ] {
             let error = Moment::parse(text, &now()).unwrap_err();
             assert!(error.contains("yesterday 18:00"), "{text}: {error}");
         }

@@ -20,8 +20,10 @@ fn the_documented_codes_and_schemas_are_those_that_there_are() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
     let found = std::fs::read_to_string(&file).unwrap();
     let schemas: Vec<String> = SCHEMAS.iter().map(|(name, _)| format!("`{name}`")).collect();
-    let exits: Vec<String> =
-        Exit::ALL.iter().map(|(exit, meaning)| format!("| {} | {meaning} |", *exit as u8)).collect();
+    let exits: Vec<String> = Exit::ALL
+        .iter()
+        .map(|(exit, meaning)| format!("| {} | {meaning} |", *exit as u8))
+        .collect();
     let exits = format!("| | |\n|---|---|\n| 0 | it is done |\n{}", exits.join("\n"));
     let wanted = with(&found, "<!-- schemas -->", &schemas.join(", "));
     let wanted = with(&wanted, "<!-- exits -->", &exits);

@@ -68,6 +68,7 @@ restore-namespaces = Only these collections
 restore-namespaces-help = One a line, as shop.orders or shop.*; shop.orders=shop.orders_before gives another name. Empty means everything, and then what the target has beside it is dropped.
 restore-target = Target
 restore-show-plan = Show the plan
+restore-both = Say a moment or a snapshot, not both.
 restore-nothing = Say a moment or a snapshot.
 restore-no-moment = This is no moment. Write it as 2026-11-27T18:00:00.
 restore-no-snapshot = There is no such complete snapshot.

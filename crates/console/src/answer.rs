@@ -53,6 +53,14 @@ pub(crate) fn see(path: &str) -> Answer {
     answer
 }
 
+/// Has a page that asked by a script load itself again.
+pub(crate) fn refresh() -> Answer {
+    let mut answer = build(StatusCode::OK, "text/plain", Vec::new());
+    let name = HeaderName::from_static("hx-refresh");
+    answer.headers_mut().insert(name, HeaderValue::from_static("true"));
+    answer
+}
+
 /// A file that does not change as long as the release does not.
 pub(crate) fn file(media_type: &'static str, body: &[u8]) -> Answer {
     let mut answer = build(StatusCode::OK, media_type, body.to_vec());

@@ -69,6 +69,11 @@ impl Request {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// Whether a script of a page asks, and not its reader.
+    pub(crate) fn is_by_itself(&self) -> bool {
+        self.header("hx-request").is_some()
+    }
+
     /// Whether a form was sent by a page of ours, as far as the browser says.
     pub(crate) fn is_from_here(&self) -> bool {
         if let Some(site) = self.header("sec-fetch-site") {

@@ -22,7 +22,7 @@ use http::{HeaderMap, Method, Response, Uri};
 use jiff::SignedDuration;
 use tidemark_actions::Rehearsal;
 use tidemark_catalog::{Catalog, CatalogError};
-use tidemark_model::{BackupPolicy, Caller, Clock, OrgId, Principal, Secret};
+use tidemark_model::{BackupPolicy, Caller, Clock, OrgId, Principal, Secret, SecretId};
 
 /// A request to the console, its body read.
 pub struct Request {
@@ -41,8 +41,8 @@ pub struct Request {
 /// How signing in ended.
 #[derive(Debug)]
 pub enum SignedIn {
-    /// They are known.
-    Known(Caller),
+    /// They are known; of a service account with this secret.
+    Known(Caller, Option<SecretId>),
     /// Name and secret do not belong together; the answer is to wait so long.
     Wrong(Duration),
     /// They are known, and not allowed from this address.
@@ -61,13 +61,18 @@ pub trait Gate: Send + Sync {
         address: IpAddr,
     ) -> Result<SignedIn, CatalogError>;
 
-    /// Who a principal is now, if it still is and may come from an address.
+    /// Who a principal is now, if it still is, its secret too, and may come from an address.
     fn caller(
         &self,
         principal: (Principal, OrgId),
+        secret: Option<SecretId>,
         address: IpAddr,
     ) -> Result<Option<Caller>, CatalogError>;
 }
+
+/// In the extensions of an answer: so long it is to wait, as nobody's thread should.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait(pub Duration);
 
 /// The console.
 pub struct Console {

@@ -10,7 +10,7 @@ mod sign_in;
 use http::Method;
 use tidemark_catalog::{Instance, Project};
 
-use crate::answer::{Answer, file, see, with_cookie};
+use crate::answer::{Answer, file, refresh, see, with_cookie};
 use crate::asked::{Fields, encode};
 use crate::language::Language;
 use crate::problem::Problem;
@@ -39,7 +39,7 @@ pub(crate) fn respond(console: &Console, request: &Request) -> Answer {
     if !matches!(request.method, Method::GET | Method::HEAD | Method::POST) {
         return Problem::Unknown.page(frame);
     }
-    if path == "/language" && request.method == Method::POST {
+    if path == "/language" && request.method == Method::POST && request.is_from_here() {
         return choose_language(request);
     }
     let visitor = match session::find(console, request) {
@@ -51,6 +51,8 @@ pub(crate) fn respond(console: &Console, request: &Request) -> Answer {
         ("/sign-in", _) if is_form => sign_in::enter(console, request, frame),
         ("/sign-in", None) => sign_in::show(request, frame, None),
         ("/sign-in", Some(_)) => see("/"),
+        // The whole page is loaded again, which leads to signing in.
+        (_, None) if request.is_by_itself() => refresh(),
         // What was wanted is found again after signing in.
         (_, None) => see(&format!("/sign-in?next={}", encode(&next_of(request)))),
         (_, Some(visitor)) => {

@@ -1,5 +1,7 @@
 //! Who is signed in: a cookie that is kept nowhere but in the browser, and its hash in the records.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use ring::digest;
 use tidemark_catalog::{Catalog, CatalogError, ConsoleSession, SignOut};
@@ -26,8 +28,8 @@ pub(crate) struct Visitor {
 pub(crate) enum Attempt {
     /// With this cookie.
     Signed(String),
-    /// Why not: the id of a message.
-    Refused(&'static str),
+    /// Why not: the id of a message; and how long the answer is to wait.
+    Refused(&'static str, Duration),
 }
 
 fn hash(token: &str) -> String {
@@ -46,9 +48,12 @@ pub(crate) fn find(console: &Console, request: &Request) -> Result<Option<Visito
         return Ok(None);
     }
     // What was taken from the credentials since is taken from the session, too.
-    let caller = console.gate.caller((session.principal, session.org), request.address)?;
+    let principal = (session.principal, session.org);
+    let caller = console.gate.caller(principal, session.secret, request.address)?;
     let Some(caller) = caller else { return Ok(None) };
-    if now.duration_since(session.seen_at) >= NOTED {
+    // A page that only looks by itself is no sign of its reader.
+    let is_used = !request.is_by_itself();
+    if is_used && now.duration_since(session.seen_at) >= NOTED {
         console.catalog.note_console_session(&session.id, now)?;
     }
     Ok(Some(Visitor { session, caller }))
@@ -65,17 +70,15 @@ pub(crate) fn sign_in(
     form: &Fields,
 ) -> Result<Attempt, CatalogError> {
     let (Some(name), Some(secret)) = (form.get("name"), form.get("secret")) else {
-        return Ok(Attempt::Refused("sign-in-missing"));
+        return Ok(Attempt::Refused("sign-in-missing", Duration::ZERO));
     };
     let secret = Secret::new(secret.to_owned());
-    let caller = match console.gate.sign_in(name, &secret, request.address)? {
-        SignedIn::Known(caller) => caller,
-        SignedIn::Wrong(wait) => {
-            std::thread::sleep(wait);
-            return Ok(Attempt::Refused("sign-in-wrong"));
-        }
-        SignedIn::NotFromHere => return Ok(Attempt::Refused("sign-in-not-from-here")),
-        SignedIn::TooMany => return Ok(Attempt::Refused("sign-in-too-many")),
+    let refused = |why| Ok(Attempt::Refused(why, Duration::ZERO));
+    let (caller, account_secret) = match console.gate.sign_in(name, &secret, request.address)? {
+        SignedIn::Known(caller, secret) => (caller, secret),
+        SignedIn::Wrong(wait) => return Ok(Attempt::Refused("sign-in-wrong", wait)),
+        SignedIn::NotFromHere => return refused("sign-in-not-from-here"),
+        SignedIn::TooMany => return refused("sign-in-too-many"),
     };
     let now = console.clock.now();
     forget_old(&console.catalog, now)?;
@@ -83,6 +86,7 @@ pub(crate) fn sign_in(
     console.catalog.insert_console_session(&ConsoleSession {
         id: hash(token.expose()),
         principal: caller.principal,
+        secret: account_secret,
         org: caller.org,
         name: name.to_owned(),
         csrf: Secret::random::<32>(),

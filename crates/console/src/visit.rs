@@ -68,8 +68,9 @@ impl Visit<'_> {
 
 /// A path of ours; anything else leads to the first page.
 pub(crate) fn local(path: &str) -> String {
-    let is_ours =
-        path.starts_with('/') && !path.starts_with("//") && !path.contains(['\\', '\r', '\n']);
+    // Browsers leave out what is no letter, and read \ as /.
+    let is_plain = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let is_ours = path.starts_with('/') && !path.starts_with("//") && is_plain;
     if is_ours { path.to_owned() } else { "/".to_owned() }
 }
 
@@ -92,6 +93,7 @@ mod tests {
             ("//evil.example", "/"),
             ("https://evil.example", "/"),
             ("/\\evil.example", "/"),
+            ("/\t/evil.example", "/"),
             ("/a\r\nSet-Cookie: b", "/"),
             ("", "/"),
         ] {

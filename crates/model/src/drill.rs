@@ -153,11 +153,18 @@ pub enum DrillCheckError {
     /// It says nothing of what is expected, or more than one thing.
     #[error("the check {0:?} must say one of `count`, `atLeast` and `documents`")]
     Expectation(String),
+    /// It names more documents than are compared.
+    #[error(
+        "the check {0:?} names more than {MOST_DOCUMENTS} documents; use `count`, or a pipeline that sums them up"
+    )]
+    Documents(String),
     /// There are too many.
     #[error("a drill asks at most {MOST_CHECKS} checks")]
     TooMany,
 }
 
+/// Documents that a check compares at most.
+pub const MOST_DOCUMENTS: usize = 1_000;
 /// Checks of a drill at most.
 pub const MOST_CHECKS: usize = 200;
 
@@ -184,6 +191,9 @@ impl DrillCheck {
                 + usize::from(check.documents.is_some());
             if expectations != 1 {
                 return Err(DrillCheckError::Expectation(name()));
+            }
+            if check.documents.as_ref().is_some_and(|all| all.len() > MOST_DOCUMENTS) {
+                return Err(DrillCheckError::Documents(name()));
             }
         }
         Ok(())

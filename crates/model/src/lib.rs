@@ -30,7 +30,7 @@ pub use deployment::{
 };
 pub use drill::{
     CheckResult, ContentProof, DrillCheck, DrillCheckError, DrillEvent, DrillReport, DrillState,
-    DrillStep, MOST_CHECKS, NotRestored, ProvenCollection,
+    DrillStep, MOST_CHECKS, MOST_DOCUMENTS, NotRestored, ProvenCollection,
 };
 pub use hex::{from_hex, to_hex};
 pub use ids::{

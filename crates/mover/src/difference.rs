@@ -3,7 +3,7 @@
 //! Equal chunks have equal names, and are not read: what did not change costs nothing. Where documents are
 //! in the order of their `_id` on both sides, the rest is merged, with two chunks in memory. Elsewhere
 //! documents of the chunks that only one side has are matched by their `_id`, in passes of
-//! [`PASS_DOCUMENTS`] documents.
+//! [`PASS_BYTES`] bytes.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -18,8 +18,8 @@ use crate::order::compare;
 use crate::replay::key_of;
 use crate::stop::Stop;
 
-/// Documents that are matched at a time where they are in no order.
-const PASS_DOCUMENTS: u64 = 500_000;
+/// Bytes of documents that are matched at a time where they are in no order.
+const PASS_BYTES: u64 = 128 << 20;
 /// Names of chunks that are held where documents are in no order: 160 MB of them.
 const MOST_CHUNKS: u64 = 4_000_000;
 
@@ -147,8 +147,8 @@ impl<'a> Comparison<'a> {
             side.into_iter().flat_map(|found| found.chunks.items.iter().cloned()).collect()
         };
         let is_sorted = [before, after].into_iter().flatten().all(|found| found.is_sorted);
-        let (mut a, mut b) = (Side::new(items(before)), Side::new(items(after)));
-        if is_sorted && self.are_comparable(&mut a, &mut b)? {
+        if is_sorted && self.are_comparable(before, after)? {
+            let (a, b) = (Side::new(items(before)), Side::new(items(after)));
             self.merge(a, b, tell)?;
         } else {
             self.match_by_id(before, after, tell)?;
@@ -156,13 +156,23 @@ impl<'a> Comparison<'a> {
         Ok(self.found)
     }
 
-    /// Whether the `_id`s of both sides have one order.
-    fn are_comparable(&self, a: &mut Side, b: &mut Side) -> Result<bool, MoverError> {
-        let (a, b) = (a.next_chunk(self.vault)?, b.next_chunk(self.vault)?);
-        Ok(match (a, b) {
-            (Some(a), Some(b)) => compare(&a.first_id, &b.first_id).is_some(),
-            _ => true,
-        })
+    /// Whether the bounds of all chunks of both sides have one order: then all `_id`s have.
+    fn are_comparable(
+        &self,
+        before: Option<&CollectionManifest>,
+        after: Option<&CollectionManifest>,
+    ) -> Result<bool, MoverError> {
+        let mut first: Option<Bson> = None;
+        for item in [before, after].into_iter().flatten().flat_map(|side| &side.chunks.items) {
+            for chunk in self.vault.load_item(item)? {
+                let first = first.get_or_insert_with(|| chunk.first_id.clone());
+                let is_of_it = |end: &Bson| compare(first, end).is_some();
+                if !is_of_it(&chunk.first_id) || !is_of_it(&chunk.last_id) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Merges what differs, in the order of `_id`.
@@ -294,8 +304,8 @@ impl<'a> Comparison<'a> {
         self.found.chunks_equal = in_a.intersection(&in_b).count() as u64;
         let (a, b) = (only(a, &in_b), only(b, &in_a));
         self.found.chunks_read = (a.len() + b.len()) as u64;
-        let documents: u64 = a.iter().map(|(_, documents)| u64::from(*documents)).sum();
-        let passes = documents / PASS_DOCUMENTS + 1;
+        let bytes: u64 = a.iter().map(|(_, bytes)| u64::from(*bytes)).sum();
+        let passes = bytes / PASS_BYTES + 1;
         for pass in 0..passes {
             self.match_pass((&a, &b), (pass, passes), tell)?;
         }
@@ -342,7 +352,7 @@ impl<'a> Comparison<'a> {
         let mut chunks = Vec::new();
         for item in side.into_iter().flat_map(|found| &found.chunks.items) {
             let loaded = self.vault.load_item(item)?;
-            chunks.extend(loaded.into_iter().map(|chunk| (chunk.id, chunk.documents)));
+            chunks.extend(loaded.into_iter().map(|chunk| (chunk.id, chunk.bytes)));
             if chunks.len() as u64 > MOST_CHUNKS {
                 let what = format!(
                     "{} is in no order of its _id and too large to be compared",
@@ -355,7 +365,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// A chunk's name, and how many documents it has.
+/// A chunk's name, and how many bytes of documents it has.
 type NamedChunk = (ChunkId, u32);
 
 /// One side of a comparison: lists that are not loaded, chunks that are not read, documents that wait.

@@ -35,8 +35,9 @@ pub use error::MoverError;
 pub use export::{export, select};
 pub use import::{ImportRequest, import_dump};
 pub use lookup::{IdRanges, Looked, find_collection, visit_documents};
+pub use order::compare as compare_ids;
 pub use parts::PART_BYTES;
-pub use proof::{Proof, prove};
+pub use proof::{Expected, Proof, prove};
 pub use reading::DRAFT_INTERVAL;
 pub use restore::{
     Attempt, Foreseen, ForeseenNamespace, Look, Replay, Restore, RestoreSource, Verified,

@@ -6,7 +6,7 @@ use bson::Bson;
 
 /// How two `_id`s compare; nothing where they are of different kinds, or of one that is not cut into
 /// ranges. Source: the BSON comparison order in the MongoDB manual.
-pub(crate) fn compare(a: &Bson, b: &Bson) -> Option<Ordering> {
+pub fn compare(a: &Bson, b: &Bson) -> Option<Ordering> {
     match (a, b) {
         (Bson::ObjectId(a), Bson::ObjectId(b)) => Some(a.bytes().cmp(&b.bytes())),
         (Bson::String(a), Bson::String(b)) => Some(a.as_bytes().cmp(b.as_bytes())),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bson::Document;
 use tidemark_deployment::{CollectionListing, Connection, Endpoint, list_collections, probe};
-use tidemark_vault::{CollectionManifest, DocumentSet, Manifest};
+use tidemark_vault::DocumentSet;
 
 use crate::error::MoverError;
 use crate::indexes::is_same_index;
@@ -33,11 +33,22 @@ impl Proof {
     }
 }
 
-/// Reads all plain collections of a database back, and compares them with a snapshot's; what only one of both
-/// has is different.
+/// What a collection must hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Expected {
+    /// `database.collection`.
+    pub namespace: String,
+    /// Its documents.
+    pub content: DocumentSet,
+    /// Its indexes.
+    pub indexes: Vec<Document>,
+}
+
+/// Reads all collections of a database back, and compares them with what they must hold; what only one of
+/// both has is different.
 pub fn prove(
     endpoint: &Endpoint,
-    manifest: &Manifest,
+    expected: Vec<Expected>,
     (stop, progress): (&Stop, &Progress),
 ) -> Result<Vec<Proof>, MoverError> {
     let mut connection = Connection::open(endpoint)?;
@@ -65,7 +76,7 @@ pub fn prove(
             found.merge(&content);
         }
     }
-    Ok(compare(&listings, found, manifest))
+    Ok(compare(&listings, found, expected))
 }
 
 fn content_of(
@@ -89,29 +100,29 @@ fn content_of(
 fn compare(
     listings: &[CollectionListing],
     found: Vec<DocumentSet>,
-    manifest: &Manifest,
+    expected: Vec<Expected>,
 ) -> Vec<Proof> {
-    let mut expected: BTreeMap<String, &CollectionManifest> =
-        manifest.collections.iter().map(|c| (c.namespace(), c)).collect();
+    let mut expected: BTreeMap<String, Expected> =
+        expected.into_iter().map(|wanted| (wanted.namespace.clone(), wanted)).collect();
     let mut proofs = Vec::new();
     for (listing, found) in listings.iter().zip(found) {
         let namespace = format!("{}.{}", listing.database, listing.name);
         let wanted = expected.remove(&namespace);
-        let has_indexes = wanted.is_none_or(|wanted| {
+        let has_indexes = wanted.as_ref().is_none_or(|wanted| {
             let is_there =
                 |index: &Document| listing.indexes.iter().any(|i| is_same_index(i, index));
             wanted.indexes.iter().all(is_there)
         });
         proofs.push(Proof {
             namespace,
+            is_there: wanted.is_some(),
             expected: wanted.map_or_else(DocumentSet::default, |wanted| wanted.content),
             found,
-            is_there: wanted.is_some(),
             has_indexes,
         });
     }
-    proofs.extend(expected.into_iter().map(|(namespace, wanted)| Proof {
-        namespace,
+    proofs.extend(expected.into_values().map(|wanted| Proof {
+        namespace: wanted.namespace,
         expected: wanted.content,
         found: DocumentSet::default(),
         is_there: false,

@@ -23,6 +23,7 @@ use self::swap::try_series;
 use crate::error::MoverError;
 use crate::indexes::wanted_indexes;
 use crate::parts::in_parallel;
+use crate::proof::Expected;
 use crate::replay::{Checker, Replayer, Stage, StageTarget, Staged};
 use crate::server_collections::{is_functions, is_time_series, keeps_empty_timestamps};
 use crate::stop::{Progress, Stop};
@@ -109,6 +110,21 @@ impl<'a> Restore<'a> {
     #[must_use]
     pub fn allow_replacing_in_place(self) -> Self {
         Self { may_replace_in_place: true, ..self }
+    }
+
+    /// What the target must hold once the restore is done: what was staged, after the replay.
+    pub fn expected(&self) -> Vec<Expected> {
+        let target = |namespace: &str| self.stage.wanted.target_of(namespace);
+        let staged = self.stage.collections.iter();
+        staged
+            .filter_map(|(namespace, staged)| {
+                Some(Expected {
+                    namespace: target(namespace)?,
+                    content: staged.content,
+                    indexes: staged.indexes.clone(),
+                })
+            })
+            .collect()
     }
 
     /// Reads everything that the restore needs and proves that it is whole and that all of it can be

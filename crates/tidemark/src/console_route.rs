@@ -2,14 +2,16 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, Response, StatusCode};
 use tidemark_atlas_api::{Api, Ends, SignIn};
 use tidemark_catalog::CatalogError;
-use tidemark_console::{Console, Gate, SignedIn};
-use tidemark_model::{Caller, OrgId, Principal, Secret};
+use tidemark_console::{Console, Gate, SignedIn, Wait};
+use tidemark_model::{Caller, OrgId, Principal, Secret, SecretId};
 
 /// No form is larger.
 const LARGEST_BODY_BYTES: usize = 256 * 1024;
@@ -25,7 +27,7 @@ impl Gate for ApiGate {
         address: IpAddr,
     ) -> Result<SignedIn, CatalogError> {
         Ok(match self.0.sign_in(name, secret, address)? {
-            SignIn::Known(caller) => SignedIn::Known(caller),
+            SignIn::Known(caller, secret) => SignedIn::Known(caller, secret),
             SignIn::Wrong(wait) => SignedIn::Wrong(wait),
             SignIn::NotFromHere => SignedIn::NotFromHere,
             SignIn::TooMany => SignedIn::TooMany,
@@ -35,18 +37,33 @@ impl Gate for ApiGate {
     fn caller(
         &self,
         principal: (Principal, OrgId),
+        secret: Option<SecretId>,
         address: IpAddr,
     ) -> Result<Option<Caller>, CatalogError> {
-        self.0.caller_of(principal, address)
+        self.0.caller_of(principal, secret, address)
     }
 }
 
-/// Answers a request to the console.
+/// Answers a request to the console, in as much time as one to the API has.
 pub(crate) async fn serve(
-    api: Arc<Api>,
-    console: Arc<Console>,
+    (api, console): (Arc<Api>, Arc<Console>),
     request: Request<Body>,
+    deadline: Duration,
 ) -> Response<Body> {
+    let answered = tokio::time::timeout(deadline, answer(api, console, request)).await;
+    let answered = answered.unwrap_or_else(|_| {
+        let mut late = plain(StatusCode::SERVICE_UNAVAILABLE, "This took too long; try again.");
+        // Whoever is that slow must not keep the connection.
+        late.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        late
+    });
+    if let Some(Wait(wait)) = answered.extensions().get::<Wait>() {
+        tokio::time::sleep(*wait).await;
+    }
+    answered
+}
+
+async fn answer(api: Arc<Api>, console: Arc<Console>, request: Request<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(body, LARGEST_BODY_BYTES).await else {
         return plain(StatusCode::PAYLOAD_TOO_LARGE, "This form is too large.");

@@ -1,11 +1,13 @@
 //! Looking into backups, for the API: documents, and differences.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
 use serde_json::{Value, json};
-use tidemark_atlas_api::{Comparison, InspectError, Inspector, Say, Search};
+use tidemark_atlas_api::{Comparison, InspectError, Inspector, IsGone, Say, Search};
 use tidemark_catalog::Instance;
 use tidemark_docdb::Matcher;
 use tidemark_model::{BackupPoint, OplogTime};
@@ -14,6 +16,9 @@ use tidemark_mover::{
     find_collection, visit_documents,
 };
 use tidemark_worker::{MomentError, Moments, Readable};
+
+/// How often it is looked whether somebody waits for an answer.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Looks into the vaults of this server.
 pub(crate) struct Inspection {
@@ -32,16 +37,55 @@ impl Inspector for Inspection {
         instance: &Instance,
         at: BackupPoint,
         search: &Search,
-        say: Say<'_>,
+        (say, is_gone): (Say<'_>, IsGone<'_>),
+    ) -> Result<(), InspectError> {
+        watched(is_gone, |stop| self.search_until(instance, at, search, (say, stop)))
+    }
+
+    fn compare(
+        &self,
+        instance: &Instance,
+        ends: (BackupPoint, BackupPoint),
+        comparison: &Comparison,
+        (say, is_gone): (Say<'_>, IsGone<'_>),
+    ) -> Result<(), InspectError> {
+        watched(is_gone, |stop| self.compare_until(instance, ends, comparison, (say, stop)))
+    }
+}
+
+/// Does work that is told to stop when nobody waits for it any more.
+fn watched<T>(is_gone: IsGone<'_>, work: impl FnOnce(&Stop) -> T) -> T {
+    let (stop, is_over) = (Stop::new(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                if is_gone() {
+                    return stop.request();
+                }
+                std::thread::park_timeout(LOOK);
+            }
+        });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&stop)));
+        is_over.store(true, Ordering::SeqCst);
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+impl Inspection {
+    fn search_until(
+        &self,
+        instance: &Instance,
+        at: BackupPoint,
+        search: &Search,
+        (say, stop): (Say<'_>, &Stop),
     ) -> Result<(), InspectError> {
         let filter = document_of(&search.filter)?;
         let matcher = Matcher::parse(&filter).map_err(InspectError::Refused)?;
-        let stop = Stop::new();
-        let opened = self.open(instance, at, &stop)?;
+        let opened = self.open(instance, at, stop)?;
         let collection = find_collection(&opened.manifest, &search.namespace).map_err(refused)?;
         let (mut found, mut is_more, mut is_gone) = (0, false, false);
         let ids = IdRanges::of_filter(&filter);
-        let looked = visit_documents(&opened.vault, collection, (&ids, &stop), |document| {
+        let looked = visit_documents(&opened.vault, collection, (&ids, stop), |document| {
             let is_meant = matcher.matches(document);
             if !is_meant.map_err(|what| MoverError::Lookup { what })? {
                 return Ok(ControlFlow::Continue(()));
@@ -70,21 +114,18 @@ impl Inspector for Inspection {
         Ok(())
     }
 
-    fn compare(
+    fn compare_until(
         &self,
         instance: &Instance,
         (from, to): (BackupPoint, BackupPoint),
         comparison: &Comparison,
-        say: Say<'_>,
+        (say, stop): (Say<'_>, &Stop),
     ) -> Result<(), InspectError> {
-        let stop = Stop::new();
-        let (before, after) = (self.open(instance, from, &stop)?, self.open(instance, to, &stop)?);
+        let (before, after) = (self.open(instance, from, stop)?, self.open(instance, to, stop)?);
+        check_named(comparison, [&before, &after])?;
         let is_wanted = |namespace: &str| {
-            let is_of = |rule: &String| match rule.strip_suffix(".*") {
-                Some(database) => namespace.split_once('.').is_some_and(|(of, _)| of == database),
-                None => rule == namespace,
-            };
-            comparison.namespaces.is_empty() || comparison.namespaces.iter().any(is_of)
+            let rules = &comparison.namespaces;
+            rules.is_empty() || rules.iter().any(|rule| names(rule, namespace))
         };
         // Both tell of what they find: documents as they come, and then their namespace.
         let said = std::cell::RefCell::new((say, false));
@@ -108,7 +149,7 @@ impl Inspector for Inspection {
             &after.vault,
             (&before.manifest, &after.manifest),
             is_wanted,
-            (&stop, &mut note),
+            (stop, &mut note),
             |found| {
                 if found.is_empty() {
                     equal += 1;
@@ -144,6 +185,26 @@ impl Inspection {
             MomentError::Mover(error) => refused(error),
             MomentError::NotYet => InspectError::NotNow(MomentError::NotYet.to_string()),
         })
+    }
+}
+
+/// Whether `db.collection` or `db.*` names a namespace.
+fn names(rule: &str, namespace: &str) -> bool {
+    match rule.strip_suffix(".*") {
+        Some(database) => namespace.split_once('.').is_some_and(|(of, _)| of == database),
+        None => rule == namespace,
+    }
+}
+
+/// Refuses to compare what neither side has: it would be equal.
+fn check_named(comparison: &Comparison, sides: [&Readable; 2]) -> Result<(), InspectError> {
+    let has = |rule: &&String| {
+        let mut all = sides.iter().flat_map(|side| &side.manifest.collections);
+        all.any(|collection| names(rule, &collection.namespace()))
+    };
+    match comparison.namespaces.iter().find(|rule| !has(rule)) {
+        Some(rule) => Err(InspectError::Refused(format!("neither of them has {rule}"))),
+        None => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@ mod catalog_command;
 mod config;
 mod console_route;
 mod dev;
+mod doctor;
 mod downloads;
 mod engine;
 mod environment;
@@ -65,6 +66,9 @@ fn main() -> ExitCode {
             _ => Ok(ExitCode::FAILURE),
         },
         Some(("vault", matches)) => run_vault(matches),
+        Some(("doctor", matches)) => load_config(matches)
+            .map_err(Into::into)
+            .and_then(|config| doctor::run(&config, matches)),
         Some(("engine", matches)) => engine::run(matches),
         _ => Ok(ExitCode::FAILURE),
     };
@@ -100,6 +104,7 @@ fn command() -> Command {
         .subcommand(keys_command())
         .subcommand(catalog_commands())
         .subcommand(vault_commands())
+        .subcommand(with_keys(doctor_command()))
         .subcommand(engine::command());
     tidemark_cli::commands(ours)
 }
@@ -169,6 +174,14 @@ fn keys_command() -> Command {
         .subcommand(create)
         .subcommand(with_vault(rotate))
         .subcommand(with_vault(retire))
+}
+
+fn doctor_command() -> Command {
+    let json =
+        Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON document");
+    Command::new("doctor")
+        .about("Look at everything that a server on this machine needs, and say how to mend it")
+        .arg(json)
 }
 
 fn catalog_commands() -> Command {

@@ -299,7 +299,8 @@ impl Parts {
         };
         let uploads =
             Uploads { api: Arc::clone(&api), clock: self.clock, folder: self.imports, vaults };
-        Ok(router((api, Arc::new(console)), (downloads, uploads), health))
+        let deadline = Duration::from_secs(config.server.deadline_seconds);
+        Ok(router((api, Arc::new(console), deadline), (downloads, uploads), health))
     }
 }
 
@@ -473,7 +474,7 @@ struct Health {
 }
 
 fn router(
-    (api, console): (Arc<Api>, Arc<Console>),
+    (api, console, deadline): (Arc<Api>, Arc<Console>, Duration),
     (downloads, uploads): (Downloads, Uploads),
     health: Health,
 ) -> Router {
@@ -488,7 +489,7 @@ fn router(
         if !role.answers() {
             not_here()
         } else if Console::has(request.uri().path()) {
-            console_route::serve(api, console, request).await
+            console_route::serve((api, console), request, deadline).await
         } else {
             tidemark_atlas_api::serve(api, request).await
         }

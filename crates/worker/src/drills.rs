@@ -9,14 +9,16 @@ use std::sync::Arc;
 use bson::{Bson, Document, doc};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tidemark_actions::restore_jobs::CreateRestoreJobError;
 use tidemark_catalog::{CatalogError, Claim, Drill, Instance, SignedReport};
 use tidemark_deployment::{Connection, Endpoint};
 use tidemark_model::{
     BackupPoint, CheckResult, ContentProof, DrillCheck, DrillEvent, DrillId, DrillReport,
-    DrillStep, NotRestored, OplogTime, ProvenCollection, Selection, format_instant, to_hex,
+    DrillStep, MOST_DOCUMENTS, NotRestored, OplogTime, ProvenCollection, Rule, Selection,
+    format_instant, to_hex,
 };
 use tidemark_mover::{
-    Attempt, MoverError, Progress, Proof, Restore, RestoreSource, Stop, prove, swap_stage,
+    Attempt, Expected, MoverError, Progress, Proof, Restore, RestoreSource, Stop, prove, swap_stage,
 };
 use tidemark_vault::{DocumentSet, Manifest};
 
@@ -28,11 +30,26 @@ use crate::report_key;
 use crate::shared::Shared;
 use crate::steps::{StepError, enter_step};
 
-/// Documents that a check finds are read up to this number.
-const MOST_FOUND: usize = 1_000;
+/// Documents that a check finds are kept up to so many bytes.
+const MOST_FOUND_BYTES: usize = 256 * 1024;
 
-/// Options of collections that a scratch database does not know.
-const SPECIAL_OPTIONS: &[&str] = &["capped", "clusteredIndex", "collation", "timeseries"];
+/// Options of collections that say what documents are like, and that a scratch database does not know.
+const SPECIAL_OPTIONS: &[&str] =
+    &["capped", "clusteredIndex", "collation", "encryptedFields", "timeseries", "viewOn"];
+/// Options that it knows.
+const KNOWN_OPTIONS: &[&str] = &["validator", "validationLevel", "validationAction"];
+const KNOWN_INDEX_OPTIONS: &[&str] = &[
+    "v",
+    "key",
+    "name",
+    "ns",
+    "background",
+    "unique",
+    "sparse",
+    "expireAfterSeconds",
+    "partialFilterExpression",
+    "hidden",
+];
 
 /// Does all drills that wait.
 pub(crate) fn run_round(shared: &Arc<Shared>) {
@@ -96,9 +113,9 @@ fn run(shared: &Arc<Shared>, claim: &Claim<DrillId>, drill: &Drill) -> Result<()
     if let DrillEvent::GivenUp { reason, .. } = &event {
         tracing::error!(reason, drill = %claim.id, "a drill failed");
     }
-    let report = report.map(|report| sign(shared, &report)).transpose()?;
     record_until_done(shared, &format!("drill {}", claim.id), || {
-        catalog.record_drill_event(claim, event.clone(), report.as_ref()).map(drop)
+        let signed = report.as_ref().map(|report| sign(shared, report)).transpose()?;
+        catalog.record_drill_event(claim, event.clone(), signed.as_ref()).map(drop)
     })
 }
 
@@ -128,45 +145,48 @@ impl Running<'_> {
         let config = &self.shared.config;
         let instance = config.catalog.load_instance(self.drill.wanted.instance)?;
         self.begin(DrillStep::Verify)?;
-        let moments = Moments::of(self.shared);
         let wanted = &self.drill.wanted;
         let point = match wanted.moment {
             None => BackupPoint::Snapshot(wanted.snapshot),
             Some(moment) => BackupPoint::Moment(moment, Some(wanted.snapshot)),
         };
-        let backup = moments.open(&instance, point, stop).map_err(|error| match error {
-            MomentError::Mover(error) => StepError::Mover(error),
-            error => StepError::Mover(MoverError::Lookup { what: error.to_string() }),
-        })?;
+        let moments = Moments::of(self.shared);
+        let backup =
+            moments.source(&instance, point, stop).map_err(|error| step_error(&instance, error))?;
         let scratch = config
             .deployments
             .scratch(&self.claim.id.to_string())
             .map_err(|reason| unreachable(instance.id, "starting a scratch database", &reason))?;
-        let (expected, not_restored) = restorable(&backup.manifest);
-        self.restore((&backup.vault, &expected, &scratch.endpoint()), stop)?;
+        let (manifest, not_restored) = restorable(&backup.manifest);
+        let shows = match &backup.replay {
+            Some(replay) => Some(replay.plan.reaches),
+            None => backup.manifest.mode.consistent_at(),
+        };
+        if manifest.collections.is_empty() && !not_restored.is_empty() {
+            let reason = "the scratch database can hold nothing of it".to_owned();
+            let nothing = (Vec::new(), Some(reason));
+            return Ok(self.report((&instance, shows), nothing, (not_restored, Vec::new())));
+        }
+        let selection = selection_of(&manifest, &not_restored)?;
+        let source = RestoreSource { manifest, replay: backup.replay.clone(), selection };
+        let expected = self.restore((&backup.vault, source, &scratch.endpoint()), stop)?;
         self.begin(DrillStep::Compare)?;
-        let proofs = prove(&scratch.endpoint(), &expected, (stop, self.progress))?;
+        let proofs = prove(&scratch.endpoint(), expected, (stop, self.progress))?;
         self.begin(DrillStep::Check)?;
         let checks = self.drill.wanted.checks.iter();
         let checks: Vec<CheckResult> =
             checks.map(|check| ask(&scratch.endpoint(), check)).collect();
-        let shows = backup.manifest.mode.consistent_at();
-        Ok(self.report((&instance, shows), proofs, (not_restored, checks)))
+        Ok(self.report((&instance, shows), (proofs, None), (not_restored, checks)))
     }
 
-    /// Restores the backup as a restore job does.
+    /// Restores the backup as a restore job does; answers what must be there then.
     fn restore(
         &self,
-        (vault, expected, endpoint): (&Arc<tidemark_vault::Vault>, &Manifest, &Endpoint),
+        (vault, source, endpoint): (&Arc<tidemark_vault::Vault>, RestoreSource, &Endpoint),
         stop: &Stop,
-    ) -> Result<(), StepError> {
+    ) -> Result<Vec<Expected>, StepError> {
         let job = self.claim.id.to_string();
         let attempt = Attempt { job: job.clone(), number: self.claim.attempt };
-        let source = RestoreSource {
-            manifest: expected.clone(),
-            replay: None,
-            selection: Selection::everything(),
-        };
         let mut restore =
             Restore::new(vault, endpoint.clone(), (attempt, source), stop, self.progress);
         let verified = restore.verify()?;
@@ -176,24 +196,26 @@ impl Running<'_> {
         restore.build_indexes()?;
         restore.compare()?;
         stop.check()?;
-        Ok(swap_stage(endpoint, &job)?)
+        let expected = restore.expected();
+        swap_stage(endpoint, &job)?;
+        Ok(expected)
     }
 
     fn report(
         &self,
         (instance, shows): (&Instance, Option<OplogTime>),
-        proofs: Vec<Proof>,
+        (proofs, why): (Vec<Proof>, Option<String>),
         (not_restored, checks): (Vec<NotRestored>, Vec<CheckResult>),
     ) -> DrillReport {
         let different: Vec<&str> =
             proofs.iter().filter(|p| !p.is_equal()).map(|p| p.namespace.as_str()).collect();
         let failed: Vec<&str> =
             checks.iter().filter(|c| !c.holds).map(|c| c.check.name.as_str()).collect();
-        let reason = match (different.as_slice(), failed.as_slice()) {
+        let reason = why.or(match (different.as_slice(), failed.as_slice()) {
             ([], []) => None,
             ([], failed) => Some(format!("checks do not hold: {}", failed.join(", "))),
             (different, _) => Some(format!("came back different: {}", different.join(", "))),
-        };
+        });
         DrillReport {
             version: 1,
             drill_id: self.claim.id.to_string(),
@@ -231,30 +253,89 @@ fn describe(proof: Proof) -> ProvenCollection {
 /// The part of a backup that a scratch database can hold, and the rest.
 fn restorable(manifest: &Manifest) -> (Manifest, Vec<NotRestored>) {
     let (mut kept, mut left) = (manifest.clone(), Vec::new());
-    kept.collections.retain(|collection| {
+    kept.collections.retain_mut(|collection| {
+        let namespace = collection.namespace();
+        let mut leave = |kind: &str, reason: String| {
+            left.push(NotRestored { namespace: namespace.clone(), kind: kind.to_owned(), reason });
+        };
         let special =
             SPECIAL_OPTIONS.iter().find(|option| collection.options.contains_key(*option));
-        let reason = match (collection.kind.as_str(), special) {
-            ("collection", None) => return true,
-            ("collection", Some(option)) => format!("the scratch database does not know {option}"),
-            (kind, _) => format!("the scratch database has no {kind}"),
-        };
-        left.push(NotRestored {
-            namespace: collection.namespace(),
-            kind: collection.kind.clone(),
-            reason,
+        match (collection.kind.as_str(), special) {
+            ("collection", None) if collection.name.starts_with("system.") => {
+                leave(
+                    "collection",
+                    "the scratch database has no collections of a server's own".to_owned(),
+                );
+                return false;
+            }
+            ("collection", None) => {}
+            ("collection", Some(option)) => {
+                leave("collection", format!("the scratch database does not know {option}"));
+                return false;
+            }
+            (kind, _) => {
+                leave(kind, format!("the scratch database has no {kind}"));
+                return false;
+            }
+        }
+        let strange: Vec<String> = collection
+            .options
+            .keys()
+            .filter(|o| !KNOWN_OPTIONS.contains(&o.as_str()))
+            .cloned()
+            .collect();
+        for option in strange {
+            collection.options.remove(&option);
+            leave("option", format!("the scratch database does not know the option {option}"));
+        }
+        collection.indexes.retain(|index| {
+            let is_known = is_known_index(index);
+            if !is_known {
+                let name = index.get_str("name").unwrap_or_default();
+                leave("index", format!("the scratch database has no index like {name}"));
+            }
+            is_known
         });
-        false
+        true
     });
     (kept, left)
+}
+
+/// Whether a scratch database has indexes like one.
+fn is_known_index(index: &Document) -> bool {
+    let is_plain =
+        |(path, kind): (&String, &Bson)| !path.contains("$**") && !matches!(kind, Bson::String(_));
+    index.keys().all(|option| KNOWN_INDEX_OPTIONS.contains(&option.as_str()))
+        && index.get_document("key").is_ok_and(|key| key.iter().all(is_plain))
+}
+
+/// Everything, unless something was left out: then exactly what was not.
+fn selection_of(manifest: &Manifest, left: &[NotRestored]) -> Result<Selection, MoverError> {
+    let is_whole = |left: &NotRestored| matches!(left.kind.as_str(), "option" | "index");
+    if left.iter().all(is_whole) {
+        return Ok(Selection::everything());
+    }
+    let rule = |namespace: String| Rule { from: namespace.clone(), to: namespace };
+    let rules = manifest.collections.iter().map(|collection| rule(collection.namespace()));
+    Selection::new(rules.collect()).map_err(|error| MoverError::Lookup { what: error.to_string() })
+}
+
+/// Why a backup cannot be brought back: whether it may be later is kept.
+fn step_error(instance: &Instance, error: MomentError) -> StepError {
+    match error {
+        MomentError::Mover(error) => error.into(),
+        MomentError::Unknown(CreateRestoreJobError::Catalog(error)) => error.into(),
+        MomentError::NotYet => unreachable(instance.id, "capturing its oplog", "it is late").into(),
+        MomentError::Unknown(error) => MoverError::Lookup { what: error.to_string() }.into(),
+    }
 }
 
 /// Asks a check of the user's.
 fn ask(endpoint: &Endpoint, check: &DrillCheck) -> CheckResult {
     let (found, holds) = match (find(endpoint, check), &check.documents) {
         (Err(reason), _) => (json!({ "error": reason }), false),
-        (Ok((_, documents)), Some(expected)) => {
-            let holds = is_same(expected, &documents);
+        (Ok((count, documents)), Some(expected)) => {
+            let holds = count == expected.len() as u64 && is_same(expected, &documents);
             (json!(documents), holds)
         }
         (Ok((count, _)), None) => {
@@ -269,14 +350,28 @@ fn ask(endpoint: &Endpoint, check: &DrillCheck) -> CheckResult {
     CheckResult { check: check.clone(), found, holds }
 }
 
-/// Whether documents are the expected ones, however their numbers are written.
+/// Whether documents are the expected ones: of the same fields in the same order, numbers by their value.
 fn is_same(expected: &[Value], found: &[Value]) -> bool {
-    let plain = |values: &[Value]| -> Option<Vec<Value>> {
-        let read =
-            |value: &Value| Bson::try_from(value.clone()).ok().map(Bson::into_relaxed_extjson);
-        values.iter().map(read).collect()
+    let read = |value: &Value| Bson::try_from(value.clone()).ok();
+    let is_equal = |(a, b): (&Value, &Value)| match (read(a), read(b)) {
+        (Some(a), Some(b)) => are_equal(&a, &b),
+        _ => false,
     };
-    plain(expected) == plain(found)
+    expected.len() == found.len() && expected.iter().zip(found).all(is_equal)
+}
+
+fn are_equal(a: &Bson, b: &Bson) -> bool {
+    match (a, b) {
+        (Bson::Document(a), Bson::Document(b)) => {
+            let is_field =
+                |((a, x), (b, y)): ((&String, &Bson), (&String, &Bson))| a == b && are_equal(x, y);
+            a.len() == b.len() && a.iter().zip(b).all(is_field)
+        }
+        (Bson::Array(a), Bson::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| are_equal(a, b))
+        }
+        _ => a == b || tidemark_mover::compare_ids(a, b) == Some(std::cmp::Ordering::Equal),
+    }
 }
 
 /// How many documents a check finds, and the documents themselves where they are compared.
@@ -284,12 +379,13 @@ fn find(endpoint: &Endpoint, check: &DrillCheck) -> Result<(u64, Vec<Value>), St
     let (database, _) = check.namespace.split_once('.').unwrap_or((&check.namespace, ""));
     let command = command_of(check)?;
     let mut connection = Connection::open(endpoint).map_err(|error| error.to_string())?;
-    let (mut count, mut found) = (0, Vec::new());
+    let (mut count, mut bytes, mut found) = (0, 0, Vec::new());
     let is_compared = check.documents.is_some();
     connection
         .for_each(database, command, |raw| {
             count += 1;
-            if is_compared && found.len() < MOST_FOUND {
+            bytes += raw.as_bytes().len();
+            if is_compared && bytes <= MOST_FOUND_BYTES && found.len() <= MOST_DOCUMENTS {
                 let document = Document::try_from(raw).map_err(|error| MoverError::Lookup {
                     what: format!("a document is damaged: {error}"),
                 })?;

@@ -56,6 +56,15 @@ pub struct Readable {
     _writer: Option<SnapshotWriter>,
 }
 
+/// What a restore begins with.
+pub(crate) struct Source {
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) manifest: Manifest,
+    pub(crate) replay: Option<Replay>,
+    /// While it is read nothing is pruned.
+    _writer: SnapshotWriter,
+}
+
 /// Makes snapshots and moments readable.
 #[derive(Clone)]
 pub struct Moments {
@@ -92,11 +101,37 @@ impl Moments {
         match wanted {
             BackupPoint::Snapshot(id) => {
                 restore_jobs::find_complete(&self.catalog, instance, id)?;
+                // While it is read nothing is pruned.
+                let writer = vault.writer().map_err(MoverError::from)?;
                 let manifest = vault.load_manifest(&id.to_string()).map_err(MoverError::from)?;
-                Ok(Readable { vault, manifest, _writer: None })
+                Ok(Readable { vault, manifest, _writer: Some(writer) })
             }
             BackupPoint::Moment(moment, base) => self.make(vault, instance, (moment, base), stop),
         }
+    }
+
+    /// What a restore of a snapshot or a moment begins with, once everything of it is captured.
+    pub(crate) fn source(
+        &self,
+        instance: &Instance,
+        wanted: BackupPoint,
+        stop: &Stop,
+    ) -> Result<Source, MomentError> {
+        let vault = self.vaults.find(instance.vault.as_deref()).map_err(MoverError::from)?;
+        let vault = Arc::clone(vault);
+        let writer = vault.writer().map_err(MoverError::from)?;
+        let (snapshot, replay) = match wanted {
+            BackupPoint::Snapshot(id) => {
+                (restore_jobs::find_complete(&self.catalog, instance, id)?.id, None)
+            }
+            BackupPoint::Moment(moment, base) => {
+                let plan = self.plan(instance, (moment, base), stop)?;
+                tail::store_in(&self.catalog, &vault, instance.id)?;
+                (plan.base, Some(Replay { instance: instance.id.to_string(), plan }))
+            }
+        };
+        let manifest = vault.load_manifest(&snapshot.to_string()).map_err(MoverError::from)?;
+        Ok(Source { vault, manifest, replay, _writer: writer })
     }
 
     fn make(

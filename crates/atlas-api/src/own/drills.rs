@@ -51,7 +51,13 @@ pub(super) fn respond(
                     };
                     describe_progress(id, drill.state.as_str(), step, &drill.done)
                 }
-                ["report"] => describe_report(ask, &drill)?,
+                ["report"] => {
+                    if !drill.wanted.checks.is_empty() {
+                        // What they found is data.
+                        ask.require(project, Role::GroupBackupExportOperator)?;
+                    }
+                    describe_report(ask, &drill)?
+                }
                 _ => describe(&drill),
             }
         }

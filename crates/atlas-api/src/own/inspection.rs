@@ -4,6 +4,7 @@
 //! and at its end `summary`, or `error` if it ended early. What is wrong from the start has its status.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body as Content, Bytes};
@@ -13,11 +14,12 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tidemark_catalog::{Instance, Project};
 use tidemark_model::Role;
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::ask::Ask;
 use super::points;
-use crate::api::{Comparison, InspectError, Inspector, Say, Search};
+use crate::api::{Comparison, InspectError, Inspector, IsGone, Say, Search};
 use crate::body::Body;
 use crate::error::{ApiError, Result};
 
@@ -26,6 +28,10 @@ const DEFAULT_LIMIT: u64 = 100;
 const LARGEST_LIMIT: u64 = 1_000_000;
 /// How long it is waited whether something is wrong from the start.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
+/// So many look at the same time.
+const PLACES: usize = 8;
+/// How long a client may take no line.
+const SLOWEST: Duration = Duration::from_mins(1);
 /// Lines that wait for a client.
 const LINES: usize = 64;
 
@@ -51,7 +57,7 @@ pub(super) fn search(
         limit: parse_limit(&body, "limit", DEFAULT_LIMIT)?,
     };
     let source = instance.clone();
-    stream_out(ask, instance, move |inspector, say| inspector.search(&source, at, &search, say))
+    stream_out(ask, instance, move |inspector, to| inspector.search(&source, at, &search, to))
 }
 
 /// Finds what is different.
@@ -81,8 +87,8 @@ pub(super) fn compare(
     };
     ask.require(project, role)?;
     let source = instance.clone();
-    stream_out(ask, instance, move |inspector, say| {
-        inspector.compare(&source, ends, &comparison, say)
+    stream_out(ask, instance, move |inspector, to| {
+        inspector.compare(&source, ends, &comparison, to)
     })
 }
 
@@ -96,11 +102,20 @@ fn parse_limit(body: &Body<'_>, attribute: &str, otherwise: u64) -> Result<u64> 
 fn stream_out(
     ask: &Ask<'_>,
     instance: &Instance,
-    work: impl FnOnce(&dyn Inspector, Say<'_>) -> std::result::Result<(), InspectError> + Send + 'static,
+    work: impl FnOnce(&dyn Inspector, (Say<'_>, IsGone<'_>)) -> std::result::Result<(), InspectError>
+    + Send
+    + 'static,
 ) -> Result<Response<Content>> {
     let inspector = ask.api.config.inspector.clone().ok_or_else(ApiError::unexpected)?;
+    let place = Place::take().ok_or_else(|| {
+        ApiError::cannot_inspect_now("as many as can be looked into at a time are")
+    })?;
     let (pieces, mut taken) = channel(LINES);
-    std::thread::spawn(move || look(&inspector, &pieces, work));
+    let runtime = Handle::current();
+    std::thread::spawn(move || {
+        look(&inspector, (&pieces, &runtime), work);
+        drop(place);
+    });
     let first = wait_for_first(&mut taken);
     if let Some(Piece::Failed(error)) = first {
         return Err(refusal(instance, error));
@@ -118,23 +133,49 @@ fn stream_out(
     Ok(response)
 }
 
+/// One of the places of those who look at the same time; free again when it is dropped.
+struct Place;
+
+/// How many look.
+static LOOKING: AtomicUsize = AtomicUsize::new(0);
+
+impl Place {
+    fn take() -> Option<Self> {
+        let taken = LOOKING.fetch_add(1, Ordering::SeqCst);
+        let place = Self;
+        (taken < PLACES).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        LOOKING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 fn look(
     inspector: &Arc<dyn Inspector>,
-    pieces: &tokio::sync::mpsc::Sender<Piece>,
-    work: impl FnOnce(&dyn Inspector, Say<'_>) -> std::result::Result<(), InspectError>,
+    (pieces, runtime): (&Sender<Piece>, &Handle),
+    work: impl FnOnce(&dyn Inspector, (Say<'_>, IsGone<'_>)) -> std::result::Result<(), InspectError>,
 ) {
-    let mut say =
-        |line: Value| pieces.blocking_send(Piece::Line(Bytes::from(format!("{line}\n")))).is_ok();
-    match work(inspector.as_ref(), &mut say) {
+    // Whoever takes nothing for so long does not hold on to what is read.
+    let send = |piece: Piece| {
+        // The clock of a timeout is the runtime's.
+        let sent =
+            runtime.block_on(async { tokio::time::timeout(SLOWEST, pieces.send(piece)).await });
+        matches!(sent, Ok(Ok(())))
+    };
+    let mut say = |line: Value| send(Piece::Line(Bytes::from(format!("{line}\n"))));
+    match work(inspector.as_ref(), (&mut say, &|| pieces.is_closed())) {
         Ok(()) | Err(InspectError::Gone) => {}
         // Nobody may be there any more.
-        Err(error) => drop(pieces.blocking_send(Piece::Failed(error))),
+        Err(error) => drop(send(Piece::Failed(error))),
     }
 }
 
 /// The first piece, if it comes soon; this thread may wait.
 fn wait_for_first(taken: &mut Receiver<Piece>) -> Option<Piece> {
-    let runtime = tokio::runtime::Handle::current();
+    let runtime = Handle::current();
     runtime.block_on(tokio::time::timeout(FIRST_LOOK, taken.recv())).ok().flatten()
 }
 

@@ -25,6 +25,8 @@ CREATE TABLE drills (
     worker TEXT,
     attempt INTEGER NOT NULL DEFAULT 0,
     lease_until INTEGER NOT NULL DEFAULT 0,
+    silent_ends INTEGER NOT NULL DEFAULT 0,
+    is_held INTEGER NOT NULL DEFAULT 0,
     quarantined TEXT
 ) STRICT;
 
@@ -38,6 +40,7 @@ CREATE TABLE console_sessions (
     org_id TEXT NOT NULL,
     principal_kind TEXT NOT NULL,
     principal_id TEXT NOT NULL,
+    secret_id TEXT,
     name TEXT NOT NULL,
     csrf TEXT NOT NULL,
     created_at INTEGER NOT NULL,

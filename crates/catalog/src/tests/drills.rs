@@ -72,6 +72,7 @@ fn sessions_end_here_everywhere_and_when_they_are_idle() {
     let session = |id: &str, seen: i64| ConsoleSession {
         id: id.to_owned(),
         principal: Principal::ApiKey(f.key),
+        secret: None,
         org: f.org,
         name: "key".into(),
         csrf: Secret::new("token".to_owned()),
@@ -91,4 +92,33 @@ fn sessions_end_here_everywhere_and_when_they_are_idle() {
     assert!(found("b").is_none() && found("c").is_some());
     f.catalog.end_console_sessions(&session("c", 1), SignOut::Everywhere).unwrap();
     assert!(found("c").is_none() && found("d").is_none());
+}
+
+#[test]
+fn a_drill_that_cannot_be_decoded_is_set_aside_and_holds_up_nothing() {
+    let f = fixture();
+    let strange = wanted(&f, 2_000);
+    f.catalog.insert_drill(&strange).unwrap();
+    f.catalog.insert_drill(&wanted(&f, 2_001)).unwrap();
+    let sql = "UPDATE drills SET checks = 'no json' WHERE id = ?1";
+    f.catalog.lock().execute(sql, [strange.id.to_string()]).unwrap();
+    let (claim, _) = f.catalog.claim_drill(&holder("one"), at(2_010)).unwrap().unwrap();
+    assert_ne!(claim.id, strange.id);
+    let aside = f.catalog.list_quarantined().unwrap();
+    assert_eq!((aside.len(), aside[0].0.as_str()), (1, "drills"));
+}
+
+#[test]
+fn a_drill_of_which_processes_die_is_given_up() {
+    let f = fixture();
+    f.catalog.insert_drill(&wanted(&f, 2_000)).unwrap();
+    for round in 0..3 {
+        let now = at(2_010 + round * 31);
+        assert!(f.catalog.claim_drill(&holder("one"), now).unwrap().is_some(), "{round}");
+    }
+    assert!(f.catalog.claim_drill(&holder("one"), at(2_200)).unwrap().is_none());
+    let found = f.catalog.list_drills(f.instance, Page { number: 1, size: 1 }).unwrap();
+    assert!(
+        matches!(&found.items[0].state, DrillState::Failed { reason, .. } if reason.contains("3 times"))
+    );
 }

@@ -11,7 +11,7 @@ use tidemark_model::{DUMP_FOLDER, ExportFormat};
 use super::one_snapshot::{describe, wait_over};
 use super::restores::{namespaces_of, point_of};
 use crate::answers::{Exported, RestoreJob};
-use crate::client::{Client, Method, percent_encode};
+use crate::client::{Method, percent_encode};
 use crate::command::{given, instance, namespaces, text};
 use crate::error::{CliError, Exit};
 use crate::progress::Watch;
@@ -95,9 +95,9 @@ fn write(matches: &ArgMatches, format: Option<&str>) -> Result<(), CliError> {
     let name = link.rsplit('/').next().unwrap_or("export");
     let output = session.given("output").unwrap_or(name);
     let count = if output == "-" {
-        copy(Client::download(link)?, &mut std::io::stdout().lock())?
+        copy(session.client.download(link)?, &mut std::io::stdout().lock())?
     } else {
-        save(Client::download(link)?, Path::new(output))?
+        save(session.client.download(link)?, Path::new(output))?
     };
     let exported =
         Exported { file: output.to_owned(), bytes: count, restore_job_id: asked.id.clone() };
@@ -155,7 +155,7 @@ pub(crate) fn import(matches: &ArgMatches) -> Result<(), CliError> {
     let session = Session::new(matches)?;
     let path = format!("/instances/{}", percent_encode(session.required("instance")));
     let wanted: Allowed = session.call(Method::Post, &format!("{path}/imports"), Some(&body))?;
-    Client::upload(&wanted.upload_url, dump)?;
+    session.client.upload(&wanted.upload_url, dump)?;
     let found = wait_over(&session, &format!("{path}/snapshots"), &wanted.id)?;
     session.output.data(&found, |found| describe(found, &session))
 }
@@ -178,8 +178,16 @@ fn packed(folder: &Path) -> Result<impl Read + Send + use<>, CliError> {
     Ok(reader)
 }
 
-/// Writes a file under another name first: one that is there under its own is whole.
+/// Writes a file under another name first: one that is there under its own is whole. What is there and is
+/// no file, as a device, is written to.
 fn save(from: impl Read, path: &Path) -> Result<u64, CliError> {
+    let told = |error: std::io::Error| {
+        CliError::failed(format!("{} cannot be written: {error}", path.display()))
+    };
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        let mut there = File::options().write(true).open(path).map_err(told)?;
+        return copy(from, &mut there);
+    }
     let mut temporary = PathBuf::from(path).into_os_string();
     temporary.push(".part");
     let temporary = PathBuf::from(temporary);

@@ -23,6 +23,7 @@ struct DrillPage {
     reason: Option<String>,
     report: Option<DrillReport>,
     signature: String,
+    may_see_data: bool,
 }
 
 #[expect(clippy::unused_self, reason = "templates call methods")]
@@ -59,6 +60,7 @@ pub(crate) fn show(
             _ => None,
         },
         report,
+        may_see_data: visit.may(project, Role::GroupBackupExportOperator),
         signature: signed.map(|signed| signed.signature.clone()).unwrap_or_default(),
         drill,
     };

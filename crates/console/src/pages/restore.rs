@@ -62,6 +62,7 @@ impl Wanted {
         let ask = match (self.moment.as_str(), snapshot) {
             ("", Some(snapshot)) => Ask::Automated { snapshot, to },
             ("", None) => return Err("restore-nothing"),
+            (_, Some(_)) => return Err("restore-both"),
             _ => {
                 let second = self.second().ok_or("restore-no-moment")?;
                 Ask::PointInTime { moment: PointInTime::Second(second), base: None, to }
@@ -88,7 +89,16 @@ impl Wanted {
 
 /// A moment as a form says it: `2026-11-27T01:02:03`, with a space or a `Z`, in UTC.
 fn moment_of(text: &str) -> Option<Timestamp> {
-    let text = text.trim().trim_end_matches(['Z', 'z']);
+    let text = text.trim();
+    // One that says its offset is exact.
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Some(at);
+    }
+    let is_plain = |c: char| c.is_ascii_digit() || "-:T ".contains(c);
+    let is_short = text.len() <= "2026-11-27T01:02:03".len();
+    if !is_short || !text.chars().all(is_plain) || !text.contains(':') {
+        return None;
+    }
     let civil: DateTime = text.replace(' ', "T").parse().ok()?;
     civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|at| at.timestamp())
 }
@@ -350,7 +360,17 @@ mod tests {
             assert_eq!(moment_of(text).unwrap().to_string(), "2026-11-27T01:02:03Z");
         }
         assert_eq!(moment_of("2026-11-27T01:02").unwrap().to_string(), "2026-11-27T01:02:00Z");
-        for text in ["", "yesterday", "2026-11-31T01:02:03"] {
+        assert_eq!(
+            moment_of("2026-11-27T10:02:03+09:00").unwrap().to_string(),
+            "2026-11-27T01:02:03Z"
+        );
+        for text in [
+            "",
+            "yesterday",
+            "2026-11-31T01:02:03",
+            "2026-11-27T01",
+            "2026-11-27 01:02[Asia/Seoul]",
+        ] {
             assert_eq!(moment_of(text), None, "{text}");
         }
     }

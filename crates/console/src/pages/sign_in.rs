@@ -10,7 +10,7 @@ use crate::problem::Problem;
 use crate::session::{self, Attempt};
 use crate::shown::Frame;
 use crate::visit::{AGAIN, Visit, local};
-use crate::{Console, Request};
+use crate::{Console, Request, Wait};
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -42,7 +42,11 @@ pub(crate) fn enter(console: &Console, request: &Request, f: Frame) -> Answer {
         Ok(Attempt::Signed(cookie)) => {
             with_cookie(see(&local(form.get("next").unwrap_or("/"))), &cookie)
         }
-        Ok(Attempt::Refused(why)) => show(request, f, Some(why)),
+        Ok(Attempt::Refused(why, wait)) => {
+            let mut answer = show(request, f, Some(why));
+            answer.extensions_mut().insert(Wait(wait));
+            answer
+        }
         Err(error) => Problem::from(error).page(f),
     }
 }
