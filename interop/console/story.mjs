@@ -106,7 +106,7 @@ const steps = {
     await page.click(`th >> text="${INSTANCE}"`);
     await page.click(".actions a.button");
     await page.selectOption("select[name=snapshot]", { index: 1 });
-    await page.click("form[action$='/restore/plan'] button");
+    await page.click("button.main[formaction$='/restore/plan']");
     await page.waitForURL(/restore\/plan/);
     await check("plan");
     await shot("plan");
