@@ -10,6 +10,10 @@ use crate::command::given;
 use crate::error::CliError;
 use crate::output::Output;
 
+/// The two parts of the API.
+const OWN: &str = "/api/tidemark/v1";
+const ATLAS: &str = "/api/atlas/v2";
+
 /// A command at work.
 pub(crate) struct Session<'a> {
     pub(crate) matches: &'a ArgMatches,
@@ -36,6 +40,11 @@ impl<'a> Session<'a> {
         self.given(name).unwrap_or_default()
     }
 
+    /// A path below the project in a part of the API.
+    fn below(&self, root: &str, below: &str) -> Result<String, CliError> {
+        Ok(format!("{root}/groups/{}{below}", self.client.project()?))
+    }
+
     /// Gets what is below the project in Tidemark's own part of the API.
     pub(crate) fn get<T: DeserializeOwned>(&self, below: &str) -> Result<T, CliError> {
         self.call(Method::Get, below, None)
@@ -48,8 +57,7 @@ impl<'a> Session<'a> {
         below: &str,
         body: Option<&Value>,
     ) -> Result<T, CliError> {
-        let project = self.client.project()?;
-        let path = format!("/api/tidemark/v1/groups/{project}{below}");
+        let path = self.below(OWN, below)?;
         Ok(serde_json::from_value(self.client.call(method, &path, body)?)?)
     }
 
@@ -61,8 +69,7 @@ impl<'a> Session<'a> {
         body: &Value,
         mut each: impl FnMut(Value) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
-        let project = self.client.project()?;
-        let path = format!("/api/tidemark/v1/groups/{project}{below}");
+        let path = self.below(OWN, below)?;
         self.client.stream(method, &path, body, |line| match line.get("error") {
             Some(error) => {
                 Err(CliError::failed(error.as_str().unwrap_or("it failed")).hint("try again"))
@@ -78,8 +85,7 @@ impl<'a> Session<'a> {
         below: &str,
         body: Option<&Value>,
     ) -> Result<T, CliError> {
-        let project = self.client.project()?;
-        let path = format!("/api/atlas/v2/groups/{project}{below}");
+        let path = self.below(ATLAS, below)?;
         Ok(serde_json::from_value(self.client.call(method, &path, body)?)?)
     }
 }

@@ -156,14 +156,29 @@ impl<'a> Comparison<'a> {
         Ok(self.found)
     }
 
-    /// Whether the bounds of all chunks of both sides have one order: then all `_id`s have.
+    /// Whether the bounds of the chunks that differ have one order. Parts that both sides have are not loaded:
+    /// merging leaves them out, too.
     fn are_comparable(
         &self,
         before: Option<&CollectionManifest>,
         after: Option<&CollectionManifest>,
     ) -> Result<bool, MoverError> {
+        let parts_of = |side: Option<&CollectionManifest>| -> HashSet<ChunkId> {
+            let items = side.into_iter().flat_map(|side| &side.chunks.items);
+            let part = |item: &ListItem| match item {
+                ListItem::Part(part) => Some(part.id),
+                ListItem::Chunk(_) => None,
+            };
+            items.filter_map(part).collect()
+        };
+        let (ours, theirs) = (parts_of(before), parts_of(after));
+        let is_shared = |item: &&ListItem| match item {
+            ListItem::Part(part) => ours.contains(&part.id) && theirs.contains(&part.id),
+            ListItem::Chunk(_) => false,
+        };
+        let items = [before, after].into_iter().flatten().flat_map(|side| &side.chunks.items);
         let mut first: Option<Bson> = None;
-        for item in [before, after].into_iter().flatten().flat_map(|side| &side.chunks.items) {
+        for item in items.filter(|item| !is_shared(item)) {
             for chunk in self.vault.load_item(item)? {
                 let first = first.get_or_insert_with(|| chunk.first_id.clone());
                 let is_of_it = |end: &Bson| compare(first, end).is_some();
