@@ -17,4 +17,6 @@ pub mod snapshots;
 mod tests;
 
 pub use audit::{Change, change};
-pub use rehearsal::Rehearsal;
+pub use rehearsal::{
+    Rehearsal, RehearseError, Rehearsed, RehearsedNamespace, RehearsedStep, rehearse,
+};

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-use tidemark_actions::Rehearsal;
 use tidemark_actions::restore_jobs::Wish;
+use tidemark_actions::{Rehearsal, Rehearsed, RehearsedNamespace, RehearsedStep};
 use tidemark_catalog::Instance;
 use tidemark_model::{RestorePlan, SnapshotId};
 use tidemark_mover::{
-    Attempt, Foreseen, MoverError, Progress, Replay, Restore, RestoreSource, Stop,
+    Attempt, Foreseen, ForeseenNamespace, MoverError, Progress, Replay, Restore, RestoreSource,
+    Stop,
 };
 use tidemark_vault::Vaults;
 use tidemark_worker::Deployments;
@@ -36,7 +36,7 @@ impl Rehearsal for Rehearser {
         target: &Instance,
         (snapshot, plan): (SnapshotId, Option<RestorePlan>),
         wish: &Wish,
-    ) -> Result<Value, String> {
+    ) -> Result<Rehearsed, String> {
         let look = || -> Result<Foreseen, MoverError> {
             let vault = self.vaults.find(source.vault.as_deref())?;
             let manifest = vault.load_manifest(&snapshot.to_string())?;
@@ -57,58 +57,57 @@ impl Rehearsal for Rehearser {
             MoverError::StageLost => "the target does not run".to_owned(),
             error => error.to_string(),
         })?;
-        Ok(describe(&foreseen, snapshot, plan))
+        Ok(describe(foreseen, snapshot, plan))
     }
 }
 
-fn describe(foreseen: &Foreseen, snapshot: SnapshotId, plan: Option<RestorePlan>) -> Value {
+fn describe(foreseen: Foreseen, snapshot: SnapshotId, plan: Option<RestorePlan>) -> Rehearsed {
     let bytes: u64 = foreseen.namespaces.iter().map(|found| found.bytes).sum();
     let documents: u64 = foreseen.namespaces.iter().map(|found| found.documents).sum();
-    let namespaces: Vec<Value> = foreseen
-        .namespaces
-        .iter()
-        .map(|found| {
-            json!({
-                "bytes": found.bytes,
-                "documents": found.documents,
-                "from": found.from,
-                "kind": found.kind,
-                "replaces": found.replaces,
-                "to": found.to,
-            })
-        })
-        .collect();
+    let entries = foreseen.entries;
     let swap = if foreseen.is_atomic {
         "all collections take their places in one commit"
     } else {
         "one collection after another takes its place: for a moment readers see some as they were and some as they are restored"
     };
+    let does = |step, what| RehearsedStep { step, what: Some(what), ..RehearsedStep::default() };
     let mut steps = vec![
-        json!({ "step": "verify", "what": "every chunk is read and hashed, every entry parsed" }),
-        json!({ "step": "stage", "bytes": bytes, "documents": documents }),
+        does("verify", "every chunk is read and hashed, every entry parsed"),
+        RehearsedStep {
+            step: "stage",
+            bytes: Some(bytes),
+            documents: Some(documents),
+            ..RehearsedStep::default()
+        },
     ];
     if plan.is_some() {
-        steps.push(json!({ "step": "replay", "entries": foreseen.entries }));
+        let entries = Some(entries);
+        steps.push(RehearsedStep { step: "replay", entries, ..RehearsedStep::default() });
     }
-    for (step, what) in [
-        ("index", "indexes are built"),
-        ("compare", "what is staged is read and compared with what it must hold"),
-        ("swap", swap),
-    ] {
-        steps.push(json!({ "step": step, "what": what }));
+    steps.extend([
+        does("index", "indexes are built"),
+        does("compare", "what is staged is read and compared with what it must hold"),
+        does("swap", swap),
+    ]);
+    let namespace = |found: ForeseenNamespace| RehearsedNamespace {
+        bytes: found.bytes,
+        documents: found.documents,
+        from: found.from,
+        kind: found.kind,
+        replaces: found.replaces,
+        to: found.to,
+    };
+    Rehearsed {
+        bytes,
+        documents,
+        dropped: foreseen.dropped,
+        entries,
+        estimated_seconds: bytes / BYTES_PER_SECOND + entries / ENTRIES_PER_SECOND + 1,
+        is_atomic: foreseen.is_atomic,
+        kept: foreseen.kept,
+        namespaces: foreseen.namespaces.into_iter().map(namespace).collect(),
+        obstacles: foreseen.obstacles,
+        snapshot_id: snapshot,
+        steps,
     }
-    let seconds = bytes / BYTES_PER_SECOND + foreseen.entries / ENTRIES_PER_SECOND + 1;
-    json!({
-        "bytes": bytes,
-        "documents": documents,
-        "dropped": foreseen.dropped,
-        "entries": foreseen.entries,
-        "estimatedSeconds": seconds,
-        "isAtomic": foreseen.is_atomic,
-        "kept": foreseen.kept,
-        "namespaces": namespaces,
-        "obstacles": foreseen.obstacles,
-        "snapshotId": snapshot.to_string(),
-        "steps": steps,
-    })
 }

@@ -4,6 +4,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tidemark_actions::restore_jobs::{self, Ask, Destination, Wish};
+use tidemark_actions::{RehearseError, rehearse};
 use tidemark_catalog::{Done, Instance, Project, RestoreJob};
 use tidemark_model::{ExportFormat, ProjectId, Role, Rule, Selection};
 
@@ -141,24 +142,13 @@ fn parse_selection(body: &Body<'_>) -> Result<Selection> {
 /// What a restore would do. Nothing is written.
 fn dry_run(asked: &Asked<'_>, source: &Instance, wish: &Wish) -> Result<Value> {
     let (catalog, now) = (&asked.api.catalog, asked.api.clock.now());
-    let refuse = |error| points::refusal(source, error);
-    let (to, snapshot, plan) = match &wish.ask {
-        Ask::Automated { snapshot, to } => (to, *snapshot, None),
-        Ask::PointInTime { moment, base, to } => {
-            let plan =
-                restore_jobs::plan(catalog, source, (*moment, *base), now).map_err(refuse)?;
-            (to, plan.base, Some(plan))
-        }
-        Ask::Download { .. } | Ask::DownloadOf { .. } => {
-            return Err(ApiError::cannot_rehearse("a download changes nothing"));
-        }
-    };
-    restore_jobs::find_complete(catalog, source, snapshot).map_err(refuse)?;
-    let target = restore_jobs::find_target(catalog, to).map_err(refuse)?;
     let rehearsal = asked.api.config.rehearsal.as_deref().ok_or_else(ApiError::unexpected)?;
-    rehearsal
-        .rehearse(source, &target, (snapshot, plan), wish)
-        .map_err(|reason| ApiError::cannot_rehearse(&reason))
+    let rehearsed = rehearse((catalog, rehearsal), source, wish, now);
+    let rehearsed = rehearsed.map_err(|error| match error {
+        RehearseError::Refused(error) => points::refusal(source, error),
+        error => ApiError::cannot_rehearse(&error.to_string()),
+    })?;
+    Ok(json!(rehearsed))
 }
 
 /// How far a job is.

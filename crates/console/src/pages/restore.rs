@@ -4,12 +4,12 @@ use askama::Template;
 use http::StatusCode;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use serde_json::Value;
 use tidemark_actions::restore_jobs::{self, Ask, CreateRestoreJobError, Destination, Wish};
+use tidemark_actions::{RehearseError, Rehearsed, rehearse};
 use tidemark_catalog::{Instance, Order, Page, Project, Snapshot};
 use tidemark_model::{
-    ExportFormat, InstanceName, PlanError, PointInTime, RestorePlan, Role, Rule, Selection,
-    SnapshotId, SnapshotState,
+    ExportFormat, InstanceName, PlanError, PointInTime, Role, Rule, Selection, SnapshotId,
+    SnapshotState,
 };
 
 use super::instance::{drawn, shown_at, window_of};
@@ -136,64 +136,8 @@ struct PlanPage {
     name: String,
     wanted: Wanted,
     moment: Option<Timestamp>,
-    plan: Plan,
+    plan: Rehearsed,
     error: Option<String>,
-}
-
-/// What a restore would do.
-#[derive(Debug, Default)]
-struct Plan {
-    namespaces: Vec<Planned>,
-    dropped: Vec<String>,
-    kept: Vec<String>,
-    obstacles: Vec<String>,
-    documents: u64,
-    bytes: u64,
-    entries: u64,
-    seconds: u64,
-    snapshot: String,
-}
-
-#[derive(Debug)]
-struct Planned {
-    from: String,
-    to: String,
-    replaces: bool,
-    documents: u64,
-    bytes: u64,
-}
-
-impl Plan {
-    fn of(value: &Value) -> Self {
-        let number =
-            |value: &Value, name: &str| value.get(name).and_then(Value::as_u64).unwrap_or(0);
-        let text = |value: &Value, name: &str| {
-            value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
-        let items =
-            |name: &str| value.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
-        let names = |name: &str| -> Vec<String> {
-            items(name).iter().filter_map(|item| item.as_str().map(str::to_owned)).collect()
-        };
-        let planned = |found: &Value| Planned {
-            from: text(found, "from"),
-            to: text(found, "to"),
-            replaces: found.get("replaces").and_then(Value::as_bool).unwrap_or(true),
-            documents: number(found, "documents"),
-            bytes: number(found, "bytes"),
-        };
-        Self {
-            namespaces: items("namespaces").iter().map(planned).collect(),
-            dropped: names("dropped"),
-            kept: names("kept"),
-            obstacles: names("obstacles"),
-            documents: number(value, "documents"),
-            bytes: number(value, "bytes"),
-            entries: number(value, "entries"),
-            seconds: number(value, "estimatedSeconds"),
-            snapshot: text(value, "snapshotId"),
-        }
-    }
 }
 
 /// The form; a click on the timeline fills in the moment and looks closer.
@@ -254,7 +198,7 @@ pub(crate) fn plan(
     let wanted = Wanted::of(fields, instance);
     let planned = match wanted.wish(project) {
         Err(id) => Err(visit.frame.t(id)),
-        Ok(wish) => rehearse(visit, instance, &wish)?,
+        Ok(wish) => plan_of(visit, instance, &wish)?,
     };
     let plan = match planned {
         Ok(plan) => plan,
@@ -274,34 +218,16 @@ pub(crate) fn plan(
 }
 
 /// The plan, or in words why there is none.
-fn rehearse(
+fn plan_of(
     visit: &Visit<'_>,
     instance: &Instance,
     wish: &Wish,
-) -> Result<Result<Plan, String>, Problem> {
-    let (catalog, now) = (&visit.console.catalog, visit.frame.now);
-    let found = || -> Result<_, CreateRestoreJobError> {
-        let (to, snapshot, plan): (_, _, Option<RestorePlan>) = match &wish.ask {
-            Ask::PointInTime { moment, base, to } => {
-                let plan = restore_jobs::plan(catalog, instance, (*moment, *base), now)?;
-                (to, plan.base, Some(plan))
-            }
-            Ask::Automated { snapshot, to } => (to, *snapshot, None),
-            Ask::Download { snapshot } => {
-                return Err(CreateRestoreJobError::SnapshotNotFound(*snapshot));
-            }
-            Ask::DownloadOf { .. } => return Err(CreateRestoreJobError::SnapshotIncomplete),
-        };
-        restore_jobs::find_complete(catalog, instance, snapshot)?;
-        Ok((restore_jobs::find_target(catalog, to)?, snapshot, plan))
-    };
-    match found() {
-        Ok((target, snapshot, plan)) => {
-            let rehearsed =
-                visit.console.rehearsal.rehearse(instance, &target, (snapshot, plan), wish);
-            Ok(rehearsed.map(|value| Plan::of(&value)))
-        }
-        Err(error) => refusal(visit, error).map(Err),
+) -> Result<Result<Rehearsed, String>, Problem> {
+    let (catalog, rehearsal) = (&visit.console.catalog, visit.console.rehearsal.as_ref());
+    match rehearse((catalog, rehearsal), instance, wish, visit.frame.now) {
+        Ok(plan) => Ok(Ok(plan)),
+        Err(RehearseError::Refused(error)) => refusal(visit, error).map(Err),
+        Err(error) => Ok(Err(error.to_string())),
     }
 }
 
