@@ -131,3 +131,101 @@ def test_who_may_only_read_sees_counts_and_no_documents(source):
     shell.run("snapshots", "diff", "shop", snapshot, snapshot, **reader)
     shell.run("snapshots", "diff", "shop", snapshot, snapshot, "--documents", code=DENIED, **reader)
     shell.run("snapshots", "find", "shop", snapshot, "--ns", "shop.odd", code=DENIED, **reader)
+
+
+def test_single_documents_and_results_of_queries_come_back_into_a_collection_that_goes_on(source):
+    shell, world, client = source
+    snapshot = world.snapshot("shop")["id"]
+    orders = client.shop.orders
+    before = orders.find_one({"_id": 5})
+    orders.update_one({"_id": 5}, {"$set": {"item": "spoiled"}})
+    orders.delete_many({"_id": {"$in": [6, 7]}})
+    orders.insert_one({"_id": 9_999, "item": "made since"})
+    count = orders.count_documents({})
+
+    def restore(*arguments, **keywords):
+        return shell.run("restores", "create", "shop", "--snapshot", snapshot, "--documents", "shop.orders",
+                         *arguments, "--yes", "--wait", **keywords)
+
+    # One that is there and is another: nothing at all is written, unless it is said what to do.
+    done = restore("--where", '{"_id": {"$gte": 5, "$lt": 8}}', code=CONFLICT)
+    assert "_id 5" in done.stderr and "--on-conflict" in done.stderr, done.stderr
+    assert orders.count_documents({}) == count
+    plan = shell.json("restores", "plan", "shop", "--snapshot", snapshot, "--documents", "shop.orders",
+                      "--id", "5", "--id", "6", "--id", "8", "--on-conflict", "replace")
+    assert (plan["documents"], plan["documentsThere"]) == (3, {"equal": 1, "different": 1}) and not plan["obstacles"], plan
+    assert orders.find_one({"_id": 5})["item"] == "spoiled"
+    restore("--where", '{"_id": {"$gte": 5, "$lt": 8}}', "--on-conflict", "skip")
+    assert orders.find_one({"_id": 5})["item"] == "spoiled" and orders.count_documents({}) == count + 2
+    restore("--id", "5", "--on-conflict", "replace")
+    assert orders.find_one({"_id": 5}) == before
+    # What is equal is no conflict; what was made since stays.
+    done = restore("--where", '{"_id": {"$lt": 100}}')
+    assert "100 documents" in done.stdout, done.stdout
+    assert orders.count_documents({}) == 4_001 and orders.find_one({"_id": 9_999})
+    # The result of a query, into a collection of its own.
+    restore("--where", '{"item": "thing 3"}', "--into", "shop.back")
+    assert client.shop.back.count_documents({}) == client.shop.orders.count_documents({"item": "thing 3"}) == 571
+    [job, *_] = shell.json("restores", "list", "shop")["results"]
+    assert job["documents"] == {"namespace": "shop.orders", "to": "shop.back", "filter": {"item": "thing 3"}, "onConflict": "insert"}
+
+
+def test_documents_of_a_moment_come_back_and_each_type_as_it_was(source):
+    shell, world, client = source
+    world.snapshot("shop")
+    client.shop.same.insert_one({"_id": bson.Int64(2), "n": float("nan"), "zero": bson.Timestamp(0, 0),
+                                 "deep": [{"a": bson.Regex("^a", "i")}, bson.MinKey(), b"\x00"]})
+    whole = list(client.shop.same.find({}, sort=[("_id", 1)]).sort("_id", 1))
+    raw = [bson.encode(document) for document in whole]
+    time.sleep(1.1)
+    moment = int(time.time())
+    time.sleep(1.1)
+    client.shop.same.drop()
+    shell.run("restores", "create", "shop", "--to", str(moment), "--documents", "shop.same", "--yes", "--wait")
+    assert [bson.encode(document) for document in client.shop.same.find({}).sort("_id", 1)] == raw
+
+
+def test_documents_that_cannot_be_restored_are_refused_before_anything_is_done(source):
+    shell, world, client = source
+    snapshot = world.snapshot("shop")["id"]
+    create = ("restores", "create", "shop", "--snapshot", snapshot, "--yes")
+    for arguments, code, words in [
+        (("--documents", "shop.orders", "--where", '{"a": {"$near": 1}}'), USAGE, "$near"),
+        (("--documents", "shop.orders", "--where", "[1]"), USAGE, "object"),
+        (("--documents", "shop.nothing"), USAGE, "no shop.nothing"),
+        (("--documents", "shop.*"), USAGE, "shop.*"),
+        (("--documents", "shop.orders", "--into", "admin.orders"), USAGE, "admin.orders"),
+        (("--documents", "shop.orders", "--namespace", "shop.orders"), USAGE, "cannot be used with"),
+        (("--documents", "shop.orders", "--on-conflict", "merge"), USAGE, "merge"),
+        (("--where", "{}"), USAGE, "--documents"),
+    ]:
+        done = shell.run(*create, *arguments, code=code)
+        assert words in done.stderr, (arguments, done.stderr)
+    # Of the API as well: nothing is taken that would be understood as something else.
+    path = f"/api/tidemark/v1/groups/{world.group}/instances/shop/restoreJobs"
+    body = {"snapshotId": snapshot, "documents": {"namespace": "shop.orders", "filter": {}}}
+    for more, words in [({"namespaces": [{"from": "shop.a"}]}, "no namespaces"), ({"deliveryType": "download"}, "no download")]:
+        status, answer, _ = world.raw("POST", path, {**body, **more})
+        assert status == 400 and words in answer["detail"], answer
+    assert shell.json("restores", "list", "shop")["totalCount"] == 0
+
+
+def test_a_killed_server_goes_on_with_the_documents_that_are_missing(fresh, tmp_path):
+    world = fresh().start()
+    shell = Shell(tmp_path)
+    shell.run("login", "--data-dir", world.data)
+    world.create_instance("shop")
+    world.create_user()
+    client = world.client("shop")
+    client.shop.orders.insert_many([{"_id": n, "text": f"{n} " * 40} for n in range(60_000)])
+    snapshot = world.snapshot("shop")["id"]
+    client.shop.orders.drop()
+    job = shell.json("restores", "create", "shop", "--snapshot", snapshot, "--documents", "shop.orders", "--yes")
+    until(lambda: client.shop.orders.estimated_document_count() > 0, "documents to be written")
+    world.kill()
+    world.start()
+    done = shell.run("restores", "watch", "shop", job["id"])
+    assert "60,000 documents" in done.stdout, done.stdout
+    client = world.client("shop")
+    assert client.shop.orders.count_documents({}) == 60_000
+    assert all(document["text"] == f"{document['_id']} " * 40 for document in client.shop.orders.find({}))

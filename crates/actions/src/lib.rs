@@ -18,5 +18,6 @@ mod tests;
 
 pub use audit::{Change, change};
 pub use rehearsal::{
-    Rehearsal, RehearseError, Rehearsed, RehearsedNamespace, RehearsedStep, rehearse,
+    DocumentsThere, Rehearsal, RehearseError, Rehearsed, RehearsedNamespace, RehearsedStep,
+    rehearse,
 };

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 use tidemark_catalog::{Catalog, Instance};
-use tidemark_model::{RestorePlan, SnapshotId};
+use tidemark_model::{DocumentChoice, RestorePlan, SnapshotId};
 
 use crate::restore_jobs::{
     Ask, CreateRestoreJobError, Wish, find_complete, find_target, plan as plan_moment,
@@ -17,6 +17,9 @@ pub struct Rehearsed {
     pub bytes: u64,
     /// Documents that are written.
     pub documents: u64,
+    /// What the target has of single documents, if those are restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub documents_there: Option<DocumentsThere>,
     /// Collections of the target that go.
     pub dropped: Vec<String>,
     /// Oplog entries that are replayed.
@@ -35,6 +38,16 @@ pub struct Rehearsed {
     pub snapshot_id: SnapshotId,
     /// What is done, in order.
     pub steps: Vec<RehearsedStep>,
+}
+
+/// What a target has of the documents that would be written into a collection of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentsThere {
+    /// Those that are there and are different.
+    pub different: u64,
+    /// Those that are there as they would be written.
+    pub equal: u64,
 }
 
 /// A collection that a restore would write.
@@ -99,6 +112,9 @@ pub trait Rehearsal: Send + Sync + std::fmt::Debug {
         what: (SnapshotId, Option<RestorePlan>),
         wish: &Wish,
     ) -> Result<Rehearsed, String>;
+
+    /// Why documents cannot be told by a filter, if they cannot.
+    fn check_documents(&self, choice: &DocumentChoice) -> Result<(), String>;
 }
 
 /// Checks a restore as if it were asked for, and finds out what it would do. Nothing is written.

@@ -8,9 +8,9 @@ use tidemark_catalog::{
     Catalog, CatalogError, Instance, NewRestoreJob, RestoreJob, Snapshot, TargetName,
 };
 use tidemark_model::{
-    Base, Captured, Delivery, ExportFormat, InstanceName, InstanceState, Material, OplogSpan,
-    OplogTime, PlanError, PointInTime, ProjectId, RestoreJobId, RestorePlan, Selection, SnapshotId,
-    SnapshotState, plan_restore, restorable,
+    Base, Captured, Delivery, DocumentChoice, ExportFormat, InstanceName, InstanceState, Material,
+    OplogSpan, OplogTime, PlanError, PointInTime, ProjectId, RestoreJobId, RestorePlan, Selection,
+    SnapshotId, SnapshotState, plan_restore, restorable,
 };
 
 /// Where a restore writes to: an instance by its project and name.
@@ -62,6 +62,8 @@ pub struct Wish {
     pub ask: Ask,
     /// Which namespaces of it.
     pub selection: Selection,
+    /// Only these documents of one collection, into a collection as it is; then `selection` says nothing.
+    pub documents: Option<DocumentChoice>,
     /// Whether documents may be replaced where they are, where the target cannot rename.
     pub replaces_in_place: bool,
     /// What the file of a download is.
@@ -72,7 +74,7 @@ impl From<Ask> for Wish {
     /// Everything of it.
     fn from(ask: Ask) -> Self {
         let (selection, format) = (Selection::everything(), ExportFormat::default());
-        Self { ask, selection, replaces_in_place: false, format }
+        Self { ask, selection, documents: None, replaces_in_place: false, format }
     }
 }
 
@@ -144,6 +146,7 @@ pub fn create(
         instance: source.id,
         delivery,
         selection: selection.clone(),
+        documents: wish.documents.clone(),
         replaces_in_place: wish.replaces_in_place,
         snapshot_at: moment_of(&snapshot),
         target,

@@ -175,6 +175,7 @@ fn insert_jobs(catalog: &Catalog, clock: &Clock, instance: &Instance, jobs: u64)
             instance: instance.id,
             delivery: Delivery::Automated { snapshot: snapshot.id, target: instance.id },
             selection: tidemark_model::Selection::everything(),
+            documents: None,
             replaces_in_place: false,
             snapshot_at: now,
             target: TargetName { project: instance.project, name: instance.name.to_string() },

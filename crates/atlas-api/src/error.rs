@@ -409,6 +409,11 @@ impl ApiError {
         )
     }
 
+    pub(crate) fn invalid_documents(reason: &str) -> Self {
+        let detail = format!("The documents cannot be restored so: {reason}.");
+        error(BAD, "INVALID_DOCUMENTS", detail, &[])
+    }
+
     pub(crate) fn cannot_rehearse(reason: &str) -> Self {
         error(BAD, "CANNOT_PLAN_RESTORE", format!("The restore cannot be planned: {reason}."), &[])
     }

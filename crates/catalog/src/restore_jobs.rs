@@ -3,8 +3,8 @@
 use crate::database::{Connection, OptionalExtension, Row};
 use jiff::{SignedDuration, Timestamp};
 use tidemark_model::{
-    Delivery, ExportFormat, InstanceId, OplogTime, PointInTime, ProjectId, RestoreEvent,
-    RestoreJobId, RestoreState, RestoreStep, Selection,
+    Delivery, DocumentChoice, ExportFormat, InstanceId, OplogTime, PointInTime, ProjectId,
+    RestoreEvent, RestoreJobId, RestoreState, RestoreStep, Selection,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
@@ -35,6 +35,8 @@ pub struct NewRestoreJob {
     pub snapshot_at: Timestamp,
     /// What of it is restored.
     pub selection: Selection,
+    /// The documents, if only some of a collection are wanted.
+    pub documents: Option<DocumentChoice>,
     /// Whether documents may be replaced where they are, where the target cannot rename.
     pub replaces_in_place: bool,
     /// The target as the API shows it.
@@ -71,6 +73,8 @@ pub struct RestoreJob {
     pub delivery: Delivery,
     /// What of it is restored.
     pub selection: Selection,
+    /// The documents, if only some of a collection are wanted.
+    pub documents: Option<DocumentChoice>,
     /// Whether documents may be replaced where they are, where the target cannot rename.
     pub replaces_in_place: bool,
     /// When the snapshot was taken.
@@ -91,6 +95,10 @@ pub struct RestoreJob {
     pub done: Done,
 }
 
+/// The word for a delivery of documents only. A release that does not know it does nothing, rather than to restore
+/// everything.
+const OF_DOCUMENTS: &str = "documents";
+
 /// A job with what is shown of its snapshot.
 const SELECT: &str = "SELECT r.*, s.finished_at AS snapshot_finished_at
      FROM restore_jobs r JOIN snapshots s ON s.id = r.snapshot_id";
@@ -105,6 +113,10 @@ fn decode(row: &Row) -> Result<RestoreJob, CatalogError> {
         selection: match row.get::<Option<String>>("selection")? {
             Some(_) => row.json("selection")?,
             None => Selection::everything(),
+        },
+        documents: match row.get::<Option<String>>("documents")? {
+            Some(_) => Some(row.json("documents")?),
+            None => None,
         },
         replaces_in_place: row.get("replaces_in_place")?,
         snapshot_at: row.instant("snapshot_at")?,
@@ -129,7 +141,7 @@ fn decode_delivery(row: &Decoder<'_>) -> Result<Delivery, CatalogError> {
     let oplog: (Option<u32>, Option<u32>) =
         (row.get("pit_oplog_seconds")?, row.get("pit_oplog_increment")?);
     match (delivery.as_str(), target, seconds, oplog) {
-        ("automated", Some(target), None, (None, None)) => {
+        ("automated" | OF_DOCUMENTS, Some(target), None, (None, None)) => {
             Ok(Delivery::Automated { snapshot, target })
         }
         ("download", None, None, (None, None)) => Ok(Delivery::Download { snapshot, moment: None }),
@@ -140,12 +152,11 @@ fn decode_delivery(row: &Decoder<'_>) -> Result<Delivery, CatalogError> {
             let moment = PointInTime::Entry(OplogTime::new(second, increment));
             Ok(Delivery::Download { snapshot, moment: Some(moment) })
         }
-        ("pointInTime", Some(target), Some(second), (None, None)) => Ok(Delivery::PointInTime {
-            moment: PointInTime::Second(second),
-            base: snapshot,
-            target,
-        }),
-        ("pointInTime", Some(target), None, (Some(second), Some(increment))) => {
+        ("pointInTime" | OF_DOCUMENTS, Some(target), Some(second), (None, None)) => {
+            let moment = PointInTime::Second(second);
+            Ok(Delivery::PointInTime { moment, base: snapshot, target })
+        }
+        ("pointInTime" | OF_DOCUMENTS, Some(target), None, (Some(second), Some(increment))) => {
             let moment = PointInTime::Entry(OplogTime::new(second, increment));
             Ok(Delivery::PointInTime { moment, base: snapshot, target })
         }
@@ -267,7 +278,7 @@ impl Catalog {
                 job.id.to_string(),
                 job.instance.to_string(),
                 number,
-                job.delivery.as_str(),
+                if job.documents.is_some() { OF_DOCUMENTS } else { job.delivery.as_str() },
                 job.delivery.snapshot().to_string(),
                 job.snapshot_at.as_second(),
                 job.delivery.target().map(|target| target.to_string()),
@@ -281,6 +292,12 @@ impl Catalog {
                 job.replaces_in_place,
             ),
         )?;
+        if let Some(choice) = &job.documents {
+            transaction.execute(
+                "UPDATE restore_jobs SET documents = ?2 WHERE id = ?1",
+                (job.id.to_string(), to_json(choice)),
+            )?;
+        }
         if let Delivery::Download { snapshot, .. } = job.delivery {
             transaction.execute(
                 "UPDATE restore_jobs SET download_file = ?2, download_lifetime = ?3 WHERE id = ?1",

@@ -167,6 +167,7 @@ impl Fixture {
             instance: self.instance,
             delivery,
             selection: tidemark_model::Selection::everything(),
+            documents: None,
             replaces_in_place: false,
             snapshot_at: at(1_500),
             target: TargetName { project: self.project, name: "one".into() },

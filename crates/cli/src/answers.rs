@@ -236,6 +236,9 @@ answers! {
         /// What is restored, if that is not everything.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         namespaces: Option<Vec<Rule>>,
+        /// Which documents are restored, if not whole collections.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        documents: Option<Documents>,
         /// Whether documents are replaced where they are.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replace_in_place: Option<bool>,
@@ -269,12 +272,35 @@ answers! {
         to: String,
     }
 
+    /// Documents of one collection that are written into a collection as it is.
+    Documents {
+        /// The collection of the backup.
+        namespace: String,
+        /// The collection of the target.
+        to: String,
+        /// A filter in Extended JSON.
+        filter: serde_json::Value,
+        /// What happens where the target has others: `insert` (nothing is written), `replace` or `skip`.
+        on_conflict: String,
+    }
+
+    /// What a target has of the documents that would be written.
+    DocumentsThere {
+        /// Those that are there and are different.
+        different: u64,
+        /// Those that are there as they would be written.
+        equal: u64,
+    }
+
     /// What a restore would do.
     Plan {
         /// The snapshot from which it begins.
         snapshot_id: String,
         /// What is written.
         namespaces: Vec<PlannedNamespace>,
+        /// What the target has of single documents, if those are restored.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        documents_there: Option<DocumentsThere>,
         /// Collections of the target that go.
         dropped: Vec<String>,
         /// Collections of the target that stay.
@@ -301,7 +327,7 @@ answers! {
         from: String,
         /// Its name in the target.
         to: String,
-        /// `collection`, `view` or `timeseries`.
+        /// `collection`, `view` or `timeseries`; `documents` where those are written into it.
         kind: String,
         /// Whether the target has one of that name, which goes.
         replaces: bool,

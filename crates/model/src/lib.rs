@@ -5,6 +5,7 @@
 
 mod clock;
 mod deployment;
+mod document_choice;
 mod drill;
 mod hex;
 mod ids;
@@ -28,6 +29,7 @@ pub use deployment::{
     Condition, DatabaseSize, Finding, LinkSettings, ProbeReport, ReadFrom, SpecialCollections,
     TlsSettings, Topology,
 };
+pub use document_choice::{DocumentChoice, OnConflict};
 pub use drill::{
     CheckResult, ContentProof, DrillCheck, DrillCheckError, DrillEvent, DrillReport, DrillState,
     DrillStep, MOST_CHECKS, MOST_DOCUMENTS, NotRestored, ProvenCollection,

@@ -79,6 +79,19 @@ impl Delivery {
         }
     }
 
+    /// What of the backups is read.
+    pub fn point(&self) -> BackupPoint {
+        match *self {
+            Self::Automated { snapshot, .. } | Self::Download { snapshot, moment: None } => {
+                BackupPoint::Snapshot(snapshot)
+            }
+            Self::Download { snapshot, moment: Some(moment) } => {
+                BackupPoint::Moment(moment, Some(snapshot))
+            }
+            Self::PointInTime { moment, base, .. } => BackupPoint::Moment(moment, Some(base)),
+        }
+    }
+
     /// The instance that is written to, if any.
     pub fn target(&self) -> Option<InstanceId> {
         match self {
@@ -165,6 +178,8 @@ pub enum ReplaceStep {
     Replay,
     /// Indexes are built on the staging collections.
     Index,
+    /// Documents are written into the target's own collection; of restores of documents only.
+    Write,
     /// Staging collections are compared with what they must hold.
     Compare,
     /// Staging collections take the place of the target's.
@@ -205,11 +220,12 @@ impl RestoreStep {
     /// The step in which the target's data is replaced.
     pub const SWAP: Self = Self::Replace(ReplaceStep::Swap);
 
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Replace(ReplaceStep::Verify),
         Self::Replace(ReplaceStep::Stage),
         Self::Replace(ReplaceStep::Replay),
         Self::Replace(ReplaceStep::Index),
+        Self::Replace(ReplaceStep::Write),
         Self::Replace(ReplaceStep::Compare),
         Self::SWAP,
         Self::Download(DownloadStep::Verify),
@@ -231,6 +247,7 @@ impl RestoreStep {
             Self::Replace(ReplaceStep::Stage) => "stage",
             Self::Replace(ReplaceStep::Replay) => "replay",
             Self::Replace(ReplaceStep::Index) => "index",
+            Self::Replace(ReplaceStep::Write) => "write",
             Self::Replace(ReplaceStep::Compare) => "compare",
             Self::SWAP => "swap",
             Self::Download(DownloadStep::Pack) => "pack",
@@ -268,14 +285,14 @@ pub enum RestoreState {
         /// When the last step ended.
         finished_at: Timestamp,
     },
-    /// Given up; the target is as it was.
+    /// Given up; the target is as it was, but for what a restore of documents had written.
     Failed {
         /// When it was given up.
         finished_at: Timestamp,
         /// What went wrong and what the operator can do.
         reason: String,
     },
-    /// Stopped on request; the target is as it was.
+    /// Stopped on request; the target is as it was, but for what a restore of documents had written.
     Cancelled {
         /// When it was stopped.
         finished_at: Timestamp,
@@ -406,10 +423,10 @@ mod tests {
         let download = Delivery::Download { snapshot, moment: None };
         let automated = Delivery::Automated { snapshot, target: InstanceId::from_bytes([2; 12]) };
         let count = |delivery| {
-            let words = ["verify", "stage", "replay", "index", "compare", "swap", "pack"];
+            let words = ["verify", "stage", "replay", "index", "write", "compare", "swap", "pack"];
             words.iter().filter(|word| RestoreStep::parse(delivery, word).is_some()).count()
         };
-        assert_eq!((count(&download), count(&automated)), (2, 6));
+        assert_eq!((count(&download), count(&automated)), (2, 7));
     }
 
     #[test]

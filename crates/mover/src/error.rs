@@ -95,6 +95,26 @@ pub enum MoverError {
         /// Why not.
         what: String,
     },
+    /// Documents were brought back only in part.
+    #[error("{reason}; {documents} documents were written or were there before, and stay")]
+    Halfway {
+        /// Why not all.
+        reason: String,
+        /// How many of them the target has.
+        documents: u64,
+    },
+    /// Documents that are brought back are there already, and are others.
+    #[error(
+        "{namespace} has {documents} of these documents already, and they are different, the first of them with _id {first}: replace them or skip them, or restore to another collection"
+    )]
+    Conflict {
+        /// The collection.
+        namespace: String,
+        /// How many are.
+        documents: u64,
+        /// The `_id` of the first of them.
+        first: String,
+    },
     /// A snapshot cannot be made of the one before it and the oplog.
     #[error("no snapshot can be made of the one before it: {what}")]
     Synthesis {

@@ -15,8 +15,9 @@ use jiff::SignedDuration;
 use tidemark_actions::instances;
 use tidemark_catalog::{Backing, Catalog, CatalogError, Instance, InstanceTrouble};
 use tidemark_deployment::{Address, Endpoint, Pins};
-use tidemark_docdb::{Server, ServerConfig, ServerError, ServerTls, Withheld};
+use tidemark_docdb::{Matcher, Server, ServerConfig, ServerError, ServerTls, Withheld};
 use tidemark_model::{Clock, InstanceEvent, InstanceId, InstanceName, InstanceState, ProjectId};
+use tidemark_mover::Matches;
 use tidemark_vault::VaultKey;
 use tidemark_worker::{Deployments, Membership, Scratch};
 
@@ -546,6 +547,11 @@ impl Deployments for Hosting {
         }
         let shown = self.config.certificates.as_ref().map(|own| own.fingerprint());
         self.address(address.to_string(), shown)
+    }
+
+    fn matcher(&self, filter: &bson::Document) -> Result<Matches, String> {
+        let matcher = Matcher::parse(filter)?;
+        Ok(Box::new(move |document| matcher.matches(document)))
     }
 
     fn scratch(&self, name: &str) -> Result<Box<dyn Scratch>, String> {

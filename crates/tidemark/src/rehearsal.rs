@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use tidemark_actions::restore_jobs::Wish;
-use tidemark_actions::{Rehearsal, Rehearsed, RehearsedNamespace, RehearsedStep};
+use tidemark_actions::restore_jobs::{Ask, Wish};
+use tidemark_actions::{DocumentsThere, Rehearsal, Rehearsed, RehearsedNamespace, RehearsedStep};
 use tidemark_catalog::Instance;
-use tidemark_model::{RestorePlan, SnapshotId};
+use tidemark_model::{BackupPoint, DocumentChoice, RestorePlan, SnapshotId};
 use tidemark_mover::{
-    Attempt, Foreseen, ForeseenNamespace, MoverError, Progress, Replay, Restore, RestoreSource,
-    Stop,
+    Attempt, DocumentRestore, Foreseen, ForeseenNamespace, MoverError, Progress, Replay, Restore,
+    RestoreSource, Stop, filter_of,
 };
 use tidemark_vault::Vaults;
-use tidemark_worker::Deployments;
+use tidemark_worker::{Deployments, Moments};
 
 /// What is assumed of a target to say how long a restore takes, until one has shown better.
 const BYTES_PER_SECOND: u64 = 40_000_000;
@@ -21,6 +21,7 @@ const ENTRIES_PER_SECOND: u64 = 10_000;
 pub(crate) struct Rehearser {
     pub(crate) vaults: Vaults,
     pub(crate) deployments: Arc<dyn Deployments>,
+    pub(crate) moments: Moments,
 }
 
 impl std::fmt::Debug for Rehearser {
@@ -37,6 +38,13 @@ impl Rehearsal for Rehearser {
         (snapshot, plan): (SnapshotId, Option<RestorePlan>),
         wish: &Wish,
     ) -> Result<Rehearsed, String> {
+        if let Some(choice) = &wish.documents {
+            let point = match wish.ask {
+                Ask::PointInTime { moment, .. } => BackupPoint::Moment(moment, Some(snapshot)),
+                _ => BackupPoint::Snapshot(snapshot),
+            };
+            return self.rehearse_documents((source, target), (point, snapshot), choice);
+        }
         let look = || -> Result<Foreseen, MoverError> {
             let vault = self.vaults.find(source.vault.as_deref())?;
             let manifest = vault.load_manifest(&snapshot.to_string())?;
@@ -58,6 +66,74 @@ impl Rehearsal for Rehearser {
             error => error.to_string(),
         })?;
         Ok(describe(foreseen, snapshot, plan))
+    }
+
+    fn check_documents(&self, choice: &DocumentChoice) -> Result<(), String> {
+        let filter = filter_of(choice).map_err(|error| error.to_string())?;
+        self.deployments.matcher(&filter).map(drop)
+    }
+}
+
+impl Rehearser {
+    /// What bringing documents back would meet. The backup is read as the restore reads it.
+    fn rehearse_documents(
+        &self,
+        (source, target): (&Instance, &Instance),
+        (point, snapshot): (BackupPoint, SnapshotId),
+        choice: &DocumentChoice,
+    ) -> Result<Rehearsed, String> {
+        let (stop, progress) = (Stop::new(), Progress::default());
+        let opened = self.moments.open(source, point, &stop).map_err(|error| error.to_string())?;
+        let endpoint = self.deployments.endpoint(target).ok_or("the target does not run")?;
+        let filter = filter_of(choice).map_err(|error| error.to_string())?;
+        let restore = DocumentRestore {
+            vault: &opened.vault,
+            manifest: &opened.manifest,
+            choice,
+            matches: &self.deployments.matcher(&filter)?,
+            endpoint: &endpoint,
+            stop: &stop,
+            progress: &progress,
+        };
+        let found = restore.look().map_err(|error| error.to_string())?;
+        let obstacles = restore.check(&found).err().map(|error| error.to_string());
+        let does =
+            |step, what| RehearsedStep { step, what: Some(what), ..RehearsedStep::default() };
+        Ok(Rehearsed {
+            bytes: found.bytes,
+            documents: found.documents,
+            documents_there: Some(DocumentsThere {
+                different: found.different,
+                equal: found.equal,
+            }),
+            dropped: Vec::new(),
+            entries: 0,
+            estimated_seconds: found.bytes / BYTES_PER_SECOND + 1,
+            is_atomic: false,
+            kept: Vec::new(),
+            namespaces: vec![RehearsedNamespace {
+                bytes: found.bytes,
+                documents: found.documents,
+                from: choice.namespace.clone(),
+                kind: "documents".to_owned(),
+                replaces: false,
+                to: choice.to.clone(),
+            }],
+            obstacles: obstacles.into_iter().collect(),
+            snapshot_id: snapshot,
+            steps: vec![
+                does(
+                    "verify",
+                    "the documents are read from the vault and looked for at the target",
+                ),
+                RehearsedStep {
+                    step: "write",
+                    bytes: Some(found.bytes),
+                    documents: Some(found.documents),
+                    ..RehearsedStep::default()
+                },
+            ],
+        })
     }
 }
 
@@ -100,6 +176,7 @@ fn describe(foreseen: Foreseen, snapshot: SnapshotId, plan: Option<RestorePlan>)
     Rehearsed {
         bytes,
         documents,
+        documents_there: None,
         dropped: foreseen.dropped,
         entries,
         estimated_seconds: bytes / BYTES_PER_SECOND + entries / ENTRIES_PER_SECOND + 1,

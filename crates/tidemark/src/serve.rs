@@ -246,11 +246,18 @@ impl Parts {
         base_url: &str,
         health: Health,
     ) -> Result<Router, Failure> {
+        let vaults = self.vaults.clone();
+        let moments = Moments {
+            catalog: Arc::clone(&self.catalog),
+            vaults: vaults.clone(),
+            clock: self.clock.clone(),
+            worker: health.worker.clone(),
+        };
         let rehearsal = Arc::new(Rehearser {
             vaults: self.vaults.clone(),
             deployments: Arc::clone(&health.hosting) as Arc<dyn tidemark_worker::Deployments>,
+            moments: moments.clone(),
         });
-        let vaults = self.vaults.clone();
         let dev = (mode == Mode::Development).then(|| Dev {
             catalog: Arc::clone(&self.catalog),
             clock: self.clock.clone(),
@@ -266,12 +273,6 @@ impl Parts {
             tls: self.instance_certificates.is_some(),
         };
         let for_console = Arc::clone(&rehearsal) as Arc<dyn Rehearsal>;
-        let moments = Moments {
-            catalog: Arc::clone(&self.catalog),
-            vaults: vaults.clone(),
-            clock: self.clock.clone(),
-            worker: health.worker.clone(),
-        };
         let catalog = Arc::clone(&self.catalog);
         let api_config = ApiConfig {
             report_key: ReportKey::new(move || tidemark_worker::public_key(&catalog)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidemark_catalog::{Catalog, CatalogError, Instance};
 use tidemark_deployment::{Endpoint, LinkError};
 use tidemark_model::{BackupPolicy, Clock, InstanceId};
-use tidemark_mover::MoverError;
+use tidemark_mover::{Matches, MoverError};
 use tidemark_vault::{Vault, Vaults};
 
 use crate::membership::Membership;
@@ -21,6 +21,11 @@ pub trait Deployments: Send + Sync {
     fn has_oplog(&self, instance: &Instance) -> bool {
         let _ = instance;
         true
+    }
+
+    /// What tells the documents that a filter means, as a database would; or why it cannot be asked.
+    fn matcher(&self, filter: &bson::Document) -> Result<Matches, String> {
+        Err(format!("nobody here can say what {filter} means"))
     }
 
     /// Starts an empty database for something by that name; or why there is none.

@@ -321,7 +321,7 @@ fn selection_of(manifest: &Manifest, left: &[NotRestored]) -> Result<Selection, 
 }
 
 /// Why a backup cannot be brought back: whether it may be later is kept.
-fn step_error(instance: &Instance, error: MomentError) -> StepError {
+pub(crate) fn step_error(instance: &Instance, error: MomentError) -> StepError {
     match error {
         MomentError::Mover(error) => error.into(),
         MomentError::Unknown(CreateRestoreJobError::Catalog(error)) => error.into(),

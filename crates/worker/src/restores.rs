@@ -7,20 +7,22 @@ use std::time::{Duration, Instant};
 
 use tidemark_catalog::{CatalogError, Claim, RestoreJob};
 use tidemark_model::{
-    Captured, Delivery, DownloadStep, InstanceEvent, InstanceId, Material, OplogTime, PointInTime,
-    ReplaceStep, RestoreEvent, RestoreJobId, RestorePlan, RestoreStep, SnapshotId, format_instant,
-    plan_restore,
+    Captured, Delivery, DocumentChoice, DownloadStep, InstanceEvent, InstanceId, Material,
+    OplogTime, PointInTime, ReplaceStep, RestoreEvent, RestoreJobId, RestorePlan, RestoreStep,
+    SnapshotId, format_instant, plan_restore,
 };
 use tidemark_mover::{
-    Attempt, MoverError, Progress, Replay, Restore, RestoreSource, Stop, SynthesisRequest,
-    discard_attempt, discard_stage, export, forget_swap, select, swap_stage, synthesize,
-    was_swapped,
+    Attempt, DocumentRestore, MoverError, Progress, Replay, Restore, RestoreSource, Stop,
+    SynthesisRequest, discard_attempt, discard_stage, export, filter_of, forget_swap, select,
+    swap_stage, synthesize, was_swapped,
 };
 
 use tidemark_vault::{Manifest, SnapshotWriter, Vault};
 
+use crate::drills::step_error;
 use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
+use crate::moments::Moments;
 use crate::shared::Shared;
 use crate::steps::{StepError, enter_step};
 use crate::tail;
@@ -50,7 +52,11 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
     }
 }
 
-fn run(shared: &Shared, claim: &Claim<RestoreJobId>, job: &RestoreJob) -> Result<(), CatalogError> {
+fn run(
+    shared: &Arc<Shared>,
+    claim: &Claim<RestoreJobId>,
+    job: &RestoreJob,
+) -> Result<(), CatalogError> {
     let catalog = &shared.config.catalog;
     let clock = &shared.config.clock;
     if let Some(target) = job.delivery.target() {
@@ -190,7 +196,7 @@ fn give_up_stage(
 }
 
 struct Running<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     claim: &'a Claim<RestoreJobId>,
     job: &'a RestoreJob,
     progress: &'a Progress,
@@ -198,6 +204,9 @@ struct Running<'a> {
 
 impl Running<'_> {
     fn do_steps(&self, stop: &Stop) -> Result<(), StepError> {
+        if let (Some(choice), Some(target)) = (&self.job.documents, self.job.delivery.target()) {
+            return self.restore_documents(choice, target, stop);
+        }
         match self.job.delivery {
             Delivery::Download { moment, .. } => self.download(moment, stop),
             Delivery::Automated { target, .. } => self.restore(target, None, stop),
@@ -288,6 +297,47 @@ impl Running<'_> {
         self.begin(ReplaceStep::Swap)?;
         swap_stage(&endpoint, &job)?;
         enter_step(&self.shared.config, &job, "after-swap")
+    }
+
+    /// Brings documents back into a collection as it is.
+    fn restore_documents(
+        &self,
+        choice: &DocumentChoice,
+        target: InstanceId,
+        stop: &Stop,
+    ) -> Result<(), StepError> {
+        let config = &self.shared.config;
+        let endpoint = self.shared.captures.endpoint(target)?;
+        let instance = config.catalog.load_instance(self.job.instance)?;
+        self.begin(ReplaceStep::Verify)?;
+        let point = self.job.delivery.point();
+        let opened = Moments::of(self.shared).open(&instance, point, stop);
+        let opened = opened.map_err(|error| step_error(&instance, error))?;
+        let filter = filter_of(choice)?;
+        let matches = config.deployments.matcher(&filter);
+        let matches = matches.map_err(|what| MoverError::Lookup { what })?;
+        let restore = DocumentRestore {
+            vault: &opened.vault,
+            manifest: &opened.manifest,
+            choice,
+            matches: &matches,
+            endpoint: &endpoint,
+            stop,
+            progress: self.progress,
+        };
+        let found = restore.look()?;
+        restore.check(&found)?;
+        self.progress.expect(found.bytes);
+        self.begin(ReplaceStep::Write)?;
+        restore.write().map_err(|error| match error {
+            error if error.is_transient() => error,
+            MoverError::Stopped => MoverError::Stopped,
+            error => MoverError::Halfway {
+                reason: error.to_string(),
+                documents: self.progress.documents(),
+            },
+        })?;
+        Ok(())
     }
 
     /// Makes the snapshot of a moment in the vault, without storing a manifest.

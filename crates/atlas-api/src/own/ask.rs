@@ -67,6 +67,11 @@ impl Ask<'_> {
     /// place at once, nobody else does.
     fn notice_of(&self, job: &RestoreJob) -> Option<&'static str> {
         let target = self.api.catalog.load_instance(job.delivery.target()?).ok()?;
+        if job.documents.is_some() {
+            return Some(
+                "documents are written one batch after another: until this is over readers see some of them",
+            );
+        }
         if target.backing == Backing::Embedded {
             return None;
         }

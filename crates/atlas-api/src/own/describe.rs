@@ -97,6 +97,9 @@ pub(super) fn describe_job(job: &RestoreJob, Beside { link, notice }: Beside) ->
     if job.replaces_in_place {
         put(&mut body, "replaceInPlace", true.into());
     }
+    if let Some(choice) = &job.documents {
+        put(&mut body, "documents", json!(choice));
+    }
     if !job.selection.is_everything() {
         put(&mut body, "namespaces", json!(job.selection));
     }

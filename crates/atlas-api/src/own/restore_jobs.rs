@@ -4,9 +4,9 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use tidemark_actions::restore_jobs::{self, Ask, Destination, Wish};
-use tidemark_actions::{RehearseError, rehearse};
+use tidemark_actions::{Rehearsal, RehearseError, rehearse};
 use tidemark_catalog::{Done, Instance, Project, RestoreJob};
-use tidemark_model::{ExportFormat, ProjectId, Role, Rule, Selection};
+use tidemark_model::{DocumentChoice, ExportFormat, OnConflict, ProjectId, Role, Rule, Selection};
 
 use super::ask::{Ask as Asked, put};
 use super::describe::describe_job;
@@ -17,6 +17,7 @@ use crate::operations::instances::restore_job::stop;
 
 const ATTRIBUTES: &[&str] = &[
     "deliveryType",
+    "documents",
     "dryRun",
     "format",
     "namespaces",
@@ -43,6 +44,9 @@ pub(super) fn create(
         Ask::Download { .. } | Ask::DownloadOf { .. } => project.id,
     };
     check_rights(asked, project, to)?;
+    if let Some(choice) = &wish.documents {
+        rehearsal(asked)?.check_documents(choice).map_err(|r| ApiError::invalid_documents(&r))?;
+    }
     if body.flag("dryRun")?.unwrap_or(false) {
         return dry_run(asked, source, &wish).map(|plan| (StatusCode::OK, plan));
     }
@@ -102,12 +106,38 @@ fn parse(body: &Body<'_>, project: &Project, source: &Instance) -> Result<Wish> 
         }
     };
     let selection = parse_selection(body)?;
+    let documents = parse_documents(body)?;
+    let is_whole = body.has("namespaces") || body.has("replaceInPlace") || is_download;
+    if documents.is_some() && is_whole {
+        let reason = "they are written into a collection as it is: say no namespaces, no replaceInPlace, and no download beside them";
+        return Err(ApiError::invalid_documents(reason));
+    }
     Ok(Wish {
         ask,
         format: parse_format(body, &selection)?,
         selection,
+        documents,
         replaces_in_place: body.flag("replaceInPlace")?.unwrap_or(false),
     })
+}
+
+/// Which documents are wanted, if not whole collections.
+fn parse_documents(body: &Body<'_>) -> Result<Option<DocumentChoice>> {
+    let Some(documents) = body.object("documents")? else { return Ok(None) };
+    documents.allow(&["filter", "namespace", "onConflict", "to"])?;
+    let namespace = documents.required_text("namespace")?;
+    let filter = documents.value("filter").ok_or_else(|| documents.missing("filter"))?;
+    let on_conflict = documents.one_of("onConflict", &OnConflict::WORDS)?;
+    let on_conflict = on_conflict.and_then(OnConflict::parse).unwrap_or_default();
+    let to = documents.text("to")?.unwrap_or(namespace);
+    DocumentChoice::new((namespace, to), filter.clone(), on_conflict)
+        .map(Some)
+        .map_err(|error| ApiError::invalid_namespaces(&error.to_string()))
+}
+
+/// What looks at vault and target.
+fn rehearsal<'a>(asked: &'a Asked<'_>) -> Result<&'a dyn Rehearsal> {
+    asked.api.config.rehearsal.as_deref().ok_or_else(ApiError::unexpected)
 }
 
 /// What the file of a download is; one of documents is of one namespace.
@@ -142,8 +172,7 @@ fn parse_selection(body: &Body<'_>) -> Result<Selection> {
 /// What a restore would do. Nothing is written.
 fn dry_run(asked: &Asked<'_>, source: &Instance, wish: &Wish) -> Result<Value> {
     let (catalog, now) = (&asked.api.catalog, asked.api.clock.now());
-    let rehearsal = asked.api.config.rehearsal.as_deref().ok_or_else(ApiError::unexpected)?;
-    let rehearsed = rehearse((catalog, rehearsal), source, wish, now);
+    let rehearsed = rehearse((catalog, rehearsal(asked)?), source, wish, now);
     let rehearsed = rehearsed.map_err(|error| match error {
         RehearseError::Refused(error) => points::refusal(source, error),
         error => ApiError::cannot_rehearse(&error.to_string()),

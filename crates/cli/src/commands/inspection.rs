@@ -86,23 +86,29 @@ fn point_of_flags(session: &Session<'_>) -> Result<Map<String, Value>, CliError>
     }
 }
 
+/// The filter of `--where`.
+pub(crate) fn filter_of(matches: &ArgMatches) -> Result<Value, CliError> {
+    let Some(text) = given(matches, "where") else { return Ok(json!({})) };
+    serde_json::from_str(text).map_err(|error| {
+        CliError::usage(format!("--where is no Extended JSON: {error}"))
+            .hint("write it as '{\"_id\": 5}' or '{\"qty\": {\"$gt\": 3}}'")
+    })
+}
+
+/// The `_id`s that are named; what is no JSON is a text.
+pub(crate) fn ids_of(matches: &ArgMatches) -> Vec<Value> {
+    let ids = matches.get_many::<String>("id").into_iter().flatten();
+    ids.map(|id| serde_json::from_str(id).unwrap_or_else(|_| id.as_str().into())).collect()
+}
+
 pub(crate) fn find(matches: &ArgMatches) -> Result<(), CliError> {
-    let filter: Value = match given(matches, "where") {
-        None => json!({}),
-        Some(text) => serde_json::from_str(text).map_err(|error| {
-            CliError::usage(format!("--where is no Extended JSON: {error}"))
-                .hint("write it as '{\"_id\": 5}' or '{\"qty\": {\"$gt\": 3}}'")
-        })?,
-    };
+    let filter = filter_of(matches)?;
     let limit = matches.get_one::<u64>("limit").copied().unwrap_or(1);
     look_up(&Session::new(matches)?, &filter, limit).map(drop)
 }
 
 pub(crate) fn cat(matches: &ArgMatches) -> Result<(), CliError> {
-    let ids = matches.get_many::<String>("id").into_iter().flatten();
-    // What is no JSON is a text.
-    let ids: Vec<Value> =
-        ids.map(|id| serde_json::from_str(id).unwrap_or_else(|_| id.as_str().into())).collect();
+    let ids = ids_of(matches);
     let wanted = ids.len() as u64;
     let session = Session::new(matches)?;
     let found = look_up(&session, &json!({ "_id": { "$in": ids } }), wanted)?;

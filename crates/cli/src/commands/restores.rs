@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
-use clap::{ArgMatches, Command};
+use clap::{ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value, json};
-use tidemark_model::PointInTime;
+use tidemark_model::{OnConflict, PointInTime};
 
+use super::inspection::{filter_of, ids_of};
 use super::instances;
 use crate::answers::{Plan, Progress, RestoreJob, RestoreJobs};
 use crate::ask::confirm;
@@ -61,6 +62,26 @@ fn with_what(command: Command) -> Command {
             "replace-in-place",
             "Where the target cannot rename, replace documents where they are",
         ))
+        .arg(
+            text("documents", "NS", "Only documents of this collection, into the target's as it is")
+                .conflicts_with_all(["namespace", "replace-in-place"]),
+        )
+        .arg(
+            text("where", "FILTER", "Of those, the ones of a filter in Extended JSON [all]")
+                .requires("documents"),
+        )
+        .arg(
+            text("id", "ID", "Of those, the one of this _id; may be given again")
+                .action(ArgAction::Append)
+                .requires("documents")
+                .conflicts_with("where"),
+        )
+        .arg(text("into", "NS", "The collection that they go into [the same]").requires("documents"))
+        .arg(
+            text("on-conflict", "WHAT", "Where the target has another of an _id: write nothing at all (insert), replace it, or skip it")
+                .value_parser(OnConflict::WORDS)
+                .requires("documents"),
+        )
 }
 
 pub(crate) fn run(matches: &ArgMatches) -> Result<(), CliError> {
@@ -123,6 +144,9 @@ impl Wanted {
         if let Some(rules) = namespaces_of(matches) {
             body.insert("namespaces".to_owned(), rules);
         }
+        if let Some(namespace) = given("documents") {
+            body.insert("documents".to_owned(), documents_of(matches, namespace)?);
+        }
         let target = given("target").or(given("instance")).unwrap_or_default().to_owned();
         Ok(Self { body, said: moment.map(|moment| moment.describe(now)), target })
     }
@@ -138,6 +162,20 @@ pub(crate) fn point_of(moment: &Moment) -> Result<Map<String, Value>, CliError> 
         }
     };
     Ok(body.as_object().cloned().unwrap_or_default())
+}
+
+/// The documents that the flags name.
+fn documents_of(matches: &ArgMatches, namespace: &str) -> Result<Value, CliError> {
+    let given = |name: &str| crate::command::given(matches, name);
+    let ids = ids_of(matches);
+    let filter =
+        if ids.is_empty() { filter_of(matches)? } else { json!({ "_id": { "$in": ids } }) };
+    Ok(json!({
+        "filter": filter,
+        "namespace": namespace,
+        "onConflict": given("on-conflict").unwrap_or(OnConflict::default().as_str()),
+        "to": given("into").unwrap_or(namespace),
+    }))
 }
 
 /// The rules that `--namespace` gives, if it does.
@@ -182,8 +220,13 @@ fn create(session: &Session<'_>, path: &str, wanted: &Wanted) -> Result<(), CliE
     let plan = plan(session, path, wanted)?;
     session.output.say(describe_plan(&plan, wanted).trim_end());
     if let Some(obstacle) = plan.obstacles.first() {
-        return Err(CliError::new(Exit::Conflict, format!("nothing was done: {obstacle}"))
-            .hint("take the obstacles away, or restore to another instance with --target"));
+        return Err(CliError::new(Exit::Conflict, format!("nothing was done: {obstacle}")).hint(
+            if plan.documents_there.is_some() {
+                "say --on-conflict replace or skip, or write them --into another collection"
+            } else {
+                "take the obstacles away, or restore to another instance with --target"
+            },
+        ));
     }
     confirm(session.matches, &format!("Restore to {}?", wanted.target))?;
     let body = Value::Object(wanted.body.clone());
@@ -231,8 +274,13 @@ fn watch(session: &Session<'_>, path: &str, id: &str) -> Result<(), CliError> {
         return Ok(());
     }
     let reason = job.reason.as_deref().unwrap_or("it was cancelled");
-    Err(CliError::new(Exit::Unsuccessful, format!("the restore is {}: {reason}", job.state))
-        .hint("the target is as it was before"))
+    Err(CliError::new(Exit::Unsuccessful, format!("the restore is {}: {reason}", job.state)).hint(
+        if job.documents.is_some() {
+            "what was written stays; create it again and it goes on with what is missing"
+        } else {
+            "the target is as it was before"
+        },
+    ))
 }
 
 fn cancel(session: &Session<'_>, path: &str) -> Result<(), CliError> {
@@ -302,7 +350,11 @@ fn describe_plan(plan: &Plan, wanted: &Wanted) -> String {
     for found in &plan.namespaces {
         line(format!(
             "{}  {}  {} documents, {}",
-            if found.replaces { "replace " } else { "create  " },
+            match (found.replaces, found.kind.as_str()) {
+                (true, _) => "replace ",
+                (false, "documents") => "into    ",
+                (false, _) => "create  ",
+            },
             if found.from == found.to {
                 found.to.clone()
             } else {
@@ -310,6 +362,13 @@ fn describe_plan(plan: &Plan, wanted: &Wanted) -> String {
             },
             count(found.documents),
             bytes(found.bytes)
+        ));
+    }
+    if let Some(there) = &plan.documents_there {
+        line(format!(
+            "there     {} of them as they are, {} different",
+            count(there.equal),
+            count(there.different)
         ));
     }
     for (names, word) in

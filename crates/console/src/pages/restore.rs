@@ -83,7 +83,13 @@ impl Wanted {
         } else {
             Selection::new(rules).map_err(|_| "restore-no-namespaces")?
         };
-        Ok(Wish { ask, selection, replaces_in_place: false, format: ExportFormat::default() })
+        Ok(Wish {
+            ask,
+            selection,
+            documents: None,
+            replaces_in_place: false,
+            format: ExportFormat::default(),
+        })
     }
 }
 
