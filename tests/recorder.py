@@ -64,6 +64,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             upstream.request(self.command, self.path, body, headers)
             answer = upstream.getresponse()
+            if "ndjson" in answer.getheader("Content-Type", ""):
+                return self.hand_on(answer)
             content = answer.read()
         except OSError:
             self.send_error(502)
@@ -80,6 +82,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
+
+    def hand_on(self, answer):
+        """Lines as they come; when the client is gone, the server is told by the end of the connection."""
+        self.close_connection = True
+        self.send_response_only(answer.status, answer.reason)
+        self.send_header("Content-Type", answer.getheader("Content-Type"))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        try:
+            while line := answer.readline():
+                self.wfile.write(line)
+        except (OSError, http.client.IncompleteRead):
+            pass
 
     def __getattr__(self, name):
         """Every method is forwarded, those that the server does not have included."""

@@ -10,7 +10,7 @@ use tidemark_actions::restore_jobs::CreateRestoreJobError;
 use tidemark_catalog::{Catalog, CatalogError, Deployment, Instance, PasswordRecord};
 use tidemark_model::{
     BackupPoint, BackupPolicy, Clock, InstanceId, LinkSettings, PlacementRule, ProbeReport,
-    Throttle, VaultRule,
+    Selection, Throttle, VaultRule,
 };
 
 use crate::counts::Counts;
@@ -166,6 +166,16 @@ pub trait Inspector: Send + Sync + std::fmt::Debug {
         comparison: &Comparison,
         to: (Say<'_>, IsGone<'_>),
     ) -> Result<(), InspectError>;
+
+    /// Serves a snapshot or a moment as a database that can only be read, until whoever asked is gone or the
+    /// time is over.
+    fn open(
+        &self,
+        instance: &Instance,
+        at: BackupPoint,
+        opening: &Opening,
+        to: (Say<'_>, IsGone<'_>),
+    ) -> Result<(), InspectError>;
 }
 
 /// Takes a line of an answer; answers whether more is wanted.
@@ -183,6 +193,15 @@ pub struct Search {
     pub filter: serde_json::Value,
     /// So many at most.
     pub limit: u64,
+}
+
+/// What is served of a backup, and how long.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Which namespaces of it.
+    pub selection: Selection,
+    /// So long at most.
+    pub duration: std::time::Duration,
 }
 
 /// What is compared.

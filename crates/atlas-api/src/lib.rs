@@ -43,7 +43,7 @@ mod version;
 
 pub use api::{
     Api, ApiConfig, Attacher, Comparison, DevMode, Hosts, InspectError, Inspector, IsGone, OneHost,
-    ReportKey, ResetError, Say, Search, Sunset,
+    Opening, ReportKey, ResetError, Say, Search, Sunset,
 };
 pub use credentials::{
     KeyPair, account_of, client_id_of, hash_secret, mask_private_key, new_account_secret,

@@ -59,7 +59,7 @@ pub(crate) fn respond(
             Some(methods) => methods,
             None => return failure(&ApiError::unknown_route(incoming.uri.path()), PLAIN),
         },
-        [_, "instances", _, "rehost" | "imports" | "documents" | "differences"] => {
+        [_, "instances", _, "rehost" | "imports" | "documents" | "differences" | "openings"] => {
             &["POST", "OPTIONS"]
         }
         [_, "instances", _, "restoreJobs" | "snapshots"] => &["POST", "GET", "HEAD", "OPTIONS"],
@@ -70,11 +70,13 @@ pub(crate) fn respond(
     if !known.contains(&incoming.method.as_str()) || incoming.method == Method::OPTIONS {
         return wrong_method(known);
     }
-    if let [group, "instances", name, what @ ("documents" | "differences")] = parts[..] {
+    if let [group, "instances", name, what @ ("documents" | "differences" | "openings")] = parts[..]
+    {
         let looked = find_project(api, caller, group).and_then(|project| {
             let instance = find_instance(api, &project, name)?;
             match what {
                 "documents" => inspection::search(&ask, (&project, &instance)),
+                "openings" => inspection::open(&ask, (&project, &instance)),
                 _ => inspection::compare(&ask, (&project, &instance)),
             }
         });

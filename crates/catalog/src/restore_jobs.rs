@@ -245,6 +245,27 @@ pub(crate) fn claimable_job() -> String {
     )
 }
 
+/// What only some jobs have.
+fn insert_details(transaction: &Connection, job: &NewRestoreJob) -> Result<(), CatalogError> {
+    if let Some(choice) = &job.documents {
+        transaction.execute(
+            "UPDATE restore_jobs SET documents = ?2 WHERE id = ?1",
+            (job.id.to_string(), to_json(choice)),
+        )?;
+    }
+    if let Delivery::Download { snapshot, .. } = job.delivery {
+        transaction.execute(
+            "UPDATE restore_jobs SET download_file = ?2, download_lifetime = ?3 WHERE id = ?1",
+            (
+                job.id.to_string(),
+                format!("{}-{snapshot}{}", job.id, job.format.extension()),
+                job.download_lifetime.as_secs(),
+            ),
+        )?;
+    }
+    Ok(())
+}
+
 impl Catalog {
     /// Records that a restore job is wanted.
     pub fn insert_restore_job(&self, job: &NewRestoreJob) -> Result<(), CatalogError> {
@@ -292,23 +313,7 @@ impl Catalog {
                 job.replaces_in_place,
             ),
         )?;
-        if let Some(choice) = &job.documents {
-            transaction.execute(
-                "UPDATE restore_jobs SET documents = ?2 WHERE id = ?1",
-                (job.id.to_string(), to_json(choice)),
-            )?;
-        }
-        if let Delivery::Download { snapshot, .. } = job.delivery {
-            transaction.execute(
-                "UPDATE restore_jobs SET download_file = ?2, download_lifetime = ?3 WHERE id = ?1",
-                (
-                    job.id.to_string(),
-                    format!("{}-{snapshot}{}", job.id, job.format.extension()),
-                    job.download_lifetime.as_secs(),
-                ),
-            )?;
-        }
-        Ok(())
+        insert_details(&transaction, job)
         })
     }
 

@@ -292,6 +292,29 @@ answers! {
         equal: u64,
     }
 
+    /// A backup that is served as a database that can only be read.
+    Opened {
+        /// How it is reached.
+        connection_string: String,
+        /// When it closes by itself.
+        closes_at: String,
+        /// The last entry that it shows, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shows: Option<Position>,
+        /// What it does not have of the backup.
+        left_out: Vec<LeftOut>,
+    }
+
+    /// Something of a backup that the embedded engine does not have.
+    LeftOut {
+        /// The collection.
+        namespace: String,
+        /// What it is: the collection, a view, an index, an option.
+        kind: String,
+        /// Why not.
+        reason: String,
+    }
+
     /// What a restore would do.
     Plan {
         /// The snapshot from which it begins.

@@ -9,6 +9,8 @@ pub(crate) mod instances;
 pub(crate) mod keys;
 pub(crate) mod login;
 pub(crate) mod one_snapshot;
+pub(crate) mod opening;
+pub(crate) mod points;
 pub(crate) mod projects;
 pub(crate) mod restores;
 pub(crate) mod snapshots;

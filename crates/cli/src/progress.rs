@@ -30,6 +30,18 @@ impl Watch {
         Self { output, bar, said: String::new(), looks: 0 }
     }
 
+    /// Shows how far something is that says so by itself.
+    pub(crate) fn note(&mut self, progress: &Progress) {
+        self.show(progress);
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
     fn show(&mut self, progress: &Progress) {
         let at = progress.step.as_deref().unwrap_or(&progress.state).to_owned();
         match &self.bar {
@@ -59,9 +71,7 @@ impl Watch {
         loop {
             let progress = look()?;
             if is_over(&progress.state) {
-                if let Some(bar) = &self.bar {
-                    bar.finish_and_clear();
-                }
+                self.end();
                 return Ok(());
             }
             self.show(&progress);

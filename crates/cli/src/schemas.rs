@@ -35,6 +35,7 @@ pub const SCHEMAS: &[CommandSchema] = &[
     ("snapshots find", || schema_for!(answers::Found)),
     ("snapshots cat", || schema_for!(answers::Found)),
     ("snapshots diff", || schema_for!(answers::Differences)),
+    ("snapshots open", || schema_for!(answers::Opened)),
     ("restores plan", || schema_for!(answers::Plan)),
     ("restores create", || schema_for!(answers::RestoreJob)),
     ("restores list", || schema_for!(answers::RestoreJobs)),

@@ -14,7 +14,7 @@ use tidemark_model::{Clock, Secret};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::folder;
-use crate::one_user::OneUser;
+use crate::one_user::{FewUsers, OneUser};
 use crate::tls::{CertificateFiles, Certificates};
 
 /// The variable that holds the user's password.
@@ -71,7 +71,7 @@ pub(crate) fn run(matches: &ArgMatches) -> crate::Outcome {
         listen,
         advertised_host: listen.ip().to_string(),
         advertised_port: None,
-        users: Arc::new(OneUser::new(text("user"), &password, "root")),
+        users: Arc::new(FewUsers(vec![OneUser::new(text("user"), &password, "root")])),
         clock: Clock::system(),
         withheld: matches.get_one::<Withheld>("without").cloned().unwrap_or_default(),
         tls: tls.map(|tls| tls as Arc<dyn ServerTls>),

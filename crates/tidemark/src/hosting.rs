@@ -23,7 +23,7 @@ use tidemark_worker::{Deployments, Membership, Scratch};
 
 use crate::attached::Attached;
 use crate::config::{InstancesSection, NodesSection};
-use crate::scratch::ScratchEngine;
+use crate::scratch::{Reach, ScratchEngine};
 use crate::sharing_out::SharingOut;
 use crate::tls::Certificates;
 use crate::users::{InstanceUsers, InternalUser, Known};
@@ -136,7 +136,7 @@ impl Hosting {
     pub(crate) fn start(self: &Arc<Self>) -> JoinHandle<()> {
         let hosting = Arc::clone(self);
         std::thread::spawn(move || {
-            while !hosting.is_stopping.load(Ordering::SeqCst) {
+            while !hosting.is_stopping() {
                 let seen = hosting.catalog.generation();
                 let began = Instant::now();
                 hosting.run_round();
@@ -155,7 +155,7 @@ impl Hosting {
         }
         let hosting = Arc::clone(self);
         std::thread::spawn(move || {
-            while !hosting.is_stopping.load(Ordering::SeqCst) {
+            while !hosting.is_stopping() {
                 if hosting.is_cut_off() {
                     hosting.stop_serving();
                 }
@@ -199,6 +199,11 @@ impl Hosting {
         self.attached.request_stop();
     }
 
+    /// Whether the rounds were asked to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::SeqCst)
+    }
+
     /// Stops all databases: running commands finish.
     pub(crate) fn stop_all(&self) {
         let running = std::mem::take(&mut *self.lock());
@@ -234,7 +239,7 @@ impl Hosting {
             .iter()
             .filter(|instance| instance.backing == Backing::Embedded && self.is_here(instance));
         for instance in embedded {
-            if self.is_stopping.load(Ordering::SeqCst) {
+            if self.is_stopping() {
                 return;
             }
             let waits = |failing: &Failing| failing.again_at > Instant::now();
@@ -381,7 +386,7 @@ impl Hosting {
         };
         tracing::info!(instance = %instance.id, address = %server.address(), "an instance runs");
         self.lock().insert(instance.id, server);
-        if self.is_stopping.load(Ordering::SeqCst) || self.is_cut_off() {
+        if self.is_stopping() || self.is_cut_off() {
             // Nothing listens any more; whoever stops may have been faster.
             let server = self.lock().remove(&instance.id);
             drop(server);
@@ -496,6 +501,20 @@ impl Hosting {
     }
 
     /// How a database is reached that shows this certificate, if it speaks TLS.
+    /// Starts an empty engine that is reached as instances are.
+    pub(crate) fn open_scratch(&self, name: &str) -> Result<ScratchEngine, String> {
+        let pin = |own: &Arc<Certificates>| {
+            let pins = Pins::new(vec![own.fingerprint()]).map_err(|error| error.to_string())?;
+            Ok::<_, String>((Arc::clone(own) as Arc<dyn ServerTls>, pins))
+        };
+        let reach = Reach {
+            listen: self.config.instances.host,
+            host: self.config.instances.advertised(),
+            tls: self.config.certificates.as_ref().map(pin).transpose()?,
+        };
+        ScratchEngine::start(self.config.scratch_folder.join(name), self.clock.clone(), reach)
+    }
+
     fn address(&self, address: String, certificate: Option<String>) -> Option<Endpoint> {
         let pins = certificate.map(|certificate| Pins::new(vec![certificate])).transpose();
         let pins =
@@ -556,7 +575,7 @@ impl Deployments for Hosting {
 
     fn scratch(&self, name: &str) -> Result<Box<dyn Scratch>, String> {
         let folder = self.config.scratch_folder.join(name);
-        Ok(Box::new(ScratchEngine::start(folder, self.clock.clone())?))
+        Ok(Box::new(ScratchEngine::start(folder, self.clock.clone(), Reach::here())?))
     }
 
     fn has_oplog(&self, instance: &Instance) -> bool {

@@ -1,28 +1,35 @@
 //! Looking into backups, for the API: documents, and differences.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::raw::RawDocument;
 use bson::{Bson, Document};
 use serde_json::{Value, json};
-use tidemark_atlas_api::{Comparison, InspectError, Inspector, IsGone, Say, Search};
+use tidemark_atlas_api::{Comparison, InspectError, Inspector, IsGone, Opening, Say, Search};
 use tidemark_catalog::Instance;
 use tidemark_docdb::Matcher;
-use tidemark_model::{BackupPoint, OplogTime};
+use tidemark_model::{BackupPoint, OplogTime, SnapshotId, format_instant};
 use tidemark_mover::{
-    DocumentDifference, IdRanges, MoverError, NamespaceDifference, Stop, compare_snapshots,
-    find_collection, visit_documents,
+    DocumentDifference, IdRanges, MoverError, NamespaceDifference, Progress, Stop,
+    compare_snapshots, find_collection, visit_documents,
 };
-use tidemark_worker::{MomentError, Moments, Readable};
+use tidemark_worker::{MomentError, Moments, Readable, Scratch};
 
+use crate::hosting::Hosting;
+
+/// How often it is said that something is open still, or how far opening it is.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How often it is looked whether somebody waits for an answer.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Looks into the vaults of this server.
 pub(crate) struct Inspection {
     pub(crate) moments: Moments,
+    /// Where backups are served.
+    pub(crate) hosting: Arc<Hosting>,
 }
 
 impl std::fmt::Debug for Inspection {
@@ -39,7 +46,7 @@ impl Inspector for Inspection {
         search: &Search,
         (say, is_gone): (Say<'_>, IsGone<'_>),
     ) -> Result<(), InspectError> {
-        watched(is_gone, |stop| self.search_until(instance, at, search, (say, stop)))
+        self.watched(is_gone, |stop| self.search_until(instance, at, search, (say, stop)))
     }
 
     fn compare(
@@ -49,29 +56,39 @@ impl Inspector for Inspection {
         comparison: &Comparison,
         (say, is_gone): (Say<'_>, IsGone<'_>),
     ) -> Result<(), InspectError> {
-        watched(is_gone, |stop| self.compare_until(instance, ends, comparison, (say, stop)))
+        self.watched(is_gone, |stop| self.compare_until(instance, ends, comparison, (say, stop)))
+    }
+
+    fn open(
+        &self,
+        instance: &Instance,
+        at: BackupPoint,
+        opening: &Opening,
+        (say, is_gone): (Say<'_>, IsGone<'_>),
+    ) -> Result<(), InspectError> {
+        self.watched(is_gone, |stop| self.serve_until(instance, at, opening, (say, stop)))
     }
 }
 
-/// Does work that is told to stop when nobody waits for it any more.
-fn watched<T>(is_gone: IsGone<'_>, work: impl FnOnce(&Stop) -> T) -> T {
-    let (stop, is_over) = (Stop::new(), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !is_over.load(Ordering::SeqCst) {
-                if is_gone() {
-                    return stop.request();
-                }
-                std::thread::park_timeout(LOOK);
-            }
-        });
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&stop)));
-        is_over.store(true, Ordering::SeqCst);
-        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
 impl Inspection {
+    /// Does work that is told to stop when nobody waits for it any more, or the server stops.
+    fn watched<T>(&self, is_gone: IsGone<'_>, work: impl FnOnce(&Stop) -> T) -> T {
+        let (stop, is_over) = (Stop::new(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    if is_gone() || self.hosting.is_stopping() {
+                        return stop.request();
+                    }
+                    std::thread::park_timeout(LOOK);
+                }
+            });
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&stop)));
+            is_over.store(true, Ordering::SeqCst);
+            done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
     fn search_until(
         &self,
         instance: &Instance,
@@ -81,7 +98,7 @@ impl Inspection {
     ) -> Result<(), InspectError> {
         let filter = document_of(&search.filter)?;
         let matcher = Matcher::parse(&filter).map_err(InspectError::Refused)?;
-        let opened = self.open(instance, at, stop)?;
+        let opened = self.read(instance, at, stop)?;
         let collection = find_collection(&opened.manifest, &search.namespace).map_err(refused)?;
         let (mut found, mut is_more, mut is_gone) = (0, false, false);
         let ids = IdRanges::of_filter(&filter);
@@ -121,7 +138,7 @@ impl Inspection {
         comparison: &Comparison,
         (say, stop): (Say<'_>, &Stop),
     ) -> Result<(), InspectError> {
-        let (before, after) = (self.open(instance, from, stop)?, self.open(instance, to, stop)?);
+        let (before, after) = (self.read(instance, from, stop)?, self.read(instance, to, stop)?);
         check_named(comparison, [&before, &after])?;
         let is_wanted = |namespace: &str| {
             let rules = &comparison.namespaces;
@@ -171,20 +188,97 @@ impl Inspection {
 }
 
 impl Inspection {
-    fn open(
+    /// Brings a backup into an engine of its own, and serves that until the time is over.
+    fn serve_until(
+        &self,
+        instance: &Instance,
+        at: BackupPoint,
+        opening: &Opening,
+        (say, stop): (Say<'_>, &Stop),
+    ) -> Result<(), InspectError> {
+        let name = format!("open-{}", SnapshotId::new(self.moments.clock.now()));
+        let engine = self.hosting.open_scratch(&name).map_err(InspectError::NotNow)?;
+        let progress = Progress::default();
+        let filled = while_told(say, (&name, &progress), stop, || {
+            let what = (instance, at, &opening.selection);
+            self.moments.fill(what, (&engine.endpoint(), &name), (stop, &progress))
+        })?;
+        let filled = filled.map_err(why_not_open)?;
+        let ends = Instant::now() + opening.duration;
+        let closes_at = self.moments.clock.now() + opening.duration;
+        let mut opened = json!({
+            "closesAt": format_instant(closes_at),
+            "connectionString": engine.reader(),
+            "leftOut": filled.left_out,
+        });
+        if let (Some(at), Some(body)) = (filled.shows, opened.as_object_mut()) {
+            body.insert("shows".to_owned(), tidemark_atlas_api::describe_position(at));
+        }
+        let mut is_there = say(json!({ "opened": opened }));
+        while is_there && Instant::now() < ends && !stop.is_requested() {
+            std::thread::sleep(HEARTBEAT.min(ends - Instant::now()));
+            // Whoever went without a word is found out by this.
+            is_there = say(json!({ "open": { "closesAt": format_instant(closes_at) } }));
+        }
+        if !is_there || stop.is_requested() {
+            return Err(InspectError::Gone);
+        }
+        say(json!({ "summary": { "closed": "the time is over" } }));
+        Ok(())
+    }
+}
+
+/// Does work, and says once a second how far it is.
+fn while_told<T: Send>(
+    say: Say<'_>,
+    (name, progress): (&str, &Progress),
+    stop: &Stop,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, InspectError> {
+    std::thread::scope(|scope| {
+        let working = scope.spawn(work);
+        let mut said = Instant::now();
+        while !working.is_finished() {
+            std::thread::sleep(LOOK);
+            if said.elapsed() < HEARTBEAT {
+                continue;
+            }
+            said = Instant::now();
+            let done = json!({
+                "bytesDone": progress.bytes(),
+                "documentsDone": progress.documents(),
+                "id": name,
+                "state": "opening",
+            });
+            if !say(json!({ "progress": done })) {
+                stop.request();
+            }
+        }
+        let done = working.join();
+        Ok(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+fn why_not_open(error: MomentError) -> InspectError {
+    match error {
+        MomentError::Unknown(error) => InspectError::Unknown(error),
+        MomentError::Mover(MoverError::Stopped) => InspectError::Gone,
+        MomentError::Mover(error) if error.is_transient() => {
+            InspectError::NotNow(error.to_string())
+        }
+        MomentError::Mover(error) => refused(error),
+        MomentError::NotYet => InspectError::NotNow(MomentError::NotYet.to_string()),
+    }
+}
+
+impl Inspection {
+    fn read(
         &self,
         instance: &Instance,
         at: BackupPoint,
         stop: &Stop,
     ) -> Result<Readable, InspectError> {
-        self.moments.open(instance, at, stop).map_err(|error| match error {
-            MomentError::Unknown(error) => InspectError::Unknown(error),
-            MomentError::Mover(error) if error.is_transient() => {
-                InspectError::NotNow(error.to_string())
-            }
-            MomentError::Mover(error) => refused(error),
-            MomentError::NotYet => InspectError::NotNow(MomentError::NotYet.to_string()),
-        })
+        self.moments.open(instance, at, stop).map_err(why_not_open)
     }
 }
 

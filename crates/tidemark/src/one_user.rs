@@ -1,10 +1,10 @@
-//! An engine with one user, who may do everything.
+//! An engine with the users that it is started with.
 
 use tidemark_docdb::{Grant, User, UserDirectory};
 use tidemark_model::{Secret, random_bytes};
 use tidemark_wire::{SCRAM_ITERATIONS, ScramCredential};
 
-/// The one user of an engine that stands on its own.
+/// A user of an engine that stands on its own.
 pub(crate) struct OneUser {
     name: String,
     credential: ScramCredential,
@@ -19,11 +19,14 @@ impl OneUser {
     }
 }
 
-impl UserDirectory for OneUser {
+/// The users of an engine that stands on its own.
+pub(crate) struct FewUsers(pub(crate) Vec<OneUser>);
+
+impl UserDirectory for FewUsers {
     fn find_user(&self, name: &str) -> Option<User> {
-        let role = Grant { role: self.role.into(), database: "admin".into(), collection: None };
-        (name == self.name)
-            .then(|| User { credential: self.credential.clone(), grants: vec![role] })
+        let user = self.0.iter().find(|user| user.name == name)?;
+        let role = Grant { role: user.role.into(), database: "admin".into(), collection: None };
+        Some(User { credential: user.credential.clone(), grants: vec![role] })
     }
 
     fn admits(&self, _: std::net::IpAddr) -> bool {

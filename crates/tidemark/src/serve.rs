@@ -253,6 +253,7 @@ impl Parts {
             clock: self.clock.clone(),
             worker: health.worker.clone(),
         };
+        let hosting = Arc::clone(&health.hosting);
         let rehearsal = Arc::new(Rehearser {
             vaults: self.vaults.clone(),
             deployments: Arc::clone(&health.hosting) as Arc<dyn tidemark_worker::Deployments>,
@@ -276,7 +277,7 @@ impl Parts {
         let catalog = Arc::clone(&self.catalog);
         let api_config = ApiConfig {
             report_key: ReportKey::new(move || tidemark_worker::public_key(&catalog)),
-            inspector: Some(Arc::new(Inspection { moments })),
+            inspector: Some(Arc::new(Inspection { moments, hosting })),
             ..api_config(config, dev, (self.attached, rehearsal, hosts))
         };
         let records = Arc::clone(&self.catalog);

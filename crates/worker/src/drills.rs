@@ -14,15 +14,15 @@ use tidemark_catalog::{CatalogError, Claim, Drill, Instance, SignedReport};
 use tidemark_deployment::{Connection, Endpoint};
 use tidemark_model::{
     BackupPoint, CheckResult, ContentProof, DrillCheck, DrillEvent, DrillId, DrillReport,
-    DrillStep, MOST_DOCUMENTS, NotRestored, OplogTime, ProvenCollection, Rule, Selection,
-    format_instant, to_hex,
+    DrillStep, MOST_DOCUMENTS, NotRestored, OplogTime, ProvenCollection, format_instant, to_hex,
 };
 use tidemark_mover::{
     Attempt, Expected, MoverError, Progress, Proof, Restore, RestoreSource, Stop, prove, swap_stage,
 };
-use tidemark_vault::{DocumentSet, Manifest};
+use tidemark_vault::DocumentSet;
 
 use crate::config::unreachable;
+use crate::filling::{restorable, selection_of};
 use crate::heartbeat::{Interruption, keep_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
 use crate::moments::{MomentError, Moments};
@@ -32,24 +32,6 @@ use crate::steps::{StepError, enter_step};
 
 /// Documents that a check finds are kept up to so many bytes.
 const MOST_FOUND_BYTES: usize = 256 * 1024;
-
-/// Options of collections that say what documents are like, and that a scratch database does not know.
-const SPECIAL_OPTIONS: &[&str] =
-    &["capped", "clusteredIndex", "collation", "encryptedFields", "timeseries", "viewOn"];
-/// Options that it knows.
-const KNOWN_OPTIONS: &[&str] = &["validator", "validationLevel", "validationAction"];
-const KNOWN_INDEX_OPTIONS: &[&str] = &[
-    "v",
-    "key",
-    "name",
-    "ns",
-    "background",
-    "unique",
-    "sparse",
-    "expireAfterSeconds",
-    "partialFilterExpression",
-    "hidden",
-];
 
 /// Does all drills that wait.
 pub(crate) fn run_round(shared: &Arc<Shared>) {
@@ -248,76 +230,6 @@ fn describe(proof: Proof) -> ProvenCollection {
         is_equal: proof.is_equal(),
         namespace: proof.namespace,
     }
-}
-
-/// The part of a backup that a scratch database can hold, and the rest.
-fn restorable(manifest: &Manifest) -> (Manifest, Vec<NotRestored>) {
-    let (mut kept, mut left) = (manifest.clone(), Vec::new());
-    kept.collections.retain_mut(|collection| {
-        let namespace = collection.namespace();
-        let mut leave = |kind: &str, reason: String| {
-            left.push(NotRestored { namespace: namespace.clone(), kind: kind.to_owned(), reason });
-        };
-        let special =
-            SPECIAL_OPTIONS.iter().find(|option| collection.options.contains_key(*option));
-        match (collection.kind.as_str(), special) {
-            ("collection", None) if collection.name.starts_with("system.") => {
-                leave(
-                    "collection",
-                    "the scratch database has no collections of a server's own".to_owned(),
-                );
-                return false;
-            }
-            ("collection", None) => {}
-            ("collection", Some(option)) => {
-                leave("collection", format!("the scratch database does not know {option}"));
-                return false;
-            }
-            (kind, _) => {
-                leave(kind, format!("the scratch database has no {kind}"));
-                return false;
-            }
-        }
-        let strange: Vec<String> = collection
-            .options
-            .keys()
-            .filter(|o| !KNOWN_OPTIONS.contains(&o.as_str()))
-            .cloned()
-            .collect();
-        for option in strange {
-            collection.options.remove(&option);
-            leave("option", format!("the scratch database does not know the option {option}"));
-        }
-        collection.indexes.retain(|index| {
-            let is_known = is_known_index(index);
-            if !is_known {
-                let name = index.get_str("name").unwrap_or_default();
-                leave("index", format!("the scratch database has no index like {name}"));
-            }
-            is_known
-        });
-        true
-    });
-    (kept, left)
-}
-
-/// Whether a scratch database has indexes like one.
-fn is_known_index(index: &Document) -> bool {
-    let is_plain =
-        |(path, kind): (&String, &Bson)| !path.contains("$**") && !matches!(kind, Bson::String(_));
-    index.keys().all(|option| KNOWN_INDEX_OPTIONS.contains(&option.as_str()))
-        && index.get_document("key").is_ok_and(|key| key.iter().all(is_plain))
-}
-
-/// Everything, unless something was left out: then exactly what was not.
-fn selection_of(manifest: &Manifest, left: &[NotRestored]) -> Result<Selection, MoverError> {
-    let is_whole = |left: &NotRestored| matches!(left.kind.as_str(), "option" | "index");
-    if left.iter().all(is_whole) {
-        return Ok(Selection::everything());
-    }
-    let rule = |namespace: String| Rule { from: namespace.clone(), to: namespace };
-    let rules = manifest.collections.iter().map(|collection| rule(collection.namespace()));
-    Selection::new(rules.collect()).map_err(|error| MoverError::Lookup { what: error.to_string() })
 }
 
 /// Why a backup cannot be brought back: whether it may be later is kept.

@@ -8,6 +8,7 @@ mod captures;
 mod config;
 mod drills;
 mod due;
+mod filling;
 mod follower;
 mod heartbeat;
 mod jobs;
@@ -28,6 +29,7 @@ mod worker;
 
 pub use captures::Captures;
 pub use config::{Deployments, Fate, Hook, Scratch, WorkerConfig};
+pub use filling::Filled;
 pub use membership::{Membership, NewNode, ShownCertificate};
 pub use moments::{MomentError, Moments, Readable};
 pub use report_key::public_key;

@@ -1,4 +1,4 @@
-//! `/groups/{groupId}/instances/{name}/documents` and `/differences`: looking into backups.
+//! `/groups/{groupId}/instances/{name}/documents`, `/differences` and `/openings`: looking into backups.
 //!
 //! An answer is one JSON object a line, as long as it takes: `document` or `namespace` and `difference`,
 //! and at its end `summary`, or `error` if it ended early. What is wrong from the start has its status.
@@ -13,13 +13,13 @@ use axum::http::{HeaderValue, Response};
 use futures_util::stream;
 use serde_json::{Value, json};
 use tidemark_catalog::{Instance, Project};
-use tidemark_model::Role;
+use tidemark_model::{Role, Rule, Selection};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::ask::Ask;
 use super::points;
-use crate::api::{Comparison, InspectError, Inspector, IsGone, Say, Search};
+use crate::api::{Comparison, InspectError, Inspector, IsGone, Opening, Say, Search};
 use crate::body::Body;
 use crate::error::{ApiError, Result};
 
@@ -30,6 +30,11 @@ const LARGEST_LIMIT: u64 = 1_000_000;
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 /// So many look at the same time.
 const PLACES: usize = 8;
+/// So many are served as databases at the same time.
+const OPENINGS: usize = 4;
+/// How long one is served, unless the body says otherwise, and at most.
+const DEFAULT_MINUTES: i64 = 60;
+const MOST_MINUTES: i64 = 24 * 60;
 /// How long a client may take no line.
 const SLOWEST: Duration = Duration::from_mins(1);
 /// Lines that wait for a client.
@@ -57,7 +62,9 @@ pub(super) fn search(
         limit: parse_limit(&body, "limit", DEFAULT_LIMIT)?,
     };
     let source = instance.clone();
-    stream_out(ask, instance, move |inspector, to| inspector.search(&source, at, &search, to))
+    stream_out(ask, (instance, &LOOKING), move |inspector, to| {
+        inspector.search(&source, at, &search, to)
+    })
 }
 
 /// Finds what is different.
@@ -87,8 +94,35 @@ pub(super) fn compare(
     };
     ask.require(project, role)?;
     let source = instance.clone();
-    stream_out(ask, instance, move |inspector, to| {
+    stream_out(ask, (instance, &LOOKING), move |inspector, to| {
         inspector.compare(&source, ends, &comparison, to)
+    })
+}
+
+/// Serves a backup as a database that can only be read, as long as the answer is taken.
+pub(super) fn open(
+    ask: &Ask<'_>,
+    (project, instance): (&Project, &Instance),
+) -> Result<Response<Content>> {
+    ask.require(project, Role::GroupBackupExportOperator)?;
+    let body = ask.incoming.json()?;
+    let body = Body::new(&body)?;
+    body.allow(&[&points::ATTRIBUTES[..], &["minutes", "namespaces"]].concat())?;
+    let at = points::parse_one(&body)?;
+    let minutes = body.integer("minutes")?.unwrap_or(DEFAULT_MINUTES);
+    if !(1..=MOST_MINUTES).contains(&minutes) {
+        return Err(body.invalid("minutes"));
+    }
+    let namespaces = body.texts("namespaces")?.unwrap_or_default();
+    let rule = |name: &str| Rule { from: name.to_owned(), to: name.to_owned() };
+    let opening = Opening {
+        selection: Selection::new(namespaces.into_iter().map(rule).collect())
+            .map_err(|error| ApiError::invalid_namespaces(&error.to_string()))?,
+        duration: Duration::from_mins(minutes.unsigned_abs()),
+    };
+    let source = instance.clone();
+    stream_out(ask, (instance, &OPEN), move |inspector, to| {
+        inspector.open(&source, at, &opening, to)
     })
 }
 
@@ -101,15 +135,13 @@ fn parse_limit(body: &Body<'_>, attribute: &str, otherwise: u64) -> Result<u64> 
 /// Answers what somebody says, line by line.
 fn stream_out(
     ask: &Ask<'_>,
-    instance: &Instance,
+    (instance, places): (&Instance, &'static Places),
     work: impl FnOnce(&dyn Inspector, (Say<'_>, IsGone<'_>)) -> std::result::Result<(), InspectError>
     + Send
     + 'static,
 ) -> Result<Response<Content>> {
     let inspector = ask.api.config.inspector.clone().ok_or_else(ApiError::unexpected)?;
-    let place = Place::take().ok_or_else(|| {
-        ApiError::cannot_inspect_now("as many as can be looked into at a time are")
-    })?;
+    let place = places.take().ok_or_else(|| ApiError::cannot_inspect_now(places.all_taken))?;
     let (pieces, mut taken) = channel(LINES);
     let runtime = Handle::current();
     std::thread::spawn(move || {
@@ -133,23 +165,39 @@ fn stream_out(
     Ok(response)
 }
 
-/// One of the places of those who look at the same time; free again when it is dropped.
-struct Place;
+/// Places of those who look at the same time.
+struct Places {
+    taken: AtomicUsize,
+    most: usize,
+    /// What is said when there is none.
+    all_taken: &'static str,
+}
 
-/// How many look.
-static LOOKING: AtomicUsize = AtomicUsize::new(0);
+static LOOKING: Places = Places {
+    taken: AtomicUsize::new(0),
+    most: PLACES,
+    all_taken: "as many as can be looked into at a time are",
+};
+static OPEN: Places = Places {
+    taken: AtomicUsize::new(0),
+    most: OPENINGS,
+    all_taken: "as many as can be open at a time are",
+};
 
-impl Place {
-    fn take() -> Option<Self> {
-        let taken = LOOKING.fetch_add(1, Ordering::SeqCst);
-        let place = Self;
-        (taken < PLACES).then_some(place)
+/// A place; free again when it is dropped.
+struct Place(&'static Places);
+
+impl Places {
+    fn take(&'static self) -> Option<Place> {
+        let taken = self.taken.fetch_add(1, Ordering::SeqCst);
+        let place = Place(self);
+        (taken < self.most).then_some(place)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        LOOKING.fetch_sub(1, Ordering::SeqCst);
+        self.0.taken.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, Command};
 use serde_json::{Map, Value};
 use tidemark_model::{DrillReport, from_hex};
 
-use super::restores::point_of;
+use super::points::point_of;
 use crate::answers::{Drill, Drills, SignedReport, VerifiedReport};
 use crate::client::{Method, percent_encode};
 use crate::command::{flag, given, instance, positional, text, with_output, with_server};

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tidemark_model::{DUMP_FOLDER, ExportFormat};
 
 use super::one_snapshot::{describe, wait_over};
-use super::restores::{namespaces_of, point_of};
+use super::points::{namespaces_of, point_of};
 use crate::answers::{Exported, RestoreJob};
 use crate::client::{Method, percent_encode};
 use crate::command::{given, instance, namespaces, text};

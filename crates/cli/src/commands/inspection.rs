@@ -3,17 +3,16 @@
 use std::fmt::Write;
 
 use clap::{ArgAction, ArgMatches, Command};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::restores::point_of;
+use super::points::{filter_of, ids_of, point, point_of_flags, with_point};
 use crate::answers::{Difference, Differences, DocumentDifference, Found, SearchSummary};
 use crate::client::{Method, percent_encode};
-use crate::command::{flag, given, instance, positional, text};
+use crate::command::{flag, instance, positional, text};
 use crate::error::{CliError, Exit};
 use crate::output::print;
 use crate::session::Session;
 use crate::table::{Table, count};
-use crate::when::Moment;
 
 /// Documents that are shown unless more are asked for.
 const LIMIT: &str = "100";
@@ -58,47 +57,6 @@ fn limit() -> clap::Arg {
 
 fn namespace() -> clap::Arg {
     text("namespace", "NS", "The collection, `db.collection`").alias("ns").required(true)
-}
-
-fn with_point(command: Command) -> Command {
-    command
-        .arg(instance())
-        .arg(clap::Arg::new("snapshot").value_name("SNAPSHOT").help("The snapshot's id"))
-        .arg(text("at", "WHEN", "A moment instead, as \"yesterday 18:00\""))
-}
-
-/// What of the backups is meant; a moment is said back exactly.
-fn point(session: &Session<'_>, said: &str) -> Result<Map<String, Value>, CliError> {
-    let is_id = said.len() == 24 && said.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_id {
-        return Ok(Map::from_iter([("snapshotId".to_owned(), said.into())]));
-    }
-    let moment = Moment::parse(said, &session.now).map_err(CliError::usage)?;
-    session.output.say(&format!("moment: {}", moment.describe(&session.now)));
-    point_of(&moment)
-}
-
-fn point_of_flags(session: &Session<'_>) -> Result<Map<String, Value>, CliError> {
-    match (session.given("at"), session.given("snapshot")) {
-        (Some(said), _) | (None, Some(said)) => point(session, said),
-        (None, None) => Err(CliError::usage("it is not said where to look")
-            .hint("give a snapshot's id, or --at \"yesterday 18:00\"")),
-    }
-}
-
-/// The filter of `--where`.
-pub(crate) fn filter_of(matches: &ArgMatches) -> Result<Value, CliError> {
-    let Some(text) = given(matches, "where") else { return Ok(json!({})) };
-    serde_json::from_str(text).map_err(|error| {
-        CliError::usage(format!("--where is no Extended JSON: {error}"))
-            .hint("write it as '{\"_id\": 5}' or '{\"qty\": {\"$gt\": 3}}'")
-    })
-}
-
-/// The `_id`s that are named; what is no JSON is a text.
-pub(crate) fn ids_of(matches: &ArgMatches) -> Vec<Value> {
-    let ids = matches.get_many::<String>("id").into_iter().flatten();
-    ids.map(|id| serde_json::from_str(id).unwrap_or_else(|_| id.as_str().into())).collect()
 }
 
 pub(crate) fn find(matches: &ArgMatches) -> Result<(), CliError> {

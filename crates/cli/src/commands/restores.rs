@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use clap::{ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value, json};
-use tidemark_model::{OnConflict, PointInTime};
+use tidemark_model::OnConflict;
 
-use super::inspection::{filter_of, ids_of};
 use super::instances;
+use super::points::{filter_of, ids_of, namespaces_of, point_of};
 use crate::answers::{Plan, Progress, RestoreJob, RestoreJobs};
 use crate::ask::confirm;
 use crate::client::{Method, percent_encode};
@@ -152,18 +152,6 @@ impl Wanted {
     }
 }
 
-/// A moment as a request says it.
-pub(crate) fn point_of(moment: &Moment) -> Result<Map<String, Value>, CliError> {
-    let point = moment.point().map_err(CliError::usage)?;
-    let body = match point {
-        PointInTime::Second(second) => json!({ "pointInTimeUTCSeconds": second }),
-        PointInTime::Entry(entry) => {
-            json!({ "oplogTs": entry.seconds, "oplogInc": entry.increment })
-        }
-    };
-    Ok(body.as_object().cloned().unwrap_or_default())
-}
-
 /// The documents that the flags name.
 fn documents_of(matches: &ArgMatches, namespace: &str) -> Result<Value, CliError> {
     let given = |name: &str| crate::command::given(matches, name);
@@ -176,16 +164,6 @@ fn documents_of(matches: &ArgMatches, namespace: &str) -> Result<Value, CliError
         "onConflict": given("on-conflict").unwrap_or(OnConflict::default().as_str()),
         "to": given("into").unwrap_or(namespace),
     }))
-}
-
-/// The rules that `--namespace` gives, if it does.
-pub(crate) fn namespaces_of(matches: &ArgMatches) -> Option<Value> {
-    let rule = |given: &String| match given.split_once('=') {
-        Some((from, to)) => json!({ "from": from, "to": to }),
-        None => json!({ "from": given }),
-    };
-    let rules = matches.get_many::<String>("namespace")?;
-    Some(rules.map(rule).collect::<Vec<_>>().into())
 }
 
 fn plan(session: &Session<'_>, path: &str, wanted: &Wanted) -> Result<Plan, CliError> {

@@ -4,7 +4,7 @@ use clap::{ArgMatches, Command};
 use serde_json::{Map, Value, json};
 
 use super::one_snapshot::{describe, load, wait_over};
-use super::{exports, inspection};
+use super::{exports, inspection, opening};
 use crate::answers::{Removed, Snapshot, Snapshots};
 use crate::ask::confirm;
 use crate::client::{Method, percent_encode};
@@ -56,6 +56,7 @@ pub(crate) fn command() -> Command {
         .subcommand(with_server(inspection::find_command()))
         .subcommand(with_server(inspection::cat_command()))
         .subcommand(with_server(inspection::diff_command()))
+        .subcommand(with_server(opening::command()))
 }
 
 pub(crate) fn run(matches: &ArgMatches) -> Result<(), CliError> {
@@ -67,6 +68,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), CliError> {
         "find" => return inspection::find(matches),
         "cat" => return inspection::cat(matches),
         "diff" => return inspection::diff(matches),
+        "open" => return opening::run(matches),
         _ => {}
     }
     let session = Session::new(matches)?;
