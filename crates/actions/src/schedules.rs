@@ -1,9 +1,11 @@
-//! Backup schedules of instances: changed, emptied.
+//! Backup schedules of instances: set, changed, emptied, taken away.
 
 use jiff::Timestamp;
-use tidemark_catalog::{Catalog, CatalogError, Instance, Order, Page};
+use jiff::tz::TimeZone;
+use tidemark_catalog::{Catalog, CatalogError, Instance, InstanceFamily, Order, Page};
 use tidemark_model::{
-    BackupSchedule, Frequency, PolicyId, PolicyItem, PolicyItemId, Retention, SnapshotState,
+    BackupSchedule, DrillCheck, DrillItem, Frequency, PolicyId, PolicyItem, PolicyItemId,
+    Retention, SnapshotState, UTC,
 };
 
 /// What shall be different; what is not given stays.
@@ -93,12 +95,20 @@ pub fn change(
         }
         new.items = changed_items(&old.items, &policy.items, now)?;
     }
-    new.hour = change.hour.unwrap_or(old.hour);
-    new.minute = change.minute.unwrap_or(old.minute);
+    if change.hour.is_some() || change.minute.is_some() {
+        // Whoever says a time here says it in UTC.
+        let shown = utc_time(&old, now);
+        (new.hour, new.minute) = (change.hour.unwrap_or(shown.0), change.minute.unwrap_or(shown.1));
+        if (new.hour, new.minute) == shown {
+            (new.hour, new.minute) = (old.hour, old.minute);
+        } else {
+            UTC.clone_into(&mut new.time_zone);
+        }
+    }
     new.restore_window_days = change.restore_window_days.unwrap_or(old.restore_window_days);
     new.uses_names_in_export_prefix =
         change.uses_names_in_export_prefix.unwrap_or(old.uses_names_in_export_prefix);
-    if (new.hour, new.minute) != (old.hour, old.minute) {
+    if (new.hour, new.minute, &new.time_zone) != (old.hour, old.minute, &old.time_zone) {
         // Slots that only the other reference time has put into the past are not made up for.
         new.items.iter_mut().for_each(|item| item.served_until = now);
     }
@@ -107,6 +117,121 @@ pub fn change(
         apply_to_snapshots(catalog, instance, &new, change)?;
     }
     Ok(new)
+}
+
+/// The hour and minute, UTC, from which slots of a schedule are counted today.
+pub fn utc_time(schedule: &BackupSchedule, now: Timestamp) -> (i8, i8) {
+    let zone = TimeZone::get(&schedule.time_zone).unwrap_or(TimeZone::UTC);
+    let here = now.to_zoned(zone);
+    let time = here.with().hour(schedule.hour).minute(schedule.minute).build();
+    time.map_or((schedule.hour, schedule.minute), |time| {
+        let time = time.with_time_zone(TimeZone::UTC);
+        (time.hour(), time.minute())
+    })
+}
+
+/// A schedule as it shall be, whatever it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WantedSchedule {
+    /// The zone in which its times are.
+    pub time_zone: String,
+    /// The hour of the day there from which slots are counted; 0 to 23.
+    pub hour: i8,
+    /// The minute of that hour; 0 to 59.
+    pub minute: i8,
+    /// How many days back every moment shall be restorable; at least one.
+    pub restore_window_days: u32,
+    /// When snapshots are taken, and how long they are kept.
+    pub snapshots: Vec<(WantedTiming, Retention)>,
+    /// When drills are done.
+    pub drills: Vec<WantedDrills>,
+}
+
+/// When something shall be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedTiming {
+    /// How often.
+    pub frequency: Frequency,
+    /// When exactly; one that the frequency allows.
+    pub interval: u32,
+    /// A cron expression that says it instead.
+    pub cron: Option<String>,
+}
+
+/// Drills that shall be done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WantedDrills {
+    /// When.
+    pub timing: WantedTiming,
+    /// Whether a moment at random is brought back, not the newest snapshot.
+    pub is_random: bool,
+    /// The user's own checks.
+    pub checks: Vec<DrillCheck>,
+}
+
+/// Gives an instance a schedule of its own, or says it anew. What it has to do already goes on as it is; slots
+/// before now are not made up for.
+pub fn set(
+    catalog: &Catalog,
+    instance: &Instance,
+    wanted: &WantedSchedule,
+    now: Timestamp,
+) -> Result<BackupSchedule, ChangeScheduleError> {
+    let old = catalog.find_backup_schedule(instance.id)?;
+    let base =
+        old.unwrap_or_else(|| BackupSchedule { items: Vec::new(), ..BackupSchedule::new(now) });
+    let is_same_clock = (&base.time_zone, base.hour, base.minute)
+        == (&wanted.time_zone, wanted.hour, wanted.minute);
+    let items = wanted.snapshots.iter().cloned().map(|(timing, retention)| {
+        let WantedTiming { frequency, interval, cron } = timing;
+        let was = base
+            .items
+            .iter()
+            .find(|was| (was.frequency, was.interval, &was.cron) == (frequency, interval, &cron));
+        PolicyItem {
+            id: was.map_or_else(|| PolicyItemId::new(now), |was| was.id),
+            served_until: was.filter(|_| is_same_clock).map_or(now, |was| was.served_until),
+            frequency,
+            interval,
+            cron,
+            retention,
+        }
+    });
+    let drills = wanted.drills.iter().cloned().map(|drills| DrillItem {
+        id: PolicyItemId::new(now),
+        frequency: drills.timing.frequency,
+        interval: drills.timing.interval,
+        cron: drills.timing.cron,
+        is_random: drills.is_random,
+        checks: drills.checks,
+        served_until: now,
+    });
+    let new = BackupSchedule {
+        items: items.collect(),
+        drills: drills.collect(),
+        time_zone: wanted.time_zone.clone(),
+        hour: wanted.hour,
+        minute: wanted.minute,
+        restore_window_days: wanted.restore_window_days,
+        ..base
+    };
+    catalog.put_backup_schedule(instance.id, &new)?;
+    Ok(new)
+}
+
+/// Takes the schedule of its own from an instance: it is as it was made then.
+pub fn reset(
+    catalog: &Catalog,
+    instance: &Instance,
+    now: Timestamp,
+) -> Result<Option<BackupSchedule>, ChangeScheduleError> {
+    if instance.family == InstanceFamily::Cluster {
+        let new = BackupSchedule::new(now);
+        catalog.put_backup_schedule(instance.id, &new)?;
+        return Ok(Some(new));
+    }
+    catalog.remove_backup_schedule(instance.id)?;
+    Ok(None)
 }
 
 /// Empties the policy of an instance: no snapshot is taken by it any more. Snapshots that exist stay
@@ -161,6 +286,7 @@ fn changed_items(
             id: was.map_or_else(|| PolicyItemId::new(now), |was| was.id),
             frequency: wanted.frequency,
             interval: wanted.interval,
+            cron: was.filter(|_| stays).and_then(|was| was.cron.clone()),
             retention: wanted.retention,
             served_until: was.filter(|_| stays).map_or(now, |was| was.served_until),
         });

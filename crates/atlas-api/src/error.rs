@@ -409,6 +409,11 @@ impl ApiError {
         )
     }
 
+    pub(crate) fn invalid_schedule(reason: &str) -> Self {
+        let detail = format!("There cannot be such a schedule: {reason}.");
+        error(BAD, "INVALID_SCHEDULE", detail, &[])
+    }
+
     pub(crate) fn invalid_documents(reason: &str) -> Self {
         let detail = format!("The documents cannot be restored so: {reason}.");
         error(BAD, "INVALID_DOCUMENTS", detail, &[])

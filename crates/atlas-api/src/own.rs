@@ -11,6 +11,7 @@ mod inspection;
 mod instances;
 mod points;
 mod restore_jobs;
+mod schedules;
 mod snapshots;
 
 use axum::body::Body as Content;
@@ -62,6 +63,7 @@ pub(crate) fn respond(
         [_, "instances", _, "rehost" | "imports" | "documents" | "differences" | "openings"] => {
             &["POST", "OPTIONS"]
         }
+        [_, "instances", _, "schedule"] => schedules::METHODS,
         [_, "instances", _, "restoreJobs" | "snapshots"] => &["POST", "GET", "HEAD", "OPTIONS"],
         [_, "instances", _, "snapshots", _] => &["PATCH", "GET", "HEAD", "DELETE", "OPTIONS"],
         [_, "instances", _, "restoreJobs", _] => &["GET", "HEAD", "DELETE", "OPTIONS"],
@@ -109,6 +111,10 @@ fn answer(ask: &Ask<'_>, parts: &[&str]) -> Result<(StatusCode, Value)> {
         ["instances", name, "drills", rest @ ..] => {
             let instance = find_instance(api, &project, name)?;
             return drills::respond(ask, (&project, &instance), rest);
+        }
+        ["instances", name, "schedule"] => {
+            let instance = find_instance(api, &project, name)?;
+            schedules::respond(ask, (&project, &instance))
         }
         ["reportKey"] => report_key(api),
         ["instances", name, "imports"] => {

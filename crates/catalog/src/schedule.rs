@@ -9,7 +9,7 @@ use crate::row::{Decoder, decode_all, to_json};
 use crate::snapshots::decode_policy;
 
 /// The snapshots of an instance, as far as the next one depends on them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     /// The instance, which is idle.
     pub instance: InstanceId,
@@ -91,6 +91,27 @@ impl Catalog {
             .prepare_cached("SELECT schedule FROM backup_schedules WHERE instance_id = ?1")?;
         let mut rows = statement.query([instance.to_string()])?;
         rows.next()?.map(|row| Decoder::new("backup_schedules", row).json("schedule")).transpose()
+    }
+
+    /// Gives an instance a schedule of its own, or says it anew.
+    pub fn put_backup_schedule(
+        &self,
+        instance: InstanceId,
+        schedule: &BackupSchedule,
+    ) -> Result<(), CatalogError> {
+        self.lock().execute(
+            "INSERT INTO backup_schedules (instance_id, schedule) VALUES (?1, ?2)
+             ON CONFLICT (instance_id) DO UPDATE SET schedule = excluded.schedule",
+            (instance.to_string(), to_json(schedule)),
+        )?;
+        Ok(())
+    }
+
+    /// Takes the schedule of its own from an instance, if it has one.
+    pub fn remove_backup_schedule(&self, instance: InstanceId) -> Result<(), CatalogError> {
+        let sql = "DELETE FROM backup_schedules WHERE instance_id = ?1";
+        self.lock().execute(sql, [instance.to_string()])?;
+        Ok(())
     }
 
     /// Says anew when the snapshots of an instance are taken.

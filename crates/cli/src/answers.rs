@@ -292,6 +292,43 @@ answers! {
         equal: u64,
     }
 
+    /// When snapshots are taken and drills done by themselves.
+    Schedule {
+        /// Whether the instance has one of its own.
+        is_own: bool,
+        /// When snapshots are taken: `frequency` and `interval`, or `cron`; and `keep`, how long they are kept.
+        snapshots: Vec<serde_json::Value>,
+        /// When drills are done: `frequency` and `interval`, or `cron`; `point` and `checks`.
+        drills: Vec<serde_json::Value>,
+        /// The zone in which the times are.
+        time_zone: String,
+        /// The time of the day from which they count.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        time: Option<String>,
+        /// Every moment of so many days can be restored.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        restore_window_days: Option<u32>,
+        /// When the next snapshot is due.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next_snapshot: Option<String>,
+        /// When the next drill is due.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next_drill: Option<String>,
+        /// What holds where an instance has none of its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        policy: Option<CommonPolicy>,
+    }
+
+    /// What the server's configuration says of all instances without a schedule of their own.
+    CommonPolicy {
+        /// Seconds between two snapshots.
+        snapshot_interval: i64,
+        /// Seconds that a snapshot is kept.
+        snapshot_retention: i64,
+        /// Seconds back that every moment can be restored.
+        restore_window: i64,
+    }
+
     /// A backup that is served as a database that can only be read.
     Opened {
         /// How it is reached.

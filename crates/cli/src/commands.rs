@@ -13,6 +13,7 @@ pub(crate) mod opening;
 pub(crate) mod points;
 pub(crate) mod projects;
 pub(crate) mod restores;
+pub(crate) mod schedule;
 pub(crate) mod snapshots;
 pub(crate) mod users;
 
@@ -31,6 +32,7 @@ pub fn commands(mut root: Command) -> Command {
         deployments::command(),
         snapshots::command(),
         restores::command(),
+        schedule::command(),
         drills::command(),
         users::command(),
         documentation::schema_command(),
@@ -61,6 +63,7 @@ pub fn run(
         "deployments" => deployments::run(matches),
         "snapshots" => snapshots::run(matches),
         "restores" => restores::run(matches),
+        "schedule" => schedule::run(matches),
         "drill" => drills::run(matches),
         "users" => users::run(matches),
         "keys" => return keys::run(matches),

@@ -11,6 +11,7 @@ mod client;
 mod command;
 mod commands;
 mod error;
+mod lines;
 mod output;
 mod profiles;
 mod progress;

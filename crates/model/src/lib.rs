@@ -7,6 +7,7 @@ mod clock;
 mod deployment;
 mod document_choice;
 mod drill;
+mod frequency;
 mod hex;
 mod ids;
 mod instance;
@@ -22,6 +23,7 @@ mod secret;
 mod selection;
 mod snapshot;
 mod throttle;
+mod timing;
 mod transition;
 
 pub use clock::{Clock, format_instant, parse_instant};
@@ -34,6 +36,7 @@ pub use drill::{
     CheckResult, ContentProof, DrillCheck, DrillCheckError, DrillEvent, DrillReport, DrillState,
     DrillStep, MOST_CHECKS, MOST_DOCUMENTS, NotRestored, ProvenCollection,
 };
+pub use frequency::{Frequency, LAST_DAY};
 pub use hex::{from_hex, to_hex};
 pub use ids::{
     ApiKeyId, DatabaseUserId, DrillId, IdError, InstanceId, NodeId, NodeRun, OrgId, PolicyId,
@@ -56,10 +59,11 @@ pub use restore_job::{
 };
 pub use roles::{Caller, Principal, Role, Roles};
 pub use schedule::{
-    BackupSchedule, Frequency, LAST_DAY, PolicyItem, PolicyMatch, Retention, RetentionUnit,
+    BackupSchedule, DrillItem, PolicyItem, PolicyMatch, Retention, RetentionUnit, UTC, is_time_zone,
 };
 pub use secret::{Secret, random_bytes};
 pub use selection::{Rule, Selection, SelectionError};
 pub use snapshot::{Comparison, SnapshotEvent, SnapshotKind, SnapshotState};
 pub use throttle::Throttle;
+pub use timing::{CronError, frequency_of_cron};
 pub use transition::InvalidTransition;

@@ -2,69 +2,13 @@
 //!
 //! What the words mean is in the description of Atlas's backup schedules.
 
-use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Span, Timestamp, ToSpan};
+use jiff::{SignedDuration, Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{PolicyId, PolicyItemId};
-
-/// The frequency interval that means the last day of a month.
-pub const LAST_DAY: u32 = 40;
-/// The frequency intervals of hourly items: those that divide a day.
-const HOURS: [u32; 6] = [1, 2, 4, 6, 8, 12];
-/// A yearly slot is never further away than this, in days.
-const YEAR_AND_A_DAY: i64 = 367;
-
-/// How often an item of a policy asks for a snapshot; the rarer is the greater.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Frequency {
-    /// Every so many hours.
-    Hourly,
-    /// Every day.
-    Daily,
-    /// On one day of the week.
-    Weekly,
-    /// On one day of the month.
-    Monthly,
-    /// On the first day of one month.
-    Yearly,
-}
-
-impl Frequency {
-    /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Hourly, Self::Daily, Self::Weekly, Self::Monthly, Self::Yearly];
-
-    /// The word that Atlas uses.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hourly => "hourly",
-            Self::Daily => "daily",
-            Self::Weekly => "weekly",
-            Self::Monthly => "monthly",
-            Self::Yearly => "yearly",
-        }
-    }
-
-    /// The one with this word.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|frequency| frequency.as_str() == text)
-    }
-
-    /// Whether an interval means something with it: hours; 1; a weekday, Monday being 1; a day of the
-    /// month or [`LAST_DAY`]; a month.
-    pub fn allows(self, interval: u32) -> bool {
-        match self {
-            Self::Hourly => HOURS.contains(&interval),
-            Self::Daily => interval == 1,
-            Self::Weekly => (1..=7).contains(&interval),
-            Self::Monthly => (1..=28).contains(&interval) || interval == LAST_DAY,
-            Self::Yearly => (1..=12).contains(&interval),
-        }
-    }
-}
+use crate::frequency::{Frequency, LAST_DAY};
+use crate::timing::{Direction, Reference, Timing};
+use crate::{DrillCheck, PolicyId, PolicyItemId};
 
 /// In what a retention is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,6 +96,9 @@ pub struct PolicyItem {
     pub frequency: Frequency,
     /// When exactly, in the terms of the frequency: [`Frequency::allows`].
     pub interval: u32,
+    /// A cron expression that says when instead; then the frequency is how often it asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
     /// How long its snapshots are kept.
     pub retention: Retention,
     /// The moment up to which its snapshots have been asked for.
@@ -180,13 +127,16 @@ impl PolicyMatch {
 }
 
 /// When the snapshots of an instance are taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BackupSchedule {
     /// The id of the policy.
     pub policy: PolicyId,
     /// Its lines; none is no snapshot by policy.
     pub items: Vec<PolicyItem>,
-    /// The hour of the day, UTC, from which slots are counted; 0 to 23.
+    /// The zone in which its times are, as the IANA database names it.
+    #[serde(default = "utc")]
+    pub time_zone: String,
+    /// The hour of the day there from which slots are counted; 0 to 23.
     pub hour: i8,
     /// The minute of that hour.
     pub minute: i8,
@@ -195,6 +145,9 @@ pub struct BackupSchedule {
     /// A setting of Atlas's exports, kept and shown.
     #[serde(default)]
     pub uses_names_in_export_prefix: bool,
+    /// The drills that are done by themselves.
+    #[serde(default)]
+    pub drills: Vec<DrillItem>,
 }
 
 impl BackupSchedule {
@@ -216,6 +169,7 @@ impl BackupSchedule {
             id: PolicyItemId::new(now),
             frequency,
             interval,
+            cron: None,
             retention: Retention { unit, value },
             served_until: now,
         };
@@ -226,6 +180,8 @@ impl BackupSchedule {
             minute: time.minute(),
             restore_window_days: 7,
             uses_names_in_export_prefix: false,
+            time_zone: utc(),
+            drills: Vec::new(),
         }
     }
 
@@ -289,49 +245,87 @@ impl BackupSchedule {
 
     /// The last slot of an item at or before a moment, or the first one after it.
     fn slot(&self, item: &PolicyItem, at: Timestamp, direction: Direction) -> Option<Timestamp> {
-        if item.frequency == Frequency::Hourly {
-            return self.hourly_slot(item.interval, at, direction);
-        }
-        let time = Time::new(self.hour, self.minute, 0, 0).ok()?;
-        let today = at.to_zoned(TimeZone::UTC).date();
-        (0..=YEAR_AND_A_DAY).find_map(|days| {
-            let days = if direction == Direction::Upto { -days } else { days };
-            let date = today.checked_add(days.days()).ok()?;
-            let slot = date.to_datetime(time).to_zoned(TimeZone::UTC).ok()?.timestamp();
-            let is_meant = match direction {
-                Direction::Upto => slot <= at,
-                Direction::After => slot > at,
-            };
-            (is_meant && item.occurs_on(date)).then_some(slot)
+        item.timing().slot(&self.reference(), at, direction)
+    }
+
+    fn reference(&self) -> Reference {
+        // Names are checked where they are set; a zone that has gone from the database since is UTC.
+        let zone = TimeZone::get(&self.time_zone).unwrap_or(TimeZone::UTC);
+        Reference { hour: self.hour, minute: self.minute, zone }
+    }
+
+    /// The drills that are due.
+    pub fn due_drills(&self, now: Timestamp) -> impl Iterator<Item = &DrillItem> {
+        let reference = self.reference();
+        self.drills.iter().filter(move |item| {
+            let slot = item.timing().slot(&reference, now, Direction::Upto);
+            slot.is_some_and(|slot| slot > item.served_until)
         })
     }
 
-    fn hourly_slot(&self, hours: u32, at: Timestamp, to: Direction) -> Option<Timestamp> {
-        let period = i64::from(hours) * 3_600;
-        let offset = i64::from(self.hour) * 3_600 + i64::from(self.minute) * 60;
-        let last = at.as_second() - (at.as_second() - offset).checked_rem_euclid(period)?;
-        let second = if to == Direction::Upto { last } else { last + period };
-        Timestamp::from_second(second).ok()
+    /// When the next drill is due.
+    pub fn next_drill(&self, now: Timestamp) -> Option<Timestamp> {
+        let reference = self.reference();
+        let next = |item: &DrillItem| item.timing().slot(&reference, now, Direction::After);
+        self.drills.iter().filter_map(next).min()
     }
-}
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Upto,
-    After,
+    /// The schedule once the drills that were due at `now` were asked for.
+    #[must_use]
+    pub fn drilled(mut self, now: Timestamp) -> Self {
+        let due: Vec<PolicyItemId> = self.due_drills(now).map(|item| item.id).collect();
+        for item in &mut self.drills {
+            if due.contains(&item.id) || item.served_until > now {
+                item.served_until = now;
+            }
+        }
+        self
+    }
 }
 
 impl PolicyItem {
-    fn occurs_on(&self, date: Date) -> bool {
-        let is = |day: i8| u32::try_from(day).is_ok_and(|day| day == self.interval);
-        match self.frequency {
-            Frequency::Hourly | Frequency::Daily => true,
-            Frequency::Weekly => is(date.weekday().to_monday_one_offset()),
-            Frequency::Monthly if self.interval == LAST_DAY => date.day() == date.days_in_month(),
-            Frequency::Monthly => is(date.day()),
-            Frequency::Yearly => date.day() == 1 && is(date.month()),
-        }
+    fn timing(&self) -> Timing<'_> {
+        Timing::new((self.frequency, self.interval), self.cron.as_deref())
     }
+}
+
+/// When drills are done by themselves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DrillItem {
+    /// Its id.
+    pub id: PolicyItemId,
+    /// How often.
+    pub frequency: Frequency,
+    /// When exactly, in the terms of the frequency.
+    pub interval: u32,
+    /// A cron expression that says when instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// Whether a moment at random is brought back, not the newest snapshot.
+    pub is_random: bool,
+    /// The user's own checks.
+    #[serde(default)]
+    pub checks: Vec<DrillCheck>,
+    /// The moment up to which its drills have been asked for.
+    pub served_until: Timestamp,
+}
+
+impl DrillItem {
+    fn timing(&self) -> Timing<'_> {
+        Timing::new((self.frequency, self.interval), self.cron.as_deref())
+    }
+}
+
+/// The name of the zone in which a schedule counts unless it says another.
+pub const UTC: &str = "UTC";
+
+fn utc() -> String {
+    UTC.to_owned()
+}
+
+/// Whether a time zone has this name.
+pub fn is_time_zone(name: &str) -> bool {
+    TimeZone::get(name).is_ok()
 }
 
 #[cfg(test)]
@@ -348,6 +342,7 @@ mod tests {
             id: PolicyItemId::new(made),
             frequency: *frequency,
             interval: *interval,
+            cron: None,
             retention: Retention::days(7),
             served_until: made,
         };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tidemark_actions::drills::{self, CreateDrillError, DrillPoint, WantedDrill};
 use tidemark_catalog::{Catalog, CatalogError, NewSnapshot, Order, Page, Schedule, Snapshot};
 use tidemark_model::{
     BackupPolicy, InstanceId, OplogTime, PolicyMatch, RestoreJobId, SnapshotId, SnapshotKind,
@@ -90,8 +91,9 @@ fn forget_nodes(shared: &Shared) -> Result<(), CatalogError> {
 
 fn schedule(shared: &Shared) -> Result<(), CatalogError> {
     let (now, policy) = (shared.config.clock.now(), shared.config.policy);
-    for schedule in shared.config.catalog.list_schedules()? {
-        let Some(due) = find_due(&schedule, &policy, now) else { continue };
+    let schedules = shared.config.catalog.list_schedules()?;
+    for schedule in &schedules {
+        let Some(due) = find_due(schedule, &policy, now) else { continue };
         let instance = schedule.instance;
         let snapshot =
             NewSnapshot::new(instance, SnapshotKind::Scheduled, now, policy.snapshot_retention);
@@ -108,6 +110,46 @@ fn schedule(shared: &Shared) -> Result<(), CatalogError> {
             continue;
         }
         tracing::info!(snapshot = %snapshot.id, instance = %schedule.instance, "a snapshot is scheduled");
+    }
+    schedule_drills(shared, &schedules)
+}
+
+/// Asks for the drills that are due.
+fn schedule_drills(shared: &Shared, schedules: &[Schedule]) -> Result<(), CatalogError> {
+    let (catalog, now) = (&shared.config.catalog, shared.config.clock.now());
+    for schedule in schedules {
+        let Some(own) = schedule.own.clone().filter(|own| !own.drills.is_empty()) else { continue };
+        // A clock that went back does not stop them.
+        let is_ahead = own.drills.iter().any(|item| item.served_until > now);
+        let Some(due) = own.due_drills(now).next().cloned() else {
+            if is_ahead {
+                catalog.set_backup_schedule(schedule.instance, &own.drilled(now))?;
+            }
+            continue;
+        };
+        let wanted = WantedDrill {
+            point: if due.is_random { DrillPoint::Random } else { DrillPoint::Newest },
+            checks: due.checks,
+            is_scheduled: true,
+        };
+        let instance = catalog.load_instance(schedule.instance)?;
+        let asked = catalog.transact(|catalog| {
+            let Some(own) = catalog.find_backup_schedule(instance.id)? else { return Ok(None) };
+            let drill = drills::create(catalog, &instance, &wanted, now)?;
+            catalog.set_backup_schedule(instance.id, &own.drilled(now))?;
+            Ok(Some(drill))
+        });
+        match asked {
+            Ok(Some(drill)) => {
+                tracing::info!(drill = %drill.wanted.id, instance = %instance.id, "a drill is scheduled");
+            }
+            // It is asked for again in the next round.
+            Ok(None) | Err(CreateDrillError::NothingToRestore | CreateDrillError::Unfinished) => {}
+            Err(CreateDrillError::Catalog(error)) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, instance = %instance.id, "a drill that is due cannot be done");
+            }
+        }
     }
     Ok(())
 }

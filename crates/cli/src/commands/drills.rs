@@ -109,16 +109,20 @@ fn body_of(matches: &ArgMatches) -> Result<Value, CliError> {
         body.insert("point".to_owned(), "random".into());
     }
     if let Some(file) = given(matches, "checks") {
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| CliError::usage(format!("{file} cannot be read: {error}")))?;
-        let checks: Value = serde_json::from_str(&text).map_err(|error| {
-            CliError::usage(format!("{file} is no JSON: {error}")).hint(
-                "write a list: [{\"name\": \"orders are there\", \"namespace\": \"shop.orders\", \"atLeast\": 1}]",
-            )
-        })?;
-        body.insert("checks".to_owned(), checks);
+        body.insert("checks".to_owned(), read_checks(file)?);
     }
     Ok(Value::Object(body))
+}
+
+/// The user's own checks, from a file.
+pub(crate) fn read_checks(file: &str) -> Result<Value, CliError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| CliError::usage(format!("{file} cannot be read: {error}")))?;
+    serde_json::from_str(&text).map_err(|error| {
+        CliError::usage(format!("{file} is no JSON: {error}")).hint(
+            "write a list: [{\"name\": \"orders are there\", \"namespace\": \"shop.orders\", \"atLeast\": 1}]",
+        )
+    })
 }
 
 fn look(what: &str, session: &Session<'_>) -> Result<(), CliError> {

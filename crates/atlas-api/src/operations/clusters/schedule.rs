@@ -1,7 +1,7 @@
 //! How a backup schedule is shown, as recorded.
 
 use serde_json::{Value, json};
-use tidemark_actions::schedules::ChangeScheduleError;
+use tidemark_actions::schedules::{ChangeScheduleError, utc_time};
 use tidemark_model::{BackupSchedule, PolicyItem, format_instant};
 
 use crate::call::{Call, Target};
@@ -14,6 +14,7 @@ pub(super) fn describe(call: &Call<'_>, target: &Target, schedule: &BackupSchedu
     let here = call.href(&format!("/groups/{group}/clusters/{}/backup/schedule", instance.name));
     // The recorded link leads to an older API.
     let group = format!("{}/api/public/v1.0/groups/{group}", call.base_url);
+    let (hour, minute) = utc_time(schedule, call.api.clock.now());
     let mut body = json!({
         "autoExportEnabled": false,
         "clusterId": instance.id.to_string(),
@@ -24,8 +25,8 @@ pub(super) fn describe(call: &Call<'_>, target: &Target, schedule: &BackupSchedu
             "id": schedule.policy.to_string(),
             "policyItems": schedule.items.iter().map(describe_item).collect::<Vec<_>>(),
         }],
-        "referenceHourOfDay": schedule.hour,
-        "referenceMinuteOfHour": schedule.minute,
+        "referenceHourOfDay": hour,
+        "referenceMinuteOfHour": minute,
         "restoreWindowDays": schedule.restore_window_days,
         "useOrgAndGroupNamesInExportPrefix": schedule.uses_names_in_export_prefix,
     });
