@@ -16,7 +16,7 @@ pub mod snapshots;
 #[cfg(test)]
 mod tests;
 
-pub use audit::{Change, change};
+pub use audit::{Change, Made, change, change_and_tell};
 pub use rehearsal::{
     DocumentsThere, Rehearsal, RehearseError, Rehearsed, RehearsedNamespace, RehearsedStep,
     rehearse,

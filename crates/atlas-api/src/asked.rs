@@ -3,11 +3,11 @@
 use axum::body::Body;
 use axum::http::header::ACCEPT;
 use axum::http::{Response, StatusCode};
-use tidemark_actions::{Change, change};
+use tidemark_actions::{Change, Made, change_and_tell};
 use tidemark_catalog::{Catalog, InstanceFamily, Org, Project};
 use tidemark_model::Caller;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Content};
 use crate::api::{Api, Sunset};
 use crate::call::{Call, PathValues, query_flag};
 use crate::error::{ApiError, Result};
@@ -133,7 +133,8 @@ impl Asked<'_> {
             action: operation.id,
             subject: path,
         };
-        change(&api.catalog, by, work)
+        let values = &path_values;
+        change_and_tell(&api.catalog, by, work, |answer| told(operation, values, answer))
     }
 
     /// The same with the records of one transaction, if the operation changes something.
@@ -169,6 +170,44 @@ impl Asked<'_> {
         query_flag(self.query, "envelope", false)?;
         run(&call, operation, &subject)
     }
+}
+
+/// What the answer and the path tell of a change that the path alone does not place.
+fn told(operation: &Operation, values: &PathValues, answer: &Answer) -> Made {
+    let body = match &answer.body {
+        Some(Content::Tree(tree)) => tree.clone(),
+        Some(Content::Text(text)) => serde_json::from_str(text).unwrap_or_default(),
+        None => serde_json::Value::Null,
+    };
+    let text = |path: &str| body.pointer(path).and_then(serde_json::Value::as_str);
+    let mut made = Made::default();
+    match operation.id {
+        "createOrg" => made.org = text("/organization/id").and_then(|id| id.parse().ok()),
+        "createGroup" => {
+            made.org = text("/orgId").and_then(|id| id.parse().ok());
+            made.project = text("/id").and_then(|id| id.parse().ok());
+        }
+        "createGroupServerlessInstance" | "createGroupFlexCluster" => {
+            made.instance = text("/name").map(str::to_owned);
+        }
+        _ => {}
+    }
+    let value = |name: &str| values.get(name).map(String::as_str);
+    let mut tell = |name: &str, told: Option<&str>| {
+        if let Some(told) = told {
+            made.detail.insert(name.to_owned(), told.into());
+        }
+    };
+    if operation.path.contains("/databaseUsers") {
+        tell("dbUserUsername", value("username").or(text("/username")));
+    }
+    if operation.path.contains("/apiKeys") {
+        tell("targetPublicKey", text("/publicKey"));
+    }
+    if operation.path.contains("ccessList") {
+        tell("whitelistEntry", value("ipAddress").or(value("entryValue")));
+    }
+    made
 }
 
 /// Finds what the path names, if the caller may do there what the operation does.

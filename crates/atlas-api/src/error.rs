@@ -216,6 +216,10 @@ impl ApiError {
         error(NOT_FOUND, "SNAPSHOT_NOT_FOUND", detail, &[id, cluster])
     }
 
+    pub(crate) fn event_not_found(id: &str) -> Self {
+        error(NOT_FOUND, "EVENT_NOT_FOUND", format!("No event with ID {id} exists."), &[id])
+    }
+
     pub(crate) fn restore_job_not_found(id: &str, cluster: &str) -> Self {
         let detail = format!("No restore job with ID {id} exists for cluster {cluster}.");
         error(NOT_FOUND, "RESTORE_JOB_NOT_FOUND", detail, &[id, cluster])

@@ -7,6 +7,7 @@
 mod api_keys;
 mod clusters;
 mod database_users;
+mod events;
 mod flex;
 mod groups;
 pub(crate) mod instances;
@@ -89,6 +90,9 @@ const BUCKETS: &str = "/groups/{groupId}/backup/exportBuckets";
 const BUCKET: &str = "/groups/{groupId}/backup/exportBuckets/{exportBucketId}";
 const POLICY: &str = "/groups/{groupId}/backupCompliancePolicy";
 const MODEL_LIMITS: &str = "/groups/{groupId}/aiModelApiClouds/{cloud}/geographies/{geography}/modelGroupNames/{modelGroupName}/rateLimits";
+const EVENTS: &[&str] =
+    &["clusterNames", "eventType", "excludedEventType", "includeRaw", "maxDate", "minDate"];
+const ORG_EVENTS: &[&str] = &["eventType", "includeRaw", "maxDate", "minDate"];
 const ORG: &str = "/orgs/{orgId}";
 const ORG_KEYS: &str = "/orgs/{orgId}/apiKeys";
 const ORG_KEY: &str = "/orgs/{orgId}/apiKeys/{apiUserId}";
@@ -107,6 +111,16 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     get("getRateLimit", "/rateLimits/{endpointSetId}").versions(V2025_03_12).open(service::get_rate_limit::run)
         .one("RateLimitEndpointSet").query(&["groupId", "orgId", "userId", "ipAddress"]),
     get("listClusterDetails", "/clusters").open(clusters::list_cluster_details::run).page("GroupClusters"),
+
+    // Events.
+    get("listEventTypes", "/eventTypes").open(events::list_event_types::run).page("EventType"),
+    get("listOrgEvents", "/orgs/{orgId}/events").org(MEMBER, events::list_org_events::run).page("OrgEvent").query(ORG_EVENTS),
+    get("getOrgEvent", "/orgs/{orgId}/events/{eventId}").org(MEMBER, events::get_org_event::run).one("OrgEvent")
+        .query(&["includeRaw"]),
+    get("listGroupEvents", "/groups/{groupId}/events").project(READ, events::list_group_events::run).page("GroupEvent")
+        .query(EVENTS),
+    get("getGroupEvent", "/groups/{groupId}/events/{eventId}").project(READ, events::get_group_event::run).one("GroupEvent")
+        .query(&["includeRaw"]),
 
     // Organizations.
     get("listOrgs", "/orgs").open(orgs::list_orgs::run).page("Org").query(&["name"]),

@@ -338,6 +338,17 @@ impl Catalog {
                 ),
             )?;
             one_row(changed, || CatalogError::LeaseLost(format!("drill {id}")))?;
+            drop(transaction);
+            let (action, at) = match &state {
+                DrillState::Proven { finished_at } => ("drillProven", *finished_at),
+                DrillState::Failed { finished_at, .. } => ("drillFailed", *finished_at),
+                DrillState::Queued | DrillState::Running { .. } => return Ok(state),
+            };
+            let failure = match &state {
+                DrillState::Failed { reason, .. } => Some(reason.as_str()),
+                _ => None,
+            };
+            catalog.record_outcome((action, &id), drill.wanted.instance, (at, failure))?;
             Ok(state)
         })
     }

@@ -69,7 +69,8 @@ impl InstanceView {
 }
 
 impl InstanceFamily {
-    fn as_str(self) -> &'static str {
+    /// The word that the catalog uses.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Serverless => "serverless",
             Self::Flex => "flex",

@@ -41,7 +41,7 @@ mod used_nonces;
 
 pub use access_entries::{AccessEntry, AccessUse};
 pub use api_keys::ApiKey;
-pub use audit::AuditEntry;
+pub use audit::{AuditEntry, AuditScope, Event, EventFilter, EventsOf, SERVER};
 pub use captures::CaptureAnswer;
 pub use catalog::{Catalog, Page, Paged};
 pub use console_sessions::{ConsoleSession, SignOut};

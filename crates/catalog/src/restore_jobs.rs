@@ -209,11 +209,14 @@ fn state_columns(
         RestoreState::Running { step } => Some(step.as_str()),
         _ => None,
     };
-    let failure = match state {
+    (state.as_str(), step, state.finished_at().map(Timestamp::as_second), failure_of(state))
+}
+
+fn failure_of(state: &RestoreState) -> Option<&str> {
+    match state {
         RestoreState::Failed { reason, .. } => Some(reason.as_str()),
         _ => None,
-    };
-    (state.as_str(), step, state.finished_at().map(Timestamp::as_second), failure)
+    }
 }
 
 fn find(connection: &Connection, id: RestoreJobId) -> Result<Option<RestoreJob>, CatalogError> {
@@ -528,6 +531,16 @@ impl Catalog {
                 (claim.id.to_string(), target.to_string(), at.as_second()),
             )?;
         }
+        drop(transaction);
+        let action = match &state {
+            RestoreState::Completed { .. } => "restoreCompleted",
+            RestoreState::Failed { .. } => "restoreFailed",
+            RestoreState::Cancelled { .. } => "restoreCancelled",
+            RestoreState::Queued | RestoreState::Running { .. } => return Ok(state),
+        };
+        let at = state.finished_at().unwrap_or(Timestamp::UNIX_EPOCH);
+        let told = (at, failure_of(&state));
+        catalog.record_outcome((action, &claim.id.to_string()), job.instance, told)?;
         Ok(state)
         })
     }

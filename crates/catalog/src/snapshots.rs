@@ -466,11 +466,13 @@ impl Catalog {
             SnapshotState::Failed { reason, .. } => (None, None, Some(reason.as_str())),
             SnapshotState::Queued | SnapshotState::InProgress => (None, None, None),
         };
-        let changed = self.lock().execute(
+        self.transact(|catalog| {
+        let transaction = catalog.lock();
+        let instance: Option<String> = transaction.query_row(
             "UPDATE snapshots SET state = ?3, finished_at = ?4, consistent_seconds = ?5,
                  consistent_increment = ?6, size_bytes = ?7, failure = ?8, server_version = ?9, mode = ?10,
                  mode_reason = ?11, comparison = ?12, lease_until = 0, is_held = 0
-             WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress'",
+             WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress' RETURNING instance_id",
             (
                 claim.id.to_string(),
                 claim.attempt,
@@ -485,9 +487,20 @@ impl Catalog {
                 proof.and_then(|proof| proof.mode_reason.as_ref()),
                 proof.and_then(|proof| proof.comparison.as_ref()).map(to_json),
             ),
-        )?;
-        one_row(changed, || CatalogError::LeaseLost(format!("snapshot {}", claim.id)))?;
-        Ok(state)
+            |row| row.get(0),
+        ).optional()?;
+        drop(transaction);
+        let lost = || CatalogError::LeaseLost(format!("snapshot {}", claim.id));
+        let instance = instance.ok_or_else(lost)?.parse().map_err(|_| lost())?;
+        let action = match &state {
+            SnapshotState::Completed { .. } => "snapshotCompleted",
+            SnapshotState::Failed { .. } => "snapshotFailed",
+            SnapshotState::Queued | SnapshotState::InProgress => return Ok(state.clone()),
+        };
+        let at = state.finished_at().unwrap_or(Timestamp::UNIX_EPOCH);
+        catalog.record_outcome((action, &claim.id.to_string()), instance, (at, failure))?;
+        Ok(state.clone())
+        })
     }
 
     /// Deletes a snapshot that nobody is taking or restoring.

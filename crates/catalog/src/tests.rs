@@ -13,10 +13,10 @@ use tidemark_model::{
 };
 
 use crate::{
-    AccessUse, ApiKey, AuditEntry, Backing, Catalog, CatalogError, DatabaseUser, Done, Instance,
-    InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, LeaseHolder, NetworkEntry,
-    NetworkSource, NewOrg, NewRestoreJob, NewSecret, NewSnapshot, Order, Org, Page, PasswordRecord,
-    Project, Proof, ServiceAccount, TailPiece, TailSize, TargetName,
+    AccessUse, ApiKey, AuditEntry, AuditScope, Backing, Catalog, CatalogError, DatabaseUser, Done,
+    Instance, InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, LeaseHolder,
+    NetworkEntry, NetworkSource, NewOrg, NewRestoreJob, NewSecret, NewSnapshot, Order, Org, Page,
+    PasswordRecord, Project, Proof, ServiceAccount, TailPiece, TailSize, TargetName,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -909,6 +909,7 @@ fn a_transaction_is_done_whole_or_not_at_all() {
         address: None,
         action: action.into(),
         subject: "s".into(),
+        scope: AuditScope::default(),
     };
     let generation = catalog.generation();
     let failed: Result<(), CatalogError> = catalog.transact(|catalog| {
@@ -945,6 +946,7 @@ fn readers_do_not_wait_for_a_transaction_and_do_not_see_it() {
         address: None,
         action: "x".into(),
         subject: "s".into(),
+        scope: AuditScope::default(),
     };
     catalog
         .transact(|inside| {
@@ -1026,6 +1028,7 @@ fn records_are_moved_to_another_database_and_back() {
             address: (n % 2 == 0).then(|| "1.2.3.4".into()),
             action: format!("action {n}"),
             subject: "s".into(),
+            scope: AuditScope::default(),
         };
         f.catalog.record_audit(&entry).unwrap();
     }

@@ -140,6 +140,8 @@ object_id! {
     RestoreJobId
     /// A restore drill.
     DrillId
+    /// Something that happened.
+    EventId
     /// A programmatic API key (its id, not its public part).
     ApiKeyId
     /// A service account; its client id is `mdb_sa_id_` and these digits.

@@ -7,6 +7,7 @@ mod clock;
 mod deployment;
 mod document_choice;
 mod drill;
+mod event;
 mod frequency;
 mod hex;
 mod ids;
@@ -36,11 +37,13 @@ pub use drill::{
     CheckResult, ContentProof, DrillCheck, DrillCheckError, DrillEvent, DrillReport, DrillState,
     DrillStep, MOST_CHECKS, MOST_DOCUMENTS, NotRestored, ProvenCollection,
 };
+pub use event::{EVENT_TYPES, EventScope, EventType};
 pub use frequency::{Frequency, LAST_DAY};
 pub use hex::{from_hex, to_hex};
 pub use ids::{
-    ApiKeyId, DatabaseUserId, DrillId, IdError, InstanceId, NodeId, NodeRun, OrgId, PolicyId,
-    PolicyItemId, ProjectId, RestoreJobId, SecretId, ServiceAccountId, SnapshotId, new_object_id,
+    ApiKeyId, DatabaseUserId, DrillId, EventId, IdError, InstanceId, NodeId, NodeRun, OrgId,
+    PolicyId, PolicyItemId, ProjectId, RestoreJobId, SecretId, ServiceAccountId, SnapshotId,
+    new_object_id,
 };
 pub use instance::{InstanceEvent, InstanceName, InstanceNameError, InstanceState};
 pub use node::{NodeRole, NodeRoleError};

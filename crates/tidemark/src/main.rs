@@ -3,6 +3,7 @@
 //! The binary: configuration, wiring, commands, instance hosting, download serving.
 
 mod attached;
+mod audit_log;
 mod bootstrap;
 mod catalog_command;
 mod config;

@@ -28,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::attached::Attached;
+use crate::audit_log;
 use crate::config::{Config, RateLimitSetting, SunsetSetting};
 use crate::console_route::{self, ApiGate};
 use crate::dev::Dev;
@@ -73,6 +74,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
         hosting.run_round();
         hosting.start()
     });
+    let audit = follow_audit(config, (&parts.catalog, &hosting))?;
     let mut worker = role.works().then(|| Worker::start(parts.worker_config(config, &hosting)));
     let is_draining = Arc::new(AtomicBool::new(false));
     let health = Health {
@@ -117,7 +119,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     if let Some(worker) = &mut worker {
         worker.stop(deadline);
     }
-    wait_for(databases.iter().chain(&rounds), deadline);
+    wait_for(databases.iter().chain(&rounds).chain(&audit), deadline);
     membership.leave();
     runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()).min(SHORT));
     Ok(())
@@ -386,6 +388,18 @@ fn load_instance_certificates(config: &Config) -> Result<Option<Arc<Certificates
 
 fn ports(config: &Config) -> usize {
     usize::from(config.instances.last_port - config.instances.first_port) + 1
+}
+
+/// Writes who does what into a file as well, if there is to be one.
+fn follow_audit(
+    config: &Config,
+    (catalog, hosting): (&Arc<Catalog>, &Arc<Hosting>),
+) -> Result<Option<JoinHandle<()>>, String> {
+    let follow = |path: &PathBuf| {
+        let hosting = Arc::clone(hosting);
+        audit_log::follow(path, Arc::clone(catalog), move || hosting.is_stopping())
+    };
+    config.server.audit_file.as_ref().map(follow).transpose()
 }
 
 /// This node, as others are told.

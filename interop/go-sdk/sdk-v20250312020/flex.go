@@ -47,7 +47,45 @@ func flexClusters(c client, name string) error {
 	if now, err := state(); err != nil || now != "DELETING" {
 		return fmt.Errorf("after delete: %s %w", now, err)
 	}
-	return flow.Until("CLUSTER_NOT_FOUND", state)
+	if err := flow.Until("CLUSTER_NOT_FOUND", state); err != nil {
+		return err
+	}
+	return events(c, name)
+}
+
+// events reads what happened to a flex cluster that is gone.
+func events(c client, name string) error {
+	ctx := context.Background()
+	list, _, err := c.api.EventsApi.ListGroupEvents(ctx, c.group).ClusterNames([]string{name}).Execute()
+	if err != nil {
+		return fmt.Errorf("events: %w", err)
+	}
+	seen := map[string]admin.EventViewForNdsGroup{}
+	for _, event := range list.GetResults() {
+		seen[event.GetEventTypeName()] = event
+	}
+	for _, wanted := range []string{
+		"CLUSTER_CREATED", "TENANT_SNAPSHOT_COMPLETED_AUDIT", "TENANT_RESTORE_REQUESTED_AUDIT",
+		"TENANT_RESTORE_COMPLETED_AUDIT", "CLUSTER_DELETE_SUBMITTED",
+	} {
+		event, ok := seen[wanted]
+		if !ok {
+			return fmt.Errorf("no event %s in %v", wanted, seen)
+		}
+		one, _, err := c.api.EventsApi.GetGroupEvent(ctx, c.group, event.GetId()).Execute()
+		if err != nil || one.GetEventTypeName() != wanted || !one.GetCreated().Equal(event.GetCreated()) {
+			return fmt.Errorf("one event %s: %w", wanted, err)
+		}
+	}
+	only, _, err := c.api.EventsApi.ListGroupEvents(ctx, c.group).EventType([]string{"CLUSTER_CREATED"}).Execute()
+	if err != nil || only.GetTotalCount() == 0 || only.GetResults()[0].GetEventTypeName() != "CLUSTER_CREATED" {
+		return fmt.Errorf("events of one kind: %w", err)
+	}
+	kinds, _, err := c.api.EventsApi.ListEventTypes(ctx).Execute()
+	if err != nil || kinds.GetTotalCount() == 0 {
+		return fmt.Errorf("kinds of events: %w", err)
+	}
+	return nil
 }
 
 func flexRestores(c client, name string) error {
