@@ -43,7 +43,8 @@ class Opened:
             return False
 
     def end(self):
-        self.process.send_signal(signal.SIGINT)
+        # As Ctrl-C does, which shells make their background commands ignore.
+        self.process.send_signal(signal.SIGTERM)
         self.process.wait(10)
 
 

@@ -15,6 +15,7 @@ mod database_users;
 mod deployments;
 mod drills;
 mod error;
+mod figures;
 mod instances;
 mod lease;
 mod moving;
@@ -50,6 +51,7 @@ pub use database_users::{DatabaseUser, DatabaseUserRole, Label, PasswordRecord};
 pub use deployments::{Deployment, Placement, Reach};
 pub use drills::{Drill, NewDrill, SignedReport};
 pub use error::CatalogError;
+pub use figures::{JobCount, Protection};
 pub use instances::{
     Backing, Instance, InstanceFamily, InstanceSettings, InstanceTrouble, InstanceView, Tag,
 };

@@ -18,6 +18,7 @@ mod hosting;
 mod inspection;
 mod keys;
 mod listening;
+mod metrics;
 mod node;
 mod one_user;
 mod rehearsal;

@@ -19,7 +19,7 @@ use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, ReportKey, Sunset}
 use tidemark_catalog::Catalog;
 use tidemark_console::Console;
 use tidemark_model::{BackupPolicy, Clock, NodeRole};
-use tidemark_vault::{Location, Vault, VaultHealth, VaultKey, Vaults};
+use tidemark_vault::{Location, Vault, VaultKey, Vaults};
 use tidemark_worker::{
     Membership, Moments, NewNode, Severity, ShownCertificate, Trouble, Worker, WorkerConfig,
     WorkerWatch,
@@ -35,6 +35,7 @@ use crate::dev::Dev;
 use crate::downloads::{self, Downloads};
 use crate::hosting::{Hosting, HostingConfig};
 use crate::inspection::Inspection;
+use crate::metrics;
 use crate::node::{self, NodeHosts};
 use crate::rehearsal::Rehearser;
 use crate::seed::Seed;
@@ -77,15 +78,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     let audit = follow_audit(config, (&parts.catalog, &hosting))?;
     let mut worker = role.works().then(|| Worker::start(parts.worker_config(config, &hosting)));
     let is_draining = Arc::new(AtomicBool::new(false));
-    let health = Health {
-        role,
-        is_draining: Arc::clone(&is_draining),
-        membership: Arc::clone(&membership),
-        hosting: Arc::clone(&hosting),
-        worker: worker.as_ref().map(Worker::watch),
-        vaults: parts.vaults.clone(),
-        attached: Arc::clone(&parts.attached),
-    };
+    let health = Health::of(&parts, (role, &is_draining, &hosting), worker.as_ref());
     let router = parts.router((config, mode), &base_url, health)?;
     tracing::info!(%base_url, role = role.as_str(), node = %membership.id(), "the API listens");
 
@@ -485,6 +478,8 @@ struct Health {
     membership: Arc<Membership>,
     hosting: Arc<Hosting>,
     worker: Option<WorkerWatch>,
+    catalog: Arc<Catalog>,
+    clock: Clock,
     vaults: Vaults,
     attached: Arc<Attached>,
 }
@@ -523,6 +518,24 @@ fn router(
 }
 
 impl Health {
+    fn of(
+        parts: &Parts,
+        (role, is_draining, hosting): (NodeRole, &Arc<AtomicBool>, &Arc<Hosting>),
+        worker: Option<&Worker>,
+    ) -> Self {
+        Self {
+            role,
+            is_draining: Arc::clone(is_draining),
+            membership: Arc::clone(&parts.membership),
+            hosting: Arc::clone(hosting),
+            worker: worker.map(Worker::watch),
+            catalog: Arc::clone(&parts.catalog),
+            clock: parts.clock.clone(),
+            vaults: parts.vaults.clone(),
+            attached: Arc::clone(&parts.attached),
+        }
+    }
+
     /// What is wrong at the moment. An instance that is not served is a failure.
     fn complaints(&self) -> Vec<Trouble> {
         let failing = |text| Trouble { severity: Severity::Failing, text };
@@ -538,47 +551,10 @@ impl Health {
     }
 
     fn metrics(&self) -> String {
-        let healths: Vec<_> = self.vaults.iter().map(|(_, vault)| vault.health()).collect();
-        let count = |of: fn(&VaultHealth) -> usize| healths.iter().map(of).sum::<usize>();
-        let lost = |health: &VaultHealth| health.lost.iter().map(|(_, chunks)| chunks).sum();
-        let figures = [
-            (
-                "vault_unreadable_packs",
-                "Packs that cannot be read",
-                count(|health| health.unreadable_packs.len()),
-            ),
-            (
-                "vault_bad_chunks",
-                "Chunks that could not be read",
-                count(|health| health.bad_chunks),
-            ),
-            ("vault_missing_chunks", "Chunks that snapshots name and the vault lacks", count(lost)),
-            (
-                "oplog_gaps",
-                "Gaps in captured oplogs since the start",
-                usize::try_from(self.worker.as_ref().map_or(0, WorkerWatch::gaps))
-                    .unwrap_or(usize::MAX),
-            ),
-            ("complaints", "What /readyz complains of", self.complaints().len()),
-        ];
-        let mut text = figures.iter().fold(String::new(), |text, (name, help, value)| {
-            text + &format!(
-                "# HELP tidemark_{name} {help}.\n# TYPE tidemark_{name} gauge\ntidemark_{name} {value}\n"
-            )
-        });
-        let requests = self.vaults.iter().flat_map(|(name, vault)| {
-            vault.requests().into_iter().map(move |(kind, count)| (name, kind, count))
-        });
-        let requests: Vec<_> = requests.collect();
-        if !requests.is_empty() {
-            text += "# HELP tidemark_vault_requests_total Requests to the vaults' buckets.\n";
-            text += "# TYPE tidemark_vault_requests_total counter\n";
-        }
-        requests.iter().fold(text, |text, (name, kind, count)| {
-            let of = name.map_or_else(String::new, |name| format!(",vault=\"{name}\""));
-            let kind = kind.as_str();
-            text + &format!("tidemark_vault_requests_total{{kind=\"{kind}\"{of}}} {count}\n")
-        })
+        let complaints = self.complaints().len();
+        metrics::of_node(self.worker.as_ref(), complaints)
+            + &metrics::of_vaults(&self.vaults)
+            + &metrics::of_records(&self.catalog, &self.clock)
     }
 }
 

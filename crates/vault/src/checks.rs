@@ -28,6 +28,8 @@ pub(crate) struct Check {
 /// What the vault knows of its own health.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct VaultHealth {
+    /// Bytes of the packs, as far as they could be read.
+    pub stored_bytes: u64,
     /// Packs that cannot be read, with the reason. They are kept.
     pub unreadable_packs: Vec<(String, String)>,
     /// Chunks that could not be read where they were stored.

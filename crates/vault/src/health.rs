@@ -185,7 +185,10 @@ impl Vault {
                 PackState::Unreadable(reason) => {
                     health.unreadable_packs.push((pack.id.object(), reason.clone()));
                 }
-                PackState::Whole { .. } => health.bad_chunks += pack.bad.len(),
+                PackState::Whole { stamp } => {
+                    health.bad_chunks += pack.bad.len();
+                    health.stored_bytes += stamp.as_ref().map_or(0, |stamp| stamp.size);
+                }
                 PackState::Removed => {}
             }
         }

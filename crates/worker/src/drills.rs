@@ -23,7 +23,7 @@ use tidemark_vault::DocumentSet;
 
 use crate::config::unreachable;
 use crate::filling::{restorable, selection_of};
-use crate::heartbeat::{Interruption, keep_lease};
+use crate::heartbeat::{Interruption, work_under_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
 use crate::moments::{MomentError, Moments};
 use crate::report_key;
@@ -62,9 +62,7 @@ fn run(shared: &Arc<Shared>, claim: &Claim<DrillId>, drill: &Drill) -> Result<()
     };
     let running = Running { shared, claim, drill, progress: &progress, started_at: clock.now() };
     let (outcome, interruption) =
-        keep_lease((&shared.stop, shared.config.membership.is_shared()), renew, |stop| {
-            catch_panic(|| running.do_steps(stop))
-        });
+        work_under_lease((shared, "drill"), renew, |stop| catch_panic(|| running.do_steps(stop)));
     if interruption == Interruption::LeaseLost {
         return Ok(());
     }

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use tidemark_catalog::CatalogError;
 use tidemark_mover::Stop;
 
+use crate::shared::Shared;
+
 /// Several renewals fit into a lease, so that one slow commit does not lose it.
 const RENEWAL: Duration = Duration::from_millis(500);
 
@@ -26,8 +28,24 @@ pub(crate) enum Interruption {
 /// over. The lease lasts fifteen seconds.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// Does the work of a job of this kind while `renew` keeps its lease, and notes how long it took.
+pub(crate) fn work_under_lease<T>(
+    (shared, kind): (&Shared, &'static str),
+    renew: impl Fn() -> Result<bool, CatalogError> + Send,
+    work: impl FnOnce(&Stop) -> T,
+) -> (T, Interruption) {
+    let begun = Instant::now();
+    let others_may_take_it = shared.config.membership.is_shared();
+    let (outcome, interruption) = keep_lease((&shared.stop, others_may_take_it), renew, work);
+    shared.figures.note(kind, begun.elapsed());
+    if interruption == Interruption::LeaseLost {
+        shared.figures.note_lost_lease();
+    }
+    (outcome, interruption)
+}
+
 /// Does `work` while `renew` keeps the lease; `renew` answers whether to cancel.
-pub(crate) fn keep_lease<T>(
+fn keep_lease<T>(
     (shutdown, others_may_take_it): (&Stop, bool),
     renew: impl Fn() -> Result<bool, CatalogError> + Send,
     work: impl FnOnce(&Stop) -> T,

@@ -8,6 +8,7 @@ mod captures;
 mod config;
 mod drills;
 mod due;
+mod figures;
 mod filling;
 mod follower;
 mod heartbeat;
@@ -29,6 +30,7 @@ mod worker;
 
 pub use captures::Captures;
 pub use config::{Deployments, Fate, Hook, Scratch, WorkerConfig};
+pub use figures::{BOUNDS as DURATION_BOUNDS, Durations};
 pub use filling::Filled;
 pub use membership::{Membership, NewNode, ShownCertificate};
 pub use moments::{MomentError, Moments, Readable};

@@ -20,7 +20,7 @@ use tidemark_mover::{
 use tidemark_vault::{Manifest, SnapshotWriter, Vault};
 
 use crate::drills::step_error;
-use crate::heartbeat::{Interruption, keep_lease};
+use crate::heartbeat::{Interruption, work_under_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
 use crate::moments::Moments;
 use crate::shared::Shared;
@@ -70,9 +70,7 @@ fn run(
     };
     let running = Running { shared, claim, job, progress: &progress };
     let (outcome, interruption) =
-        keep_lease((&shared.stop, shared.config.membership.is_shared()), renew, |stop| {
-            catch_panic(|| running.do_steps(stop))
-        });
+        work_under_lease((shared, "restore"), renew, |stop| catch_panic(|| running.do_steps(stop)));
     if interruption == Interruption::LeaseLost {
         return give_up_stage(shared, claim, job);
     }

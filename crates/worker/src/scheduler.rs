@@ -539,6 +539,7 @@ mod tests {
             config,
             holder,
             troubles: Troubles::default(),
+            figures: crate::figures::Figures::default(),
             due: Due::default(),
             stop: Stop::new(),
         });

@@ -6,6 +6,7 @@ use tidemark_mover::Stop;
 use crate::captures::Captures;
 use crate::config::WorkerConfig;
 use crate::due::Due;
+use crate::figures::Figures;
 use crate::troubles::Troubles;
 
 /// What all threads of a worker share.
@@ -14,6 +15,7 @@ pub(crate) struct Shared {
     pub(crate) holder: LeaseHolder,
     pub(crate) captures: Captures,
     pub(crate) troubles: Troubles,
+    pub(crate) figures: Figures,
     pub(crate) due: Due,
     pub(crate) stop: Stop,
 }

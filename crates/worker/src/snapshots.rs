@@ -15,7 +15,7 @@ use tidemark_mover::{
 use tidemark_vault::{Manifest, SnapshotOwner};
 
 use crate::config::WorkerConfig;
-use crate::heartbeat::{Interruption, keep_lease};
+use crate::heartbeat::{Interruption, work_under_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
 use crate::shared::Shared;
 use crate::steps::{StepError, enter_step};
@@ -55,13 +55,12 @@ fn run(
         let done = done_of(&progress);
         catalog.renew_snapshot(claim, (&shared.holder, clock.now()), &done).map(|()| false)
     };
-    let (outcome, interruption) =
-        keep_lease((&shared.stop, shared.config.membership.is_shared()), renew, |stop| {
-            if snapshot.silent_ends >= SILENT_ENDS {
-                return Ok(Err(StepError::DiedTooOften(snapshot.silent_ends)));
-            }
-            catch_panic(|| take(shared, snapshot, (stop, &progress)))
-        });
+    let (outcome, interruption) = work_under_lease((shared, "snapshot"), renew, |stop| {
+        if snapshot.silent_ends >= SILENT_ENDS {
+            return Ok(Err(StepError::DiedTooOften(snapshot.silent_ends)));
+        }
+        catch_panic(|| take(shared, snapshot, (stop, &progress)))
+    });
     if interruption == Interruption::LeaseLost {
         return remove_orphan(shared, snapshot);
     }

@@ -1,10 +1,12 @@
 //! A worker as others see it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidemark_model::{InstanceId, OplogTime};
 use tidemark_mover::{MoverError, Stop};
 
+use crate::figures::Durations;
 use crate::shared::Shared;
 use crate::troubles::Trouble;
 
@@ -30,6 +32,16 @@ impl WorkerWatch {
         stop: &Stop,
     ) -> Result<OplogTime, MoverError> {
         self.0.captures.run_now(instance, stop)
+    }
+
+    /// How long attempts of jobs took since the start, by their kind.
+    pub fn durations(&self) -> BTreeMap<&'static str, Durations> {
+        self.0.figures.durations()
+    }
+
+    /// Jobs that another node took, or may have taken, since the start.
+    pub fn leases_lost(&self) -> u64 {
+        self.0.figures.leases_lost()
     }
 
     /// Gaps in captured oplogs since the start.

@@ -11,6 +11,7 @@ use tidemark_mover::Stop;
 use crate::captures::Captures;
 use crate::config::WorkerConfig;
 use crate::due::Due;
+use crate::figures::Figures;
 use crate::jobs::catch_panic;
 use crate::shared::Shared;
 use crate::troubles::Troubles;
@@ -68,7 +69,15 @@ impl Worker {
         let captures = Captures::new(config.clone());
         let (troubles, stop) = (Troubles::default(), Stop::new());
         let due = Due::new(config.is_paid_by_request());
-        let shared = Arc::new(Shared { config, holder, captures, troubles, due, stop });
+        let shared = Arc::new(Shared {
+            config,
+            holder,
+            captures,
+            troubles,
+            figures: Figures::default(),
+            due,
+            stop,
+        });
         let threads = rounds
             .into_iter()
             .flat_map(|(round, count, pace)| std::iter::repeat_n((round, pace), count))

@@ -13,3 +13,5 @@ ALTER TABLE audit ADD COLUMN detail TEXT;
 CREATE INDEX audit_of_project ON audit (project_id, number);
 CREATE INDEX audit_of_org ON audit (org_id, number);
 CREATE UNIQUE INDEX audit_by_event ON audit (event_id);
+CREATE INDEX audit_outcomes ON audit (action) WHERE action IN ('snapshotCompleted', 'snapshotFailed', 'restoreCompleted',
+    'restoreFailed', 'restoreCancelled', 'drillProven', 'drillFailed');
