@@ -10,6 +10,7 @@ import time
 
 import pytest
 import requests
+from test_alerts import Hook
 from test_cli import Shell
 from world import CLIENTS, PASSWORD, until
 
@@ -28,8 +29,11 @@ def browser():
 
 
 @pytest.fixture
-def world(fresh):
-    world = fresh().start()
+def world(fresh, tmp_path):
+    hook = Hook()
+    config = tmp_path / "tidemark.toml"
+    config.write_text(f'[[alerts]]\nname = "ops"\nkind = "json"\nurl = "{hook.url()}"\n')
+    world = fresh("--config", str(config)).start()
     world.create_instance("shop")
     world.create_user()
     return world

@@ -137,7 +137,15 @@ const steps = {
     const proven = await page.locator("tbody tr td").nth(4).innerText();
     await page.click("nav a >> nth=1");
     await check("jobs");
-    return { rows, proven, jobs: await page.locator("tbody tr").count() };
+    const jobs = await page.locator("tbody tr").count();
+    await page.click("nav a >> nth=2");
+    await check("settings");
+    if (await page.locator("button[name=channel]").count()) {
+      await page.click("button[name=channel]");
+      await page.locator("[role=status]").waitFor();
+      await check("settings");
+    }
+    return { rows, proven, jobs };
   },
   async problem() {
     const answer = await page.goto(BASE_URL + "/projects/nothing");

@@ -4,6 +4,7 @@
 //! transaction of the catalog: `change` opens one, and records who did it in the same commit, so
 //! that what a rule looked at stays true until it is written.
 
+mod alerting;
 mod audit;
 pub mod deployments;
 pub mod drills;
@@ -16,6 +17,7 @@ pub mod snapshots;
 #[cfg(test)]
 mod tests;
 
+pub use alerting::{AlertChannel, Alerting};
 pub use audit::{Change, Made, change, change_and_tell};
 pub use rehearsal::{
     DocumentsThere, Rehearsal, RehearseError, Rehearsed, RehearsedNamespace, RehearsedStep,

@@ -212,6 +212,7 @@ fn config() -> ApiConfig {
         attacher: None,
         rehearsal: None,
         inspector: None,
+        alerting: None,
         report_key: tidemark_atlas_api::ReportKey::none(),
         dev: None,
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tidemark_actions::Rehearsal;
 use tidemark_actions::restore_jobs::CreateRestoreJobError;
+use tidemark_actions::{Alerting, Rehearsal};
 use tidemark_catalog::{Catalog, CatalogError, Deployment, Instance, PasswordRecord};
 use tidemark_model::{
     BackupPoint, BackupPolicy, Clock, InstanceId, LinkSettings, PlacementRule, ProbeReport,
@@ -64,6 +64,8 @@ pub struct ApiConfig {
     pub report_key: ReportKey,
     /// Looks into backups.
     pub inspector: Option<Arc<dyn Inspector>>,
+    /// Ways on which people are told what went wrong.
+    pub alerting: Option<Arc<dyn Alerting>>,
     /// Puts the server back to the beginning; only in the development mode.
     pub dev: Option<Arc<dyn DevMode>>,
 }

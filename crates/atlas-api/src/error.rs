@@ -413,6 +413,16 @@ impl ApiError {
         )
     }
 
+    pub(crate) fn alert_channel_not_found(name: &str) -> Self {
+        let detail = format!("No alert channel named {name} is configured.");
+        error(NOT_FOUND, "ALERT_CHANNEL_NOT_FOUND", detail, &[name])
+    }
+
+    pub(crate) fn alert_not_sent(reason: &str) -> Self {
+        let detail = format!("The alert did not arrive: {reason}.");
+        error(StatusCode::BAD_GATEWAY, "ALERT_NOT_SENT", detail, &[])
+    }
+
     pub(crate) fn invalid_schedule(reason: &str) -> Self {
         let detail = format!("There cannot be such a schedule: {reason}.");
         error(BAD, "INVALID_SCHEDULE", detail, &[])

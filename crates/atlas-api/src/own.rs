@@ -63,6 +63,7 @@ pub(crate) fn respond(
         [_, "instances", _, "rehost" | "imports" | "documents" | "differences" | "openings"] => {
             &["POST", "OPTIONS"]
         }
+        [_, "alerts", _, "test"] => &["POST", "OPTIONS"],
         [_, "instances", _, "schedule"] => schedules::METHODS,
         [_, "instances", _, "restoreJobs" | "snapshots"] => &["POST", "GET", "HEAD", "OPTIONS"],
         [_, "instances", _, "snapshots", _] => &["PATCH", "GET", "HEAD", "DELETE", "OPTIONS"],
@@ -116,6 +117,8 @@ fn answer(ask: &Ask<'_>, parts: &[&str]) -> Result<(StatusCode, Value)> {
             let instance = find_instance(api, &project, name)?;
             schedules::respond(ask, (&project, &instance))
         }
+        ["alerts"] => list_alerts(ask, &project),
+        ["alerts", name, "test"] => try_alert(ask, (&project, name)),
         ["reportKey"] => report_key(api),
         ["instances", name, "imports"] => {
             let instance = find_instance(api, &project, name)?;
@@ -156,6 +159,26 @@ fn find_project(api: &Api, caller: &Caller, text: &str) -> Result<Project> {
         return Err(ApiError::not_authorized());
     }
     Ok(project)
+}
+
+/// The ways on which people are told what went wrong.
+fn list_alerts(ask: &Ask<'_>, project: &Project) -> Result<Value> {
+    ask.require(project, Role::GroupReadOnly)?;
+    let channels = ask.api.config.alerting.as_ref().map(|alerting| alerting.channels());
+    let channels = channels.unwrap_or_default();
+    Ok(json!({ "totalCount": channels.len(), "results": channels }))
+}
+
+/// Sends a message on one of them.
+fn try_alert(ask: &Ask<'_>, (project, name): (&Project, &str)) -> Result<Value> {
+    ask.require(project, Role::GroupOwner)?;
+    let alerting = ask.api.config.alerting.as_ref();
+    let tried = alerting.map_or(Ok(false), |alerting| alerting.try_channel(name));
+    match tried {
+        Ok(true) => Ok(json!({ "name": name, "sent": true })),
+        Ok(false) => Err(ApiError::alert_channel_not_found(name)),
+        Err(reason) => Err(ApiError::alert_not_sent(&reason)),
+    }
 }
 
 /// Lets an instance that has lost its data begin anew with what its backups hold.

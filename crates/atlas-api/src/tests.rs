@@ -51,6 +51,7 @@ fn world_with(
         attacher: None,
         rehearsal: None,
         inspector: None,
+        alerting: None,
         report_key: crate::ReportKey::none(),
         dev: None,
         policy: BackupPolicy::default(),

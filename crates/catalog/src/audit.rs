@@ -211,6 +211,13 @@ impl Catalog {
         Ok(events.into_iter().map(|event| event.entry).collect())
     }
 
+    /// The number of the newest change; 0 if there is none.
+    pub fn find_newest_audit(&self) -> Result<i64, CatalogError> {
+        let connection = self.read()?;
+        let question = "SELECT coalesce(max(number), 0) FROM audit";
+        Ok(connection.query_row(question, (), |row| row.get(0))?)
+    }
+
     /// Changes after one with this number, the oldest first.
     pub fn list_audit_after(&self, number: i64, count: u32) -> Result<Vec<Event>, CatalogError> {
         let connection = self.read()?;

@@ -13,6 +13,9 @@ const SIGNING_KEY_BEFORE: &str = "signing_key_before";
 /// The key under which reports of drills are signed.
 const REPORT_KEY: &str = "report_key";
 
+/// Where the look for what people are to be told has been.
+const ALERT_CURSOR: &str = "alert_cursor";
+
 /// The keys under which tokens, nonces and links are signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKeys {
@@ -52,6 +55,25 @@ impl Catalog {
         let question = "SELECT value FROM settings WHERE name = ?1";
         let stored: String = connection.query_row(question, [REPORT_KEY], |row| row.get(0))?;
         Ok(Secret::new(stored))
+    }
+
+    /// Through which record of the audit people were told what went wrong.
+    pub fn find_alert_cursor(&self) -> Result<Option<i64>, CatalogError> {
+        let connection = self.read()?;
+        let question = "SELECT value FROM settings WHERE name = ?1";
+        let stored: Option<String> =
+            connection.query_row(question, [ALERT_CURSOR], |row| row.get(0)).optional()?;
+        Ok(stored.and_then(|text| text.parse().ok()))
+    }
+
+    /// Notes through which record people were told.
+    pub fn set_alert_cursor(&self, number: i64) -> Result<(), CatalogError> {
+        self.lock().execute(
+            "INSERT INTO settings (name, value) VALUES (?1, ?2)
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (ALERT_CURSOR, number.to_string()),
+        )?;
+        Ok(())
     }
 
     /// Makes a new signing key; what was signed with the one before it still holds.

@@ -292,6 +292,34 @@ answers! {
         equal: u64,
     }
 
+    /// A way on which people are told what goes wrong.
+    AlertChannel {
+        /// Its name in the configuration.
+        name: String,
+        /// `slack`, `discord`, `telegram`, `teams`, `json` or `mail`.
+        kind: String,
+        /// What is not as bad is not told: `warning` or `critical`.
+        least: String,
+        /// Whether it is told what is about any project.
+        is_for_all_projects: bool,
+    }
+
+    /// All of them.
+    AlertChannels {
+        /// The channels.
+        results: Vec<AlertChannel>,
+        /// How many there are.
+        total_count: u64,
+    }
+
+    /// A message that was sent.
+    SentAlert {
+        /// The channel.
+        name: String,
+        /// Always true.
+        sent: bool,
+    }
+
     /// When snapshots are taken and drills done by themselves.
     Schedule {
         /// Whether the instance has one of its own.

@@ -1,5 +1,6 @@
 //! The nouns, and what each can do; one file each.
 
+pub(crate) mod alerts;
 pub(crate) mod deployments;
 pub(crate) mod documentation;
 pub(crate) mod drills;
@@ -33,6 +34,7 @@ pub fn commands(mut root: Command) -> Command {
         snapshots::command(),
         restores::command(),
         schedule::command(),
+        alerts::command(),
         drills::command(),
         users::command(),
         documentation::schema_command(),
@@ -64,6 +66,7 @@ pub fn run(
         "snapshots" => snapshots::run(matches),
         "restores" => restores::run(matches),
         "schedule" => schedule::run(matches),
+        "alerts" => alerts::run(matches),
         "drill" => drills::run(matches),
         "users" => users::run(matches),
         "keys" => return keys::run(matches),

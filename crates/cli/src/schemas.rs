@@ -42,6 +42,8 @@ pub const SCHEMAS: &[CommandSchema] = &[
     ("restores show", || schema_for!(answers::RestoreJob)),
     ("restores watch", || schema_for!(answers::RestoreJob)),
     ("restores cancel", || schema_for!(answers::RestoreJob)),
+    ("alerts list", || schema_for!(answers::AlertChannels)),
+    ("alerts test", || schema_for!(answers::SentAlert)),
     ("schedule show", || schema_for!(answers::Schedule)),
     ("schedule set", || schema_for!(answers::Schedule)),
     ("schedule reset", || schema_for!(answers::Schedule)),

@@ -134,3 +134,17 @@ ago-days = { $count } d ago
 ago-hours = { $count } h ago
 ago-minutes = { $count } min ago
 ago-seconds = { $count } s ago
+
+settings = Settings
+alert-channels = Alerts
+alert-channels-none = Nobody is told when something goes wrong: the configuration names no [[alerts]].
+alert-kind = Kind
+alert-least = Told from
+alert-warning = Warnings on
+alert-critical = Critical only
+alert-try = Send a test
+alert-try-one = Send a test on { $name }
+alert-sent = The test on { $name } was sent.
+alert-not-sent = The test on { $name } did not arrive.
+server = Server
+release = Release

@@ -134,3 +134,17 @@ ago-days = { $count } 日前
 ago-hours = { $count } 時間前
 ago-minutes = { $count } 分前
 ago-seconds = { $count } 秒前
+
+settings = 設定
+alert-channels = 通知
+alert-channels-none = 問題が起きても通知先がありません。設定ファイルに [[alerts]] がありません。
+alert-kind = 種類
+alert-least = 通知する重要度
+alert-warning = 警告以上
+alert-critical = 重大な問題のみ
+alert-try = テストを送信
+alert-try-one = { $name } にテストを送信
+alert-sent = { $name } にテストを送信しました。
+alert-not-sent = { $name } のテストは届きませんでした。
+server = サーバー
+release = リリース

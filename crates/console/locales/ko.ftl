@@ -134,3 +134,17 @@ ago-days = { $count }일 전
 ago-hours = { $count }시간 전
 ago-minutes = { $count }분 전
 ago-seconds = { $count }초 전
+
+settings = 설정
+alert-channels = 알림
+alert-channels-none = 문제가 생겨도 알림을 받을 사람이 없습니다. 구성 파일에 [[alerts]]가 없습니다.
+alert-kind = 종류
+alert-least = 알림 수준
+alert-warning = 경고부터
+alert-critical = 심각한 문제만
+alert-try = 테스트 보내기
+alert-try-one = { $name } 채널로 테스트 보내기
+alert-sent = { $name } 채널로 테스트를 보냈습니다.
+alert-not-sent = { $name } 채널의 테스트가 도착하지 않았습니다.
+server = 서버
+release = 릴리스

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Response, Uri};
 use jiff::SignedDuration;
-use tidemark_actions::Rehearsal;
+use tidemark_actions::{Alerting, Rehearsal};
 use tidemark_catalog::{Catalog, CatalogError};
 use tidemark_model::{BackupPolicy, Caller, Clock, OrgId, Principal, Secret, SecretId};
 
@@ -84,6 +84,8 @@ pub struct Console {
     pub gate: Arc<dyn Gate>,
     /// Finds out what restores would do.
     pub rehearsal: Arc<dyn Rehearsal>,
+    /// Ways on which people are told what goes wrong.
+    pub alerting: Arc<dyn Alerting>,
     /// How long snapshots are kept.
     pub policy: BackupPolicy,
     /// How long links of downloads work.

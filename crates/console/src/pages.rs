@@ -5,6 +5,7 @@ mod fleet;
 mod instance;
 mod job;
 mod restore;
+mod settings;
 mod sign_in;
 
 use http::Method;
@@ -118,6 +119,8 @@ fn answer(mut visit: Visit<'_>, form: &Fields) -> Result<Answer, Problem> {
     match (rest, is_form) {
         ([], false) => fleet::show(&visit, &project),
         (["jobs"], false) => job::list(&visit, &project),
+        (["settings"], false) => settings::show(&visit, &project),
+        (["settings"], true) => settings::try_channel(&visit, &project, form),
         (["instances", name, rest @ ..], _) => {
             let instance = visit.find_instance(&project, name)?;
             answer_instance(&visit, (&project, &instance), (rest, is_form), form)

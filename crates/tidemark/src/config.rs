@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use serde::Deserialize;
+use tidemark_alerts::{Channel, Mail, Security, Severity, Target};
 use tidemark_catalog::{Catalog, CatalogError};
+use tidemark_model::Secret;
 use tidemark_model::{
     NodeRole, NodeRoleError, Place, PlacementRule, VaultRule, is_database_prefix,
 };
@@ -238,6 +240,95 @@ pub(crate) struct Config {
     /// Vaults beside the common one, for the projects that they name.
     #[serde(default)]
     pub(crate) vaults: Vec<NamedVaultSection>,
+    /// Ways on which people are told what went wrong.
+    #[serde(default)]
+    pub(crate) alerts: Vec<AlertSection>,
+}
+
+/// A way on which people are told what went wrong. Only in the file: there may be many.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AlertSection {
+    name: String,
+    /// `slack`, `discord`, `telegram`, `teams`, `json` or `mail`.
+    kind: String,
+    /// The address of a webhook, or a file with it: it is a secret.
+    url: Option<String>,
+    url_file: Option<PathBuf>,
+    /// Of Telegram.
+    chat: Option<String>,
+    /// `warning` or `critical`.
+    least: Option<String>,
+    /// By id.
+    #[serde(default)]
+    projects: Vec<String>,
+    /// Of mail.
+    host: Option<String>,
+    port: Option<u16>,
+    /// `tls`, `starttls` or `none`.
+    security: Option<String>,
+    user: Option<String>,
+    password_file: Option<PathBuf>,
+    from: Option<String>,
+    #[serde(default)]
+    to: Vec<String>,
+}
+
+impl AlertSection {
+    /// The channel that it describes.
+    fn channel(&self) -> Result<Channel, String> {
+        let least = match self.least.as_deref() {
+            None | Some("warning") => Severity::Warning,
+            Some("critical") => Severity::Critical,
+            Some(other) => return Err(format!("least is {other:?}, and not warning or critical")),
+        };
+        let target = match (self.kind.as_str(), &self.url, &self.url_file) {
+            ("mail", None, None) => Target::Mail(self.mail()?),
+            ("mail", ..) => return Err("mail has a host and no url".to_owned()),
+            (kind, Some(url), None) => Target::webhook(kind, url.clone(), self.chat.clone())?,
+            (kind, None, Some(file)) => {
+                Target::webhook(kind, read_secret(file)?, self.chat.clone())?
+            }
+            _ => return Err("give url or url_file".to_owned()),
+        };
+        let projects = self.projects.clone();
+        Ok(Channel { name: self.name.clone(), target, least, projects })
+    }
+
+    fn mail(&self) -> Result<Mail, String> {
+        let given = |name: &str, value: &Option<String>| {
+            value.clone().ok_or_else(|| format!("mail needs {name}"))
+        };
+        let (security, port) = match self.security.as_deref() {
+            None | Some("tls") => (Security::Tls, 465),
+            Some("starttls") => (Security::StartTls, 587),
+            Some("none") => (Security::None, 25),
+            Some(other) => {
+                return Err(format!("security is {other:?}, and not tls, starttls or none"));
+            }
+        };
+        let login = match (&self.user, &self.password_file) {
+            (Some(user), Some(file)) => Some((user.clone(), Secret::new(read_secret(file)?))),
+            (None, None) => None,
+            _ => return Err("give user and password_file, or neither".to_owned()),
+        };
+        let mail = Mail {
+            host: given("host", &self.host)?,
+            port: self.port.unwrap_or(port),
+            security,
+            login,
+            from: given("from", &self.from)?,
+            to: self.to.clone(),
+        };
+        mail.check().map(|()| mail)
+    }
+}
+
+/// A secret in a file of its own.
+fn read_secret(file: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
 /// A vault of some projects. Only in the file.
@@ -635,6 +726,21 @@ impl Config {
             key_files.push(key_file);
         }
         Ok(())
+    }
+
+    /// The ways on which people are told what went wrong.
+    pub(crate) fn alert_channels(&self) -> Result<Vec<Channel>, ConfigError> {
+        let mut names = BTreeSet::new();
+        let channel = |section: &AlertSection| {
+            let found = section.channel().and_then(|channel| {
+                let is_new = names.insert(section.name.clone());
+                if is_new { Ok(channel) } else { Err("there are two of this name".to_owned()) }
+            });
+            found.map_err(|text| {
+                ConfigError::Invalid(format!("in [[alerts]] {}: {text}", section.name))
+            })
+        };
+        self.alerts.iter().map(channel).collect()
     }
 
     /// The names of the vaults beside the common one.

@@ -2,6 +2,7 @@
 //!
 //! The binary: configuration, wiring, commands, instance hosting, download serving.
 
+mod alerting;
 mod attached;
 mod audit_log;
 mod bootstrap;

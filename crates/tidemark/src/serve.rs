@@ -27,6 +27,7 @@ use tidemark_worker::{
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
+use crate::alerting::{self, Channels, Watched};
 use crate::attached::Attached;
 use crate::audit_log;
 use crate::config::{Config, RateLimitSetting, SunsetSetting};
@@ -79,7 +80,13 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     let mut worker = role.works().then(|| Worker::start(parts.worker_config(config, &hosting)));
     let is_draining = Arc::new(AtomicBool::new(false));
     let health = Health::of(&parts, (role, &is_draining, &hosting), worker.as_ref());
-    let router = parts.router((config, mode), &base_url, health)?;
+    let channels = Arc::new(Channels {
+        all: config.alert_channels()?,
+        clock: parts.clock.clone(),
+        server: base_url.clone(),
+    });
+    let alerts = watch_for(&parts, &health, &channels);
+    let router = parts.router((config, mode), (&base_url, channels), health)?;
     tracing::info!(%base_url, role = role.as_str(), node = %membership.id(), "the API listens");
 
     let grace = Duration::from_secs(config.server.shutdown_seconds);
@@ -112,7 +119,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     if let Some(worker) = &mut worker {
         worker.stop(deadline);
     }
-    wait_for(databases.iter().chain(&rounds).chain(&audit), deadline);
+    wait_for(databases.iter().chain(&rounds).chain(&audit).chain(&alerts), deadline);
     membership.leave();
     runtime.shutdown_timeout(deadline.saturating_duration_since(Instant::now()).min(SHORT));
     Ok(())
@@ -238,7 +245,7 @@ impl Parts {
     fn router(
         self,
         (config, mode): (&Config, Mode),
-        base_url: &str,
+        (base_url, channels): (&str, Arc<Channels>),
         health: Health,
     ) -> Result<Router, Failure> {
         let vaults = self.vaults.clone();
@@ -273,6 +280,7 @@ impl Parts {
         let api_config = ApiConfig {
             report_key: ReportKey::new(move || tidemark_worker::public_key(&catalog)),
             inspector: Some(Arc::new(Inspection { moments, hosting })),
+            alerting: Some(channels.clone()),
             ..api_config(config, dev, (self.attached, rehearsal, hosts))
         };
         let records = Arc::clone(&self.catalog);
@@ -283,6 +291,7 @@ impl Parts {
             clock: self.clock.clone(),
             gate: Arc::new(ApiGate(Arc::clone(&api))),
             rehearsal: for_console,
+            alerting: channels.clone(),
             policy: policy(config),
             download_lifetime: download_lifetime(config),
             is_secure: base_url.starts_with("https:"),
@@ -383,6 +392,18 @@ fn ports(config: &Config) -> usize {
     usize::from(config.instances.last_port - config.instances.first_port) + 1
 }
 
+/// Tells people what goes wrong, if there are any to tell.
+fn watch_for(parts: &Parts, health: &Health, channels: &Arc<Channels>) -> Option<JoinHandle<()>> {
+    let (asked, hosting) = (health.clone(), Arc::clone(&health.hosting));
+    alerting::watch(Watched {
+        channels: Arc::clone(channels),
+        catalog: Arc::clone(&parts.catalog),
+        membership: Arc::clone(&parts.membership),
+        complaints: Box::new(move || asked.complaints()),
+        is_stopping: Box::new(move || hosting.is_stopping()),
+    })
+}
+
 /// Writes who does what into a file as well, if there is to be one.
 fn follow_audit(
     config: &Config,
@@ -453,6 +474,7 @@ fn api_config(
         attacher: Some(attached),
         rehearsal: Some(rehearsal),
         inspector: None,
+        alerting: None,
         report_key: ReportKey::none(),
         dev: dev.map(|dev| Arc::new(dev) as Arc<dyn DevMode>),
         sunset: match config.server.sunset {
