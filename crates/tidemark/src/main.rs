@@ -27,6 +27,7 @@ mod rotation;
 mod scratch;
 mod seed;
 mod serve;
+mod service_manager;
 mod sharing_out;
 mod tls;
 mod uploads;

@@ -40,6 +40,7 @@ use crate::metrics;
 use crate::node::{self, NodeHosts};
 use crate::rehearsal::Rehearser;
 use crate::seed::Seed;
+use crate::service_manager;
 use crate::tls::{CertificateFiles, Certificates};
 use crate::uploads::{self, Uploads};
 use crate::{bootstrap, folder, listening, scratch, users};
@@ -94,8 +95,11 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     let drain = Duration::from_secs(config.server.drain_seconds);
     let patience = listening::Patience { head, drain, end: grace };
     let mut databases = None;
+    let ready = Arc::clone(&hosting);
+    runtime.spawn(service_manager::accompany(move || !role.works() || ready.is_ready()));
     let begin_to_drain = || {
         tracing::info!("the server stops");
+        service_manager::stopping();
         is_draining.store(true, Ordering::SeqCst);
     };
     let begin_to_stop = || {
