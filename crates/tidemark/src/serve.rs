@@ -95,8 +95,7 @@ pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
     let drain = Duration::from_secs(config.server.drain_seconds);
     let patience = listening::Patience { head, drain, end: grace };
     let mut databases = None;
-    let ready = Arc::clone(&hosting);
-    runtime.spawn(service_manager::accompany(move || !role.works() || ready.is_ready()));
+    runtime.spawn(accompany(role, Arc::clone(&hosting)));
     let begin_to_drain = || {
         tracing::info!("the server stops");
         service_manager::stopping();
@@ -394,6 +393,11 @@ fn load_instance_certificates(config: &Config) -> Result<Option<Arc<Certificates
 
 fn ports(config: &Config) -> usize {
     usize::from(config.instances.last_port - config.instances.first_port) + 1
+}
+
+/// Tells a service manager how the server is.
+async fn accompany(role: NodeRole, hosting: Arc<Hosting>) {
+    service_manager::accompany(|| !role.works() || hosting.is_ready()).await;
 }
 
 /// Tells people what goes wrong, if there are any to tell.
