@@ -84,7 +84,7 @@ def test_jobs_instances_and_vault_are_told_as_prometheus_wants_it(told):
     assert proven >= newest - 1 and abs(through - time.time()) < 120
     [(_, logical)] = found["tidemark_instance_logical_bytes"]
     [(labels, stored)] = found["tidemark_vault_stored_bytes"]
-    assert logical > 100_000 and 0 < stored < logical and labels == {"vault": ""}
+    assert logical > 100_000 and 0 < stored < logical and labels == {}
     [(_, lag)] = found["tidemark_instance_capture_lag_seconds"]
     assert 0 <= lag < 120
     counts = {labels["kind"]: value for labels, value in found["tidemark_job_duration_seconds_count"]}

@@ -140,6 +140,11 @@ fn labels_of<'a>(found: &'a Protection, project: &'a str) -> [(&'static str, &'a
     [("instance", &found.name), ("project", project)]
 }
 
+/// The label of a vault; the common one has none.
+fn of_vault(name: &str) -> Vec<(&'static str, &str)> {
+    if name.is_empty() { Vec::new() } else { vec![("vault", name)] }
+}
+
 /// Figures of the vaults of this node.
 pub(crate) fn of_vaults(vaults: &Vaults) -> String {
     let mut out = Exposition::default();
@@ -147,20 +152,20 @@ pub(crate) fn of_vaults(vaults: &Vaults) -> String {
         vaults.iter().map(|(name, vault)| (name.unwrap_or(""), vault.health())).collect();
     out.begin("vault_stored_bytes", "gauge", "Bytes of packs in a vault");
     for (name, health) in &healths {
-        out.value("vault_stored_bytes", &[("vault", name)], health.stored_bytes);
+        out.value("vault_stored_bytes", &of_vault(name), health.stored_bytes);
     }
     out.begin("vault_unreadable_packs", "gauge", "Packs that cannot be read");
     for (name, health) in &healths {
-        out.value("vault_unreadable_packs", &[("vault", name)], health.unreadable_packs.len());
+        out.value("vault_unreadable_packs", &of_vault(name), health.unreadable_packs.len());
     }
     out.begin("vault_bad_chunks", "gauge", "Chunks that could not be read");
     for (name, health) in &healths {
-        out.value("vault_bad_chunks", &[("vault", name)], health.bad_chunks);
+        out.value("vault_bad_chunks", &of_vault(name), health.bad_chunks);
     }
     out.begin("vault_missing_chunks", "gauge", "Chunks that snapshots name and the vault lacks");
     for (name, health) in &healths {
         let lost: usize = health.lost.iter().map(|(_, chunks)| chunks).sum();
-        out.value("vault_missing_chunks", &[("vault", name)], lost);
+        out.value("vault_missing_chunks", &of_vault(name), lost);
     }
     let requests = vaults.iter().flat_map(|(name, vault)| {
         vault.requests().into_iter().map(move |(kind, count)| (name.unwrap_or(""), kind, count))
@@ -170,7 +175,8 @@ pub(crate) fn of_vaults(vaults: &Vaults) -> String {
         out.begin("vault_requests_total", "counter", "Requests to the vaults' buckets");
     }
     for (name, kind, count) in requests {
-        out.value("vault_requests_total", &[("kind", kind.as_str()), ("vault", name)], count);
+        let labels: Vec<_> = [("kind", kind.as_str())].into_iter().chain(of_vault(name)).collect();
+        out.value("vault_requests_total", &labels, count);
     }
     out.0
 }
@@ -183,8 +189,8 @@ pub(crate) fn of_node(worker: Option<&WorkerWatch>, complaints: usize) -> String
     out.begin("complaints", "gauge", "What /readyz complains of");
     out.value("complaints", &[], complaints);
     let Some(worker) = worker else { return out.0 };
-    out.begin("oplog_gaps_total", "counter", "Gaps in captured oplogs since the start");
-    out.value("oplog_gaps_total", &[], worker.gaps());
+    out.begin("oplog_gaps", "gauge", "Gaps in captured oplogs since the start");
+    out.value("oplog_gaps", &[], worker.gaps());
     out.begin("leases_lost_total", "counter", "Jobs that another node took since the start");
     out.value("leases_lost_total", &[], worker.leases_lost());
     out.begin("job_duration_seconds", "histogram", "How long attempts of jobs took");
