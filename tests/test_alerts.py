@@ -162,6 +162,27 @@ def test_what_does_not_arrive_is_sent_again_also_after_a_crash(told):
     assert len(hook.bodies("/json")) == 1
 
 
+def test_a_channel_that_is_away_delays_no_other_and_nothing_is_told_twice(told):
+    world, shell, hook, mailbox = told
+    world.create_instance("shop")
+    world.create_user()
+    world.client("shop").shop.orders.insert_one({"_id": 1, "n": 1})
+    hook.status = 503
+    fail_restore(world, shell)
+    until(lambda: len(mailbox.got) == 1, "the first mail")
+    world.client("shop").shop.orders.update_one({"_id": 1}, {"$set": {"n": 1}})
+    fail_restore(world, shell)
+    until(lambda: len(mailbox.got) == 2, "the second mail")
+    hook.status = 200
+    until(lambda: len(hook.bodies("/json")) == 2, "both alerts")
+    # Another record is looked at, and those before are not told again.
+    world.create_user("other")
+    snapshot = world.snapshot("shop")["id"]
+    shell.run("restores", "create", "shop", "--snapshot", snapshot, "--yes", "--wait")
+    until(lambda: any(body["severity"] == "resolved" for body in hook.bodies("/json")), "that it is well")
+    assert [body["kind"] for body in hook.bodies("/json")] == ["restoreFailed", "restoreFailed", "restoreCompleted"]
+
+
 def test_a_complaint_is_told_once_it_lasts_and_when_it_is_over(told):
     world, shell, hook, _ = told
     world.create_instance("shop")

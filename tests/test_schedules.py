@@ -102,6 +102,19 @@ def test_drills_are_done_by_themselves_and_their_checks_asked(shell, tmp_path):
     assert shell.json("instances", "show", "shop")["lastProvenRestore"]
 
 
+def test_drills_that_are_due_together_are_all_done(shell):
+    shell, world = shell
+    shell.json("schedule", "set", "shop", "--snapshots", "daily keep 7 days", "--drills", "cron 0 4 * * *",
+               "--drills", "cron 30 5 * * * random")
+    until(lambda: len(snapshots(shell)) == 1, "the first snapshot")
+    advance(world, 25)
+
+    def proven():
+        return [drill for drill in shell.json("drill", "list", "shop")["results"] if drill["state"] == "proven"]
+
+    until(lambda: len(proven()) == 2, "one after the other")
+
+
 def test_schedules_that_cannot_be_are_refused(shell):
     shell, world = shell
     line = ("--snapshots", "daily keep 7 days")

@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 use tidemark_catalog::{AuditEntry, AuditScope, Catalog, CatalogError};
 use tidemark_model::{OrgId, ProjectId};
 
+/// Parts of a path after which a project is named: of the API, and of the console.
+const PROJECTS: &[&str] = &["groups", "projects"];
 /// Parts of a path after which an instance is named.
 const INSTANCES: &[&str] = &["serverless", "flexClusters", "clusters", "instances", "deployments"];
 
@@ -88,7 +90,7 @@ fn scope_of(catalog: &Catalog, path: &str) -> Result<AuditScope, CatalogError> {
     };
     let mut scope = AuditScope {
         org: after(&["orgs"]).and_then(|text| text.parse().ok()),
-        project: after(&["groups"]).and_then(|text| text.parse().ok()),
+        project: after(PROJECTS).and_then(|text| text.parse().ok()),
         instance: after(INSTANCES).map(str::to_owned),
         ..AuditScope::default()
     };

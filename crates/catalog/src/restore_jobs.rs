@@ -114,10 +114,7 @@ fn decode(row: &Row) -> Result<RestoreJob, CatalogError> {
             Some(_) => row.json("selection")?,
             None => Selection::everything(),
         },
-        documents: match row.get::<Option<String>>("documents")? {
-            Some(_) => Some(row.json("documents")?),
-            None => None,
-        },
+        documents: row.optional_json("documents")?,
         replaces_in_place: row.get("replaces_in_place")?,
         snapshot_at: row.instant("snapshot_at")?,
         snapshot_finished_at: row.optional_instant("snapshot_finished_at")?,

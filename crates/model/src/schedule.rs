@@ -270,12 +270,11 @@ impl BackupSchedule {
         self.drills.iter().filter_map(next).min()
     }
 
-    /// The schedule once the drills that were due at `now` were asked for.
+    /// The schedule once a drill was asked for at `now`. A clock that went back does not stop the others.
     #[must_use]
-    pub fn drilled(mut self, now: Timestamp) -> Self {
-        let due: Vec<PolicyItemId> = self.due_drills(now).map(|item| item.id).collect();
+    pub fn drilled(mut self, asked: Option<PolicyItemId>, now: Timestamp) -> Self {
         for item in &mut self.drills {
-            if due.contains(&item.id) || item.served_until > now {
+            if asked == Some(item.id) || item.served_until > now {
                 item.served_until = now;
             }
         }

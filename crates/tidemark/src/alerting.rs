@@ -88,6 +88,7 @@ pub(crate) fn watch(watched: Watched) -> Option<JoinHandle<()>> {
         complaints: BTreeMap::new(),
         failing: HashSet::new(),
         waiting: Vec::new(),
+        through: 0,
     };
     Some(std::thread::spawn(move || {
         while !(watcher.watched.is_stopping)() {
@@ -120,6 +121,8 @@ struct Watcher {
     /// What failed last of an instance, by what it is.
     failing: HashSet<(String, &'static str)>,
     waiting: Vec<Waiting>,
+    /// The last record that was looked at.
+    through: i64,
 }
 
 impl Watcher {
@@ -210,20 +213,18 @@ impl Watcher {
             catalog.set_alert_cursor(newest)?;
             newest
         };
-        // What waits was found before; it is found again after a crash.
-        if !self.waiting.is_empty() {
-            return Ok(());
-        }
-        let events = catalog.list_audit_after(from, PAGE)?;
-        let Some(last) = events.last().map(|event| event.number) else { return Ok(()) };
-        for event in &events {
+        // What waits was found before, and is found again after a crash only.
+        let mut through = from.max(self.through);
+        for event in &catalog.list_audit_after(through, PAGE)? {
+            through = event.number;
             if let Some(alert) = self.alert_of(event) {
                 self.tell(&alert);
             }
         }
+        self.through = through;
         self.send();
-        if self.waiting.is_empty() {
-            catalog.set_alert_cursor(last)?;
+        if self.waiting.is_empty() && through > from {
+            catalog.set_alert_cursor(through)?;
         }
         Ok(())
     }

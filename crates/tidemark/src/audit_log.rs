@@ -68,8 +68,7 @@ impl Follower {
     fn run_round(&mut self) -> Result<(), Box<dyn std::error::Error>> {
         loop {
             let from = self.written.last().map_or(0, |last| (last - OVERLAP).max(0));
-            let events = self.catalog.list_audit_after(from, PAGE)?;
-            let mut new: Vec<Event> = events.clone();
+            let mut new = self.catalog.list_audit_after(from, PAGE)?;
             new.retain(|event| !self.written.contains(&event.number));
             if new.is_empty() {
                 return Ok(());

@@ -114,29 +114,37 @@ fn schedule(shared: &Shared) -> Result<(), CatalogError> {
     schedule_drills(shared, &schedules)
 }
 
+/// Puts back what drills of an instance were served up to before the clock went back.
+fn catch_up(catalog: &Catalog, instance: InstanceId, now: Timestamp) -> Result<(), CatalogError> {
+    catalog.transact(|catalog| match catalog.find_backup_schedule(instance)? {
+        Some(own) => catalog.set_backup_schedule(instance, &own.drilled(None, now)),
+        None => Ok(()),
+    })
+}
+
 /// Asks for the drills that are due.
 fn schedule_drills(shared: &Shared, schedules: &[Schedule]) -> Result<(), CatalogError> {
     let (catalog, now) = (&shared.config.catalog, shared.config.clock.now());
     for schedule in schedules {
-        let Some(own) = schedule.own.clone().filter(|own| !own.drills.is_empty()) else { continue };
+        let Some(own) = &schedule.own else { continue };
         // A clock that went back does not stop them.
         let is_ahead = own.drills.iter().any(|item| item.served_until > now);
-        let Some(due) = own.due_drills(now).next().cloned() else {
+        let Some(due) = own.due_drills(now).next() else {
             if is_ahead {
-                catalog.set_backup_schedule(schedule.instance, &own.drilled(now))?;
+                catch_up(catalog, schedule.instance, now)?;
             }
             continue;
         };
         let wanted = WantedDrill {
             point: if due.is_random { DrillPoint::Random } else { DrillPoint::Newest },
-            checks: due.checks,
+            checks: due.checks.clone(),
             is_scheduled: true,
         };
         let instance = catalog.load_instance(schedule.instance)?;
         let asked = catalog.transact(|catalog| {
             let Some(own) = catalog.find_backup_schedule(instance.id)? else { return Ok(None) };
             let drill = drills::create(catalog, &instance, &wanted, now)?;
-            catalog.set_backup_schedule(instance.id, &own.drilled(now))?;
+            catalog.set_backup_schedule(instance.id, &own.drilled(Some(due.id), now))?;
             Ok(Some(drill))
         });
         match asked {

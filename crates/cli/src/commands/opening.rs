@@ -38,7 +38,7 @@ pub(crate) fn command() -> Command {
 pub(crate) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     let listen = crate::command::given(matches, "listen");
     // An address that is taken is known before anything is opened.
-    let listener = listen.map(listen_on).transpose()?;
+    let mut listener = listen.map(listen_on).transpose()?;
     let session = Session::new(matches)?;
     let mut body = point_of_flags(&session)?;
     let wanted: Vec<&String> =
@@ -47,7 +47,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), CliError> {
     body.insert("minutes".to_owned(), matches.get_one::<u64>("minutes").copied().into());
     let path = format!("/instances/{}/openings", percent_encode(session.required("instance")));
     let mut watch = Watch::new(session.output);
-    let (mut listener, mut is_closed) = (listener, false);
+    let mut is_closed = false;
     session.stream(Method::Post, &path, &Value::Object(body), |line| {
         if let Some(progress) = line.get("progress") {
             watch.note(&serde_json::from_value::<Progress>(progress.clone())?);
