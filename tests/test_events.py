@@ -7,6 +7,7 @@ import urllib.parse
 from datetime import datetime
 
 import pytest
+from test_console import Visitor
 from world import until
 
 OFFICIAL = {"apiKeyId", "created", "dbUserUsername", "eventTypeName", "groupId", "id", "isGlobalAdmin", "links", "orgId",
@@ -133,3 +134,11 @@ def test_every_change_is_a_line_whatever_happens_to_the_server(world, tmp_path):
     until(lambda: [line for line in lines() if line["detail"] == {"dbUserUsername": "second"}], "the line of the second")
     numbers = [line["number"] for line in lines()]
     assert numbers == sorted(set(numbers)) and numbers == list(range(numbers[0], numbers[-1] + 1)), numbers
+
+
+def test_what_is_done_in_the_console_is_an_event_of_its_project(world):
+    world.create_instance("shop")
+    visitor, path = Visitor(world), f"/projects/{world.group}/instances/shop"
+    assert visitor.fill(path + "/snapshots", {"csrf": visitor.csrf(path)}).status_code == 303
+    asked = listed(world, f"/groups/{world.group}", eventType="CPS_ON_DEMAND_SNAPSHOT_REQUESTED")["results"]
+    assert len(asked) == 1 and asked[0]["publicKey"] == world.bootstrap["publicKey"]
