@@ -6,7 +6,7 @@ import socketserver
 import threading
 
 import pytest
-from test_cli import DENIED, FAILED, NOT_FOUND, Shell
+from test_cli import DENIED, FAILED, NOT_FOUND, logged_in
 from world import until
 
 
@@ -99,8 +99,7 @@ from = "Tidemark <tidemark@example.org>"
 to = ["ops@example.org", "Kim <kim@example.org>"]
 """)
     world = fresh("--config", str(config)).start()
-    shell = Shell(tmp_path)
-    shell.run("login", "--data-dir", world.data)
+    shell = logged_in(world, tmp_path)
     yield world, shell, hook, mailbox
     mailbox.shutdown()
 

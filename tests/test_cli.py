@@ -39,6 +39,13 @@ class Shell:
         return answer
 
 
+def logged_in(world, home):
+    """A shell of somebody who has logged in."""
+    shell = Shell(home)
+    shell.run("login", "--data-dir", world.data)
+    return shell
+
+
 @pytest.fixture
 def world(fresh):
     return fresh().start()
@@ -47,9 +54,7 @@ def world(fresh):
 @pytest.fixture
 def shell(world, tmp_path):
     """Somebody who has logged in."""
-    shell = Shell(tmp_path)
-    shell.run("login", "--data-dir", world.data)
-    return shell
+    return logged_in(world, tmp_path)
 
 
 def test_a_newcomer_protects_a_database_and_brings_a_moment_back(world, shell):

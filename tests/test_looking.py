@@ -6,7 +6,7 @@ import time
 import bson
 import bson.json_util
 import pytest
-from test_cli import CONFLICT, DENIED, DIFFERS, NOT_FOUND, USAGE, Shell
+from test_cli import CONFLICT, DENIED, DIFFERS, NOT_FOUND, USAGE, logged_in
 from test_deployments import connect, engine, ports, tidemark  # noqa: F401
 from world import until
 
@@ -15,8 +15,7 @@ from world import until
 def source(request, fresh, engine, tmp_path):  # noqa: F811
     """A shell, a world with an instance `shop`, and a client of it."""
     world = fresh().start()
-    shell = Shell(tmp_path)
-    shell.run("login", "--data-dir", world.data)
+    shell = logged_in(world, tmp_path)
     if request.param == "attached":
         uri, _ = engine()
         tidemark(world, "attach", "shop", "--uri", uri)
@@ -212,8 +211,7 @@ def test_documents_that_cannot_be_restored_are_refused_before_anything_is_done(s
 
 def test_a_killed_server_goes_on_with_the_documents_that_are_missing(fresh, tmp_path):
     world = fresh().start()
-    shell = Shell(tmp_path)
-    shell.run("login", "--data-dir", world.data)
+    shell = logged_in(world, tmp_path)
     world.create_instance("shop")
     world.create_user()
     client = world.client("shop")

@@ -8,7 +8,7 @@ import time
 import urllib.request
 
 import pytest
-from test_cli import Shell
+from test_cli import logged_in
 from world import CLIENTS, TOP, until
 
 PROMTOOL = CLIENTS / "bin" / "promtool"
@@ -54,8 +54,7 @@ def told(tmp_path_factory):
     from world import World
 
     world = World().start()
-    shell = Shell(tmp_path_factory.mktemp("home"))
-    shell.run("login", "--data-dir", world.data)
+    shell = logged_in(world, tmp_path_factory.mktemp("home"))
     world.create_instance("shop")
     world.create_user()
     client = world.client("shop")

@@ -10,7 +10,7 @@ import jsonschema
 import pymongo
 import pytest
 from pymongo.errors import OperationFailure, PyMongoError
-from test_cli import CONFLICT, NOT_FOUND, UNREACHABLE, USAGE, Shell
+from test_cli import CONFLICT, NOT_FOUND, UNREACHABLE, USAGE, logged_in
 from world import BINARY, TOP, until
 
 ORDERS = [{"_id": n, "item": f"thing {n % 7}", "price": bson.Decimal128("1.10")} for n in range(3_000)]
@@ -57,8 +57,7 @@ def names_of(client):
 def shell(fresh, tmp_path):
     """A shell, its world with an instance `shop`, and a client of that."""
     world = fresh().start()
-    shell = Shell(tmp_path)
-    shell.run("login", "--data-dir", world.data)
+    shell = logged_in(world, tmp_path)
     world.create_instance("shop")
     world.create_user()
     client = world.client("shop")

@@ -4,7 +4,7 @@ import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from test_cli import CONFLICT, DENIED, NOT_FOUND, USAGE, Shell
+from test_cli import CONFLICT, DENIED, NOT_FOUND, USAGE, logged_in
 from world import until
 
 SEOUL = timezone(timedelta(hours=9))
@@ -14,8 +14,7 @@ SEOUL = timezone(timedelta(hours=9))
 def shell(fresh, tmp_path):
     """A shell, and a world whose clock can be advanced, with an instance `shop`."""
     world = fresh("--dev").start()
-    shell = Shell(tmp_path)
-    shell.run("login", "--data-dir", world.data)
+    shell = logged_in(world, tmp_path)
     world.create_instance("shop")
     world.create_user()
     world.client("shop").shop.orders.insert_many([{"_id": n} for n in range(100)])

@@ -344,10 +344,6 @@ impl Catalog {
                 DrillState::Failed { finished_at, .. } => ("drillFailed", *finished_at),
                 DrillState::Queued | DrillState::Running { .. } => return Ok(state),
             };
-            let failure = match &state {
-                DrillState::Failed { reason, .. } => Some(reason.as_str()),
-                _ => None,
-            };
             catalog.record_outcome((action, &id), drill.wanted.instance, (at, failure))?;
             Ok(state)
         })

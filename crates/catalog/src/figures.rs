@@ -34,8 +34,6 @@ pub struct Protection {
     pub newest_snapshot: Option<Timestamp>,
     /// Bytes of documents in that.
     pub logical_bytes: Option<u64>,
-    /// Where the newest captured span of its oplog begins.
-    pub span_begins: Option<OplogTime>,
     /// Through where its oplog is captured.
     pub captured_through: Option<OplogTime>,
     /// The oldest moment of the newest span that can be restored.
@@ -67,7 +65,7 @@ const OUTCOMES: &[(&str, &str, &str)] = &[
 ];
 
 const PROTECTION: &str = "SELECT i.id AS id, i.name AS name, i.project_id AS project_id, i.state AS state,
-     n.finished_at AS newest, n.size_bytes AS bytes, r.first AS span_begins, r.last AS captured,
+     n.finished_at AS newest, n.size_bytes AS bytes, r.last AS captured,
      (SELECT min(b.consistent_seconds * 4294967296 + b.consistent_increment) FROM snapshots b
       WHERE b.instance_id = i.id AND b.state = 'completed' AND b.is_imported = 0 AND b.number IS NOT NULL
       AND b.consistent_seconds * 4294967296 + b.consistent_increment >= r.first) AS restorable_from,
@@ -106,7 +104,6 @@ fn decode_protection(row: &Row) -> Result<Protection, CatalogError> {
         state: row.get("state")?,
         newest_snapshot: row.optional_instant("newest")?,
         logical_bytes: bytes.map(i64::unsigned_abs),
-        span_begins: position("span_begins")?,
         captured_through: position("captured")?,
         restorable_from: position("restorable_from")?,
         proven_at: row.optional_instant("proven_at")?,

@@ -16,13 +16,11 @@ use tidemark_model::{
     BackupPoint, CheckResult, ContentProof, DrillCheck, DrillEvent, DrillId, DrillReport,
     DrillStep, MOST_DOCUMENTS, NotRestored, OplogTime, ProvenCollection, format_instant, to_hex,
 };
-use tidemark_mover::{
-    Attempt, Expected, MoverError, Progress, Proof, Restore, RestoreSource, Stop, prove, swap_stage,
-};
+use tidemark_mover::{Attempt, MoverError, Progress, Proof, RestoreSource, Stop, prove};
 use tidemark_vault::DocumentSet;
 
 use crate::config::unreachable;
-use crate::filling::{restorable, selection_of};
+use crate::filling::{bring_back, restorable, selection_of};
 use crate::heartbeat::{Interruption, work_under_lease};
 use crate::jobs::{ATTEMPTS, catch_panic, done_of, next_try, record_until_done};
 use crate::moments::{MomentError, Moments};
@@ -149,7 +147,10 @@ impl Running<'_> {
         }
         let selection = selection_of(&manifest, &not_restored)?;
         let source = RestoreSource { manifest, replay: backup.replay.clone(), selection };
-        let expected = self.restore((&backup.vault, source, &scratch.endpoint()), stop)?;
+        let attempt = Attempt { job: self.claim.id.to_string(), number: self.claim.attempt };
+        let (from, to) = ((&backup.vault, source), (&scratch.endpoint(), attempt));
+        let is_verified = || self.begin(DrillStep::Restore);
+        let expected = bring_back(from, to, (stop, self.progress), is_verified)?;
         self.begin(DrillStep::Compare)?;
         let proofs = prove(&scratch.endpoint(), expected, (stop, self.progress))?;
         self.begin(DrillStep::Check)?;
@@ -157,28 +158,6 @@ impl Running<'_> {
         let checks: Vec<CheckResult> =
             checks.map(|check| ask(&scratch.endpoint(), check)).collect();
         Ok(self.report((&instance, shows), (proofs, None), (not_restored, checks)))
-    }
-
-    /// Restores the backup as a restore job does; answers what must be there then.
-    fn restore(
-        &self,
-        (vault, source, endpoint): (&Arc<tidemark_vault::Vault>, RestoreSource, &Endpoint),
-        stop: &Stop,
-    ) -> Result<Vec<Expected>, StepError> {
-        let job = self.claim.id.to_string();
-        let attempt = Attempt { job: job.clone(), number: self.claim.attempt };
-        let mut restore =
-            Restore::new(vault, endpoint.clone(), (attempt, source), stop, self.progress);
-        let verified = restore.verify()?;
-        self.begin(DrillStep::Restore)?;
-        restore.stage(&verified)?;
-        restore.replay(&verified)?;
-        restore.build_indexes()?;
-        restore.compare()?;
-        stop.check()?;
-        let expected = restore.expected();
-        swap_stage(endpoint, &job)?;
-        Ok(expected)
     }
 
     fn report(

@@ -1,13 +1,15 @@
 //! Filling a scratch database with a backup: what it can hold of it, and what not.
 
+use std::sync::Arc;
+
 use bson::{Bson, Document};
 use tidemark_catalog::Instance;
 use tidemark_deployment::Endpoint;
 use tidemark_model::{BackupPoint, NotRestored, OplogTime, Rule, Selection};
 use tidemark_mover::{
-    Attempt, MoverError, Progress, Restore, RestoreSource, Stop, forget_swap, swap_stage,
+    Attempt, Expected, MoverError, Progress, Restore, RestoreSource, Stop, forget_swap, swap_stage,
 };
-use tidemark_vault::Manifest;
+use tidemark_vault::{Manifest, Vault};
 
 use crate::moments::{MomentError, Moments};
 
@@ -66,18 +68,34 @@ impl Moments {
         }
         let source = RestoreSource { manifest, replay: backup.replay.clone(), selection };
         let attempt = Attempt { job: name.to_owned(), number: 1 };
-        let vault = &backup.vault;
-        let mut restore = Restore::new(vault, endpoint.clone(), (attempt, source), stop, progress);
-        let verified = restore.verify()?;
-        restore.stage(&verified)?;
-        restore.replay(&verified)?;
-        restore.build_indexes()?;
-        restore.compare()?;
-        stop.check()?;
-        swap_stage(endpoint, name)?;
+        let from = (&backup.vault, source);
+        let is_verified = || Ok::<_, MoverError>(());
+        bring_back(from, (endpoint, attempt), (stop, progress), is_verified)?;
         forget_swap(endpoint, name)?;
         Ok(filled)
     }
+}
+
+/// Restores a backup into a scratch database as a restore job does; answers what must be there then. It is
+/// asked in between, once everything was read and before anything is written.
+pub(crate) fn bring_back<E: From<MoverError>>(
+    (vault, source): (&Arc<Vault>, RestoreSource),
+    (endpoint, attempt): (&Endpoint, Attempt),
+    (stop, progress): (&Stop, &Progress),
+    is_verified: impl FnOnce() -> Result<(), E>,
+) -> Result<Vec<Expected>, E> {
+    let job = attempt.job.clone();
+    let mut restore = Restore::new(vault, endpoint.clone(), (attempt, source), stop, progress);
+    let verified = restore.verify()?;
+    is_verified()?;
+    restore.stage(&verified)?;
+    restore.replay(&verified)?;
+    restore.build_indexes()?;
+    restore.compare()?;
+    stop.check()?;
+    let expected = restore.expected();
+    swap_stage(endpoint, &job)?;
+    Ok(expected)
 }
 
 /// The part of a backup that a scratch database can hold, and the rest.
