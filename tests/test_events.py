@@ -57,6 +57,8 @@ def test_what_is_done_is_listed_with_who_did_it_and_from_where(world):
     created = listed(world, org)["results"][0]
     assert (created["eventTypeName"], created["targetPublicKey"]) == ("API_KEY_CREATED", key["publicKey"])
     assert "groupId" not in created
+    assert world.call("GET", f"{org}/events/{created['id']}") == created
+    assert world.raw("GET", f"/api/atlas/v2{org}/events/{added['id']}")[0] == 404
     # A key that does something is named by its public part.
     pair = f"{world.bootstrap['publicKey']}:{world.bootstrap['privateKey']}"
     subprocess.run(["curl", "-sf", "--digest", "-u", pair, "-H", "Accept: application/vnd.atlas.2023-01-01+json",
