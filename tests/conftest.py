@@ -1,6 +1,11 @@
 import pytest
 
+import recorder
 from world import World
+
+
+def pytest_sessionfinish():
+    recorder.keep()
 
 
 @pytest.fixture(scope="module")

@@ -74,22 +74,38 @@ fn test(arguments: &[String]) -> Result<(), String> {
         pytest.extend(arguments.iter().map(String::as_str));
         return run(PYTHON, &pytest, &[]);
     }
-    // Tests of faults wait most of the time; they run beside the others, which end with what all
-    // clients were seen to do.
-    let beside = FAULT_TESTS.iter().copied();
-    let mut pytest = vec!["-m", "pytest", "-q", "--durations=5"];
-    pytest.extend(beside.clone());
-    let faults = start(PYTHON, &pytest)?;
-    let soaking = start(PYTHON, &["bench/soak.py", "--minutes", "5"])?;
-    let mut on_postgres = vec![PYTHON, "-m", "pytest", "-q", "--durations=5"];
-    on_postgres.extend(ONLY_ON_POSTGRES.iter().chain(ALSO_ON_POSTGRES));
-    let on_postgres = start("scripts/with-postgres", &on_postgres)?;
-    let ignored = beside.chain(ONLY_ON_POSTGRES.iter().copied());
-    let ignored: Vec<String> = ignored.map(|file| format!("--ignore={file}")).collect();
-    let mut pytest = vec!["-m", "pytest", "-q", "--durations=5", "tests"];
-    pytest.extend(ignored.iter().map(String::as_str));
-    let others = run(PYTHON, &pytest, &[]);
-    finish(faults).and(finish(soaking)).and(finish(on_postgres)).and(others)
+    with_clients()
+}
+
+/// The built binary with real clients. Tests wait much of the time, so some run side by side; the last
+/// word has what all clients were seen to do.
+fn with_clients() -> Result<(), String> {
+    let seen = std::env::current_dir().map_err(|error| error.to_string())?.join("target/exchanges");
+    let _ = std::fs::remove_dir_all(&seen);
+    std::fs::create_dir_all(&seen).map_err(|error| format!("{}: {error}", seen.display()))?;
+    let seen = seen.display().to_string();
+    let seen = [("TIDEMARK_TEST_EXCHANGES", seen.as_str())];
+    let elsewhere = [FAULT_TESTS, PEOPLE_TESTS, ONLY_ON_POSTGRES, LAST_TESTS].concat();
+    let ignored: Vec<String> = elsewhere.iter().map(|file| format!("--ignore={file}")).collect();
+    let mut others = vec!["tests"];
+    others.extend(ignored.iter().map(String::as_str));
+    let on_postgres = [ONLY_ON_POSTGRES, ALSO_ON_POSTGRES].concat();
+
+    let beside = [
+        start(PYTHON, &pytest(FAULT_TESTS), &seen)?,
+        start(PYTHON, &pytest(PEOPLE_TESTS), &seen)?,
+        start("scripts/with-postgres", &[&[PYTHON], &*pytest(&on_postgres)].concat(), &seen)?,
+        start(PYTHON, &["bench/soak.py", "--minutes", "5"], &[])?,
+    ];
+    let mut outcome = run(PYTHON, &pytest(&others), &seen);
+    for started in beside {
+        outcome = finish(started).and(outcome);
+    }
+    outcome.and_then(|()| run(PYTHON, &pytest(LAST_TESTS), &seen))
+}
+
+fn pytest<'a>(tests: &[&'a str]) -> Vec<&'a str> {
+    [&["-m", "pytest", "-q", "--durations=5"], tests].concat()
 }
 
 /// Clients, restores, kills and damage at random against a model: `--minutes N`, `--seed N`.
@@ -114,6 +130,25 @@ const FAULT_TESTS: &[&str] = &[
     "tests/test_drills.py",
 ];
 
+/// Tests of what people use: command line, console, drills, schedules, alerts, pages of the manual.
+const PEOPLE_TESTS: &[&str] = &[
+    "tests/test_alerts.py",
+    "tests/test_cli.py",
+    "tests/test_cli_sequences.py",
+    "tests/test_console.py",
+    "tests/test_doctor.py",
+    "tests/test_drills.py",
+    "tests/test_events.py",
+    "tests/test_looking.py",
+    "tests/test_metrics.py",
+    "tests/test_opening.py",
+    "tests/test_schedules.py",
+    "tests/test_service.py",
+    "tests/test_tutorial.py",
+];
+/// What all clients were seen to do, after all others.
+const LAST_TESTS: &[&str] = &["tests/test_zz_conformance.py"];
+
 /// Tests that run with the catalog in PostgreSQL: some only then, others a second time.
 const ONLY_ON_POSTGRES: &[&str] =
     &["tests/test_postgres.py", "tests/test_nodes.py", "tests/test_network_cuts.py"];
@@ -122,13 +157,16 @@ const ALSO_ON_POSTGRES: &[&str] = &[
     "tests/test_backup.py",
     "tests/test_exports.py",
     "tests/test_looking.py",
+    "tests/test_events.py",
+    "tests/test_metrics.py",
 ];
 
 /// Starts a command whose output is shown when it has ended.
-fn start(program: &str, arguments: &[&str]) -> Result<Child, String> {
+fn start(program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Child, String> {
     eprintln!("» {program} {} (beside the next one)", arguments.join(" "));
     Command::new(program)
         .args(arguments)
+        .envs(environment.iter().copied())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
