@@ -120,10 +120,10 @@ def test_schedules_that_cannot_be_are_refused(shell):
     for arguments, words in [
         (("--snapshots", "daily"), "kept"),
         (("--snapshots", "often keep 7 days"), "no time"),
-        (("--snapshots", "every 5 hours keep 7 days"), "interval"),
+        (("--snapshots", "every 5 hours keep 7 days"), "hours are"),
         (("--snapshots", "cron 99 * * * * keep 7 days"), "99"),
         (("--snapshots", "cron 0 0 30 2 * keep 7 days"), "never"),
-        (("--snapshots", "daily keep 0 days"), "value"),
+        (("--snapshots", "daily keep 0 days"), "kept"),
         ((*line, "--zone", "Asia/Atlantis"), "Atlantis"),
         ((*line, "--time", "25:00"), "time"),
         ((*line, "--window", "0"), "window"),

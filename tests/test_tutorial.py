@@ -2,16 +2,11 @@
 
 import os
 import re
-import subprocess
 
+from pages import blocks, paste
 from world import BINARY, TOP, Ports
 
 PAGES = {language: TOP / "docs" / f"tutorial{language}.md" for language in ("", ".ko", ".ja")}
-
-
-def blocks(page):
-    """Commands and what they print, in the order of the page."""
-    return re.findall(r"^```(sh|text)\n(.*?)^```$", page.read_text(), re.M | re.S)
 
 
 def test_each_language_has_the_same_commands_and_sections():
@@ -31,25 +26,7 @@ def test_the_tutorial_works_when_it_is_pasted(tmp_path):
             "HOME": str(tmp_path), "PATH": f"{BINARY.parent}:{TOP}/.clients/python/bin:{os.environ['PATH']}",
             "TIDEMARK_INSTANCES__FIRST_PORT": str(ports.left[0]), "TIDEMARK_INSTANCES__LAST_PORT": str(ports.left[-1]),
         }
-        # A shell that is typed at, one that stops at the first command that fails.
-        script, marks = ["set -e -o pipefail -m", "trap 'kill %1 2>/dev/null || true' EXIT"], []
-        for kind, text in blocks(PAGES[""]):
-            if kind == "sh":
-                marks.append(f"--- {len(marks)} ---")
-                script += [text.replace("127.0.0.1:8080", f"127.0.0.1:{server}"), f"echo '{marks[-1]}'"]
-        done = subprocess.run(["bash"], input="\n".join(script), capture_output=True, text=True, timeout=120, env=environment)
-        assert done.returncode == 0, done.stdout + done.stderr
-        rest, printed = done.stdout, []
-        for mark in marks:
-            text, _, rest = rest.partition(mark + "\n")
-            printed.append(text)
-        assert rest == "", rest
-        number = -1
-        for kind, text in blocks(PAGES[""]):
-            if kind == "sh":
-                number += 1
-            else:
-                assert text in printed[number], (text, printed[number])
+        printed = paste(PAGES[""], environment, [("127.0.0.1:8080", f"127.0.0.1:{server}")])
         assert '"price":{"$numberInt":"10"}' in printed[3], printed[3]
     finally:
         ports.close()

@@ -338,7 +338,8 @@ class World:
 def content(client, at_one_moment=False):
     """Every document of every collection of users, and every index, in a comparable form.
 
-    Staging collections of a restore do not count. With `at_one_moment` all documents are read at
+    Staging collections of a restore do not count, nor does its record of what it put in place: both go just
+    after its end is known. With `at_one_moment` all documents are read at
     one cluster time, and indexes, which have no history, are left out.
     """
     found = {}
@@ -347,7 +348,7 @@ def content(client, at_one_moment=False):
             if database in ("admin", "config", "local"):
                 continue
             for name in client[database].list_collection_names():
-                if name.startswith("tidemark.stage."):
+                if name.startswith("tidemark.stage.") or f"{database}.{name}" == "tidemark.tidemark_stage_swapped":
                     continue
                 raw = client[database].get_collection(name, codec_options=CodecOptions(RawBSONDocument))
                 documents = sorted(bytes(document.raw) for document in raw.find(session=session))

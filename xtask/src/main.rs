@@ -140,6 +140,7 @@ const PEOPLE_TESTS: &[&str] = &[
     "tests/test_drills.py",
     "tests/test_events.py",
     "tests/test_looking.py",
+    "tests/test_manual.py",
     "tests/test_metrics.py",
     "tests/test_opening.py",
     "tests/test_schedules.py",

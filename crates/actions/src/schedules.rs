@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tidemark_catalog::{Catalog, CatalogError, Instance, InstanceFamily, Order, Page};
 use tidemark_model::{
-    BackupSchedule, DrillCheck, DrillItem, Frequency, PolicyId, PolicyItem, PolicyItemId,
-    Retention, SnapshotState, UTC,
+    BackupSchedule, DrillCheck, DrillItem, DrillLine, Frequency, LineTiming, PolicyId, PolicyItem,
+    PolicyItemId, Retention, SnapshotLine, SnapshotState, UTC,
 };
 
 /// What shall be different; what is not given stays.
@@ -142,29 +142,16 @@ pub struct WantedSchedule {
     /// How many days back every moment shall be restorable; at least one.
     pub restore_window_days: u32,
     /// When snapshots are taken, and how long they are kept.
-    pub snapshots: Vec<(WantedTiming, Retention)>,
+    pub snapshots: Vec<SnapshotLine>,
     /// When drills are done.
     pub drills: Vec<WantedDrills>,
-}
-
-/// When something shall be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedTiming {
-    /// How often.
-    pub frequency: Frequency,
-    /// When exactly; one that the frequency allows.
-    pub interval: u32,
-    /// A cron expression that says it instead.
-    pub cron: Option<String>,
 }
 
 /// Drills that shall be done.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WantedDrills {
-    /// When.
-    pub timing: WantedTiming,
-    /// Whether a moment at random is brought back, not the newest snapshot.
-    pub is_random: bool,
+    /// When, and with what.
+    pub line: DrillLine,
     /// The user's own checks.
     pub checks: Vec<DrillCheck>,
 }
@@ -182,8 +169,8 @@ pub fn set(
         old.unwrap_or_else(|| BackupSchedule { items: Vec::new(), ..BackupSchedule::new(now) });
     let is_same_clock = (&base.time_zone, base.hour, base.minute)
         == (&wanted.time_zone, wanted.hour, wanted.minute);
-    let items = wanted.snapshots.iter().cloned().map(|(timing, retention)| {
-        let WantedTiming { frequency, interval, cron } = timing;
+    let items = wanted.snapshots.iter().cloned().map(|SnapshotLine { timing, retention }| {
+        let LineTiming { frequency, interval, cron } = timing;
         let was = base
             .items
             .iter()
@@ -199,10 +186,10 @@ pub fn set(
     });
     let drills = wanted.drills.iter().cloned().map(|drills| DrillItem {
         id: PolicyItemId::new(now),
-        frequency: drills.timing.frequency,
-        interval: drills.timing.interval,
-        cron: drills.timing.cron,
-        is_random: drills.is_random,
+        frequency: drills.line.timing.frequency,
+        interval: drills.line.timing.interval,
+        cron: drills.line.timing.cron,
+        is_random: drills.line.is_random,
         checks: drills.checks,
         served_until: now,
     });

@@ -253,7 +253,7 @@ async fn a_token_ends_with_its_hour() {
     );
 }
 
-/// `docs/operations.md`, as the table says it.
+/// `docs/reference/operations.md`, as the table says it.
 fn documented() -> String {
     let rows: Vec<String> = OPERATIONS.iter().map(documented_row).collect();
     include_str!("tests/operations_head.md").to_owned() + &rows.concat()
@@ -281,7 +281,7 @@ fn documented_row(operation: &Operation) -> String {
 
 #[test]
 fn the_documented_operations_are_those_of_the_table() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations.md");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/operations.md");
     if std::env::var_os("TIDEMARK_WRITE_DOCS").is_some() {
         std::fs::write(file, documented()).unwrap();
     }

@@ -189,6 +189,13 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_says_the_role_that_is_proposed() {
+        let page = include_str!("../../../docs/how-to/attach-a-replica-set.md");
+        let words = |text: &str| text.split_whitespace().collect::<String>();
+        assert!(words(page).contains(&words(&create_role(Holds::default()))));
+    }
+
+    #[test]
     fn who_may_everything_lacks_nothing_and_neither_does_nobody() {
         let all = doc! { "resource": { "anyResource": true }, "actions": ["anyAction"] };
         let holds = Holds { time_series: true, raw_data: false, stored_functions: true };

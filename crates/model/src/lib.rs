@@ -20,6 +20,7 @@ mod policy;
 mod restore_job;
 mod roles;
 mod schedule;
+mod schedule_lines;
 mod secret;
 mod selection;
 mod snapshot;
@@ -64,6 +65,7 @@ pub use roles::{Caller, Principal, Role, Roles};
 pub use schedule::{
     BackupSchedule, DrillItem, PolicyItem, PolicyMatch, Retention, RetentionUnit, UTC, is_time_zone,
 };
+pub use schedule_lines::{DrillLine, LineError, LineTiming, SnapshotLine};
 pub use secret::{Secret, random_bytes};
 pub use selection::{Rule, Selection, SelectionError};
 pub use snapshot::{Comparison, SnapshotEvent, SnapshotKind, SnapshotState};

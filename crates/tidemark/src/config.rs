@@ -1072,6 +1072,23 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_keys_are_those_that_there_are() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/configuration.md");
+        let rows: Vec<String> = KEYS
+            .iter()
+            .map(|key| format!("| `{}` | `--{}` | {} |\n", key.path, key.flag, key.help))
+            .collect();
+        let found = std::fs::read_to_string(file).unwrap();
+        let (head, rest) = found.split_once("|---|---|---|\n").unwrap();
+        let (_, tail) = rest.split_once("\n\n").unwrap();
+        let wanted = format!("{head}|---|---|---|\n{}\n{tail}", rows.concat());
+        if std::env::var_os("TIDEMARK_WRITE_DOCS").is_some() {
+            std::fs::write(file, &wanted).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(file).unwrap(), wanted);
+    }
+
+    #[test]
     fn every_key_can_be_set_by_its_path() {
         let samples = [
             ("listen", "1.2.3.4:5"),

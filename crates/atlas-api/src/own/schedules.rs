@@ -3,11 +3,11 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use tidemark_actions::schedules::{self, WantedDrills, WantedSchedule, WantedTiming};
+use tidemark_actions::schedules::{self, WantedDrills, WantedSchedule};
 use tidemark_catalog::{Instance, Project};
 use tidemark_model::{
-    BackupPolicy, BackupSchedule, DrillCheck, Frequency, Retention, RetentionUnit, Role, UTC,
-    format_instant, frequency_of_cron, is_time_zone,
+    BackupPolicy, BackupSchedule, DrillCheck, DrillLine, Frequency, LineTiming, Retention,
+    RetentionUnit, Role, SnapshotLine, UTC, format_instant, frequency_of_cron, is_time_zone,
 };
 
 use super::ask::{Ask, put};
@@ -91,7 +91,7 @@ fn parse_time(body: &Body<'_>) -> Result<(i8, i8)> {
     time.ok_or_else(|| body.invalid("time"))
 }
 
-fn parse_snapshots(line: &Body<'_>) -> Result<(WantedTiming, Retention)> {
+fn parse_snapshots(line: &Body<'_>) -> Result<SnapshotLine> {
     line.allow(&[TIMING, &["keep"]].concat())?;
     let timing = parse_timing(line)?;
     let keep = line.object("keep")?.ok_or_else(|| line.missing("keep"))?;
@@ -101,7 +101,7 @@ fn parse_snapshots(line: &Body<'_>) -> Result<(WantedTiming, Retention)> {
     let value = keep.integer("value")?.ok_or_else(|| keep.missing("value"))?;
     let retention = u32::try_from(value).ok().map(|value| Retention { unit, value });
     let sound = retention.filter(|retention| retention.is_sound());
-    Ok((timing, sound.ok_or_else(|| keep.invalid("value"))?))
+    Ok(SnapshotLine { timing, retention: sound.ok_or_else(|| keep.invalid("value"))? })
 }
 
 fn parse_drills(line: &Body<'_>) -> Result<WantedDrills> {
@@ -113,10 +113,10 @@ fn parse_drills(line: &Body<'_>) -> Result<WantedDrills> {
     };
     DrillCheck::check_all(&checks).map_err(|error| ApiError::invalid_drill(&error.to_string()))?;
     let is_random = line.one_of("point", &["newest", "random"])? == Some("random");
-    Ok(WantedDrills { timing: parse_timing(line)?, is_random, checks })
+    Ok(WantedDrills { line: DrillLine { timing: parse_timing(line)?, is_random }, checks })
 }
 
-fn parse_timing(line: &Body<'_>) -> Result<WantedTiming> {
+fn parse_timing(line: &Body<'_>) -> Result<LineTiming> {
     if let Some(cron) = line.text("cron")? {
         if line.has("frequency") || line.has("interval") {
             let reason = "a line has a cron expression, or a frequency and an interval";
@@ -124,14 +124,14 @@ fn parse_timing(line: &Body<'_>) -> Result<WantedTiming> {
         }
         let frequency = frequency_of_cron(cron);
         let frequency = frequency.map_err(|e| ApiError::invalid_schedule(&e.to_string()))?;
-        return Ok(WantedTiming { frequency, interval: 1, cron: Some(cron.to_owned()) });
+        return Ok(LineTiming { frequency, interval: 1, cron: Some(cron.to_owned()) });
     }
     let word = line.required_text("frequency")?;
     let frequency = Frequency::parse(word).ok_or_else(|| ApiError::invalid_enum_value(word))?;
     let interval = u32::try_from(line.integer("interval")?.unwrap_or(1)).ok();
     let interval = interval.filter(|interval| frequency.allows(*interval));
     let interval = interval.ok_or_else(|| line.invalid("interval"))?;
-    Ok(WantedTiming { frequency, interval, cron: None })
+    Ok(LineTiming { frequency, interval, cron: None })
 }
 
 fn describe(schedule: &BackupSchedule, now: jiff::Timestamp) -> Value {

@@ -1,10 +1,12 @@
 //! `tidemark deployments`: the deployments that somebody else runs.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use clap::{ArgMatches, Command};
 use serde_json::{Map, Value, json};
 
+use super::instances::wait_until_made;
 use crate::answers::{Deployment, Deployments};
 use crate::ask::confirm;
 use crate::client::{Method, percent_encode};
@@ -17,6 +19,8 @@ use crate::when::local;
 
 /// The variable that holds a connection string.
 const URI: &str = "TIDEMARK_URI";
+/// How long attaching waits for the instance: one whose deployment does not let it be made says so itself.
+const MADE_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) fn command() -> Command {
     let name = || positional("name", "NAME", "The deployment's name");
@@ -83,7 +87,12 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), CliError> {
                 format!("{} is let go; its snapshots stay until their time is over\n", found.name)
             });
         }
-        "attach" => session.call(Method::Post, "/deployments", body.as_ref())?,
+        "attach" => {
+            let found = session.call(Method::Post, "/deployments", body.as_ref())?;
+            // What comes next is a snapshot, which an instance that is being made refuses.
+            wait_until_made(&session, name, Some(MADE_WITHIN))?;
+            found
+        }
         "update" => session.call(Method::Patch, &path, body.as_ref())?,
         "probe" => session.call(Method::Post, &format!("{path}/probe"), None)?,
         _ => session.get(&path)?,

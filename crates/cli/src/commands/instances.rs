@@ -1,6 +1,7 @@
 //! `tidemark instances`: what is protected.
 
 use std::fmt::Write;
+use std::time::{Duration, Instant};
 
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use crate::table::{Table, bytes, count};
 use crate::when::{ago, local};
 
 /// How often a new instance is looked at.
-const POLL: std::time::Duration = std::time::Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(200);
 
 pub(crate) fn command() -> Command {
     let name = || positional("instance", "INSTANCE", "The instance");
@@ -160,16 +161,33 @@ fn create(session: &Session<'_>) -> Result<(), CliError> {
     };
     let body = json!({ "name": name, "providerSettings": provider });
     let _: Value = session.call_atlas(Method::Post, path, Some(&body))?;
-    let mut found = load(session, name)?;
-    while session.matches.get_flag("wait") && found.state == "CREATING" {
-        std::thread::sleep(POLL);
-        found = load(session, name)?;
-    }
+    let found = if session.matches.get_flag("wait") {
+        wait_until_made(session, name, None)?
+    } else {
+        load(session, name)?
+    };
     if session.matches.get_flag("wait") && found.state == "REPAIRING" {
         let reason = found.reason.clone().unwrap_or_default();
         return Err(CliError::new(Exit::Unsuccessful, format!("{name} is not served: {reason}")));
     }
     session.output.data(&found, |found| describe(found, session))
+}
+
+/// The instance, once it is made, or after so long as it is.
+pub(super) fn wait_until_made(
+    session: &Session<'_>,
+    name: &str,
+    patience: Option<Duration>,
+) -> Result<Instance, CliError> {
+    let began = Instant::now();
+    loop {
+        let found = load(session, name)?;
+        let is_over = patience.is_some_and(|patience| began.elapsed() >= patience);
+        if found.state != "CREATING" || is_over {
+            return Ok(found);
+        }
+        std::thread::sleep(POLL);
+    }
 }
 
 fn delete(session: &Session<'_>) -> Result<(), CliError> {
