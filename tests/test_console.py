@@ -84,6 +84,23 @@ def test_yesterdays_orders_come_back_in_a_browser(world, browser, tmp_path, loca
     found = someone.do("pick")
     form = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
     assert re.fullmatch(form, found["first"]) and re.fullmatch(form, found["closer"]), found
+    client.shop.orders.delete_many({"_id": {"$in": [1, 2, 3]}})
+    client.shop.orders.update_one({"_id": 0}, {"$set": {"item": "another"}})
+    found = someone.do("documents")
+    # Of three there is one, and it is different.
+    assert [line.split()[0] for line in found["numbers"][-2:]] == ["0", "1"], found
+    assert sorted(client.shop.orders.distinct("_id"))[:4] == [0, 1, 2, 4]
+    assert client.shop.orders.find_one(0)["item"] == "thing 0"
+    found = someone.do("schedule", status=[422])
+    assert "often keep 7 days" in found["refused"] and len(found["next"]) == 2, found
+    assert found["lines"].splitlines() == ["every 6 hours keep 7 days", "cron 30 18 * * MON-FRI keep 2 weeks"]
+    shown = world.raw("GET", f"/api/tidemark/v1/groups/{world.group}/instances/shop/schedule")[1]
+    assert (shown["time"], shown["timeZone"], shown["drills"][0]["frequency"]) == ("03:15", "Asia/Seoul", "weekly"), shown
+    found = someone.do("access", status=[422])
+    assert found["left"] == 0 and len(found["secret"]) == 36 and "reader" in found["refused"], found
+    assert {"API_KEY_CREATED", "DATABASE_USER_ADDED"} & set(found["events"]), found
+    found = someone.do("instances", status=[422])
+    assert "a-second-one" in found["refused"], found
     assert someone.do("problem", status=[404])["status"] == 404
     assert someone.do("language") == {"ko": ["ko", "전체 현황 Project 0"], "ja": ["ja", "全体の状況 Project 0"],
                                       "en": ["en", "Fleet Project 0"], "errors": [], "violations": []}
@@ -232,6 +249,52 @@ def test_rights_are_those_of_the_api(world):
     other = world.call("POST", "/groups", {"name": "Other", "orgId": world.bootstrap["orgId"]})
     assert reader.page(f"/projects/{other['id']}").status_code == 404
     assert reader.page("/projects/" + "0" * 24).status_code == 404
+
+
+def test_what_changes_access_needs_the_rights_of_the_api_and_the_session_s_form(world):
+    project = f"/projects/{world.group}"
+    key = world.call("POST", f"/groups/{world.group}/apiKeys", {"desc": "a reader", "roles": ["GROUP_READ_ONLY"]})
+    manager = world.call("POST", f"/groups/{world.group}/apiKeys", {"desc": "a manager", "roles": ["GROUP_ACCESS_MANAGER"]})
+    reader = Visitor(world, key["publicKey"], key["privateKey"])
+    csrf = reader.csrf(project)
+    forms = [("/access", {"do": "add-key", "name": "x", "role": "GROUP_OWNER"}),
+             ("/access", {"do": "add-account", "name": "x", "role": "GROUP_OWNER"}),
+             ("/access", {"do": "add-user", "name": "x", "password": PASSWORD, "role": "atlasAdmin"}),
+             ("/access", {"do": "remove-key", "id": key["id"]}), ("/access", {"do": "remove-user", "id": "app"}),
+             ("/instances", {"name": "x"}), ("/instances/shop/remove", {"confirm": "shop"}),
+             ("/instances/shop/schedule", {"time": "00:00", "window": "7", "snapshots": "daily keep 1 days"}),
+             ("/instances/shop/schedule", {"do": "reset"})]
+    for path, form in forms:
+        assert reader.fill(project + path, form).status_code == 403, (path, form)
+        answer = reader.fill(project + path, form | {"csrf": csrf})
+        assert answer.status_code in (403, 409, 422), (path, form, answer.status_code)
+    # Nobody gives more than they have.
+    other = Visitor(world, manager["publicKey"], manager["privateKey"])
+    form = {"csrf": other.csrf(project), "do": "add-key", "name": "x", "role": "GROUP_OWNER"}
+    answer = other.fill(project + "/access", form)
+    assert answer.status_code == 422 and "privateKey" not in answer.text and 'role="alert"' in answer.text, answer.text
+    names = [key["desc"] for key in world.call("GET", f"/groups/{world.group}/apiKeys")["results"]]
+    assert sorted(names) == sorted(set(names)) and "x" not in names, names
+    assert [user["username"] for user in world.call("GET", f"/groups/{world.group}/databaseUsers")["results"]] == ["app"]
+    assert world.call("GET", world.instance_path("shop"))["stateName"] == "IDLE"
+    # What there is not, and what cannot be.
+    owner = Visitor(world)
+    csrf = owner.csrf(project)
+    for path, form, status in [
+        ("/access", {"do": "nothing"}, 404), ("/access", {"do": "remove-key", "id": "0" * 24}, 422),
+        ("/access", {"do": "add-user", "name": "", "password": "", "role": ""}, 422),
+        ("/access", {"do": "add-key", "name": "<script>alert(1)</script>", "role": "<script>"}, 422),
+        ("/instances", {"name": "<script>alert(1)</script>"}, 422), ("/instances/shop/remove", {"confirm": "shopp"}, 409),
+        ("/instances/shop/schedule", {"time": "3", "window": "7"}, 422),
+        ("/instances/shop/schedule", {"time": "03:00", "window": "0"}, 422),
+        ("/instances/shop/schedule", {"time": "03:00", "window": "7", "zone": "<script>alert(1)</script>"}, 422),
+        ("/instances/shop/schedule", {"time": "03:00", "window": "7", "snapshots": "<script>alert(1)</script>"}, 422),
+    ]:
+        answer = owner.fill(project + path, form | {"csrf": csrf})
+        assert answer.status_code == status and "<script>alert" not in answer.text, (path, form, answer.status_code)
+    # What was done is an event of the project, with who did it.
+    assert owner.fill(project + "/access", {"csrf": csrf, "do": "add-account", "name": "a program", "role": "GROUP_READ_ONLY"}).status_code == 200
+    assert "SERVICE_ACCOUNT" in owner.page(project + "/events").text
 
 
 def test_nothing_that_somebody_wrote_becomes_markup(world):

@@ -104,7 +104,7 @@ const steps = {
   async restore() {
     await page.goto(BASE_URL + "/");
     await page.click(`th >> text="${INSTANCE}"`);
-    await page.click(".actions a.button");
+    await page.click(".actions a.button.main");
     await page.selectOption("select[name=snapshot]", { index: 1 });
     await page.click("button.main[formaction$='/restore/plan']");
     await page.waitForURL(/restore\/plan/);
@@ -135,10 +135,10 @@ const steps = {
     const rows = await page.locator("tbody tr").count();
     await page.goto(BASE_URL + "/");
     const proven = await page.locator("tbody tr td").nth(4).innerText();
-    await page.click("nav a >> nth=1");
+    await page.click("nav a[href$='/jobs']");
     await check("jobs");
     const jobs = await page.locator("tbody tr").count();
-    await page.click("nav a >> nth=2");
+    await page.click("nav a[href$='/settings']");
     await check("settings");
     if (await page.locator("button[name=channel]").count()) {
       await page.click("button[name=channel]");
@@ -146,6 +146,91 @@ const steps = {
       await check("settings");
     }
     return { rows, proven, jobs };
+  },
+  async documents() {
+    // Single documents, from the newest snapshot.
+    await page.goto(BASE_URL + "/");
+    await page.click(`th >> text="${INSTANCE}"`);
+    await page.click(".actions a.button.main");
+    await page.selectOption("select[name=snapshot]", { index: 1 });
+    await page.click("fieldset summary");
+    await page.fill("input[name=documents]", "shop.orders");
+    await page.fill("textarea[name=filter]", '{"_id": {"$lt": 3}}');
+    await page.selectOption("select[name=on-conflict]", "replace");
+    await check("restore-documents");
+    await page.click("button.main[formaction$='/restore/plan']");
+    await page.waitForURL(/restore\/plan/);
+    await check("plan-documents");
+    const numbers = await page.locator("dl dd").allInnerTexts();
+    await page.fill("input[name=confirm]", TARGET);
+    await page.click("button.danger");
+    await page.waitForURL(/\/jobs\//);
+    await page.locator(".state.completed").waitFor({ timeout: 60000 });
+    return { numbers };
+  },
+  async schedule() {
+    await page.goto(BASE_URL + "/");
+    await page.click(`th >> text="${INSTANCE}"`);
+    await page.click(".actions a[href$='/schedule']");
+    await check("schedule");
+    await page.fill("textarea[name=snapshots]", "often keep 7 days");
+    await page.click("button.main");
+    const refused = await text(".error");
+    await page.fill("textarea[name=snapshots]", "every 6 hours keep 7 days\ncron 30 18 * * MON-FRI keep 2 weeks");
+    await page.fill("input[name=zone]", "Asia/Seoul");
+    await page.fill("input[name=time]", "03:15");
+    await page.click("button.main");
+    await page.waitForURL(/\/schedule$/);
+    await check("schedule-set");
+    await shot("schedule");
+    const next = await page.locator("dl dd").allInnerTexts();
+    return { refused, next, lines: await page.inputValue("textarea[name=snapshots]") };
+  },
+  async access() {
+    await page.goto(BASE_URL + "/");
+    await page.click("nav a[href$='/access']");
+    await check("access");
+    await page.fill("fieldset:has(button[value=add-key]) input[name=name]", "a person");
+    await page.click("button[value=add-key]");
+    await page.locator("[role=status]").waitFor();
+    await check("access-made");
+    const [login, secret] = await page.locator("[role=status] code").allInnerTexts();
+    await page.fill("fieldset:has(button[value=add-user]) input[name=name]", "reader");
+    await page.fill("input[name=password]", " a pass phrase ");
+    await page.click("button[value=add-user]");
+    await page.locator("th >> text=reader").waitFor();
+    await shot("access");
+    await page.fill("fieldset:has(button[value=add-user]) input[name=name]", "reader");
+    await page.fill("input[name=password]", "another pass phrase");
+    await page.click("button[value=add-user]");
+    const refused = await text("[role=alert]");
+    await check("access-refused");
+    await page.locator("tr", { hasText: "a person" }).locator("button").click();
+    await page.waitForURL(/\/access$/);
+    const left = await page.locator("tr", { hasText: "a person" }).count();
+    await page.click("nav a[href$='/events']");
+    await check("events");
+    await shot("events");
+    return { login, secret, refused, left, events: await page.locator("tbody code").allInnerTexts() };
+  },
+  async instances() {
+    await page.goto(BASE_URL + "/");
+    await page.fill("fieldset input[name=name]", "a-second-one");
+    await page.click("fieldset button");
+    await page.locator("th >> text=a-second-one").waitFor();
+    await page.fill("fieldset input[name=name]", "a-second-one");
+    await page.click("fieldset button");
+    const refused = await text("[role=alert]");
+    await check("fleet-refused");
+    await page.goto(BASE_URL + "/");
+    await page.click("th >> text=a-second-one");
+    await page.locator("h1 .state.idle").or(page.locator("h1 .state.creating")).waitFor();
+    await page.click("summary");
+    await check("instance-remove");
+    await page.fill("input[name=confirm]", "a-second-one");
+    await page.click("button.danger");
+    await page.waitForURL(/\/projects\/[0-9a-f]{24}$/);
+    return { refused, state: await page.locator("tr", { hasText: "a-second-one" }).locator(".state").allInnerTexts() };
   },
   async problem() {
     const answer = await page.goto(BASE_URL + "/projects/nothing");

@@ -101,7 +101,7 @@ impl Asked<'_> {
     }
 
     /// Answers the operation, and in `limit` the capacity and the rest of its bucket.
-    fn carry_out(
+    pub(crate) fn carry_out(
         &self,
         operation: &Operation,
         version: Version,

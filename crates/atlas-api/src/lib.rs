@@ -3,6 +3,7 @@
 //! Versions, authentication, roles, bodies, errors and paging as the real service has them;
 //! `docs/api.md` lists what is offered. Handlers record what is wanted and start nothing.
 
+mod acting;
 mod answer;
 mod api;
 mod asked;
@@ -41,6 +42,7 @@ mod token_endpoint;
 mod usage;
 mod version;
 
+pub use acting::{Act, Refusal};
 pub use api::{
     Api, ApiConfig, Attacher, Comparison, DevMode, Hosts, InspectError, Inspector, IsGone, OneHost,
     Opening, ReportKey, ResetError, Say, Search, Sunset,

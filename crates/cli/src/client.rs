@@ -9,7 +9,7 @@ use clap::ArgMatches;
 use serde_json::{Value, json};
 use tidemark_atlas_api::answer_challenge;
 use tidemark_model::Secret;
-use ureq::Agent;
+pub(crate) use ureq::Agent;
 use ureq::http::{Request, Response, StatusCode};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
@@ -473,7 +473,7 @@ pub(crate) fn of_folder(folder: &str, said: Profile) -> Result<Profile, CliError
 }
 
 /// Asks servers over HTTP, at most for so long.
-fn agent(patience: Option<Duration>, ca_file: Option<&Path>) -> Result<Agent, CliError> {
+pub(crate) fn agent(patience: Option<Duration>, ca_file: Option<&Path>) -> Result<Agent, CliError> {
     let mut config = Agent::config_builder().http_status_as_error(false).timeout_global(patience);
     let named = std::env::var_os(CA_FILE).map(PathBuf::from);
     if let Some(file) = ca_file.map(Path::to_owned).or(named) {

@@ -13,6 +13,7 @@ pub(crate) mod one_snapshot;
 pub(crate) mod opening;
 pub(crate) mod points;
 pub(crate) mod projects;
+pub(crate) mod ready;
 pub(crate) mod restores;
 pub(crate) mod schedule;
 pub(crate) mod snapshots;
@@ -28,6 +29,7 @@ pub fn commands(mut root: Command) -> Command {
         login::command(),
         login::logout_command(),
         login::profiles_command(),
+        ready::command(),
         projects::command(),
         instances::command(),
         deployments::command(),
@@ -60,6 +62,7 @@ pub fn run(
         "login" => login::login(matches),
         "logout" => login::logout(matches),
         "profiles" => login::profiles(matches),
+        "ready" => ready::run(matches),
         "projects" => projects::run(matches),
         "instances" => instances::run(matches),
         "deployments" => deployments::run(matches),

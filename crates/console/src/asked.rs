@@ -21,6 +21,11 @@ impl Fields {
         )
     }
 
+    /// The value of a field as it was typed.
+    pub(crate) fn exact(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
     /// The value of a field, if it is there and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(known, _)| known == name);

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Response, Uri};
 use jiff::SignedDuration;
+use serde_json::Value;
 use tidemark_actions::{Alerting, Rehearsal};
 use tidemark_catalog::{Catalog, CatalogError};
 use tidemark_model::{BackupPolicy, Caller, Clock, OrgId, Principal, Secret, SecretId};
@@ -70,6 +71,53 @@ pub trait Gate: Send + Sync {
     ) -> Result<Option<Caller>, CatalogError>;
 }
 
+/// An operation of the API that a page needs.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Its official id.
+    pub operation: &'a str,
+    /// The values of its path's placeholders.
+    pub values: &'a [(&'a str, &'a str)],
+    /// Its query.
+    pub query: &'a [(&'a str, &'a str)],
+    /// Its body.
+    pub body: Option<&'a Value>,
+}
+
+impl<'a> Wanted<'a> {
+    /// One that needs nothing more said.
+    pub(crate) fn new(operation: &'a str) -> Self {
+        Self { operation, values: &[], query: &[], body: None }
+    }
+
+    pub(crate) fn with_values(self, values: &'a [(&'a str, &'a str)]) -> Self {
+        Self { values, ..self }
+    }
+
+    pub(crate) fn with_query(self, query: &'a [(&'a str, &'a str)]) -> Self {
+        Self { query, ..self }
+    }
+
+    pub(crate) fn with_body(self, body: &'a Value) -> Self {
+        Self { body: Some(body), ..self }
+    }
+}
+
+/// Why an operation was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The status that it has over HTTP.
+    pub status: u16,
+    /// In words.
+    pub reason: String,
+}
+
+/// Does operations of the API for people: its rules, rights, limits and events hold as for any client.
+pub trait Operations: Send + Sync {
+    /// Does one; answers its body, or null.
+    fn act(&self, by: (&Caller, IpAddr), wanted: Wanted<'_>) -> Result<Value, Refused>;
+}
+
 /// In the extensions of an answer: so long it is to wait, as nobody's thread should.
 #[derive(Debug, Clone, Copy)]
 pub struct Wait(pub Duration);
@@ -82,6 +130,8 @@ pub struct Console {
     pub clock: Clock,
     /// Who people are.
     pub gate: Arc<dyn Gate>,
+    /// What the API does.
+    pub operations: Arc<dyn Operations>,
     /// Finds out what restores would do.
     pub rehearsal: Arc<dyn Rehearsal>,
     /// Ways on which people are told what goes wrong.

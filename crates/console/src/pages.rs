@@ -1,10 +1,13 @@
 //! Where requests go.
 
+mod access;
 mod drill;
+mod events;
 mod fleet;
 mod instance;
 mod job;
 mod restore;
+mod schedule;
 mod settings;
 mod sign_in;
 
@@ -119,6 +122,10 @@ fn answer(mut visit: Visit<'_>, form: &Fields) -> Result<Answer, Problem> {
     match (rest, is_form) {
         ([], false) => fleet::show(&visit, &project),
         (["jobs"], false) => job::list(&visit, &project),
+        (["instances"], true) => fleet::create(&visit, &project, form),
+        (["access"], false) => access::show(&visit, &project),
+        (["access"], true) => access::change(&visit, &project, form),
+        (["events"], false) => events::show(&visit, &project),
         (["settings"], false) => settings::show(&visit, &project),
         (["settings"], true) => settings::try_channel(&visit, &project, form),
         (["instances", name, rest @ ..], _) => {
@@ -138,6 +145,9 @@ fn answer_instance(
     match (rest, is_form) {
         ([], false) => instance::show(visit, of),
         (["timeline.svg"], false) => instance::timeline(visit, of.1),
+        (["remove"], true) => instance::remove(visit, of, form),
+        (["schedule"], false) => schedule::show(visit, of),
+        (["schedule"], true) => schedule::change(visit, of, form),
         (["snapshots"], true) => instance::take_snapshot(visit, of),
         (["drills"], true) => drill::create(visit, of, form),
         (["drills", id], false) => drill::show(visit, of, id),

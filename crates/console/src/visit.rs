@@ -1,6 +1,7 @@
 //! A visit: a request of somebody who is signed in, what they may do, and what is recorded of it.
 
 use http::StatusCode;
+use serde_json::Value;
 use tidemark_actions::{Change, change};
 use tidemark_catalog::{Catalog, CatalogError, Instance, Project};
 use tidemark_model::{ProjectId, Role};
@@ -9,7 +10,7 @@ use crate::asked::encode;
 use crate::problem::Problem;
 use crate::session::Visitor;
 use crate::shown::Frame;
-use crate::{Console, Request};
+use crate::{Console, Request, Wanted};
 
 /// A request of somebody who is signed in.
 pub(crate) struct Visit<'a> {
@@ -45,6 +46,15 @@ impl Visit<'_> {
     /// Refuses who has not this role.
     pub(crate) fn require(&self, project: &Project, role: Role) -> Result<(), Problem> {
         if self.may(project, role) { Ok(()) } else { Err(Problem::Forbidden(role)) }
+    }
+
+    /// Does an operation of the API in a project; answers its body.
+    pub(crate) fn ask(&self, project: &Project, wanted: Wanted<'_>) -> Result<Value, Problem> {
+        let project = project.id.to_string();
+        let values = [&[("groupId", project.as_str())], wanted.values].concat();
+        let by = (&self.visitor.caller, self.request.address);
+        let done = self.console.operations.act(by, wanted.with_values(&values));
+        done.map_err(|refused| Problem::Refused(refused.reason))
     }
 
     /// Does work in one transaction, with a record of who asked for it.

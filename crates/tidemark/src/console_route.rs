@@ -8,9 +8,10 @@ use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Response, StatusCode};
-use tidemark_atlas_api::{Api, Ends, SignIn};
+use serde_json::Value;
+use tidemark_atlas_api::{Act, Api, Ends, SignIn};
 use tidemark_catalog::CatalogError;
-use tidemark_console::{Console, Gate, SignedIn, Wait};
+use tidemark_console::{Console, Gate, Operations, Refused, SignedIn, Wait, Wanted};
 use tidemark_model::{Caller, OrgId, Principal, Secret, SecretId};
 
 /// No form is larger.
@@ -41,6 +42,17 @@ impl Gate for ApiGate {
         address: IpAddr,
     ) -> Result<Option<Caller>, CatalogError> {
         self.0.caller_of(principal, secret, address)
+    }
+}
+
+impl Operations for ApiGate {
+    fn act(
+        &self,
+        by: (&Caller, IpAddr),
+        Wanted { operation, values, query, body }: Wanted<'_>,
+    ) -> Result<Value, Refused> {
+        let done = self.0.act(by, Act { operation, values, query, body });
+        done.map_err(|refusal| Refused { status: refusal.status, reason: refusal.detail })
     }
 }
 

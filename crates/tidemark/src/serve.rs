@@ -293,6 +293,7 @@ impl Parts {
             catalog: records,
             clock: self.clock.clone(),
             gate: Arc::new(ApiGate(Arc::clone(&api))),
+            operations: Arc::new(ApiGate(Arc::clone(&api))),
             rehearsal: for_console,
             alerting: channels.clone(),
             policy: policy(config),

@@ -3,14 +3,17 @@
 use askama::Template;
 use http::StatusCode;
 use jiff::Timestamp;
+use serde_json::json;
 use tidemark_actions::overviews::{self, Overview};
 use tidemark_catalog::{Backing, Page, Project};
-use tidemark_model::{OplogTime, SnapshotState};
+use tidemark_model::{OplogTime, Role, SnapshotState};
 
+use crate::Wanted;
 use crate::answer::{Answer, page, see};
+use crate::asked::Fields;
 use crate::problem::Problem;
 use crate::shown::Frame;
-use crate::visit::{Visit, path_of};
+use crate::visit::{AGAIN, Visit, path_of};
 
 #[derive(Template)]
 #[template(path = "projects.html")]
@@ -23,7 +26,11 @@ struct ProjectsPage {
 #[template(path = "fleet.html")]
 struct FleetPage {
     f: Frame,
+    project: String,
     rows: Vec<Row>,
+    may_create: bool,
+    /// The name that was asked for, and why it was refused.
+    refused: Option<(String, String)>,
 }
 
 /// An instance, as the table shows it.
@@ -81,7 +88,49 @@ pub(crate) fn choose(visit: &Visit<'_>) -> Result<Answer, Problem> {
 }
 
 pub(crate) fn show(visit: &Visit<'_>, project: &Project) -> Result<Answer, Problem> {
+    answer(visit, project, None)
+}
+
+/// Makes an instance, inside Tidemark unless the configuration places it elsewhere.
+pub(crate) fn create(
+    visit: &Visit<'_>,
+    project: &Project,
+    form: &Fields,
+) -> Result<Answer, Problem> {
+    let name = form.get("name").unwrap_or_default();
+    let (operation, provider) = if form.get("view") == Some("flex") {
+        (
+            "createGroupFlexCluster",
+            json!({ "backingProviderName": "AWS", "regionName": "US_EAST_1" }),
+        )
+    } else {
+        let provider = json!({
+            "backingProviderName": "AWS", "providerName": "SERVERLESS", "regionName": "US_EAST_1",
+        });
+        ("createGroupServerlessInstance", provider)
+    };
+    let body = json!({ "name": name, "providerSettings": provider });
+    match visit.ask(project, Wanted::new(operation).with_body(&body)) {
+        Ok(_) => Ok(see(&format!("/projects/{}", project.id))),
+        Err(Problem::Refused(reason)) => answer(visit, project, Some((name.to_owned(), reason))),
+        Err(problem) => Err(problem),
+    }
+}
+
+fn answer(
+    visit: &Visit<'_>,
+    project: &Project,
+    refused: Option<(String, String)>,
+) -> Result<Answer, Problem> {
+    let status = if refused.is_some() { AGAIN } else { StatusCode::OK };
     let found = overviews::list(&visit.console.catalog, project.id, visit.frame.now)?;
     let rows = found.iter().map(|overview| Row::new(project, overview)).collect();
-    Ok(page(StatusCode::OK, &FleetPage { f: visit.frame.clone(), rows }))
+    let shown = FleetPage {
+        f: visit.frame.clone(),
+        project: project.id.to_string(),
+        rows,
+        may_create: visit.may(project, Role::GroupOwner),
+        refused,
+    };
+    Ok(page(status, &shown))
 }

@@ -5,10 +5,13 @@ use http::StatusCode;
 use jiff::Timestamp;
 use tidemark_actions::overviews::{self, Overview};
 use tidemark_actions::snapshots::{self, TakeSnapshotError};
-use tidemark_catalog::{Drill, Instance, Order, Page, Project, RestoreJob, Snapshot};
+use tidemark_catalog::{
+    Backing, Drill, Instance, InstanceFamily, Order, Page, Project, RestoreJob, Snapshot,
+};
 use tidemark_model::{OplogSpan, Role, SnapshotState};
 
 use super::fleet::instant_of;
+use crate::Wanted;
 use crate::answer::{Answer, page, picture, see};
 use crate::asked::Fields;
 use crate::problem::Problem;
@@ -39,6 +42,10 @@ struct InstancePage {
 
 #[expect(clippy::unused_self, reason = "templates call methods")]
 impl InstancePage {
+    fn is_attached(&self) -> bool {
+        self.found.instance.backing == Backing::Attached
+    }
+
     /// The moment that a snapshot shows.
     fn shown_at(&self, snapshot: &Snapshot) -> Timestamp {
         shown_at(snapshot)
@@ -124,6 +131,25 @@ pub(crate) fn timeline(visit: &Visit<'_>, instance: &Instance) -> Result<Answer,
         window_of(&query).unwrap_or_else(|| Window::of(&spans, &snapshots, visit.frame.now));
     let picked = query.get("picked").and_then(|text| text.parse().ok());
     Ok(picture(draw(window, (&spans, &snapshots), picked)))
+}
+
+/// Removes the instance, once its name was typed.
+pub(crate) fn remove(
+    visit: &Visit<'_>,
+    (project, instance): (&Project, &Instance),
+    form: &Fields,
+) -> Result<Answer, Problem> {
+    let name = instance.name.as_str();
+    if form.get("confirm") != Some(name) {
+        return Err(Problem::Refused(visit.frame.t("restore-not-confirmed")));
+    }
+    let (operation, named) = match instance.family {
+        InstanceFamily::Serverless => ("deleteGroupServerlessInstance", "name"),
+        InstanceFamily::Flex => ("deleteGroupFlexCluster", "name"),
+        InstanceFamily::Cluster => ("deleteGroupCluster", "clusterName"),
+    };
+    visit.ask(project, Wanted::new(operation).with_values(&[(named, name)]))?;
+    Ok(see(&format!("/projects/{}", project.id)))
 }
 
 /// Takes a snapshot now.

@@ -4,12 +4,13 @@ use askama::Template;
 use http::StatusCode;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
+use serde_json::{Map, Value};
 use tidemark_actions::restore_jobs::{self, Ask, CreateRestoreJobError, Destination, Wish};
 use tidemark_actions::{RehearseError, Rehearsed, rehearse};
 use tidemark_catalog::{Instance, Order, Page, Project, Snapshot};
 use tidemark_model::{
-    ExportFormat, InstanceName, PlanError, PointInTime, Role, Rule, Selection, SnapshotId,
-    SnapshotState,
+    DocumentChoice, ExportFormat, InstanceName, OnConflict, PlanError, PointInTime, Role, Rule,
+    Selection, SnapshotId, SnapshotState,
 };
 
 use super::instance::{drawn, shown_at, window_of};
@@ -30,6 +31,11 @@ struct Wanted {
     moment: String,
     snapshot: String,
     namespaces: String,
+    /// A collection of which only documents come back.
+    documents: String,
+    /// Which of them: a filter in Extended JSON, all if it is empty.
+    filter: String,
+    on_conflict: String,
     target: String,
 }
 
@@ -41,8 +47,31 @@ impl Wanted {
             moment: text("moment"),
             snapshot: text("snapshot"),
             namespaces: text("namespaces"),
+            documents: text("documents"),
+            filter: text("filter"),
+            on_conflict: text("on-conflict"),
             target,
         }
+    }
+
+    /// The documents that come back, if it is not collections that do.
+    fn choice(&self) -> Result<Option<DocumentChoice>, &'static str> {
+        if self.documents.is_empty() {
+            let is_alone = self.filter.is_empty();
+            return if is_alone { Ok(None) } else { Err("restore-filter-alone") };
+        }
+        let filter = match self.filter.as_str() {
+            "" => Value::Object(Map::new()),
+            text => match serde_json::from_str(text) {
+                Ok(Value::Object(fields)) => Value::Object(fields),
+                _ => return Err("restore-no-filter"),
+            },
+        };
+        let on_conflict = OnConflict::parse(&self.on_conflict).unwrap_or_default();
+        let (from, to) =
+            self.documents.split_once('=').unwrap_or((&self.documents, &self.documents));
+        let choice = DocumentChoice::new((from.trim(), to.trim()), filter, on_conflict);
+        choice.map(Some).map_err(|_| "restore-no-namespaces")
     }
 
     /// The second of the moment.
@@ -83,10 +112,14 @@ impl Wanted {
         } else {
             Selection::new(rules).map_err(|_| "restore-no-namespaces")?
         };
+        let documents = self.choice()?;
+        if documents.is_some() && !selection.is_everything() {
+            return Err("restore-documents-and-namespaces");
+        }
         Ok(Wish {
             ask,
             selection,
-            documents: None,
+            documents,
             replaces_in_place: false,
             format: ExportFormat::default(),
         })
@@ -129,6 +162,14 @@ impl RestorePage {
         shown_at(snapshot)
     }
 
+    fn conflicts(&self) -> [&'static str; 3] {
+        OnConflict::WORDS
+    }
+
+    fn conflict(&self, word: &str) -> String {
+        conflict(&self.f, word)
+    }
+
     fn is_chosen(&self, snapshot: &Snapshot) -> bool {
         self.wanted.snapshot == snapshot.id.to_string()
     }
@@ -144,6 +185,21 @@ struct PlanPage {
     moment: Option<Timestamp>,
     plan: Rehearsed,
     error: Option<String>,
+}
+
+/// What happens to documents that are there already, in words.
+fn conflict(f: &Frame, word: &str) -> String {
+    f.t(match word {
+        "replace" => "on-conflict-replace",
+        "skip" => "on-conflict-skip",
+        _ => "on-conflict-insert",
+    })
+}
+
+impl PlanPage {
+    fn conflict(&self) -> String {
+        conflict(&self.f, &self.wanted.on_conflict)
+    }
 }
 
 /// The form; a click on the timeline fills in the moment and looks closer.

@@ -1,0 +1,214 @@
+//! The schedule of an instance: when snapshots are taken and drills done by themselves.
+
+use askama::Template;
+use http::StatusCode;
+use jiff::Timestamp;
+use tidemark_actions::schedules::{self, ChangeScheduleError, WantedDrills, WantedSchedule};
+use tidemark_catalog::{Instance, Project};
+use tidemark_model::{
+    BackupSchedule, DrillCheck, DrillLine, LineError, LineTiming, Role, SnapshotLine, UTC,
+    is_time_zone,
+};
+
+use crate::answer::{Answer, page, see};
+use crate::asked::Fields;
+use crate::problem::Problem;
+use crate::shown::Frame;
+use crate::visit::{AGAIN, Visit, path_of};
+
+/// Days of restorable moments unless something else is said, and at most.
+const WINDOW: u32 = 7;
+const LONGEST_WINDOW: u32 = 3_650;
+/// Lines of either kind.
+const MOST_LINES: usize = 50;
+
+/// What is asked for, as the form has it.
+#[derive(Debug, Clone)]
+struct Wanted {
+    snapshots: String,
+    drills: String,
+    time: String,
+    zone: String,
+    window: String,
+}
+
+impl Wanted {
+    fn of(form: &Fields) -> Self {
+        let text = |name: &str| form.get(name).unwrap_or_default().to_owned();
+        Self {
+            snapshots: text("snapshots"),
+            drills: text("drills"),
+            time: text("time"),
+            zone: text("zone"),
+            window: text("window"),
+        }
+    }
+
+    /// What an instance has; of one without a schedule of its own what one may begin with.
+    fn shown(own: Option<&BackupSchedule>) -> Self {
+        let Some(own) = own else {
+            return Self {
+                snapshots: "every 6 hours keep 35 days".to_owned(),
+                drills: "weekly on sunday".to_owned(),
+                time: "00:00".to_owned(),
+                zone: UTC.to_owned(),
+                window: WINDOW.to_string(),
+            };
+        };
+        let lines = |lines: Vec<String>| lines.join("\n");
+        let snapshots = own.items.iter().map(|item| {
+            let timing = timing_of(item.frequency, item.interval, item.cron.as_ref());
+            SnapshotLine { timing, retention: item.retention }.to_string()
+        });
+        Self {
+            snapshots: lines(snapshots.collect()),
+            drills: lines(drills_of(own).map(|(line, _)| line.to_string()).collect()),
+            time: format!("{:02}:{:02}", own.hour, own.minute),
+            zone: own.time_zone.clone(),
+            window: own.restore_window_days.to_string(),
+        }
+    }
+
+    /// As the rules take it; or in words what is wrong.
+    fn read(&self, f: &Frame, own: Option<&BackupSchedule>) -> Result<WantedSchedule, String> {
+        let (hour, minute) = time_of(&self.time).ok_or_else(|| f.t("schedule-no-time"))?;
+        let zone = if self.zone.is_empty() { UTC } else { self.zone.as_str() };
+        if !is_time_zone(zone) {
+            return Err(f.with("schedule-no-zone", "zone", zone));
+        }
+        let window = self.window.parse().ok().filter(|days| (1..=LONGEST_WINDOW).contains(days));
+        let snapshots: Vec<SnapshotLine> = lines(f, &self.snapshots)?;
+        let drills: Vec<DrillLine> = lines(f, &self.drills)?;
+        // The user's own checks come from the command line; a line that stays keeps them.
+        let checks = |line: &DrillLine| -> Vec<DrillCheck> {
+            let had = own.into_iter().flat_map(drills_of);
+            had.filter(|(known, _)| known == line).flat_map(|(_, checks)| checks.clone()).collect()
+        };
+        let drills =
+            drills.into_iter().map(|line| WantedDrills { checks: checks(&line), line }).collect();
+        Ok(WantedSchedule {
+            time_zone: zone.to_owned(),
+            hour,
+            minute,
+            restore_window_days: window.ok_or_else(|| f.t("schedule-no-window"))?,
+            snapshots,
+            drills,
+        })
+    }
+}
+
+fn timing_of(
+    frequency: tidemark_model::Frequency,
+    interval: u32,
+    cron: Option<&String>,
+) -> LineTiming {
+    LineTiming { frequency, interval, cron: cron.cloned() }
+}
+
+/// The drills of a schedule, as people say them, and their checks.
+fn drills_of(own: &BackupSchedule) -> impl Iterator<Item = (DrillLine, &Vec<DrillCheck>)> {
+    own.drills.iter().map(|item| {
+        let timing = timing_of(item.frequency, item.interval, item.cron.as_ref());
+        (DrillLine { timing, is_random: item.is_random }, &item.checks)
+    })
+}
+
+fn lines<T: std::str::FromStr<Err = LineError>>(f: &Frame, text: &str) -> Result<Vec<T>, String> {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.len() > MOST_LINES {
+        return Err(f.t("schedule-too-many"));
+    }
+    let line = |line: &&str| line.parse().map_err(|error| refusal(f, line, &error));
+    lines.iter().map(line).collect()
+}
+
+fn refusal(f: &Frame, line: &str, error: &LineError) -> String {
+    let id = match error {
+        LineError::NoTime(_) => "schedule-line-no-time",
+        LineError::NotAllowed(_) => "schedule-line-not-allowed",
+        LineError::NoCron(_) | LineError::Cron(_) => "schedule-line-no-cron",
+        LineError::NoRetention(_) | LineError::BadRetention(_) => "schedule-line-no-retention",
+    };
+    f.with(id, "line", line)
+}
+
+/// A time of the day, `18:30`.
+fn time_of(text: &str) -> Option<(i8, i8)> {
+    let (hour, minute) = text.split_once(':')?;
+    let number = |text: &str, most: i8| {
+        text.parse::<i8>().ok().filter(|number| text.len() == 2 && (0..=most).contains(number))
+    };
+    Some((number(hour, 23)?, number(minute, 59)?))
+}
+
+#[derive(Template)]
+#[template(path = "schedule.html")]
+struct SchedulePage {
+    f: Frame,
+    path: String,
+    name: String,
+    is_own: bool,
+    may_set: bool,
+    wanted: Wanted,
+    next_snapshot: Option<Timestamp>,
+    next_drill: Option<Timestamp>,
+    error: Option<String>,
+}
+
+/// The page.
+pub(crate) fn show(visit: &Visit<'_>, of: (&Project, &Instance)) -> Result<Answer, Problem> {
+    answer(visit, of, None)
+}
+
+fn answer(
+    visit: &Visit<'_>,
+    (project, instance): (&Project, &Instance),
+    refused: Option<(Wanted, String)>,
+) -> Result<Answer, Problem> {
+    let own = visit.console.catalog.find_backup_schedule(instance.id)?;
+    let status = if refused.is_some() { AGAIN } else { StatusCode::OK };
+    let (wanted, error) = match refused {
+        Some((wanted, error)) => (wanted, Some(error)),
+        None => (Wanted::shown(own.as_ref()), None),
+    };
+    let shown = SchedulePage {
+        f: visit.frame.clone(),
+        path: path_of(project, instance),
+        name: instance.name.to_string(),
+        is_own: own.is_some(),
+        may_set: visit.may(project, Role::GroupBackupManager),
+        wanted,
+        next_snapshot: own.as_ref().and_then(|own| own.next_slot(visit.frame.now)),
+        next_drill: own.as_ref().and_then(|own| own.next_drill(visit.frame.now)),
+        error,
+    };
+    Ok(page(status, &shown))
+}
+
+/// Gives the instance the schedule of the form, or takes its own away.
+pub(crate) fn change(
+    visit: &Visit<'_>,
+    (project, instance): (&Project, &Instance),
+    form: &Fields,
+) -> Result<Answer, Problem> {
+    visit.require(project, Role::GroupBackupManager)?;
+    let now = visit.frame.now;
+    let refused = if form.get("do") == Some("reset") {
+        let reset = |catalog: &_| schedules::reset(catalog, instance, now).map(drop);
+        visit.change("resetBackupSchedule", reset)
+    } else {
+        let asked = Wanted::of(form);
+        let own = visit.console.catalog.find_backup_schedule(instance.id)?;
+        let wanted = match asked.read(&visit.frame, own.as_ref()) {
+            Ok(wanted) => wanted,
+            Err(reason) => return answer(visit, (project, instance), Some((asked, reason))),
+        };
+        let set = |catalog: &_| schedules::set(catalog, instance, &wanted, now).map(drop);
+        visit.change("setBackupSchedule", set)
+    };
+    match refused {
+        Ok(()) => Ok(see(&format!("{}/schedule", path_of(project, instance)))),
+        Err(ChangeScheduleError::Catalog(error)) => Err(error.into()),
+        Err(error) => Err(Problem::Refused(error.to_string())),
+    }
+}
