@@ -143,6 +143,7 @@ const PEOPLE_TESTS: &[&str] = &[
     "tests/test_manual.py",
     "tests/test_metrics.py",
     "tests/test_opening.py",
+    "tests/test_packages.py",
     "tests/test_schedules.py",
     "tests/test_service.py",
     "tests/test_tutorial.py",
