@@ -146,6 +146,7 @@ const PEOPLE_TESTS: &[&str] = &[
     "tests/test_packages.py",
     "tests/test_schedules.py",
     "tests/test_service.py",
+    "tests/test_traces.py",
     "tests/test_tutorial.py",
 ];
 /// What all clients were seen to do, after all others.

@@ -17,6 +17,10 @@ use crate::rate_limit::{EndpointSet, REFILL_SECONDS, RateLimits, Scope, Taken};
 use crate::response::{Style, add_deprecation, add_rate_limit, failure, success};
 use crate::version::{Version, resolve};
 
+/// In the extensions of an answer: the operation that answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OperationId(pub &'static str);
+
 /// What an operation is carried out on.
 enum Subject {
     Nothing,
@@ -95,6 +99,7 @@ impl Asked<'_> {
         if let Some(limit) = limit.filter(|_| response.status() != StatusCode::UNAUTHORIZED) {
             add_rate_limit(&mut response, limit);
         }
+        response.extensions_mut().insert(OperationId(operation.id));
         let status = response.status().as_u16();
         tracing::debug!(operation = operation.id, status, "a request was answered");
         response

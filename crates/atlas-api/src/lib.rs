@@ -47,6 +47,7 @@ pub use api::{
     Api, ApiConfig, Attacher, Comparison, DevMode, Hosts, InspectError, Inspector, IsGone, OneHost,
     Opening, ReportKey, ResetError, Say, Search, Sunset,
 };
+pub use asked::OperationId;
 pub use credentials::{
     KeyPair, account_of, client_id_of, hash_secret, mask_private_key, new_account_secret,
     secret_record,

@@ -70,5 +70,8 @@ pub use secret::{Secret, random_bytes};
 pub use selection::{Rule, Selection, SelectionError};
 pub use snapshot::{Comparison, SnapshotEvent, SnapshotKind, SnapshotState};
 pub use throttle::Throttle;
+/// The target of spans that are made for OpenTelemetry, and of what happens in them; the log leaves it out.
+pub const TRACE_TARGET: &str = "tidemark_trace";
+
 pub use timing::{CronError, frequency_of_cron};
 pub use transition::InvalidTransition;

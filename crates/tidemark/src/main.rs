@@ -30,6 +30,7 @@ mod serve;
 mod service_manager;
 mod sharing_out;
 mod tls;
+mod traces;
 mod uploads;
 mod users;
 mod vault_command;

@@ -18,7 +18,7 @@ use tidemark_actions::Rehearsal;
 use tidemark_atlas_api::{Api, ApiConfig, DevMode, RateLimits, ReportKey, Sunset};
 use tidemark_catalog::Catalog;
 use tidemark_console::Console;
-use tidemark_model::{BackupPolicy, Clock, NodeRole};
+use tidemark_model::{BackupPolicy, Clock, NodeRole, TRACE_TARGET};
 use tidemark_vault::{Location, Vault, VaultKey, Vaults};
 use tidemark_worker::{
     Membership, Moments, NewNode, Severity, ShownCertificate, Trouble, Worker, WorkerConfig,
@@ -26,6 +26,9 @@ use tidemark_worker::{
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::alerting::{self, Channels, Watched};
 use crate::attached::Attached;
@@ -42,6 +45,7 @@ use crate::rehearsal::Rehearser;
 use crate::seed::Seed;
 use crate::service_manager;
 use crate::tls::{CertificateFiles, Certificates};
+use crate::traces::{self, Traces};
 use crate::uploads::{self, Uploads};
 use crate::{bootstrap, folder, listening, scratch, users};
 
@@ -62,7 +66,7 @@ pub(crate) enum Mode {
 
 /// Runs the server until it is told to stop.
 pub(crate) fn run(config: &Config, mode: Mode) -> Result<(), Failure> {
-    start_log(config)?;
+    let _traces = start_log(config)?;
     let _lock = folder::lock(&config.data_dir)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
@@ -346,13 +350,18 @@ fn wait_for<'a>(threads: impl Iterator<Item = &'a JoinHandle<()>>, deadline: Ins
 /// What is left of the API's tasks after the deadline.
 const SHORT: Duration = Duration::from_secs(1);
 
-fn start_log(config: &Config) -> Result<(), Failure> {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_new(&config.log.filter)?)
+/// Begins to log, and to send traces if the environment asks for it.
+fn start_log(config: &Config) -> Result<Option<Traces>, Failure> {
+    let traces = Traces::asked_for()?;
+    // The log has its own words for what traces show.
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log.filter)?
+        .add_directive(format!("{TRACE_TARGET}=off").parse()?);
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    Ok(())
+        .with_filter(filter);
+    tracing_subscriber::registry().with(log).with(traces.as_ref().map(Traces::layer)).init();
+    Ok(traces)
 }
 
 fn load_seed(config: &Config) -> Result<Seed, Failure> {
@@ -546,6 +555,7 @@ fn router(
             put(uploads::serve).with_state(Arc::new(uploads)),
         )
         .fallback(any(for_api))
+        .layer(axum::middleware::from_fn(traces::request))
 }
 
 impl Health {

@@ -14,7 +14,8 @@ use tidemark_catalog::{CatalogError, Claim, Drill, Instance, SignedReport};
 use tidemark_deployment::{Connection, Endpoint};
 use tidemark_model::{
     BackupPoint, CheckResult, ContentProof, DrillCheck, DrillEvent, DrillId, DrillReport,
-    DrillStep, MOST_DOCUMENTS, NotRestored, OplogTime, ProvenCollection, format_instant, to_hex,
+    DrillStep, MOST_DOCUMENTS, NotRestored, OplogTime, ProvenCollection, TRACE_TARGET,
+    format_instant, to_hex,
 };
 use tidemark_mover::{Attempt, MoverError, Progress, Proof, RestoreSource, Stop, prove};
 use tidemark_vault::DocumentSet;
@@ -38,7 +39,11 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         match shared.config.catalog.claim_drill(&shared.holder, now) {
             Ok(Some((claim, drill))) => {
                 shared.troubles.clear("drills");
-                if let Err(error) = run(shared, &claim, &drill) {
+                let span = tracing::info_span!(
+                    target: TRACE_TARGET, "drill", "tidemark.drill" = %claim.id,
+                    "tidemark.attempt" = claim.attempt, "tidemark.instance" = %drill.wanted.instance,
+                );
+                if let Err(error) = span.in_scope(|| run(shared, &claim, &drill)) {
                     tracing::error!(%error, drill = %claim.id, "the outcome of a drill was not recorded");
                 }
             }

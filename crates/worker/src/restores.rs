@@ -9,7 +9,7 @@ use tidemark_catalog::{CatalogError, Claim, RestoreJob};
 use tidemark_model::{
     Captured, Delivery, DocumentChoice, DownloadStep, InstanceEvent, InstanceId, Material,
     OplogTime, PointInTime, ReplaceStep, RestoreEvent, RestoreJobId, RestorePlan, RestoreStep,
-    SnapshotId, format_instant, plan_restore,
+    SnapshotId, TRACE_TARGET, format_instant, plan_restore,
 };
 use tidemark_mover::{
     Attempt, DocumentRestore, MoverError, Progress, Replay, Restore, RestoreSource, Stop,
@@ -37,7 +37,11 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         match shared.config.catalog.claim_restore_job(&shared.holder, now) {
             Ok(Some((claim, job))) => {
                 shared.troubles.clear("restores");
-                if let Err(error) = run(shared, &claim, &job) {
+                let span = tracing::info_span!(
+                    target: TRACE_TARGET, "restore", "tidemark.job" = %claim.id,
+                    "tidemark.attempt" = claim.attempt, "tidemark.delivery" = job.delivery.as_str(),
+                );
+                if let Err(error) = span.in_scope(|| run(shared, &claim, &job)) {
                     tracing::error!(%error, job = %claim.id, "the outcome of a restore job was not recorded");
                 }
             }

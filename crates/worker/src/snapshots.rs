@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use tidemark_catalog::{Catalog, CatalogError, Claim, Instance, Proof, SILENT_ENDS, Snapshot};
 use tidemark_deployment::Endpoint;
-use tidemark_model::{Comparison, SnapshotEvent, SnapshotId, SnapshotState, format_instant};
+use tidemark_model::{
+    Comparison, SnapshotEvent, SnapshotId, SnapshotState, TRACE_TARGET, format_instant,
+};
 use tidemark_mover::{
     DRAFT_INTERVAL, ImportRequest, MoverError, PART_BYTES, Progress, ReadSnapshot, SnapshotRequest,
     Stop, WantedMode, import_dump, read_snapshot,
@@ -28,7 +30,11 @@ pub(crate) fn run_round(shared: &Arc<Shared>) {
         match shared.config.catalog.claim_snapshot(&shared.holder, now) {
             Ok(Some((claim, snapshot))) => {
                 shared.troubles.clear("snapshots");
-                if let Err(error) = run(shared, &claim, &snapshot) {
+                let span = tracing::info_span!(
+                    target: TRACE_TARGET, "snapshot", "tidemark.snapshot" = %claim.id,
+                    "tidemark.attempt" = claim.attempt, "tidemark.instance" = %snapshot.instance,
+                );
+                if let Err(error) = span.in_scope(|| run(shared, &claim, &snapshot)) {
                     tracing::error!(%error, snapshot = %claim.id, "the outcome of a snapshot was not recorded");
                 }
             }

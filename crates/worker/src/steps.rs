@@ -2,6 +2,7 @@
 
 use tidemark_catalog::CatalogError;
 use tidemark_deployment::LinkError;
+use tidemark_model::TRACE_TARGET;
 use tidemark_mover::MoverError;
 
 use crate::config::{Fate, WorkerConfig};
@@ -55,6 +56,7 @@ impl From<CatalogError> for StepError {
 /// Begins a step of a job: a test may end the process here, or say what becomes of the step.
 pub(crate) fn enter_step(config: &WorkerConfig, job: &str, step: &str) -> Result<(), StepError> {
     crash_at(step);
+    tracing::info!(target: TRACE_TARGET, step, "a step begins");
     match config.fate(job, step) {
         Fate::Done => Ok(()),
         Fate::Fails { is_transient: true } => Err(MoverError::Link(LinkError::Connection {
