@@ -171,6 +171,15 @@ def test_projects_and_keys_are_made_and_removed(world, shell):
     shell.run("instances", "create", "no", "--project", made["id"], code=DENIED, **auditor)
     shell.run("instances", "list", "--project", first["id"], code=DENIED, **auditor)
     shell.json("keys", "delete", key["id"], "--project", "Second", "--yes")
+    account = shell.json("accounts", "add", "ci", "--project", "Second", "--role", "GROUP_BACKUP_MANAGER", "--hours", "24")
+    assert account["roles"] == ["GROUP_BACKUP_MANAGER"] and account["secrets"][0]["secret"].startswith("mdb_sa_sk_")
+    [found] = shell.json("accounts", "list", "--project", "Second")["results"]
+    assert found["clientId"] == account["clientId"] and "secret" not in found["secrets"][0]
+    program = ("--client-id", account["clientId"], "--server", f"http://127.0.0.1:{world.server_port}", "--project", "Second")
+    shell.run("instances", "list", *program, TIDEMARK_CLIENT_SECRET=account["secrets"][0]["secret"])
+    shell.run("accounts", "delete", account["clientId"], "--project", "Second", code=DECLINED)
+    shell.json("accounts", "delete", account["clientId"], "--project", "Second", "--yes")
+    assert shell.json("accounts", "list", "--project", "Second")["results"] == []
     shell.run("projects", "delete", "Second", code=DECLINED)
     assert shell.json("projects", "delete", "Second", "--yes") == {"removed": "Second"}
 

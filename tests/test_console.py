@@ -292,6 +292,17 @@ def test_what_changes_access_needs_the_rights_of_the_api_and_the_session_s_form(
     ]:
         answer = owner.fill(project + path, form | {"csrf": csrf})
         assert answer.status_code == status and "<script>alert" not in answer.text, (path, form, answer.status_code)
+    # A manager of access gives what they have, and accounts are for owners.
+    text = other.page(project + "/access").text
+    assert "GROUP_OWNER" not in text and "add-key" in text and "add-account" not in text and "GROUP_READ_ONLY" in text
+    # Who may not set a schedule is shown none that is not in force.
+    assert "<textarea" not in reader.page(project + "/instances/shop/schedule").text
+    # A name with a dash is the same in events.
+    world.create_instance("a-b")
+    owner.fill(project + "/instances/a-b/schedule", {"csrf": csrf, "time": "03:00", "window": "7", "snapshots": "daily keep 2 days"})
+    owner.fill(project + "/instances/a-b/remove", {"csrf": csrf, "confirm": "a-b"})
+    events = world.call("GET", f"/groups/{world.group}/events?clusterNames=a-b")["results"]
+    assert {"CPS_SNAPSHOT_SCHEDULE_UPDATED_AUDIT"} < {event["eventTypeName"] for event in events}, events
     # What was done is an event of the project, with who did it.
     assert owner.fill(project + "/access", {"csrf": csrf, "do": "add-account", "name": "a program", "role": "GROUP_READ_ONLY"}).status_code == 200
     assert "SERVICE_ACCOUNT" in owner.page(project + "/events").text

@@ -80,7 +80,9 @@ def test_the_chart_is_one_that_helm_and_kubernetes_take():
     [container] = pod["containers"]
     limits = container["securityContext"]
     assert limits["readOnlyRootFilesystem"] and limits["capabilities"]["drop"] == ["ALL"] and not limits["allowPrivilegeEscalation"]
-    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz" and container["livenessProbe"]["httpGet"]["path"] == "/livez"
+    # What needs mending must not keep people out, and the folder is the server's own.
+    assert environment_of(container)["TIDEMARK_DATA_DIR"].startswith("/var/lib/tidemark/")
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz?traffic" and container["livenessProbe"]["httpGet"]["path"] == "/livez"
     written = {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")}
     assert written == {"/var/lib/tidemark", "/tmp"}
     environment = environment_of(container)

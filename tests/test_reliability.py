@@ -236,6 +236,8 @@ def test_a_port_that_somebody_else_has_is_said_and_replaced(fresh):
         world.start(ready=False)
         status, text = until(lambda: unready(world), "the server to say that an instance is not served")
         assert status == 503 and "not served" in text, text
+        # People are let in to mend it.
+        assert world.answers("/readyz?traffic")
         found = world.call("GET", world.instance_path())
         assert found["stateName"] == "REPAIRING" and "standardSrv" not in found.get("connectionStrings", {})
         reason = own(world, "/instances/one")["reason"]

@@ -4,6 +4,7 @@ import http.server
 import os
 import subprocess
 import threading
+import urllib.request
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -80,9 +81,15 @@ def test_requests_and_jobs_are_spans(fresh, collector):
     steps = [values(event.attributes)["step"] for event in restore.events if event.name == "a step begins"]
     assert "stage" in steps and "swap" in steps, steps
     assert restore.start_time_unix_nano < restore.events[0].time_unix_nano < restore.end_time_unix_nano
+    # A link opens what it leads to: its secret part is in no span.
+    job = world.wait_restored(world.restore("download", snapshotId=snapshot["id"]))
+    with urllib.request.urlopen(job["deliveryUrl"][0].replace(str(world.port), str(world.server_port), 1)) as file:
+        assert file.read(2) == b"\x1f\x8b"
+    token = job["deliveryUrl"][0].split("/download/")[1].split("/")[0]
+    until(lambda: [span for span in collector.spans if values(span.attributes).get("url.path") == "/download/"], "the span of the link")
     # No secret is in them, and the log is as it was.
     sent = b"".join(span.SerializeToString() for span in collector.spans)
-    assert world.bootstrap["privateKey"].encode() not in sent and b"Bearer" not in sent
+    assert token.encode() not in sent and world.bootstrap["privateKey"].encode() not in sent and b"Bearer" not in sent
     assert "a step begins" not in world.log_text()
     # What is left is sent when the server stops.
     world.raw("GET", f"/api/atlas/v2/groups/{world.group}/serverless")

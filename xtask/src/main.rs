@@ -66,15 +66,32 @@ fn test(arguments: &[String]) -> Result<(), String> {
     let stores = [("TIDEMARK_TEST_S3", servers.join(":")), ("TIDEMARK_TEST_AZURE", azurite)];
     let stores = stores.each_ref().map(|(name, value)| (*name, value.as_str()));
     run("cargo", &["test", "--workspace"], &stores)?;
-    // The catalog's suite once more, on its other database.
-    run("scripts/with-postgres", &["cargo", "test", "--package", "tidemark-catalog"], &[])?;
-    run("cargo", &["build", "--package", "tidemark"], &[])?;
+    // The catalog's suite once more, on its other database. Asked for on its own, cargo would build what it uses anew, with
+    // fewer features.
+    run("scripts/with-postgres", &[&*test_binary("tidemark_catalog")?], &[])?;
+    run("cargo", &["build", "--workspace", "--all-targets"], &[])?;
     if !arguments.is_empty() {
         let mut pytest = vec!["-m", "pytest", "-q", "--durations=5", "tests"];
         pytest.extend(arguments.iter().map(String::as_str));
         return run(PYTHON, &pytest, &[]);
     }
     with_clients()
+}
+
+/// The file with the unit tests of a crate, which are built.
+fn test_binary(name: &str) -> Result<String, String> {
+    let list = ["test", "--workspace", "--no-run", "--message-format=json"];
+    let done = Command::new("cargo").args(list).stderr(Stdio::inherit()).output();
+    let done = done.map_err(|error| format!("cargo could not be started: {error}"))?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    let is_meant = |line: &&str| {
+        line.contains(&format!("\"name\":\"{name}\"")) && line.contains("\"kind\":[\"lib\"]")
+    };
+    let file = said.lines().filter(is_meant).find_map(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        rest.split('"').next().map(str::to_owned)
+    });
+    file.ok_or_else(|| format!("the tests of {name} are not built: {}", done.status))
 }
 
 /// The built binary with real clients. Tests wait much of the time, so some run side by side; the last
@@ -216,6 +233,9 @@ fn bench(arguments: &[String]) -> Result<(), String> {
     {
         run("scripts/install-clients", &["ferretdb"], &[])?;
         return bench_script("bench/deployments.py", arguments);
+    }
+    if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "looking") {
+        return bench_script("bench/looking.py", arguments);
     }
     if let Some((_, arguments)) = arguments.split_first().filter(|(first, _)| *first == "lists") {
         return bench_crate("tidemark-atlas-api", "lists", arguments);

@@ -91,7 +91,7 @@ fn scope_of(catalog: &Catalog, path: &str) -> Result<AuditScope, CatalogError> {
     let mut scope = AuditScope {
         org: after(&["orgs"]).and_then(|text| text.parse().ok()),
         project: after(PROJECTS).and_then(|text| text.parse().ok()),
-        instance: after(INSTANCES).map(str::to_owned),
+        instance: after(INSTANCES).map(decode),
         ..AuditScope::default()
     };
     if let Some(project) = scope.project {
@@ -99,6 +99,11 @@ fn scope_of(catalog: &Catalog, path: &str) -> Result<AuditScope, CatalogError> {
     }
     scope.family = family_of(catalog, &scope)?;
     Ok(scope)
+}
+
+/// A part of a path as it was meant.
+fn decode(part: &str) -> String {
+    percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 
 fn family_of(catalog: &Catalog, scope: &AuditScope) -> Result<Option<String>, CatalogError> {

@@ -1,7 +1,8 @@
-//! Lists at scale: 1,000,000 restore jobs of one instance and 10,000 instances of one project, over
-//! HTTP with authentication, beside a static answer of the same HTTP stack as the limit.
+//! Lists at scale: 1,000,000 restore jobs of one instance, 10,000 instances and 1,000,000 events of one project, over
+//! HTTP with authentication, beside a static answer of the same HTTP stack as the limit; and what `/metrics` asks of the
+//! same records.
 //!
-//! `cargo xtask bench lists`; `--jobs N` and `--instances N` change the size, `--seconds N` how long
+//! `cargo xtask bench lists`; `--jobs N`, `--instances N` and `--events N` change the size, `--seconds N` how long
 //! each figure is measured. The records are in a file, in memory where the machine has such a
 //! folder, so that filling it does not wait for a disk.
 
@@ -21,8 +22,8 @@ use tidemark_atlas_api::{
     serve,
 };
 use tidemark_catalog::{
-    Catalog, Instance, LeaseHolder, NewOrg, NewRestoreJob, NewSnapshot, Org, PasswordRecord,
-    Project, ServiceAccount, TargetName,
+    AuditEntry, AuditScope, Catalog, Instance, LeaseHolder, NewOrg, NewRestoreJob, NewSnapshot,
+    Org, PasswordRecord, Project, ServiceAccount, TargetName,
 };
 use tidemark_model::{
     BackupPolicy, Clock, Delivery, OrgId, RestoreEvent, RestoreJobId, Role, Roles,
@@ -47,6 +48,7 @@ fn main() -> Outcome<()> {
         arguments.nth(1).map_or(Ok(default), |text| Ok(text.parse()?))
     };
     let (jobs, instances) = (size("--jobs", 1_000_000)?, size("--instances", 10_000)?);
+    let events = size("--events", 1_000_000)?;
     let time = Duration::from_secs(size("--seconds", 3)?);
     let folder = if Path::new(MEMORY).is_dir() {
         tempfile::tempdir_in(MEMORY)
@@ -54,11 +56,14 @@ fn main() -> Outcome<()> {
         tempfile::tempdir()
     }?;
     let world = World::fill(&folder.path().join("catalog.sqlite"), jobs, instances)?;
+    world.insert_events(events)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let address = world.listen(&runtime)?;
     let client = Client { address, token: world.token(address)? };
-    println!("{jobs} restore jobs, {instances} instances, {CONNECTIONS} connections\n");
+    println!(
+        "{jobs} restore jobs, {instances} instances, {events} events, {CONNECTIONS} connections\n"
+    );
     println!("| what | requests a second | ratio |\n|---|---|---|");
     let limit = client.measure("/static", time)?;
     println!("| a static answer | {limit:.0} | 1 |");
@@ -80,6 +85,22 @@ fn main() -> Outcome<()> {
     let last = instances.div_ceil(100);
     let far = client.measure(&format!("{path}?itemsPerPage=100&pageNum={last}"), time)?;
     println!("| instances, 100 a page, page {last} | {far:.0} | {:.2} of page 1 |", far / first);
+    let path = format!("/api/atlas/v2/groups/{}/events?itemsPerPage=100", world.project);
+    let first = client.measure(&path, time)?;
+    println!(
+        "| events, 100 a page, page 1 | {first:.0} | {:.2} of a static answer |",
+        first / limit
+    );
+    let last = events.div_ceil(100);
+    let far = client.measure(&format!("{path}&pageNum={last}"), time)?;
+    println!("| events, 100 a page, page {last} | {far:.0} | {:.2} of page 1 |", far / first);
+    let began = Instant::now();
+    let protection = world.catalog.list_protection()?.len();
+    let ended = world.catalog.count_ended_jobs()?.len() + world.catalog.count_open_jobs()?.len();
+    let took = 1.0 / began.elapsed().as_secs_f64();
+    println!(
+        "| what /metrics asks of the records ({protection} instances, {ended} kinds of jobs) | {took:.1} | |"
+    );
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
@@ -123,6 +144,32 @@ impl World {
         insert_jobs(&catalog, &clock, &first, jobs)?;
         let secret = secret.expose().to_owned();
         Ok(Self { catalog, clock, project: project.id.to_string(), client_id, secret })
+    }
+
+    /// Events, as a project that is used much has them.
+    fn insert_events(&self, events: u64) -> Outcome<()> {
+        let project = self.project.parse()?;
+        let org = self.catalog.find_project(project)?.ok_or("no project")?.org;
+        let mut entry = AuditEntry {
+            at: self.clock.now(),
+            actor: "bench".to_owned(),
+            address: Some("127.0.0.1".to_owned()),
+            action: String::new(),
+            subject: "/api/atlas/v2".to_owned(),
+            scope: AuditScope {
+                org: Some(org),
+                project: Some(project),
+                instance: Some("i0".to_owned()),
+                ..AuditScope::default()
+            },
+        };
+        for number in 0..events {
+            let actions = ["snapshotCompleted", "restoreCompleted", "createGroupApiKey"];
+            let place = usize::try_from(number).unwrap_or(0) % actions.len();
+            actions.get(place).copied().unwrap_or_default().clone_into(&mut entry.action);
+            self.catalog.record_audit(&entry)?;
+        }
+        Ok(())
     }
 
     fn listen(&self, runtime: &tokio::runtime::Runtime) -> Outcome<SocketAddr> {

@@ -774,6 +774,42 @@ answers! {
         results: Vec<ApiKey>,
     }
 
+    /// A service account.
+    ServiceAccount {
+        /// What it signs in with.
+        client_id: String,
+        /// Its name.
+        name: String,
+        /// What it is for.
+        #[serde(default)]
+        description: String,
+        /// What it may do in the project.
+        roles: Vec<String>,
+        /// Its secrets.
+        #[serde(default)]
+        secrets: Vec<AccountSecret>,
+    }
+
+    /// A secret of a service account.
+    AccountSecret {
+        /// Its id.
+        id: String,
+        /// The secret itself; only when it is made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        secret: Option<String>,
+        /// Its last digits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        masked_secret_value: Option<String>,
+        /// When it ends.
+        expires_at: String,
+    }
+
+    /// A list of service accounts.
+    ServiceAccounts {
+        /// The accounts.
+        results: Vec<ServiceAccount>,
+    }
+
     /// What is gone, or will be.
     Removed {
         /// What was removed.

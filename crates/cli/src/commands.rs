@@ -1,5 +1,6 @@
 //! The nouns, and what each can do; one file each.
 
+pub(crate) mod accounts;
 pub(crate) mod alerts;
 pub(crate) mod deployments;
 pub(crate) mod documentation;
@@ -39,6 +40,7 @@ pub fn commands(mut root: Command) -> Command {
         alerts::command(),
         drills::command(),
         users::command(),
+        accounts::command(),
         documentation::schema_command(),
         documentation::completions_command(),
         documentation::man_command(),
@@ -72,6 +74,7 @@ pub fn run(
         "alerts" => alerts::run(matches),
         "drill" => drills::run(matches),
         "users" => users::run(matches),
+        "accounts" => accounts::run(matches),
         "keys" => return keys::run(matches),
         "schema" => documentation::print_schema(matches),
         "completions" => documentation::print_completions(root(), matches),

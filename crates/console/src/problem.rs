@@ -19,6 +19,8 @@ pub(crate) enum Problem {
     Forged,
     /// It cannot be done as things are, and why.
     Refused(String),
+    /// The API cannot do it now, and why.
+    Failed(String),
     /// The records cannot be read or written.
     Catalog(CatalogError),
 }
@@ -53,6 +55,9 @@ impl Problem {
                 (StatusCode::FORBIDDEN, f.t("problem-forged"), f.t("problem-forged-text"))
             }
             Self::Refused(reason) => (StatusCode::CONFLICT, f.t("problem-refused"), reason),
+            Self::Failed(reason) => {
+                (StatusCode::SERVICE_UNAVAILABLE, f.t("problem-catalog"), reason)
+            }
             Self::Catalog(error) => {
                 tracing::error!(%error, "a page of the console could not be made");
                 let status = StatusCode::SERVICE_UNAVAILABLE;

@@ -54,7 +54,10 @@ impl Visit<'_> {
         let values = [&[("groupId", project.as_str())], wanted.values].concat();
         let by = (&self.visitor.caller, self.request.address);
         let done = self.console.operations.act(by, wanted.with_values(&values));
-        done.map_err(|refused| Problem::Refused(refused.reason))
+        done.map_err(|refused| match refused.status {
+            500.. => Problem::Failed(refused.reason),
+            _ => Problem::Refused(refused.reason),
+        })
     }
 
     /// Does work in one transaction, with a record of who asked for it.

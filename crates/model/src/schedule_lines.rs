@@ -129,7 +129,9 @@ impl FromStr for LineTiming {
 fn cron(text: &str) -> Result<LineTiming, LineError> {
     let fields: Vec<&str> = text.split_whitespace().skip(1).collect();
     let cron = fields.join(" ").trim_matches(['\'', '"']).to_owned();
-    if fields.len() != CRON_FIELDS {
+    // `@daily` and its like stand for five.
+    let is_nickname = fields.len() == 1 && cron.starts_with('@');
+    if fields.len() != CRON_FIELDS && !is_nickname {
         return Err(LineError::NoCron(cron));
     }
     Ok(LineTiming { frequency: frequency_of_cron(&cron)?, interval: 1, cron: Some(cron) })
@@ -218,6 +220,7 @@ mod tests {
             ("monthly on last keep 1 year", "monthly on last keep 1 years"),
             ("monthly on 15 keep 1 years", "monthly on 15 keep 1 years"),
             ("yearly in december keep 10 years", "yearly in december keep 10 years"),
+            ("cron @daily keep 2 weeks", "cron @daily keep 2 weeks"),
             ("cron '0 18 * * MON-FRI' keep 2 weeks", "cron 0 18 * * MON-FRI keep 2 weeks"),
         ] {
             assert_eq!(text.parse::<SnapshotLine>().unwrap().to_string(), said);

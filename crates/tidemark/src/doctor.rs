@@ -187,7 +187,7 @@ fn look_at_key(config: &Config) -> Finding {
             "put the copy of the key back: without it no snapshot can be read",
         ),
         Ok(key) => match std::fs::metadata(&file) {
-            Ok(found) if found.mode() & 0o077 != 0 => ill(
+            Ok(found) if !is_private(&found) => ill(
                 "key",
                 format!("{} is open to others", file.display()),
                 format!("chmod 600 {0}, then `tidemark keys rotate`", file.display()),
@@ -195,6 +195,12 @@ fn look_at_key(config: &Config) -> Finding {
             _ => well("key", format!("key {} is there; keep a copy elsewhere", key.mark())),
         },
     }
+}
+
+/// Whether nobody else reads it. A Secret of Kubernetes belongs to root and is read by the group of the server alone.
+fn is_private(found: &std::fs::Metadata) -> bool {
+    let others = if found.uid() == 0 { 0o037 } else { 0o077 };
+    found.mode() & others == 0
 }
 
 fn look_at_vault(config: &Config) -> Vec<Finding> {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Request, Response, StatusCode, Uri};
 use axum::routing::{any, get, put};
 use jiff::SignedDuration;
 use tidemark_actions::Rehearsal;
@@ -607,12 +607,18 @@ fn not_here() -> Response<Body> {
     response
 }
 
-async fn ready(State(health): State<Health>) -> (StatusCode, String) {
+/// What of readiness a probe of a load balancer asks for: only whether requests are taken.
+const TRAFFIC: &str = "traffic";
+
+async fn ready(State(health): State<Health>, asked: Uri) -> (StatusCode, String) {
     if health.is_draining.load(Ordering::SeqCst) {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
     if health.role.works() && !health.hosting.is_ready() {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
+    }
+    if asked.query() == Some(TRAFFIC) {
+        return (StatusCode::OK, "ok\n".to_owned());
     }
     let asked = tokio::task::spawn_blocking(move || health.complaints()).await;
     let Ok(complaints) = asked else {

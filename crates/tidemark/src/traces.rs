@@ -105,6 +105,12 @@ impl Extractor for Headers<'_> {
     }
 }
 
+/// The path of a request; of links only what they are, because the rest opens them.
+fn shown(path: &str) -> &str {
+    let is_link = |known: &&&str| path.starts_with(**known);
+    ["/download/", "/upload/"].iter().find(is_link).copied().unwrap_or(path)
+}
+
 /// A span around a request, below the one that its `traceparent` names.
 pub(crate) async fn request(request: Request, next: Next) -> Response<Body> {
     let span = tracing::info_span!(
@@ -113,7 +119,7 @@ pub(crate) async fn request(request: Request, next: Next) -> Response<Body> {
         "otel.kind" = "server",
         "otel.name" = request.method().as_str(),
         "http.request.method" = request.method().as_str(),
-        "url.path" = request.uri().path(),
+        "url.path" = shown(request.uri().path()),
         "http.response.status_code" = tracing::field::Empty,
         "tidemark.operation" = tracing::field::Empty,
         "otel.status_code" = tracing::field::Empty,

@@ -56,6 +56,7 @@ struct AccessPage {
     roles: Vec<&'static str>,
     user_roles: &'static [&'static str],
     may_keys: bool,
+    may_accounts: bool,
     may_users: bool,
     made: Option<Made>,
     error: Option<String>,
@@ -86,9 +87,15 @@ fn answer(
         keys: rows("listGroupApiKeys", ["id", "desc", "publicKey"])?,
         accounts: rows("listGroupServiceAccounts", ["clientId", "name", "clientId"])?,
         users: rows("listGroupDatabaseUsers", ["username", "username", "username"])?,
-        roles: ROLES.iter().map(|role| role.as_str()).collect(),
+        // Nobody gives what they do not have.
+        roles: ROLES
+            .iter()
+            .filter(|role| visit.may(project, **role))
+            .map(|role| role.as_str())
+            .collect(),
         user_roles: USER_ROLES,
         may_keys: visit.may(project, Role::GroupAccessManager),
+        may_accounts: visit.may(project, Role::GroupOwner),
         may_users: visit.may(project, Role::GroupDatabaseAccessAdmin),
         made,
         error,

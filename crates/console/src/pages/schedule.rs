@@ -79,13 +79,7 @@ impl Wanted {
         let window = self.window.parse().ok().filter(|days| (1..=LONGEST_WINDOW).contains(days));
         let snapshots: Vec<SnapshotLine> = lines(f, &self.snapshots)?;
         let drills: Vec<DrillLine> = lines(f, &self.drills)?;
-        // The user's own checks come from the command line; a line that stays keeps them.
-        let checks = |line: &DrillLine| -> Vec<DrillCheck> {
-            let had = own.into_iter().flat_map(drills_of);
-            had.filter(|(known, _)| known == line).flat_map(|(_, checks)| checks.clone()).collect()
-        };
-        let drills =
-            drills.into_iter().map(|line| WantedDrills { checks: checks(&line), line }).collect();
+        let drills = with_checks(drills, own);
         Ok(WantedSchedule {
             time_zone: zone.to_owned(),
             hour,
@@ -95,6 +89,32 @@ impl Wanted {
             drills,
         })
     }
+}
+
+/// Drills with the user's own checks, which come from the command line: a line that stays keeps its own, and one that was
+/// changed those of its place.
+fn with_checks(lines: Vec<DrillLine>, own: Option<&BackupSchedule>) -> Vec<WantedDrills> {
+    let had: Vec<_> = own.into_iter().flat_map(drills_of).collect();
+    let mut left: Vec<_> = had.iter().map(|(_, checks)| Some(*checks)).collect();
+    let mut found: Vec<Option<&Vec<DrillCheck>>> = vec![None; lines.len()];
+    let places = lines.iter().zip(&mut found).zip(had.iter().zip(&mut left));
+    for ((line, found), ((known, _), left)) in places {
+        *found = if known == line { left.take() } else { None };
+    }
+    for (line, found) in lines.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+        let mut same = had.iter().zip(&mut left).filter(|((known, _), _)| known == line);
+        *found = same.find_map(|(_, left)| left.take());
+    }
+    if had.len() == lines.len() {
+        for (found, left) in found.iter_mut().zip(&mut left).filter(|(found, _)| found.is_none()) {
+            *found = left.take();
+        }
+    }
+    let with = |(line, checks): (DrillLine, Option<&Vec<DrillCheck>>)| WantedDrills {
+        line,
+        checks: checks.cloned().unwrap_or_default(),
+    };
+    lines.into_iter().zip(found).map(with).collect()
 }
 
 fn timing_of(
@@ -152,6 +172,8 @@ struct SchedulePage {
     wanted: Wanted,
     next_snapshot: Option<Timestamp>,
     next_drill: Option<Timestamp>,
+    /// Checks of the user's own that drills ask.
+    checks: u64,
     error: Option<String>,
 }
 
@@ -178,6 +200,7 @@ fn answer(
         is_own: own.is_some(),
         may_set: visit.may(project, Role::GroupBackupManager),
         wanted,
+        checks: own.iter().flat_map(|own| &own.drills).map(|item| item.checks.len() as u64).sum(),
         next_snapshot: own.as_ref().and_then(|own| own.next_slot(visit.frame.now)),
         next_drill: own.as_ref().and_then(|own| own.next_drill(visit.frame.now)),
         error,
@@ -210,5 +233,52 @@ pub(crate) fn change(
         Ok(()) => Ok(see(&format!("{}/schedule", path_of(project, instance)))),
         Err(ChangeScheduleError::Catalog(error)) => Err(error.into()),
         Err(error) => Err(Problem::Refused(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(texts: &[&str]) -> Vec<DrillLine> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// How many checks the lines have that become of a schedule whose lines have one, two and no checks.
+    fn counts(texts: &[&str]) -> Vec<usize> {
+        let now = Timestamp::UNIX_EPOCH;
+        let check: DrillCheck = serde_json::from_value(serde_json::json!({
+            "name": "n", "namespace": "a.b", "count": 1,
+        }))
+        .unwrap();
+        let had = lines(&["weekly on sunday", "weekly on sunday", "monthly on 1 random"]);
+        let drills =
+            had.into_iter().zip([1, 2, 0]).map(|(line, count)| tidemark_model::DrillItem {
+                id: tidemark_model::PolicyItemId::new(now),
+                frequency: line.timing.frequency,
+                interval: line.timing.interval,
+                cron: None,
+                is_random: line.is_random,
+                checks: vec![check.clone(); count],
+                served_until: now,
+            });
+        let own = BackupSchedule { drills: drills.collect(), ..BackupSchedule::new(now) };
+        with_checks(lines(texts), Some(&own)).iter().map(|drills| drills.checks.len()).collect()
+    }
+
+    #[test]
+    fn checks_stay_with_their_lines() {
+        assert_eq!(
+            counts(&["weekly on sunday", "weekly on sunday", "monthly on 1 random"]),
+            [1, 2, 0]
+        );
+        // One that was changed keeps those of its place, one that is new has none.
+        assert_eq!(counts(&["daily", "weekly on sunday", "monthly on 1 random"]), [1, 2, 0]);
+        assert_eq!(
+            counts(&["monthly on 1 random", "weekly on sunday", "weekly on sunday"]),
+            [0, 2, 1]
+        );
+        assert_eq!(counts(&["weekly on sunday", "daily"]), [1, 0]);
+        assert_eq!(counts(&[]), [0; 0]);
     }
 }
