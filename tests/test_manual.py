@@ -123,6 +123,14 @@ def test_the_page_about_ci_works(alone, tmp_path):
     assert "604800" in printed[1] and "one" in printed[2] and "shop" not in printed[2], printed
 
 
+def test_a_schedule_is_set_as_the_page_says(world, shell):
+    world.create_instance("shop")
+    [set_it] = paste(DOCS / "schedules.md", typed_by(shell))
+    assert "cron 30 18 * * MON-FRI keep 2 weeks" in set_it and "03:15 Asia/Seoul" in set_it and "monthly on 1 random" in set_it
+    # The last line took it away again.
+    assert "by the server's configuration" in shell.run("schedule", "show", "shop").stdout
+
+
 def test_operating_works_as_the_page_says(world, shell, tmp_path):
     world.create_instance("shop")
     world.create_user()

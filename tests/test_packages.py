@@ -149,7 +149,7 @@ def test_the_image_says_what_the_server_understands(served):
     done = subprocess.run([BINARY, *arguments[:-1], "http://127.0.0.1:9"], capture_output=True, text=True, timeout=30)
     assert done.returncode == 3 and "does not answer" in done.stderr
     # What it copies is there.
-    assert (TOP / "scripts" / "release").exists() and "target/dist/tidemark" in text
+    assert (TOP / "scripts" / "release").exists() and "target/static/tidemark" in text
 
 
 def test_a_server_that_is_not_there_is_waited_for_no_longer_than_was_said():
