@@ -97,7 +97,10 @@ class Bench:
         began = time.monotonic()
         command = [tests_world.BINARY, "snapshots", "open", "shop", snapshot, "--json"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=self.environment)
-        uri = json.loads(process.stdout.readline())["connectionString"]
+        said = ""
+        while not said.rstrip().endswith("}"):
+            said += process.stdout.readline()
+        uri = json.loads(said)["connectionString"]
         self.line("opened as a database", began)
         began = time.monotonic()
         orders = pymongo.MongoClient(uri).shop.orders

@@ -60,6 +60,7 @@ CLIENTS = [
     (r"python-httpx/", "Python (pyatlassdk)"),
     (r"mcp-atlas-api-client", "Node (mcp-atlas-api-client)"),
     (r"schemathesis/", "schemathesis"),
+    (r"ureq/", "tidemark"),
     (r"Python-urllib/", "test suite"),
 ]
 
