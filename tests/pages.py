@@ -1,7 +1,24 @@
 """Pages of the manual, pasted into a shell."""
 
+import os
 import re
 import subprocess
+
+import pytest
+from world import BINARY, CLIENTS, Ports
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A port, and the environment of somebody who has no server yet."""
+    ports = Ports()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEMARK_", "XDG_"))}
+    port = ports.take()
+    yield port, kept | {
+        "HOME": str(tmp_path), "PATH": f"{BINARY.parent}:{CLIENTS}/python/bin:{os.environ['PATH']}",
+        "TIDEMARK_INSTANCES__FIRST_PORT": str(ports.left[0]), "TIDEMARK_INSTANCES__LAST_PORT": str(ports.left[-1]),
+    }
+    ports.close()
 
 
 def blocks(page):

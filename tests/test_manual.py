@@ -1,17 +1,15 @@
 """How-tos and *Operating*: their commands do what the pages say when they are pasted."""
 
-import os
 import re
 import subprocess
 import sys
 import threading
 
 import pymongo
-import pytest
-from pages import blocks, paste
-from test_cli import logged_in
+from pages import alone, blocks, paste  # noqa: F401
+from test_cli import shell, world  # noqa: F401
 from test_deployments import engine, ports  # noqa: F401
-from world import BINARY, CLIENTS, TOP, Ports
+from world import BINARY, CLIENTS, TOP
 
 DOCS = TOP / "docs"
 HOW_TO = DOCS / "how-to"
@@ -23,31 +21,8 @@ def typed_by(shell, **more):
     return shell.environment | {"PATH": path} | {name: str(value) for name, value in more.items()}
 
 
-@pytest.fixture
-def world(fresh):
-    return fresh().start()
-
-
-@pytest.fixture
-def shell(world, tmp_path):
-    return logged_in(world, tmp_path)
-
-
 def fill(client):
     client.shop.orders.insert_many([{"_id": n, "price": 10 * n} for n in range(1, 6)])
-
-
-@pytest.fixture
-def alone(tmp_path):
-    """The environment and the port of somebody who has no server yet."""
-    ports = Ports()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEMARK_", "XDG_"))}
-    port = ports.take()
-    yield port, kept | {
-        "HOME": str(tmp_path), "PATH": f"{BINARY.parent}:{CLIENTS}/python/bin:{os.environ['PATH']}",
-        "TIDEMARK_INSTANCES__FIRST_PORT": str(ports.left[0]), "TIDEMARK_INSTANCES__LAST_PORT": str(ports.left[-1]),
-    }
-    ports.close()
 
 
 def test_the_readme_works_when_it_is_pasted_and_says_the_same_in_each_language(alone, tmp_path):

@@ -63,7 +63,8 @@ pub use restore_job::{
 };
 pub use roles::{Caller, Principal, Role, Roles};
 pub use schedule::{
-    BackupSchedule, DrillItem, PolicyItem, PolicyMatch, Retention, RetentionUnit, UTC, is_time_zone,
+    BackupSchedule, DrillItem, LONGEST_WINDOW_DAYS, MOST_SCHEDULE_LINES, PolicyItem, PolicyMatch,
+    Retention, RetentionUnit, UTC, is_time_zone, parse_time_of_day,
 };
 pub use schedule_lines::{DrillLine, LineError, LineTiming, SnapshotLine};
 pub use secret::{Secret, random_bytes};

@@ -315,11 +315,25 @@ impl DrillItem {
     }
 }
 
+/// The longest window of restorable moments, in days: ten years.
+pub const LONGEST_WINDOW_DAYS: u32 = 3_650;
+/// Lines of either kind that a schedule has at most.
+pub const MOST_SCHEDULE_LINES: usize = 50;
+
 /// The name of the zone in which a schedule counts unless it says another.
 pub const UTC: &str = "UTC";
 
 fn utc() -> String {
     UTC.to_owned()
+}
+
+/// The time of a day from its text, `18:30`: hour and minute.
+pub fn parse_time_of_day(text: &str) -> Option<(i8, i8)> {
+    let (hour, minute) = text.split_once(':')?;
+    let number = |text: &str, most: i8| {
+        text.parse::<i8>().ok().filter(|number| text.len() == 2 && (0..=most).contains(number))
+    };
+    Some((number(hour, 23)?, number(minute, 59)?))
 }
 
 /// Whether a time zone has this name.

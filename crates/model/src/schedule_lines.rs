@@ -6,7 +6,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::frequency::{Frequency, LAST_DAY};
-use crate::schedule::{Retention, RetentionUnit};
+use crate::schedule::{DrillItem, PolicyItem, Retention, RetentionUnit};
 use crate::timing::{CronError, frequency_of_cron};
 
 const WEEKDAYS: [&str; 7] =
@@ -187,6 +187,24 @@ impl FromStr for DrillLine {
 impl fmt::Display for DrillLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.timing, if self.is_random { " random" } else { "" })
+    }
+}
+
+impl PolicyItem {
+    /// What it says, as people say it.
+    pub fn line(&self) -> SnapshotLine {
+        let Self { frequency, interval, retention, .. } = *self;
+        let timing = LineTiming { frequency, interval, cron: self.cron.clone() };
+        SnapshotLine { timing, retention }
+    }
+}
+
+impl DrillItem {
+    /// What it says, as people say it.
+    pub fn line(&self) -> DrillLine {
+        let Self { frequency, interval, is_random, .. } = *self;
+        let timing = LineTiming { frequency, interval, cron: self.cron.clone() };
+        DrillLine { timing, is_random }
     }
 }
 

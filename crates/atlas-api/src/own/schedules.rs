@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use tidemark_actions::schedules::{self, WantedDrills, WantedSchedule};
 use tidemark_catalog::{Instance, Project};
 use tidemark_model::{
-    BackupPolicy, BackupSchedule, DrillCheck, DrillLine, Frequency, LineTiming, Retention,
-    RetentionUnit, Role, SnapshotLine, UTC, format_instant, frequency_of_cron, is_time_zone,
+    BackupPolicy, BackupSchedule, DrillCheck, DrillLine, Frequency, LONGEST_WINDOW_DAYS,
+    LineTiming, MOST_SCHEDULE_LINES, Retention, RetentionUnit, Role, SnapshotLine, UTC,
+    format_instant, frequency_of_cron, is_time_zone, parse_time_of_day,
 };
 
 use super::ask::{Ask, put};
@@ -17,10 +18,6 @@ use crate::error::{ApiError, Result};
 pub(super) const METHODS: &[&str] = &["GET", "HEAD", "PUT", "DELETE", "OPTIONS"];
 const ATTRIBUTES: &[&str] = &["drills", "restoreWindowDays", "snapshots", "time", "timeZone"];
 const TIMING: &[&str] = &["cron", "frequency", "interval"];
-/// The longest window of restorable moments, in days: ten years.
-const LONGEST_WINDOW: i64 = 3_650;
-/// Lines of either kind.
-const MOST_LINES: usize = 50;
 
 /// Answers a request.
 pub(super) fn respond(ask: &Ask<'_>, (project, instance): (&Project, &Instance)) -> Result<Value> {
@@ -65,10 +62,10 @@ fn parse(body: &Body<'_>) -> Result<WantedSchedule> {
         )));
     }
     let days = body.integer("restoreWindowDays")?.unwrap_or(7);
-    let days = u32::try_from(days).ok().filter(|_| (1..=LONGEST_WINDOW).contains(&days));
+    let days = u32::try_from(days).ok().filter(|days| (1..=LONGEST_WINDOW_DAYS).contains(days));
     let lines = |name: &str| -> Result<Vec<Body<'_>>> {
         let lines = body.objects(name)?.unwrap_or_default();
-        if lines.len() > MOST_LINES { Err(body.invalid(name)) } else { Ok(lines) }
+        if lines.len() > MOST_SCHEDULE_LINES { Err(body.invalid(name)) } else { Ok(lines) }
     };
     Ok(WantedSchedule {
         time_zone: time_zone.to_owned(),
@@ -83,12 +80,7 @@ fn parse(body: &Body<'_>) -> Result<WantedSchedule> {
 /// A time of the day, `18:30`.
 fn parse_time(body: &Body<'_>) -> Result<(i8, i8)> {
     let text = body.text("time")?.unwrap_or("00:00");
-    let parts = text.split_once(':');
-    let number = |text: &str, most: i8| {
-        text.parse::<i8>().ok().filter(|number| text.len() == 2 && (0..=most).contains(number))
-    };
-    let time = parts.and_then(|(hour, minute)| Some((number(hour, 23)?, number(minute, 59)?)));
-    time.ok_or_else(|| body.invalid("time"))
+    parse_time_of_day(text).ok_or_else(|| body.invalid("time"))
 }
 
 fn parse_snapshots(line: &Body<'_>) -> Result<SnapshotLine> {

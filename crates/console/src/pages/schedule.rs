@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use tidemark_actions::schedules::{self, ChangeScheduleError, WantedDrills, WantedSchedule};
 use tidemark_catalog::{Instance, Project};
 use tidemark_model::{
-    BackupSchedule, DrillCheck, DrillLine, LineError, LineTiming, Role, SnapshotLine, UTC,
-    is_time_zone,
+    BackupSchedule, DrillCheck, DrillLine, LONGEST_WINDOW_DAYS, LineError, MOST_SCHEDULE_LINES,
+    Role, SnapshotLine, UTC, is_time_zone, parse_time_of_day,
 };
 
 use crate::answer::{Answer, page, see};
@@ -16,11 +16,8 @@ use crate::problem::Problem;
 use crate::shown::Frame;
 use crate::visit::{AGAIN, Visit, path_of};
 
-/// Days of restorable moments unless something else is said, and at most.
+/// Days of restorable moments unless something else is said.
 const WINDOW: u32 = 7;
-const LONGEST_WINDOW: u32 = 3_650;
-/// Lines of either kind.
-const MOST_LINES: usize = 50;
 
 /// What is asked for, as the form has it.
 #[derive(Debug, Clone)]
@@ -56,10 +53,7 @@ impl Wanted {
             };
         };
         let lines = |lines: Vec<String>| lines.join("\n");
-        let snapshots = own.items.iter().map(|item| {
-            let timing = timing_of(item.frequency, item.interval, item.cron.as_ref());
-            SnapshotLine { timing, retention: item.retention }.to_string()
-        });
+        let snapshots = own.items.iter().map(|item| item.line().to_string());
         Self {
             snapshots: lines(snapshots.collect()),
             drills: lines(drills_of(own).map(|(line, _)| line.to_string()).collect()),
@@ -71,12 +65,14 @@ impl Wanted {
 
     /// As the rules take it; or in words what is wrong.
     fn read(&self, f: &Frame, own: Option<&BackupSchedule>) -> Result<WantedSchedule, String> {
-        let (hour, minute) = time_of(&self.time).ok_or_else(|| f.t("schedule-no-time"))?;
+        let (hour, minute) =
+            parse_time_of_day(&self.time).ok_or_else(|| f.t("schedule-no-time"))?;
         let zone = if self.zone.is_empty() { UTC } else { self.zone.as_str() };
         if !is_time_zone(zone) {
             return Err(f.with("schedule-no-zone", "zone", zone));
         }
-        let window = self.window.parse().ok().filter(|days| (1..=LONGEST_WINDOW).contains(days));
+        let window =
+            self.window.parse().ok().filter(|days| (1..=LONGEST_WINDOW_DAYS).contains(days));
         let snapshots: Vec<SnapshotLine> = lines(f, &self.snapshots)?;
         let drills: Vec<DrillLine> = lines(f, &self.drills)?;
         let drills = with_checks(drills, own);
@@ -117,25 +113,14 @@ fn with_checks(lines: Vec<DrillLine>, own: Option<&BackupSchedule>) -> Vec<Wante
     lines.into_iter().zip(found).map(with).collect()
 }
 
-fn timing_of(
-    frequency: tidemark_model::Frequency,
-    interval: u32,
-    cron: Option<&String>,
-) -> LineTiming {
-    LineTiming { frequency, interval, cron: cron.cloned() }
-}
-
 /// The drills of a schedule, as people say them, and their checks.
 fn drills_of(own: &BackupSchedule) -> impl Iterator<Item = (DrillLine, &Vec<DrillCheck>)> {
-    own.drills.iter().map(|item| {
-        let timing = timing_of(item.frequency, item.interval, item.cron.as_ref());
-        (DrillLine { timing, is_random: item.is_random }, &item.checks)
-    })
+    own.drills.iter().map(|item| (item.line(), &item.checks))
 }
 
 fn lines<T: std::str::FromStr<Err = LineError>>(f: &Frame, text: &str) -> Result<Vec<T>, String> {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    if lines.len() > MOST_LINES {
+    if lines.len() > MOST_SCHEDULE_LINES {
         return Err(f.t("schedule-too-many"));
     }
     let line = |line: &&str| line.parse().map_err(|error| refusal(f, line, &error));
@@ -150,15 +135,6 @@ fn refusal(f: &Frame, line: &str, error: &LineError) -> String {
         LineError::NoRetention(_) | LineError::BadRetention(_) => "schedule-line-no-retention",
     };
     f.with(id, "line", line)
-}
-
-/// A time of the day, `18:30`.
-fn time_of(text: &str) -> Option<(i8, i8)> {
-    let (hour, minute) = text.split_once(':')?;
-    let number = |text: &str, most: i8| {
-        text.parse::<i8>().ok().filter(|number| text.len() == 2 && (0..=most).contains(number))
-    };
-    Some((number(hour, 23)?, number(minute, 59)?))
 }
 
 #[derive(Template)]

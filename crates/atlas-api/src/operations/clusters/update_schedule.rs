@@ -1,7 +1,7 @@
 //! `PATCH …/backup/schedule`: says anew when the snapshots of a cluster are taken.
 
 use tidemark_actions::schedules::{self, ItemChange, PolicyChange, ScheduleChange};
-use tidemark_model::{Frequency, Retention, RetentionUnit};
+use tidemark_model::{Frequency, LONGEST_WINDOW_DAYS, Retention, RetentionUnit};
 
 use crate::answer::Answer;
 use crate::body::Body;
@@ -40,8 +40,6 @@ const FLAGS_NOT_OFFERED: &[&str] =
     &["autoCopySettingsEnabled", "autoExportEnabled", "copyPolicyItemsEnabled"];
 const LISTS_NOT_OFFERED: &[&str] =
     &["copySettings", "deleteCopiedBackups", "extraRetentionSettings"];
-/// The longest window of restorable moments, in days: ten years.
-const LONGEST_WINDOW: i64 = 3_650;
 
 pub(crate) fn run(call: &Call<'_>, target: &Target) -> Result<Answer> {
     let change = parse(&call.body()?)?;
@@ -83,7 +81,7 @@ fn parse(body: &Body<'_>) -> Result<ScheduleChange> {
 
 fn parse_window(body: &Body<'_>) -> Result<Option<u32>> {
     let Some(days) = body.integer("restoreWindowDays")? else { return Ok(None) };
-    let days = u32::try_from(days).ok().filter(|_| (1..=LONGEST_WINDOW).contains(&days));
+    let days = u32::try_from(days).ok().filter(|days| (1..=LONGEST_WINDOW_DAYS).contains(days));
     days.map(Some).ok_or_else(ApiError::invalid_restore_window)
 }
 
