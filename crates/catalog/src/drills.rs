@@ -312,6 +312,7 @@ impl Catalog {
     ) -> Result<DrillState, CatalogError> {
         self.transact(|catalog| {
             let transaction = catalog.lock();
+            claim.check(&transaction, ("drills", "drill"))?;
             let id = claim.id.to_string();
             let drill = find(&transaction, &id)?
                 .ok_or_else(|| CatalogError::Missing(format!("drill {id}")))?;

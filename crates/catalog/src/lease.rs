@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::database::{Connection, OptionalExtension};
 use crate::error::CatalogError;
 use crate::row::Decoder;
 
@@ -54,6 +55,32 @@ pub struct Claim<I> {
     pub id: I,
     /// Which attempt at the job this is.
     pub attempt: i64,
+}
+
+impl<I: std::fmt::Display> Claim<I> {
+    /// Refuses a claim on a job of a table that somebody has claimed since. That comes before any look at the
+    /// job's state: who has lost a job that is over has lost it all the same, and has to tidy up
+    /// (`a_stale_claim_is_refused`).
+    pub(crate) fn check(
+        &self,
+        connection: &Connection,
+        (table, kind): (&'static str, &str),
+    ) -> Result<(), CatalogError> {
+        let newest: Option<i64> = connection
+            .query_row(
+                &format!("SELECT attempt FROM {table} WHERE id = ?1"),
+                [self.id.to_string()],
+                |row| row.get(0),
+            )
+            .optional()?;
+        match newest {
+            None => Err(CatalogError::Missing(format!("{kind} {}", self.id))),
+            Some(newest) if newest != self.attempt => {
+                Err(CatalogError::LeaseLost(format!("{kind} {}", self.id)))
+            }
+            Some(_) => Ok(()),
+        }
+    }
 }
 
 /// How much a job has moved.

@@ -489,6 +489,7 @@ impl Catalog {
     ) -> Result<RestoreState, CatalogError> {
         self.transact(|catalog| {
         let transaction = catalog.lock();
+        claim.check(&transaction, ("restore_jobs", "restore job"))?;
         let job = find(&transaction, claim.id)?
             .ok_or_else(|| CatalogError::Missing(format!("restore job {}", claim.id)))?;
         let swap_at = match event {

@@ -232,6 +232,10 @@ fn a_stale_claim_is_refused() {
     lost(f.catalog.renew_restore_job(&old, (&holder("a"), at(2_061)), &Done::default()).map(drop));
     lost(f.catalog.record_restore_event(&old, RestoreEvent::Delivered(at(2_061))).map(drop));
     f.catalog.record_restore_event(&new, RestoreEvent::Delivered(at(2_062))).unwrap();
+    // Nor does it matter that there is nothing more to do: whoever lost the job has to know that.
+    let begun = RestoreEvent::StepStarted { step: RestoreStep::SWAP, at: at(2_063) };
+    lost(f.catalog.record_restore_event(&old, begun).map(drop));
+    lost(f.catalog.release_restore_job(&old, at(2_063)));
     let state = f.catalog.load_restore_job(job).unwrap().state;
     assert_eq!(state, RestoreState::Completed { finished_at: at(2_062) });
 }

@@ -5,6 +5,7 @@ use std::io::BufWriter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tidemark_catalog::{CatalogError, Claim, RestoreJob};
 use tidemark_model::{
     Captured, Delivery, DocumentChoice, DownloadStep, InstanceEvent, InstanceId, Material,
@@ -89,12 +90,7 @@ fn run(
             return give_up_stage(shared, claim, job);
         }
         Ok(Err(StepError::Vanished)) => return Ok(()),
-        Ok(Err(_)) if shared.stop.is_requested() => {
-            return match catalog.release_restore_job(claim, now) {
-                Err(CatalogError::LeaseLost(_)) => give_up_stage(shared, claim, job),
-                outcome => outcome,
-            };
-        }
+        Ok(Err(_)) if shared.stop.is_requested() => return release(shared, (claim, job), now),
         Ok(Err(StepError::Mover(MoverError::Stopped))) => RestoreEvent::CancelRequested(now),
         // A swap that began is gone on with, however often the target does not answer: given up, it would
         // be half done.
@@ -102,10 +98,7 @@ fn run(
             if error.is_transient() && (claim.attempt < ATTEMPTS || is_swapping(shared, claim)) =>
         {
             tracing::warn!(%error, job = %claim.id, "a restore job is tried again");
-            let at = next_try(now, claim.attempt);
-            return record_until_done(shared, &format!("restore job {}", claim.id), || {
-                catalog.release_restore_job(claim, at)
-            });
+            return release(shared, (claim, job), next_try(now, claim.attempt));
         }
         Ok(Err(error)) => RestoreEvent::GivenUp { at: now, reason: error.to_string() },
         Err(panic) => RestoreEvent::GivenUp {
@@ -117,8 +110,21 @@ fn run(
         Ok(event) => finish(shared, (claim, job), event),
         Err(error) => {
             tracing::warn!(%error, job = %claim.id, "whether a swap has happened is not known, it is asked again");
-            catalog.release_restore_job(claim, next_try(now, claim.attempt))
+            release(shared, (claim, job), next_try(now, claim.attempt))
         }
+    }
+}
+
+/// Gives a job back, to be gone on with from `at` on.
+fn release(
+    shared: &Shared,
+    (claim, job): (&Claim<RestoreJobId>, &RestoreJob),
+    at: Timestamp,
+) -> Result<(), CatalogError> {
+    let record = || shared.config.catalog.release_restore_job(claim, at);
+    match record_until_done(shared, &format!("restore job {}", claim.id), record) {
+        Err(CatalogError::LeaseLost(_)) => give_up_stage(shared, claim, job),
+        outcome => outcome,
     }
 }
 

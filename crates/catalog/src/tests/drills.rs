@@ -50,6 +50,8 @@ fn a_drill_is_done_by_one_worker_at_a_time_and_keeps_its_report() {
     let report = SignedReport { text: "{}".into(), signature: "ab".into() };
     let proven = DrillEvent::Proven(at(2_043));
     f.catalog.record_drill_event(&second, proven, Some(&report)).unwrap();
+    let stale = f.catalog.record_drill_event(&claim, DrillEvent::Proven(at(2_044)), None);
+    assert!(matches!(stale, Err(CatalogError::LeaseLost(_))));
     let found = f.catalog.find_drill(f.instance, claim.id).unwrap().unwrap();
     assert_eq!((found.done.documents, found.report), (5, Some(report)));
     assert_eq!(f.catalog.find_proven_drill(f.instance).unwrap().unwrap().wanted.id, claim.id);

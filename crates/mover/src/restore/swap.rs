@@ -735,8 +735,9 @@ fn discard(endpoint: &Endpoint, prefix: &str) -> Result<(), MoverError> {
         leftovers.retain(|(_, name)| !is_aside(name));
     }
     leftovers.sort_by_key(|(_, name)| name.ends_with(MARKER));
+    // Several may tidy up after a job at once: the worker that has done it, and the one that lost it.
     for (database, name) in leftovers {
-        connection.command(&database, bson::doc! { "drop": name })?;
+        drop_if_there(&mut connection, (&database, &name))?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use tidemark_model::{RestoreJobId, RestoreState};
 use tidemark_mover::{Look, list_stages};
 use tidemark_worker::{Fate, Hook};
 
-use crate::world::{World, content, newest_position, until};
+use crate::world::{World, content, newest_position, until, until_or};
 
 fn steps_of(delivery: &str) -> &'static [&'static str] {
     match delivery {
@@ -80,11 +80,12 @@ fn at_every_step(
                 let file = world.catalog.load_restore_job(job).unwrap().download.unwrap().file;
                 assert!(world.downloads().join(file).exists(), "{context}");
             }
-            until(&context, || {
+            let is_tidy = || {
                 // What is looked at may be dropped meanwhile.
                 let left = list_stages(&world.database.endpoint(), Look::Everywhere).ok()?;
                 left.into_iter().all(|left| left != job.to_string()).then_some(())
-            });
+            };
+            until_or(is_tidy, || format!("{context}: left are {:?}", world.all_collections()));
         }
     }
 }

@@ -65,13 +65,21 @@ pub(crate) fn newest_position(connection: &mut Connection) -> OplogTime {
     tidemark_deployment::newest_entry(connection).unwrap().unwrap()
 }
 
-pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    until_or(condition, || what.to_owned())
+}
+
+/// Waits; in vain, it says what there is instead.
+pub(crate) fn until_or<T>(
+    mut condition: impl FnMut() -> Option<T>,
+    what: impl Fn() -> String,
+) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        assert!(Instant::now() < deadline, "waited in vain for {}", what());
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -188,6 +196,20 @@ impl World {
             "pointInTime" => &self.at_moment,
             _ => &self.present,
         }
+    }
+
+    /// The names of all collections where restores work, hidden ones too.
+    pub(crate) fn all_collections(&self) -> Vec<String> {
+        let mut connection = self.database.connect();
+        let mut names = Vec::new();
+        for database in ["shop", "tidemark"] {
+            let listed = connection.for_each(database, doc! { "listCollections": 1 }, |found| {
+                names.push(format!("{database}.{}", found.get_str("name").unwrap_or_default()));
+                Ok::<_, LinkError>(())
+            });
+            listed.unwrap();
+        }
+        names
     }
 
     /// Puts the database back to the present state, whatever it holds.
