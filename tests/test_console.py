@@ -363,3 +363,69 @@ def test_a_service_account_signs_in_too(world, tmp_path):
     shell = Shell(tmp_path)
     shell.run("login", "--data-dir", world.data)
     assert PASSWORD not in visitor.page(f"/projects/{world.group}/instances/shop").text
+
+
+def test_why_something_failed_is_said_in_the_reader_s_language(world):
+    world.client("shop").shop.orders.insert_many({"_id": n} for n in range(100))
+    taken = world.snapshot("shop")
+    world.stop()
+    packs = [pack for pack in (world.data / "vault" / "packs").rglob("*") if pack.is_file()]
+    assert packs
+    for pack in packs:
+        pack.unlink()
+    world.start()
+    visitor = Visitor(world)
+    project = f"/projects/{world.group}"
+    path = project + "/instances/shop"
+    form = {"csrf": visitor.csrf(path), "snapshot": taken["id"], "target": "shop", "confirm": "shop"}
+    job = visitor.fill(path + "/restore", form).headers["location"]
+    until(lambda: "state failed" in visitor.page(job).text, "the job to fail")
+    shown = world.raw("GET", f"/api/tidemark/v1/groups/{world.group}/instances/shop/restoreJobs/{job.split('/')[-1]}")[1]
+    assert (shown["state"], shown["cause"]) == ("failed", "vaultDamaged"), shown
+    for language, words in [("ko", "볼트의 일부가 손상되었거나 없습니다"), ("ja", "ボールトの一部が破損しているか"),
+                            ("en", "Something in the vault is damaged")]:
+        text = visitor.page(job, headers={"Accept-Language": language}).text
+        assert words in text and 'lang="en">' in text, language
+        # So is what the API refuses.
+        answer = visitor.fill(project + "/instances", {"csrf": form["csrf"], "name": "shop"}, headers={"Accept-Language": language})
+        taken_already = {"ko": "같은 이름이 이미 있습니다", "ja": "同じ名前のものがすでにあります", "en": "There is one of this name already"}
+        assert answer.status_code == 422 and taken_already[language] in answer.text
+    world.wait_idle("shop")
+
+
+def test_a_key_is_made_once_and_removed_for_good(world):
+    visitor = Visitor(world)
+    path = f"/projects/{world.group}/access"
+    page = visitor.page(path).text
+    shown = re.search(r'name="shown" value="(\d+)"', page)[1]
+    for what, operation, one in [("add-key", "apiKeys", "delete-key"), ("add-account", "serviceAccounts", "delete-account")]:
+        form = {"csrf": visitor.csrf(path), "shown": shown, "do": what, "name": "a robot", "role": "GROUP_READ_ONLY"}
+        assert "<code>" in visitor.fill(path, form).text
+        # The page with the secret is loaded again.
+        again = visitor.fill(path, form)
+        assert again.status_code == 422 and "made since this page was loaded" in again.text
+        listed = world.call("GET", f"/groups/{world.group}/{operation}")
+        named = [item for item in listed.get("results", listed) if "a robot" in (item.get("desc"), item.get("name"))]
+        assert len(named) == 1, named
+        # Who wants another one of the name gets it, once the form was shown again.
+        time.sleep(1.1)
+        later = re.search(r'name="shown" value="(\d+)"', visitor.page(path).text)[1]
+        assert visitor.fill(path, form | {"shown": later}).status_code == 200
+        id = named[0].get("clientId") or named[0]["id"]
+        assert visitor.fill(path, {"csrf": form["csrf"], "do": one, "id": id}).status_code == 303
+        listed = world.call("GET", f"/orgs/{world.bootstrap['orgId']}/{operation}")
+        assert id not in str(listed), "it is gone from the organization too"
+    # Who does not own the organization is not offered that, and may not.
+    key = world.call("POST", f"/groups/{world.group}/apiKeys", {"desc": "an owner", "roles": ["GROUP_OWNER"]})
+    owner = Visitor(world, key["publicKey"], key["privateKey"])
+    assert "delete-key" not in owner.page(path).text and "remove-key" in owner.page(path).text
+    assert owner.fill(path, {"csrf": owner.csrf(path), "do": "delete-key", "id": key["id"]}).status_code == 422
+
+
+def test_what_is_switched_off_is_not_offered(fresh):
+    world = fresh(server_sunset="enforce").start()
+    visitor = Visitor(world)
+    page = visitor.page(f"/projects/{world.group}").text
+    assert 'value="flex"' in page and 'value="serverless"' not in page
+    answer = visitor.fill(f"/projects/{world.group}/instances", {"csrf": visitor.csrf(f"/projects/{world.group}"), "name": "old", "view": "serverless"})
+    assert answer.status_code == 422 and "Make a flex cluster instead" in answer.text

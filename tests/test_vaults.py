@@ -1,10 +1,12 @@
 """Projects with a vault of their own, beside the common one."""
 
+import json
 import urllib.request
 
 import pytest
 
 from s3 import CREDENTIALS
+from test_cli import DIFFERS, logged_in
 from test_object_stores import s3, tidemark  # noqa: F401
 from world import CLIENTS, content, run, until
 
@@ -57,6 +59,39 @@ def snapshots_in(world, vault):
     arguments = ["--vault-name", vault] if vault else ["--vault", world.data / "vault"]
     told = tidemark("vault", "verify", "--data-dir", world.data, "--config", world.rules, *arguments).stdout
     return int(told.split("read ")[1].split(" snapshots")[0])
+
+
+def test_what_is_wrong_with_a_vault_is_shown(world, tmp_path):
+    shell = logged_in(world, tmp_path)
+    fill(world, world.common, "one")
+    fill(world, world.finance, "two")
+    taken = {}
+    for project, name in [(world.common, "one"), (world.finance, "two")]:
+        world.group = project
+        taken[name] = world.snapshot(name)["id"]
+    in_finance = {"TIDEMARK_PROJECT": world.finance}
+    [common] = shell.json("vault", "show")["results"]
+    assert "name" not in common and common["isForNew"]
+    [vault] = shell.json("vault", "show", **in_finance)["results"]
+    assert (vault["name"], vault["state"], vault["instances"]) == ("finance", "WHOLE", 1)
+    assert vault["packs"] > 0 and vault["storedBytes"] > 0
+    # A project that had its backups elsewhere before shows both.
+    told = shell.run("vault", "show", **in_finance).stdout.splitlines()
+    assert told[0].split()[:3] == ["VAULT", "STATE", "STORED"] and told[1].split()[:2] == ["finance", "whole"]
+    if world.place.startswith("s3:"):
+        return
+    world.stop()
+    for pack in (tmp_path / "finance" / "packs").rglob("*"):
+        if pack.is_file():
+            pack.unlink()
+    world.start()
+    done = shell.run("vault", "show", code=DIFFERS, **in_finance)
+    assert done.stdout.splitlines()[1].split()[:2] == ["finance", "damaged"]
+    assert f"snapshot {taken['two']} lacks" in done.stderr and "vault verify" in done.stderr
+    [vault] = json.loads(shell.run("vault", "show", "--json", code=DIFFERS, **in_finance).stdout)["results"]
+    assert {found["id"] for found in vault["damagedSnapshots"]} >= {taken["two"]}
+    # The other one is as it was.
+    assert shell.json("vault", "show")["results"][0]["state"] == "WHOLE"
 
 
 def test_a_project_keeps_its_backups_in_its_own_vault(world, tmp_path):

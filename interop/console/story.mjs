@@ -205,7 +205,7 @@ const steps = {
     await page.click("button[value=add-user]");
     const refused = await text("[role=alert]");
     await check("access-refused");
-    await page.locator("tr", { hasText: "a person" }).locator("button").click();
+    await page.locator("tr", { hasText: "a person" }).locator("button[value=remove-key]").click();
     await page.waitForURL(/\/access$/);
     const left = await page.locator("tr", { hasText: "a person" }).count();
     await page.click("nav a[href$='/events']");

@@ -16,6 +16,7 @@ pub mod schedules;
 pub mod snapshots;
 #[cfg(test)]
 mod tests;
+pub mod vaults;
 
 pub use alerting::{AlertChannel, Alerting};
 pub use audit::{Change, Made, change, change_and_tell};

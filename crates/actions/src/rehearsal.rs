@@ -1,9 +1,9 @@
 //! What a restore would do, asked of whoever can look at the vault and at the target.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tidemark_catalog::{Catalog, Instance};
-use tidemark_model::{DocumentChoice, RestorePlan, SnapshotId};
+use tidemark_model::{DocumentChoice, Failure, RestorePlan, SnapshotId};
 
 use crate::restore_jobs::{
     Ask, CreateRestoreJobError, Wish, find_complete, find_target, plan as plan_moment,
@@ -33,11 +33,17 @@ pub struct Rehearsed {
     /// What is written.
     pub namespaces: Vec<RehearsedNamespace>,
     /// Why it would fail.
-    pub obstacles: Vec<String>,
+    #[serde(serialize_with = "reasons")]
+    pub obstacles: Vec<Failure>,
     /// The snapshot from which it begins.
     pub snapshot_id: SnapshotId,
     /// What is done, in order.
     pub steps: Vec<RehearsedStep>,
+}
+
+/// Obstacles are sentences for whoever asks over HTTP.
+fn reasons<S: Serializer>(obstacles: &[Failure], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(obstacles.iter().map(|obstacle| &obstacle.reason))
 }
 
 /// What a target has of the documents that would be written into a collection of it.
@@ -98,7 +104,7 @@ pub enum RehearseError {
     Refused(#[from] CreateRestoreJobError),
     /// The vault or the target cannot be looked at.
     #[error("{0}")]
-    Unknown(String),
+    Unknown(Failure),
 }
 
 /// Finds out what a restore would do.
@@ -111,7 +117,7 @@ pub trait Rehearsal: Send + Sync + std::fmt::Debug {
         target: &Instance,
         what: (SnapshotId, Option<RestorePlan>),
         wish: &Wish,
-    ) -> Result<Rehearsed, String>;
+    ) -> Result<Rehearsed, Failure>;
 
     /// Why documents cannot be told by a filter, if they cannot.
     fn check_documents(&self, choice: &DocumentChoice) -> Result<(), String>;

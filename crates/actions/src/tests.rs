@@ -5,9 +5,9 @@ use tidemark_catalog::{
     Backing, Catalog, CatalogError, Instance, InstanceFamily, LeaseHolder, NewSnapshot,
 };
 use tidemark_model::{
-    Clock, Frequency, InstanceEvent, InstanceId, InstanceState, OplogSpan, OplogTime, PlanError,
-    PointInTime, PolicyItem, PolicyMatch, ProjectId, RestoreEvent, RestoreStep, Retention,
-    SnapshotEvent, SnapshotId, SnapshotKind,
+    Cause, Clock, Failure, Frequency, InstanceEvent, InstanceId, InstanceState, OplogSpan,
+    OplogTime, PlanError, PointInTime, PolicyItem, PolicyMatch, ProjectId, RestoreEvent,
+    RestoreStep, Retention, SnapshotEvent, SnapshotId, SnapshotKind,
 };
 use tidemark_testkit::{idle_instance, tenant};
 
@@ -144,7 +144,7 @@ fn no_moment_is_accepted_between_a_restore_and_the_capture_that_finds_it() {
     };
     let failed = begin_swap();
     assert_eq!(through(), before_swap);
-    let given_up = RestoreEvent::GivenUp { at: w.now, reason: "x".into() };
+    let given_up = RestoreEvent::GivenUp { at: w.now, failure: Failure::new(Cause::Disk, "x") };
     w.catalog.record_restore_event(&failed, given_up).unwrap();
     assert_eq!(through(), present, "it was not replaced");
     let claim = begin_swap();

@@ -260,6 +260,7 @@ fn config() -> ApiConfig {
         rehearsal: None,
         inspector: None,
         alerting: None,
+        vault_look: None,
         report_key: tidemark_atlas_api::ReportKey::none(),
         dev: None,
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tidemark_actions::restore_jobs::CreateRestoreJobError;
+use tidemark_actions::vaults::VaultLook;
 use tidemark_actions::{Alerting, Rehearsal};
 use tidemark_catalog::{Catalog, CatalogError, Deployment, Instance, PasswordRecord};
 use tidemark_model::{
@@ -66,6 +67,8 @@ pub struct ApiConfig {
     pub inspector: Option<Arc<dyn Inspector>>,
     /// Ways on which people are told what went wrong.
     pub alerting: Option<Arc<dyn Alerting>>,
+    /// Looks at the vaults.
+    pub vault_look: Option<Arc<dyn VaultLook>>,
     /// Puts the server back to the beginning; only in the development mode.
     pub dev: Option<Arc<dyn DevMode>>,
 }

@@ -13,6 +13,7 @@ mod points;
 mod restore_jobs;
 mod schedules;
 mod snapshots;
+mod vaults;
 
 use axum::body::Body as Content;
 use axum::http::{Method, Response, StatusCode};
@@ -120,6 +121,7 @@ fn answer(ask: &Ask<'_>, parts: &[&str]) -> Result<(StatusCode, Value)> {
         ["alerts"] => list_alerts(ask, &project),
         ["alerts", name, "test"] => try_alert(ask, (&project, name)),
         ["reportKey"] => report_key(api),
+        ["vaults"] => vaults::list(ask, &project),
         ["instances", name, "imports"] => {
             let instance = find_instance(api, &project, name)?;
             return allow_import(ask, (&project, &instance));

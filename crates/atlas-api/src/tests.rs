@@ -52,6 +52,7 @@ fn world_with(
         rehearsal: None,
         inspector: None,
         alerting: None,
+        vault_look: None,
         report_key: crate::ReportKey::none(),
         dev: None,
         policy: BackupPolicy::default(),

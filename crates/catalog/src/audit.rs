@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
-use tidemark_model::{EventId, EventType, InstanceId, InstanceName, OrgId, ProjectId};
+use tidemark_model::{EventId, EventType, Failure, InstanceId, InstanceName, OrgId, ProjectId};
 
 use crate::catalog::{Catalog, Page, Paged};
 use crate::database::Row;
@@ -180,11 +180,16 @@ impl Catalog {
         &self,
         (action, subject): (&str, &str),
         instance: InstanceId,
-        (at, reason): (Timestamp, Option<&str>),
+        (at, failure): (Timestamp, Option<&Failure>),
     ) -> Result<(), CatalogError> {
         let found = self.load_instance(instance)?;
         let project = self.find_project(found.project)?;
-        let detail = reason.map(|reason| ("reason".to_owned(), reason.into()));
+        let detail = failure.map(|failure| {
+            [
+                ("cause".to_owned(), failure.cause.as_str().into()),
+                ("reason".to_owned(), failure.reason.as_str().into()),
+            ]
+        });
         self.record_audit(&AuditEntry {
             at,
             actor: SERVER.to_owned(),
@@ -196,7 +201,7 @@ impl Catalog {
                 project: Some(found.project),
                 instance: Some(found.name.to_string()),
                 family: Some(found.family.as_str().to_owned()),
-                detail: detail.into_iter().collect(),
+                detail: detail.into_iter().flatten().collect(),
             },
         })
     }

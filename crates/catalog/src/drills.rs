@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use tidemark_model::{
-    DrillCheck, DrillEvent, DrillId, DrillState, DrillStep, InstanceId, OplogTime, PointInTime,
-    SnapshotId,
+    Cause, DrillCheck, DrillEvent, DrillId, DrillState, DrillStep, Failure, InstanceId, OplogTime,
+    PointInTime, SnapshotId,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
@@ -94,13 +94,12 @@ fn decode_state(row: &Decoder<'_>) -> Result<DrillState, CatalogError> {
         }
         None => None,
     };
-    let failure: Option<String> = row.get("failure")?;
-    match (state.as_str(), step, row.optional_instant("finished_at")?, failure) {
+    match (state.as_str(), step, row.optional_instant("finished_at")?, row.failure()?) {
         ("queued", None, None, None) => Ok(DrillState::Queued),
         ("running", Some(step), None, None) => Ok(DrillState::Running { step }),
         ("proven", None, Some(finished_at), None) => Ok(DrillState::Proven { finished_at }),
-        ("failed", None, Some(finished_at), Some(reason)) => {
-            Ok(DrillState::Failed { finished_at, reason })
+        ("failed", None, Some(finished_at), Some(failure)) => {
+            Ok(DrillState::Failed { finished_at, failure })
         }
         _ => Err(row.corrupt(format!("state {state:?} contradicts the other columns"))),
     }
@@ -265,7 +264,8 @@ impl Catalog {
         let reason = format!(
             "the process ended {silent_ends} times in this drill without saying why; look at the log before you ask for it again"
         );
-        self.record_drill_event(&claim, DrillEvent::GivenUp { at: now, reason }, None)?;
+        let failure = Failure::new(Cause::Crashed, reason);
+        self.record_drill_event(&claim, DrillEvent::GivenUp { at: now, failure }, None)?;
         Ok(None)
     }
 
@@ -319,12 +319,12 @@ impl Catalog {
             let state = drill.state.after(event.clone())?;
             let (step, failure) = match &state {
                 DrillState::Running { step } => (Some(step.as_str()), None),
-                DrillState::Failed { reason, .. } => (None, Some(reason.as_str())),
+                DrillState::Failed { failure, .. } => (None, Some(failure)),
                 _ => (None, None),
             };
             let finished_at = state.finished_at().map(Timestamp::as_second);
             let changed = transaction.execute(
-                "UPDATE drills SET state = ?3, step = ?4, finished_at = ?5, failure = ?6, report = ?7, signature = ?8,
+                "UPDATE drills SET state = ?3, step = ?4, finished_at = ?5, failure = ?6, report = ?7, signature = ?8, failure_cause = ?9,
                      is_held = CASE WHEN CAST(?5 AS BIGINT) IS NULL THEN is_held ELSE 0 END
                  WHERE id = ?1 AND attempt = ?2",
                 (
@@ -333,9 +333,10 @@ impl Catalog {
                     state.as_str(),
                     step,
                     finished_at,
-                    failure,
+                    failure.map(|failure| failure.reason.as_str()),
                     report.map(|report| &report.text),
                     report.map(|report| &report.signature),
+                    failure.map(|failure| failure.cause.as_str()),
                 ),
             )?;
             one_row(changed, || CatalogError::LeaseLost(format!("drill {id}")))?;

@@ -3,8 +3,8 @@
 use crate::database::{Connection, OptionalExtension, Row};
 use jiff::{SignedDuration, Timestamp};
 use tidemark_model::{
-    Delivery, DocumentChoice, ExportFormat, InstanceId, OplogTime, PointInTime, ProjectId,
-    RestoreEvent, RestoreJobId, RestoreState, RestoreStep, Selection,
+    Cause, Delivery, DocumentChoice, ExportFormat, Failure, InstanceId, OplogTime, PointInTime,
+    ProjectId, RestoreEvent, RestoreJobId, RestoreState, RestoreStep, Selection,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
@@ -170,13 +170,12 @@ fn decode_state(row: &Decoder<'_>, delivery: &Delivery) -> Result<RestoreState, 
     };
     let step = step.map(parse).transpose()?;
     let finished_at = row.optional_instant("finished_at")?;
-    let failure: Option<String> = row.get("failure")?;
-    match (state.as_str(), step, finished_at, failure) {
+    match (state.as_str(), step, finished_at, row.failure()?) {
         ("queued", None, None, None) => Ok(RestoreState::Queued),
         ("running", Some(step), None, None) => Ok(RestoreState::Running { step }),
         ("completed", None, Some(finished_at), None) => Ok(RestoreState::Completed { finished_at }),
-        ("failed", None, Some(finished_at), Some(reason)) => {
-            Ok(RestoreState::Failed { finished_at, reason })
+        ("failed", None, Some(finished_at), Some(failure)) => {
+            Ok(RestoreState::Failed { finished_at, failure })
         }
         ("cancelled", None, Some(finished_at), None) => Ok(RestoreState::Cancelled { finished_at }),
         _ => Err(row.corrupt(format!("state {state:?} contradicts the other columns"))),
@@ -198,20 +197,18 @@ fn decode_download(row: &Decoder<'_>) -> Result<Option<Download>, CatalogError> 
     }
 }
 
-/// The columns that hold a state.
-fn state_columns(
-    state: &RestoreState,
-) -> (&'static str, Option<&'static str>, Option<i64>, Option<&str>) {
+/// The columns that hold a state, but for why it failed.
+fn state_columns(state: &RestoreState) -> (&'static str, Option<&'static str>, Option<i64>) {
     let step = match state {
         RestoreState::Running { step } => Some(step.as_str()),
         _ => None,
     };
-    (state.as_str(), step, state.finished_at().map(Timestamp::as_second), failure_of(state))
+    (state.as_str(), step, state.finished_at().map(Timestamp::as_second))
 }
 
-fn failure_of(state: &RestoreState) -> Option<&str> {
+fn failure_of(state: &RestoreState) -> Option<&Failure> {
     match state {
-        RestoreState::Failed { reason, .. } => Some(reason.as_str()),
+        RestoreState::Failed { failure, .. } => Some(failure),
         _ => None,
     }
 }
@@ -411,7 +408,7 @@ impl Catalog {
             })?,
             resumed => resumed,
         };
-        let (word, step, ..) = state_columns(&state);
+        let (word, step, _) = state_columns(&state);
         let (attempt, silent_ends): (i64, i64) = self.lock().query_row(
             "UPDATE restore_jobs SET state = ?2, step = ?3, worker = ?4, attempt = attempt + 1, lease_until = ?5,
                  silent_ends = silent_ends + is_held, is_held = 1
@@ -429,7 +426,7 @@ impl Catalog {
             let reason = format!(
                 "the process ended {silent_ends} times in the step {at} of this job without saying why; look at the log before you create it again"
             );
-            RestoreEvent::GivenUp { at: now, reason }
+            RestoreEvent::GivenUp { at: now, failure: Failure::new(Cause::Crashed, reason) }
         } else {
             return Ok(Some((claim, RestoreJob { state, ..job })));
         };
@@ -497,7 +494,7 @@ impl Catalog {
             _ => None,
         };
         let state = job.state.after(event.clone())?;
-        let (word, step, finished_at, failure) = state_columns(&state);
+        let ((word, step, finished_at), failure) = (state_columns(&state), failure_of(&state));
         let expires_at = match (&state, &job.download) {
             (RestoreState::Completed { finished_at }, Some(download)) => {
                 finished_at.saturating_add(download.lifetime).ok()
@@ -506,7 +503,7 @@ impl Catalog {
         };
         let changed = transaction.execute(
             "UPDATE restore_jobs SET state = ?3, step = ?4, finished_at = ?5, failure = ?6,
-                 expires_at = coalesce(?7, expires_at), lease_until = CASE WHEN CAST(?5 AS BIGINT) IS NULL THEN lease_until ELSE 0 END,
+                 expires_at = coalesce(?7, expires_at), failure_cause = ?8, lease_until = CASE WHEN CAST(?5 AS BIGINT) IS NULL THEN lease_until ELSE 0 END,
                  is_held = CASE WHEN CAST(?5 AS BIGINT) IS NULL THEN is_held ELSE 0 END
              WHERE id = ?1 AND attempt = ?2",
             (
@@ -515,8 +512,9 @@ impl Catalog {
                 word,
                 step,
                 finished_at,
-                failure,
+                failure.map(|failure| failure.reason.as_str()),
                 expires_at.map(Timestamp::as_second),
+                failure.map(|failure| failure.cause.as_str()),
             ),
         )?;
         one_row(changed, || CatalogError::LeaseLost(format!("restore job {}", claim.id)))?;
@@ -537,7 +535,7 @@ impl Catalog {
             RestoreState::Queued | RestoreState::Running { .. } => return Ok(state),
         };
         let at = state.finished_at().unwrap_or(Timestamp::UNIX_EPOCH);
-        let told = (at, failure_of(&state));
+        let told = (at, failure);
         catalog.record_outcome((action, &claim.id.to_string()), job.instance, told)?;
         Ok(state)
         })
@@ -551,7 +549,7 @@ impl Catalog {
                 .ok_or_else(|| CatalogError::Missing(format!("restore job {id}")))?;
             let state = job.state.after(RestoreEvent::CancelRequested(at))?;
             let changed = if job.state == RestoreState::Queued {
-                let (word, step, finished_at, _) = state_columns(&state);
+                let (word, step, finished_at) = state_columns(&state);
                 transaction.execute(
                     "UPDATE restore_jobs SET state = ?2, step = ?3, finished_at = ?4 WHERE id = ?1",
                     (id.to_string(), word, step, finished_at),

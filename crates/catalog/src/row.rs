@@ -2,6 +2,7 @@
 
 use crate::database::{FromValue, Row, Rows};
 use jiff::Timestamp;
+use tidemark_model::{Cause, Failure};
 
 use crate::error::CatalogError;
 
@@ -54,6 +55,17 @@ impl<'a> Decoder<'a> {
                     .map_err(|_| self.corrupt(format!("{column} holds {seconds}")))
             })
             .transpose()
+    }
+
+    /// Why something failed, if it did.
+    pub(crate) fn failure(&self) -> Result<Option<Failure>, CatalogError> {
+        let reason: Option<String> = self.get("failure")?;
+        let cause: Option<String> = self.get("failure_cause")?;
+        let Some(reason) = reason else { return Ok(None) };
+        let cause = cause.map_or(Ok(Cause::Unknown), |word| {
+            Cause::parse(&word).ok_or_else(|| self.corrupt(format!("failure_cause holds {word:?}")))
+        });
+        Ok(Some(Failure { cause: cause?, reason }))
     }
 
     /// A JSON text.

@@ -17,6 +17,7 @@ const STEPS: &[&str] = &[
     include_str!("schema/0010.sql"),
     include_str!("schema/0011.sql"),
     include_str!("schema/0012.sql"),
+    include_str!("schema/0013.sql"),
 ];
 
 /// What PostgreSQL begins with: the tables of the version `POSTGRES_BEGINS`, at once.

@@ -165,7 +165,7 @@ fn decode_state(row: &Decoder<'_>) -> Result<SnapshotState, CatalogError> {
     let state: String = row.get("state")?;
     let finished_at = row.optional_instant("finished_at")?;
     let size: Option<i64> = row.get("size_bytes")?;
-    let failure: Option<String> = row.get("failure")?;
+    let failure = row.failure()?;
     let seconds: Option<u32> = row.get("consistent_seconds")?;
     let increment: Option<u32> = row.get("consistent_increment")?;
     match (state.as_str(), finished_at, size, failure) {
@@ -176,8 +176,8 @@ fn decode_state(row: &Decoder<'_>) -> Result<SnapshotState, CatalogError> {
             consistent_at: seconds.zip(increment).map(|(s, i)| OplogTime::new(s, i)),
             size_bytes: size.unsigned_abs(),
         }),
-        ("failed", Some(finished_at), None, Some(reason)) => {
-            Ok(SnapshotState::Failed { finished_at, reason })
+        ("failed", Some(finished_at), None, Some(failure)) => {
+            Ok(SnapshotState::Failed { finished_at, failure })
         }
         _ => Err(row.corrupt(format!("state {state:?} contradicts the other columns"))),
     }
@@ -463,7 +463,7 @@ impl Catalog {
             SnapshotState::Completed { consistent_at, size_bytes, .. } => {
                 (*consistent_at, Some(i64::try_from(*size_bytes).unwrap_or(i64::MAX)), None)
             }
-            SnapshotState::Failed { reason, .. } => (None, None, Some(reason.as_str())),
+            SnapshotState::Failed { failure, .. } => (None, None, Some(failure)),
             SnapshotState::Queued | SnapshotState::InProgress => (None, None, None),
         };
         self.transact(|catalog| {
@@ -471,7 +471,7 @@ impl Catalog {
         let instance: Option<String> = transaction.query_row(
             "UPDATE snapshots SET state = ?3, finished_at = ?4, consistent_seconds = ?5,
                  consistent_increment = ?6, size_bytes = ?7, failure = ?8, server_version = ?9, mode = ?10,
-                 mode_reason = ?11, comparison = ?12, lease_until = 0, is_held = 0
+                 mode_reason = ?11, comparison = ?12, failure_cause = ?13, lease_until = 0, is_held = 0
              WHERE id = ?1 AND attempt = ?2 AND state = 'inProgress' RETURNING instance_id",
             (
                 claim.id.to_string(),
@@ -481,11 +481,12 @@ impl Catalog {
                 consistent_at.map(|at| at.seconds),
                 consistent_at.map(|at| at.increment),
                 size,
-                failure,
+                failure.map(|failure| failure.reason.as_str()),
                 proof.map(|proof| &proof.server_version),
                 proof.map(|proof| &proof.mode),
                 proof.and_then(|proof| proof.mode_reason.as_ref()),
                 proof.and_then(|proof| proof.comparison.as_ref()).map(to_json),
+                failure.map(|failure| failure.cause.as_str()),
             ),
             |row| row.get(0),
         ).optional()?;

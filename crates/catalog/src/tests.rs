@@ -6,9 +6,9 @@ mod nodes;
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use tidemark_model::{
-    ApiKeyId, Caller, DatabaseUserId, Delivery, InstanceEvent, InstanceId, InstanceState,
-    OplogSpan, OplogTime, OrgId, PointInTime, Principal, ProjectId, ReplaceStep, RestoreEvent,
-    RestoreJobId, RestoreState, RestoreStep, Role, Roles, SecretId, ServiceAccountId,
+    ApiKeyId, Caller, Cause, DatabaseUserId, Delivery, Failure, InstanceEvent, InstanceId,
+    InstanceState, OplogSpan, OplogTime, OrgId, PointInTime, Principal, ProjectId, ReplaceStep,
+    RestoreEvent, RestoreJobId, RestoreState, RestoreStep, Role, Roles, SecretId, ServiceAccountId,
     SnapshotEvent, SnapshotId, SnapshotKind,
 };
 
@@ -463,7 +463,7 @@ fn the_first_restore_that_nobody_has_noticed_ends_a_range() {
         f.catalog.record_restore_event(&claim, end).unwrap();
         found
     };
-    let failed = RestoreEvent::GivenUp { at: at(2_001), reason: "x".into() };
+    let failed = RestoreEvent::GivenUp { at: at(2_001), failure: Failure::new(Cause::Disk, "x") };
     assert_eq!(swap(2_000, failed.clone()), Some(at(2_000)));
     assert_eq!(f.catalog.find_unnoticed_swap(f.instance).unwrap(), None, "it changed nothing");
     assert_eq!(swap(2_010, RestoreEvent::Delivered(at(2_011))), Some(at(2_010)));
@@ -873,10 +873,12 @@ fn a_job_of_which_the_process_dies_again_and_again_fails() {
         f.catalog.record_restore_event(&claim, step).unwrap();
     }
     assert!(f.catalog.claim_restore_job(&holder("a"), at(2_300)).unwrap().is_none());
-    let RestoreState::Failed { reason, .. } = f.catalog.load_restore_job(job).unwrap().state else {
+    let RestoreState::Failed { failure, .. } = f.catalog.load_restore_job(job).unwrap().state
+    else {
         panic!("it goes on")
     };
-    assert!(reason.contains("3 times in the step replay"), "{reason}");
+    assert!(failure.reason.contains("3 times in the step replay"), "{failure}");
+    assert_eq!(failure.cause, Cause::Crashed);
 }
 
 #[test]

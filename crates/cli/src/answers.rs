@@ -135,6 +135,9 @@ answers! {
         /// What who asked for it wrote.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         description: Option<String>,
+        /// The kind of the reason, one word.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
         /// Why it failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
@@ -212,6 +215,9 @@ answers! {
         /// The step that it is at.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step: Option<String>,
+        /// The kind of the reason, one word.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
         /// Why it failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
@@ -318,6 +324,62 @@ answers! {
         name: String,
         /// Always true.
         sent: bool,
+    }
+
+    /// Where backups are.
+    Vault {
+        /// Its name; the common one has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// Whether backups of the project's new instances go there.
+        is_for_new: bool,
+        /// Instances of the project with backups in it, deleted ones too.
+        instances: u64,
+        /// `WHOLE`, `DAMAGED`, or `UNKNOWN` where it cannot be looked at.
+        state: String,
+        /// Why it cannot be looked at.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Bytes of its packs, of all projects that share it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stored_bytes: Option<u64>,
+        /// Its packs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        packs: Option<u64>,
+        /// How many of them were not read back yet since they were written.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        packs_unread: Option<u64>,
+        /// Since when all others were read back at least once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        read_since: Option<String>,
+        /// Packs that cannot be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unreadable_packs: Option<u64>,
+        /// Chunks that could not be read where they are stored.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bad_chunks: Option<u64>,
+        /// Snapshots of the project that cannot be restored.
+        #[serde(default)]
+        damaged_snapshots: Vec<DamagedSnapshot>,
+        /// How many snapshots of other projects cannot be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        damaged_elsewhere: Option<u64>,
+    }
+
+    /// A snapshot that cannot be restored.
+    DamagedSnapshot {
+        /// Its id.
+        id: String,
+        /// How many of its chunks the vault lacks.
+        missing_chunks: u64,
+    }
+
+    /// All vaults of a project.
+    Vaults {
+        /// The vaults.
+        results: Vec<Vault>,
+        /// How many there are.
+        total_count: u64,
     }
 
     /// When snapshots are taken and drills done by themselves.
@@ -654,6 +716,9 @@ answers! {
         /// The step that it is at.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step: Option<String>,
+        /// The kind of the reason, one word.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
         /// Why it failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,

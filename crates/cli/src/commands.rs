@@ -19,12 +19,14 @@ pub(crate) mod restores;
 pub(crate) mod schedule;
 pub(crate) mod snapshots;
 pub(crate) mod users;
+pub(crate) mod vault;
 
 use clap::{ArgMatches, Command};
 
 use crate::error::CliError;
 
-/// The commands that ask a server. The verbs of `keys` are added to what the machine itself can do.
+/// The commands that ask a server. The verbs of `keys` and `vault` are added to what the machine itself
+/// can do.
 pub fn commands(mut root: Command) -> Command {
     let ours = [
         login::command(),
@@ -51,6 +53,9 @@ pub fn commands(mut root: Command) -> Command {
     if root.find_subcommand("keys").is_some() {
         root = root.mut_subcommand("keys", keys::add_verbs);
     }
+    if root.find_subcommand("vault").is_some() {
+        root = root.mut_subcommand("vault", vault::add_verbs);
+    }
     root
 }
 
@@ -76,6 +81,7 @@ pub fn run(
         "users" => users::run(matches),
         "accounts" => accounts::run(matches),
         "keys" => return keys::run(matches),
+        "vault" => return vault::run(matches),
         "schema" => documentation::print_schema(matches),
         "completions" => documentation::print_completions(root(), matches),
         "man" => documentation::write_man(root(), matches),

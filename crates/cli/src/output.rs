@@ -74,8 +74,8 @@ pub(crate) fn print(text: &str) -> Result<(), CliError> {
 pub(crate) fn state(word: &str) -> String {
     let word = word.to_lowercase();
     let style = match word.as_str() {
-        "completed" | "idle" | "attached" | "proven" => Style::new().green(),
-        "failed" | "repairing" | "unreachable" => Style::new().red(),
+        "completed" | "idle" | "attached" | "proven" | "whole" => Style::new().green(),
+        "failed" | "repairing" | "unreachable" | "damaged" => Style::new().red(),
         "queued" | "running" | "inProgress" | "creating" | "updating" => Style::new().cyan(),
         _ => Style::new().dim(),
     };

@@ -44,6 +44,7 @@ pub const SCHEMAS: &[CommandSchema] = &[
     ("restores cancel", || schema_for!(answers::RestoreJob)),
     ("alerts list", || schema_for!(answers::AlertChannels)),
     ("alerts test", || schema_for!(answers::SentAlert)),
+    ("vault show", || schema_for!(answers::Vaults)),
     ("schedule show", || schema_for!(answers::Schedule)),
     ("schedule set", || schema_for!(answers::Schedule)),
     ("schedule reset", || schema_for!(answers::Schedule)),

@@ -6,6 +6,7 @@
 
 mod answer;
 mod asked;
+mod explained;
 mod language;
 mod pages;
 mod problem;
@@ -108,6 +109,8 @@ impl<'a> Wanted<'a> {
 pub struct Refused {
     /// The status that it has over HTTP.
     pub status: u16,
+    /// The code of the API.
+    pub code: String,
     /// In words.
     pub reason: String,
 }
@@ -140,6 +143,8 @@ pub struct Console {
     pub policy: BackupPolicy,
     /// How long links of downloads work.
     pub download_lifetime: SignedDuration,
+    /// Whether serverless instances may be made: what MongoDB switched off may be off here too.
+    pub offers_serverless: bool,
     /// Whether browsers reach it over TLS, so that cookies go over nothing else.
     pub is_secure: bool,
 }

@@ -6,6 +6,7 @@ use tidemark_catalog::CatalogError;
 use tidemark_model::Role;
 
 use crate::answer::{Answer, page};
+use crate::explained::Explained;
 use crate::shown::Frame;
 
 /// Why there is no page of the wanted kind.
@@ -18,8 +19,8 @@ pub(crate) enum Problem {
     /// A form that no page of ours sent, or one of a session that is over.
     Forged,
     /// It cannot be done as things are, and why.
-    Refused(String),
-    /// The API cannot do it now, and why.
+    Refused(Explained),
+    /// The API cannot do it now, and why in English.
     Failed(String),
     /// The records cannot be read or written.
     Catalog(CatalogError),
@@ -37,11 +38,13 @@ struct ProblemPage {
     f: Frame,
     title: String,
     text: String,
+    original: Option<String>,
 }
 
 impl Problem {
     /// The page that says so.
     pub(crate) fn page(self, f: Frame) -> Answer {
+        let mut original = None;
         let (status, title, text) = match self {
             Self::Unknown => {
                 (StatusCode::NOT_FOUND, f.t("problem-unknown"), f.t("problem-unknown-text"))
@@ -54,9 +57,13 @@ impl Problem {
             Self::Forged => {
                 (StatusCode::FORBIDDEN, f.t("problem-forged"), f.t("problem-forged-text"))
             }
-            Self::Refused(reason) => (StatusCode::CONFLICT, f.t("problem-refused"), reason),
+            Self::Refused(why) => {
+                original = why.original;
+                (StatusCode::CONFLICT, f.t("problem-refused"), why.text)
+            }
             Self::Failed(reason) => {
-                (StatusCode::SERVICE_UNAVAILABLE, f.t("problem-catalog"), reason)
+                original = Some(reason);
+                (StatusCode::SERVICE_UNAVAILABLE, f.t("problem-failed"), f.t("problem-failed-text"))
             }
             Self::Catalog(error) => {
                 tracing::error!(%error, "a page of the console could not be made");
@@ -64,6 +71,6 @@ impl Problem {
                 (status, f.t("problem-catalog"), f.t("problem-catalog-text"))
             }
         };
-        page(status, &ProblemPage { f, title, text })
+        page(status, &ProblemPage { f, title, text, original })
     }
 }

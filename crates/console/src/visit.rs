@@ -7,6 +7,7 @@ use tidemark_catalog::{Catalog, CatalogError, Instance, Project};
 use tidemark_model::{ProjectId, Role};
 
 use crate::asked::encode;
+use crate::explained::Explained;
 use crate::problem::Problem;
 use crate::session::Visitor;
 use crate::shown::Frame;
@@ -56,7 +57,7 @@ impl Visit<'_> {
         let done = self.console.operations.act(by, wanted.with_values(&values));
         done.map_err(|refused| match refused.status {
             500.. => Problem::Failed(refused.reason),
-            _ => Problem::Refused(refused.reason),
+            _ => Problem::Refused(Explained::refusal(&self.frame, &refused)),
         })
     }
 

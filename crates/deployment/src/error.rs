@@ -66,6 +66,11 @@ impl LinkError {
         }
     }
 
+    /// Whether a command was refused to this user: `Unauthorized` or `AuthenticationFailed`.
+    pub fn is_denial(&self) -> bool {
+        matches!(self, Self::Command { code: 13 | 18, .. })
+    }
+
     /// The same, of a command with this name.
     pub(crate) fn of_command(self, name: &str) -> Self {
         match self {

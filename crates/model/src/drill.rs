@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::transition::InvalidTransition;
-use crate::{InstanceId, OplogTime};
+use crate::{Failure, InstanceId, OplogTime};
 
 /// Where a drill stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum DrillState {
         /// When it was given up.
         finished_at: Timestamp,
         /// What went wrong.
-        reason: String,
+        failure: Failure,
     },
 }
 
@@ -75,7 +75,7 @@ pub enum DrillEvent {
         /// When.
         at: Timestamp,
         /// Why.
-        reason: String,
+        failure: Failure,
     },
 }
 
@@ -105,8 +105,8 @@ impl DrillState {
                 Ok(Self::Running { step })
             }
             (Self::Running { .. }, DrillEvent::Proven(at)) => Ok(Self::Proven { finished_at: at }),
-            (Self::Queued | Self::Running { .. }, DrillEvent::GivenUp { at, reason }) => {
-                Ok(Self::Failed { finished_at: at, reason })
+            (Self::Queued | Self::Running { .. }, DrillEvent::GivenUp { at, failure }) => {
+                Ok(Self::Failed { finished_at: at, failure })
             }
             (state, event) => Err(InvalidTransition::new("drill", state.as_str(), &event)),
         }
@@ -305,7 +305,7 @@ mod tests {
         for event in [
             DrillEvent::StepStarted(DrillStep::Check),
             DrillEvent::Proven(at(6)),
-            DrillEvent::GivenUp { at: at(6), reason: String::new() },
+            DrillEvent::GivenUp { at: at(6), failure: Failure::new(crate::Cause::Different, "") },
         ] {
             assert!(proven.after(event).is_err());
         }

@@ -8,6 +8,7 @@ mod deployment;
 mod document_choice;
 mod drill;
 mod event;
+mod failure;
 mod frequency;
 mod hex;
 mod ids;
@@ -39,6 +40,7 @@ pub use drill::{
     DrillStep, MOST_CHECKS, MOST_DOCUMENTS, NotRestored, ProvenCollection,
 };
 pub use event::{EVENT_TYPES, EventScope, EventType};
+pub use failure::{Cause, Failure};
 pub use frequency::{Frequency, LAST_DAY};
 pub use hex::{from_hex, to_hex};
 pub use ids::{

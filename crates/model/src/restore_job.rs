@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::transition::InvalidTransition;
-use crate::{InstanceId, OplogTime, SnapshotId};
+use crate::{Failure, InstanceId, OplogTime, SnapshotId};
 
 /// The moment that a point-in-time restore shall show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -290,7 +290,7 @@ pub enum RestoreState {
         /// When it was given up.
         finished_at: Timestamp,
         /// What went wrong and what the operator can do.
-        reason: String,
+        failure: Failure,
     },
     /// Stopped on request; the target is as it was, but for what a restore of documents had written.
     Cancelled {
@@ -318,7 +318,7 @@ pub enum RestoreEvent {
         /// When.
         at: Timestamp,
         /// Why, and what the operator can do.
-        reason: String,
+        failure: Failure,
     },
     /// Somebody asked to stop it.
     CancelRequested(Timestamp),
@@ -381,8 +381,8 @@ impl RestoreState {
             (Self::Running { step: RestoreStep::SWAP }, Reclaimed) => Ok(self.clone()),
             (Self::Queued | Self::Running { .. }, Reclaimed) => Ok(Self::Queued),
             (Self::Running { .. }, Delivered(finished_at)) => Ok(Self::Completed { finished_at }),
-            (Self::Queued | Self::Running { .. }, GivenUp { at, reason }) => {
-                Ok(Self::Failed { finished_at: at, reason })
+            (Self::Queued | Self::Running { .. }, GivenUp { at, failure }) => {
+                Ok(Self::Failed { finished_at: at, failure })
             }
             (Self::Queued, CancelRequested(finished_at)) => Ok(Self::Cancelled { finished_at }),
             (Self::Running { step }, CancelRequested(finished_at))
@@ -449,7 +449,10 @@ mod tests {
     fn nothing_happens_after_the_end() {
         for end in [
             RestoreState::Completed { finished_at: NOW },
-            RestoreState::Failed { finished_at: NOW, reason: String::new() },
+            RestoreState::Failed {
+                finished_at: NOW,
+                failure: Failure::new(crate::Cause::Disk, ""),
+            },
             RestoreState::Cancelled { finished_at: NOW },
         ] {
             for event in [

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::transition::InvalidTransition;
-use crate::{OplogTime, SnapshotId};
+use crate::{Failure, OplogTime, SnapshotId};
 
 /// Why a snapshot was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub enum SnapshotState {
         /// When it was given up.
         finished_at: Timestamp,
         /// What went wrong and what the operator can do.
-        reason: String,
+        failure: Failure,
     },
 }
 
@@ -83,7 +83,7 @@ pub enum SnapshotEvent {
         /// When.
         at: Timestamp,
         /// Why, and what the operator can do.
-        reason: String,
+        failure: Failure,
     },
 }
 
@@ -95,8 +95,8 @@ impl SnapshotState {
             (Self::InProgress, SnapshotEvent::Stored { at, consistent_at, size_bytes }) => {
                 Ok(Self::Completed { finished_at: at, consistent_at, size_bytes })
             }
-            (Self::InProgress, SnapshotEvent::GivenUp { at, reason }) => {
-                Ok(Self::Failed { finished_at: at, reason })
+            (Self::InProgress, SnapshotEvent::GivenUp { at, failure }) => {
+                Ok(Self::Failed { finished_at: at, failure })
             }
             (state, event) => Err(InvalidTransition::new("snapshot", state.as_str(), &event)),
         }
@@ -136,7 +136,8 @@ mod tests {
     fn a_snapshot_is_taken_by_who_claimed_it_and_ends_once() {
         let at = Timestamp::UNIX_EPOCH;
         let stored = SnapshotEvent::Stored { at, consistent_at: None, size_bytes: 1 };
-        let given_up = SnapshotEvent::GivenUp { at, reason: "x".into() };
+        let given_up =
+            SnapshotEvent::GivenUp { at, failure: Failure::new(crate::Cause::Disk, "x") };
         assert!(SnapshotState::Queued.after(stored.clone()).is_err());
         let taken = SnapshotState::Queued.after(SnapshotEvent::Claimed).unwrap();
         assert_eq!(taken.after(SnapshotEvent::Claimed), Ok(SnapshotState::InProgress));

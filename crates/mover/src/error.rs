@@ -1,7 +1,7 @@
 //! Why something could not be moved.
 
 use tidemark_deployment::LinkError;
-use tidemark_model::OplogTime;
+use tidemark_model::{Cause, Failure, OplogTime};
 use tidemark_vault::VaultError;
 
 /// Why a snapshot, a restore or a capture ended early.
@@ -77,6 +77,12 @@ pub enum MoverError {
         /// What it is.
         what: String,
     },
+    /// What is selected is not there, or cannot be together.
+    #[error("{what}; the target was left as it was")]
+    Selection {
+        /// What is wrong with it.
+        what: String,
+    },
     /// A file is no dump, or not a whole one.
     #[error("the dump cannot be imported: {what}")]
     Import {
@@ -150,11 +156,65 @@ impl MoverError {
         }
     }
 
+    /// Its kind, for programs and for readers of other languages.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Link(error) => cause_of_link(error),
+            Self::Vault(error) => cause_of_vault(error),
+            // Nobody is told: who stops is no failure.
+            Self::Stopped => Cause::Unknown,
+            Self::Mismatch { .. } => Cause::Different,
+            Self::OplogGap { .. } | Self::CutTransaction { .. } | Self::Hole(_) | Self::Plan(_) => {
+                Cause::OutOfReach
+            }
+            Self::WentAway { .. } | Self::Renamed { .. } => Cause::Changed,
+            Self::StageLost => Cause::StageLost,
+            Self::Selection { .. } => Cause::Selection,
+            Self::Unsupported { .. } | Self::Export { .. } | Self::Synthesis { .. } => {
+                Cause::Unsupported
+            }
+            Self::Import { .. } => Cause::Dump,
+            Self::Lookup { .. } => Cause::Lookup,
+            Self::Halfway { .. } => Cause::Partial,
+            Self::Conflict { .. } => Cause::Conflict,
+            Self::Replay { .. } => Cause::Replay,
+            Self::File { .. } => Cause::Disk,
+        }
+    }
+
+    /// Its kind and what it says.
+    pub fn to_failure(&self) -> Failure {
+        Failure::new(self.cause(), self)
+    }
+
     /// MongoDB's code, if the deployment refused a command.
     pub(crate) fn code(&self) -> Option<i32> {
         match self {
             Self::Link(error) => error.code(),
             _ => None,
         }
+    }
+}
+
+fn cause_of_link(error: &LinkError) -> Cause {
+    match error {
+        LinkError::Connection { .. } => Cause::Unreachable,
+        LinkError::Login { .. } => Cause::Denied,
+        LinkError::Command { .. } if error.is_denial() => Cause::Denied,
+        LinkError::Settings { .. } | LinkError::Protocol { .. } | LinkError::Command { .. } => {
+            Cause::DeploymentRefused
+        }
+    }
+}
+
+fn cause_of_vault(error: &VaultError) -> Cause {
+    match error {
+        VaultError::Damaged { .. } | VaultError::MissingChunk(_) | VaultError::Missing { .. } => {
+            Cause::VaultDamaged
+        }
+        VaultError::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Cause::Disk
+        }
+        _ => Cause::VaultUnavailable,
     }
 }

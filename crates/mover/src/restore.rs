@@ -433,8 +433,8 @@ impl<'a> Restore<'a> {
 fn check_selection(wanted: &Wanted, namespaces: &[String]) -> Result<(), MoverError> {
     if let Some(rule) = wanted.idle_rule(namespaces.iter()) {
         let what = format!("{rule}: there is no such collection in it");
-        return Err(MoverError::Unsupported { what });
+        return Err(MoverError::Selection { what });
     }
     let checked = wanted.selection().check(namespaces);
-    checked.map_err(|error| MoverError::Unsupported { what: format!("this selection: {error}") })
+    checked.map_err(|error| MoverError::Selection { what: error.to_string() })
 }

@@ -52,7 +52,11 @@ impl Operations for ApiGate {
         Wanted { operation, values, query, body }: Wanted<'_>,
     ) -> Result<Value, Refused> {
         let done = self.0.act(by, Act { operation, values, query, body });
-        done.map_err(|refusal| Refused { status: refusal.status, reason: refusal.detail })
+        done.map_err(|refusal| Refused {
+            status: refusal.status,
+            code: refusal.code,
+            reason: refusal.detail,
+        })
     }
 }
 

@@ -34,6 +34,7 @@ mod traces;
 mod uploads;
 mod users;
 mod vault_command;
+mod vault_look;
 
 use std::process::ExitCode;
 
@@ -229,7 +230,7 @@ fn vault_commands() -> Command {
                 .help("Remove from the second place what the vault does not have any more"),
         );
     Command::new("vault")
-        .about("Look after the vault")
+        .about("Look after the vault: `show` asks a server, the others work on the machine itself")
         .subcommand_required(true)
         .subcommand(with_vault(copy))
         .subcommand(with_vault(verify))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidemark_actions::restore_jobs::{Ask, Wish};
 use tidemark_actions::{DocumentsThere, Rehearsal, Rehearsed, RehearsedNamespace, RehearsedStep};
 use tidemark_catalog::Instance;
-use tidemark_model::{BackupPoint, DocumentChoice, RestorePlan, SnapshotId};
+use tidemark_model::{BackupPoint, Cause, DocumentChoice, Failure, RestorePlan, SnapshotId};
 use tidemark_mover::{
     Attempt, DocumentRestore, Foreseen, ForeseenNamespace, MoverError, Progress, Replay, Restore,
     RestoreSource, Stop, filter_of,
@@ -30,6 +30,10 @@ impl std::fmt::Debug for Rehearser {
     }
 }
 
+fn does_not_run() -> Failure {
+    Failure::new(Cause::Unreachable, "the target does not run")
+}
+
 impl Rehearsal for Rehearser {
     fn rehearse(
         &self,
@@ -37,7 +41,7 @@ impl Rehearsal for Rehearser {
         target: &Instance,
         (snapshot, plan): (SnapshotId, Option<RestorePlan>),
         wish: &Wish,
-    ) -> Result<Rehearsed, String> {
+    ) -> Result<Rehearsed, Failure> {
         if let Some(choice) = &wish.documents {
             let point = match wish.ask {
                 Ask::PointInTime { moment, .. } => BackupPoint::Moment(moment, Some(snapshot)),
@@ -62,8 +66,8 @@ impl Rehearsal for Rehearser {
             }
         };
         let foreseen = look().map_err(|error| match error {
-            MoverError::StageLost => "the target does not run".to_owned(),
-            error => error.to_string(),
+            MoverError::StageLost => does_not_run(),
+            error => error.to_failure(),
         })?;
         Ok(describe(foreseen, snapshot, plan))
     }
@@ -81,22 +85,24 @@ impl Rehearser {
         (source, target): (&Instance, &Instance),
         (point, snapshot): (BackupPoint, SnapshotId),
         choice: &DocumentChoice,
-    ) -> Result<Rehearsed, String> {
+    ) -> Result<Rehearsed, Failure> {
         let (stop, progress) = (Stop::new(), Progress::default());
-        let opened = self.moments.open(source, point, &stop).map_err(|error| error.to_string())?;
-        let endpoint = self.deployments.endpoint(target).ok_or("the target does not run")?;
-        let filter = filter_of(choice).map_err(|error| error.to_string())?;
+        let opened = self.moments.open(source, point, &stop);
+        let opened = opened.map_err(|error| error.to_failure())?;
+        let endpoint = self.deployments.endpoint(target).ok_or_else(does_not_run)?;
+        let filter = filter_of(choice).map_err(|error| error.to_failure())?;
+        let matches = self.deployments.matcher(&filter);
         let restore = DocumentRestore {
             vault: &opened.vault,
             manifest: &opened.manifest,
             choice,
-            matches: &self.deployments.matcher(&filter)?,
+            matches: &matches.map_err(|what| Failure::new(Cause::Lookup, what))?,
             endpoint: &endpoint,
             stop: &stop,
             progress: &progress,
         };
-        let found = restore.look().map_err(|error| error.to_string())?;
-        let obstacles = restore.check(&found).err().map(|error| error.to_string());
+        let found = restore.look().map_err(|error| error.to_failure())?;
+        let obstacles = restore.check(&found).err().map(|error| error.to_failure());
         let does =
             |step, what| RehearsedStep { step, what: Some(what), ..RehearsedStep::default() };
         Ok(Rehearsed {

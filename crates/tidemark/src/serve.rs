@@ -47,6 +47,7 @@ use crate::service_manager;
 use crate::tls::{CertificateFiles, Certificates};
 use crate::traces::{self, Traces};
 use crate::uploads::{self, Uploads};
+use crate::vault_look::Look;
 use crate::{bootstrap, folder, listening, scratch, users};
 
 type Failure = Box<dyn std::error::Error>;
@@ -288,22 +289,17 @@ impl Parts {
             report_key: ReportKey::new(move || tidemark_worker::public_key(&catalog)),
             inspector: Some(Arc::new(Inspection { moments, hosting })),
             alerting: Some(channels.clone()),
+            vault_look: Some(Arc::new(Look(vaults.clone()))),
             ..api_config(config, dev, (self.attached, rehearsal, hosts))
         };
         let records = Arc::clone(&self.catalog);
         let api = Api::new(self.catalog, self.clock.clone(), api_config)?;
         let api = Arc::new(api);
-        let console = Console {
-            catalog: records,
-            clock: self.clock.clone(),
-            gate: Arc::new(ApiGate(Arc::clone(&api))),
-            operations: Arc::new(ApiGate(Arc::clone(&api))),
-            rehearsal: for_console,
-            alerting: channels.clone(),
-            policy: policy(config),
-            download_lifetime: download_lifetime(config),
-            is_secure: base_url.starts_with("https:"),
-        };
+        let console = console(
+            (config, base_url),
+            (records, self.clock.clone()),
+            (&api, for_console, channels),
+        );
         let clock = self.clock.clone();
         let downloads = Downloads {
             api: Arc::clone(&api),
@@ -315,6 +311,26 @@ impl Parts {
             Uploads { api: Arc::clone(&api), clock: self.clock, folder: self.imports, vaults };
         let deadline = Duration::from_secs(config.server.deadline_seconds);
         Ok(router((api, Arc::new(console), deadline), (downloads, uploads), health))
+    }
+}
+
+/// The pages for people, which ask the API.
+fn console(
+    (config, base_url): (&Config, &str),
+    (catalog, clock): (Arc<Catalog>, Clock),
+    (api, rehearsal, alerting): (&Arc<Api>, Arc<dyn Rehearsal>, Arc<Channels>),
+) -> Console {
+    Console {
+        catalog,
+        clock,
+        gate: Arc::new(ApiGate(Arc::clone(api))),
+        operations: Arc::new(ApiGate(Arc::clone(api))),
+        rehearsal,
+        alerting,
+        policy: policy(config),
+        download_lifetime: download_lifetime(config),
+        offers_serverless: config.server.sunset == SunsetSetting::Ignore,
+        is_secure: base_url.starts_with("https:"),
     }
 }
 
@@ -493,6 +509,7 @@ fn api_config(
         rehearsal: Some(rehearsal),
         inspector: None,
         alerting: None,
+        vault_look: None,
         report_key: ReportKey::none(),
         dev: dev.map(|dev| Arc::new(dev) as Arc<dyn DevMode>),
         sunset: match config.server.sunset {

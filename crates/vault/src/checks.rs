@@ -30,6 +30,12 @@ pub(crate) struct Check {
 pub struct VaultHealth {
     /// Bytes of the packs, as far as they could be read.
     pub stored_bytes: u64,
+    /// Packs, those that cannot be read too.
+    pub packs: usize,
+    /// How many of them were never read as a whole since they were written.
+    pub packs_unread: usize,
+    /// When the one of the others was read that was read longest ago, in seconds since the epoch.
+    pub read_since: Option<i64>,
     /// Packs that cannot be read, with the reason. They are kept.
     pub unreadable_packs: Vec<(String, String)>,
     /// Chunks that could not be read where they were stored.

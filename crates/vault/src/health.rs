@@ -176,11 +176,28 @@ impl Vault {
         Ok(due.len())
     }
 
+    /// What is known of the vault's health now: also what other processes wrote and found, and which
+    /// snapshots could not be restored. Reads manifests and the lists in them, and no documents.
+    pub fn survey(&self) -> Result<VaultHealth, VaultError> {
+        let lost = self.find_lost()?;
+        if self.is_shared() {
+            self.merge_checks(&self.load_checks()?);
+        }
+        Ok(VaultHealth { lost, ..self.health() })
+    }
+
     /// What the vault knows of its own health, without reading anything.
     pub fn health(&self) -> VaultHealth {
         let state = self.state();
         let mut health = VaultHealth { lost: state.lost.clone(), ..VaultHealth::default() };
-        for pack in &state.packs {
+        for pack in state.packs.iter().filter(|pack| pack.state != PackState::Removed) {
+            health.packs += 1;
+            if pack.checked_at == 0 {
+                health.packs_unread += 1;
+            } else {
+                let oldest = health.read_since.unwrap_or(i64::MAX).min(pack.checked_at);
+                health.read_since = Some(oldest);
+            }
             match &pack.state {
                 PackState::Unreadable(reason) => {
                     health.unreadable_packs.push((pack.id.object(), reason.clone()));

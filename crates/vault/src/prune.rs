@@ -129,6 +129,11 @@ impl Vault {
         Ok(PruneReport::Removed(unused.len()))
     }
 
+    /// The snapshots of which chunks are missing, with their number.
+    pub(crate) fn find_lost(&self) -> Result<Vec<(String, usize)>, VaultError> {
+        self.need_new(&mut Needed::default())
+    }
+
     /// Notes the packs that snapshots need which were not looked at yet; answers those of which chunks
     /// are missing, with their number.
     fn need_new(&self, needed: &mut Needed) -> Result<Vec<(String, usize)>, VaultError> {

@@ -279,7 +279,12 @@ fn checks_in_the_background_find_what_nobody_reads() {
     let vault = Vault::open(folder.path(), key()).unwrap();
     snapshot(&vault, "one", 0..5_000).unwrap();
     let day = |n: i64| 1_800_000_000 + n * 86_400;
+    let survey = vault.survey().unwrap();
+    assert_eq!((survey.packs, survey.packs_unread, survey.read_since), (1, 1, None));
     assert_eq!(vault.check_some(day(0)).unwrap(), 1);
+    let survey = vault.survey().unwrap();
+    assert_eq!((survey.packs_unread, survey.read_since), (0, Some(day(0))));
+    assert!(survey.is_well());
     assert_eq!(vault.check_some(day(0) + 60).unwrap(), 0, "its share of the day is read");
     overwrite(folder.path(), |bytes| {
         let middle = bytes.len() / 2;
@@ -287,6 +292,7 @@ fn checks_in_the_background_find_what_nobody_reads() {
     });
     assert_eq!(vault.check_some(day(1) + 1).unwrap(), 1);
     assert_eq!(vault.health().bad_chunks, 1);
+    assert_eq!(vault.survey().unwrap().lost, [("one".to_owned(), 1)]);
 }
 
 #[test]

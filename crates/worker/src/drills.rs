@@ -13,8 +13,8 @@ use tidemark_actions::restore_jobs::CreateRestoreJobError;
 use tidemark_catalog::{CatalogError, Claim, Drill, Instance, SignedReport};
 use tidemark_deployment::{Connection, Endpoint};
 use tidemark_model::{
-    BackupPoint, CheckResult, ContentProof, DrillCheck, DrillEvent, DrillId, DrillReport,
-    DrillStep, MOST_DOCUMENTS, NotRestored, OplogTime, ProvenCollection, TRACE_TARGET,
+    BackupPoint, Cause, CheckResult, ContentProof, DrillCheck, DrillEvent, DrillId, DrillReport,
+    DrillStep, Failure, MOST_DOCUMENTS, NotRestored, OplogTime, ProvenCollection, TRACE_TARGET,
     format_instant, to_hex,
 };
 use tidemark_mover::{Attempt, MoverError, Progress, Proof, RestoreSource, Stop, prove};
@@ -75,9 +75,9 @@ fn run(shared: &Arc<Shared>, claim: &Claim<DrillId>, drill: &Drill) -> Result<()
     }
     let now = clock.now();
     let (event, report) = match outcome {
-        Ok(Ok(report)) => match &report.reason {
+        Ok(Ok(report)) => match failure_of(&report) {
             None => (DrillEvent::Proven(now), Some(report)),
-            Some(reason) => (DrillEvent::GivenUp { at: now, reason: reason.clone() }, Some(report)),
+            Some(failure) => (DrillEvent::GivenUp { at: now, failure }, Some(report)),
         },
         Ok(Err(StepError::Catalog(CatalogError::LeaseLost(_)) | StepError::Vanished)) => {
             return Ok(());
@@ -87,19 +87,29 @@ fn run(shared: &Arc<Shared>, claim: &Claim<DrillId>, drill: &Drill) -> Result<()
             tracing::warn!(%error, drill = %claim.id, "a drill is tried again");
             return catalog.release_drill(claim, next_try(now, claim.attempt));
         }
-        Ok(Err(error)) => (DrillEvent::GivenUp { at: now, reason: error.to_string() }, None),
-        Err(panic) => {
-            let reason = format!("the server has a fault ({panic}); please report it");
-            (DrillEvent::GivenUp { at: now, reason }, None)
-        }
+        Ok(Err(error)) => (DrillEvent::GivenUp { at: now, failure: error.to_failure() }, None),
+        Err(panic) => (DrillEvent::GivenUp { at: now, failure: Failure::of_panic(&panic) }, None),
     };
-    if let DrillEvent::GivenUp { reason, .. } = &event {
-        tracing::error!(reason, drill = %claim.id, "a drill failed");
+    if let DrillEvent::GivenUp { failure: Failure { cause, reason }, .. } = &event {
+        tracing::error!(reason, cause = cause.as_str(), drill = %claim.id, "a drill failed");
     }
     record_until_done(shared, &format!("drill {}", claim.id), || {
         let signed = report.as_ref().map(|report| sign(shared, report)).transpose()?;
         catalog.record_drill_event(claim, event.clone(), signed.as_ref()).map(drop)
     })
+}
+
+/// Why a drill failed that was done to its end, if it did.
+fn failure_of(report: &DrillReport) -> Option<Failure> {
+    let reason = report.reason.as_ref()?;
+    let cause = if report.collections.is_empty() && !report.not_restored.is_empty() {
+        Cause::Unsupported
+    } else if report.collections.iter().all(|collection| collection.is_equal) {
+        Cause::CheckFailed
+    } else {
+        Cause::Different
+    };
+    Some(Failure::new(cause, reason))
 }
 
 fn sign(shared: &Shared, report: &DrillReport) -> Result<SignedReport, CatalogError> {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use tidemark_actions::restore_jobs::{self, CreateRestoreJobError};
 use tidemark_catalog::{Catalog, CatalogError, Instance};
 use tidemark_model::{
-    BackupPoint, Captured, Clock, Material, OplogTime, PointInTime, RestorePlan, SnapshotId,
-    format_instant, plan_restore,
+    BackupPoint, Captured, Cause, Clock, Failure, Material, OplogTime, PointInTime, RestorePlan,
+    SnapshotId, format_instant, plan_restore,
 };
 use tidemark_mover::{MoverError, Progress, Replay, Stop, SynthesisRequest, synthesize};
 use tidemark_vault::{Manifest, SnapshotWriter, Vault, Vaults};
@@ -38,6 +38,18 @@ pub enum MomentError {
     /// The oplog through the moment has not been captured yet.
     #[error("the oplog through this moment is not captured yet; try again in a moment")]
     NotYet,
+}
+
+impl MomentError {
+    /// Its kind and what it says.
+    pub fn to_failure(&self) -> Failure {
+        let cause = match self {
+            Self::Unknown(CreateRestoreJobError::Catalog(_)) => Cause::RecordsUnavailable,
+            Self::Unknown(_) | Self::NotYet => Cause::OutOfReach,
+            Self::Mover(error) => error.cause(),
+        };
+        Failure::new(cause, self)
+    }
 }
 
 impl From<CatalogError> for MomentError {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tidemark_catalog::{CatalogError, Claim, RestoreJob};
 use tidemark_model::{
-    Captured, Delivery, DocumentChoice, DownloadStep, InstanceEvent, InstanceId, Material,
+    Captured, Delivery, DocumentChoice, DownloadStep, Failure, InstanceEvent, InstanceId, Material,
     OplogTime, PointInTime, ReplaceStep, RestoreEvent, RestoreJobId, RestorePlan, RestoreStep,
     SnapshotId, TRACE_TARGET, format_instant, plan_restore,
 };
@@ -100,11 +100,8 @@ fn run(
             tracing::warn!(%error, job = %claim.id, "a restore job is tried again");
             return release(shared, (claim, job), next_try(now, claim.attempt));
         }
-        Ok(Err(error)) => RestoreEvent::GivenUp { at: now, reason: error.to_string() },
-        Err(panic) => RestoreEvent::GivenUp {
-            at: now,
-            reason: format!("the server has a fault ({panic}); please report it"),
-        },
+        Ok(Err(error)) => RestoreEvent::GivenUp { at: now, failure: error.to_failure() },
+        Err(panic) => RestoreEvent::GivenUp { at: now, failure: Failure::of_panic(&panic) },
     };
     match truth_about_swap(shared, (claim, job), event) {
         Ok(event) => finish(shared, (claim, job), event),
@@ -159,8 +156,9 @@ fn finish(
     let target = job.delivery.target().map(|target| shared.captures.endpoint(target));
     let id = claim.id.to_string();
     match &event {
-        RestoreEvent::GivenUp { reason, .. } => {
-            tracing::error!(reason, job = id, "a restore job failed");
+        RestoreEvent::GivenUp { failure, .. } => {
+            let Failure { cause, reason } = failure;
+            tracing::error!(reason, cause = cause.as_str(), job = id, "a restore job failed");
         }
         RestoreEvent::Delivered(_) => {
             tracing::info!(job = id, delivery = job.delivery.as_str(), "a restore job is complete");

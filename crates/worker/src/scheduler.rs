@@ -493,7 +493,7 @@ mod tests {
     use tidemark_catalog::{Backing, Instance, InstanceFamily, LeaseHolder};
     use tidemark_deployment::Endpoint;
     use tidemark_model::{
-        BackupSchedule, Clock, Frequency, InstanceEvent, InstanceId, SnapshotEvent,
+        BackupSchedule, Cause, Clock, Failure, Frequency, InstanceEvent, InstanceId, SnapshotEvent,
     };
     use tidemark_mover::Stop;
     use tidemark_vault::{Vault, VaultKey};
@@ -597,7 +597,8 @@ mod tests {
         let fail = |f: &Fixture| {
             let (catalog, now) = (&f.shared.config.catalog, f.shared.config.clock.now());
             let (claim, snapshot) = catalog.claim_snapshot(&f.shared.holder, now).unwrap().unwrap();
-            let given_up = SnapshotEvent::GivenUp { at: now, reason: "x".into() };
+            let given_up =
+                SnapshotEvent::GivenUp { at: now, failure: Failure::new(Cause::Disk, "x") };
             snapshots::record(catalog, (&claim, &snapshot), given_up, None).unwrap();
         };
         assert_eq!(f.snapshots().len(), 1);
@@ -689,7 +690,8 @@ mod tests {
         let failed = |f: &Fixture| {
             let now = clock.now();
             let (claim, snapshot) = catalog.claim_snapshot(&f.shared.holder, now).unwrap().unwrap();
-            let given_up = SnapshotEvent::GivenUp { at: now, reason: "x".into() };
+            let given_up =
+                SnapshotEvent::GivenUp { at: now, failure: Failure::new(Cause::Disk, "x") };
             snapshots::record(catalog, (&claim, &snapshot), given_up, None).unwrap();
         };
         failed(&f);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tidemark_catalog::{Catalog, CatalogError, Claim, Instance, Proof, SILENT_ENDS, Snapshot};
 use tidemark_deployment::Endpoint;
 use tidemark_model::{
-    Comparison, SnapshotEvent, SnapshotId, SnapshotState, TRACE_TARGET, format_instant,
+    Comparison, Failure, SnapshotEvent, SnapshotId, SnapshotState, TRACE_TARGET, format_instant,
 };
 use tidemark_mover::{
     DRAFT_INTERVAL, ImportRequest, MoverError, PART_BYTES, Progress, ReadSnapshot, SnapshotRequest,
@@ -84,9 +84,10 @@ fn run(
         }
         Ok(())
     };
-    let fail = |reason: String| {
-        tracing::error!(reason, snapshot = %claim.id, "a snapshot failed");
-        record_event(SnapshotEvent::GivenUp { at: finished_at, reason }, None)
+    let fail = |failure: Failure| {
+        let (reason, cause) = (&failure.reason, failure.cause.as_str());
+        tracing::error!(reason, cause, snapshot = %claim.id, "a snapshot failed");
+        record_event(SnapshotEvent::GivenUp { at: finished_at, failure }, None)
     };
     let release = |error: &dyn std::fmt::Display| {
         tracing::warn!(%error, snapshot = %claim.id, "a snapshot is tried again");
@@ -113,8 +114,8 @@ fn run(
         Ok(Err(StepError::Vanished)) => Ok(()),
         Ok(Err(_)) if shared.stop.is_requested() => catalog.release_snapshot(claim, finished_at),
         Ok(Err(error)) if error.is_transient() && claim.attempt < ATTEMPTS => release(&error),
-        Ok(Err(error)) => fail(error.to_string()),
-        Err(panic) => fail(format!("the server has a fault ({panic}); please report it")),
+        Ok(Err(error)) => fail(error.to_failure()),
+        Err(panic) => fail(Failure::of_panic(&panic)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tidemark_catalog::CatalogError;
 use tidemark_deployment::LinkError;
-use tidemark_model::TRACE_TARGET;
+use tidemark_model::{Cause, Failure, TRACE_TARGET};
 use tidemark_mover::MoverError;
 
 use crate::config::{Fate, WorkerConfig};
@@ -25,6 +25,18 @@ impl StepError {
             Self::Catalog(error) => matches!(error, CatalogError::Database(_)),
             Self::DiedTooOften(_) | Self::Vanished => false,
         }
+    }
+}
+
+impl StepError {
+    /// Why the job fails, for its record.
+    pub(crate) fn to_failure(&self) -> Failure {
+        let cause = match self {
+            Self::Mover(error) => error.cause(),
+            Self::Catalog(_) => Cause::RecordsUnavailable,
+            Self::DiedTooOften(_) | Self::Vanished => Cause::Crashed,
+        };
+        Failure::new(cause, self)
     }
 }
 

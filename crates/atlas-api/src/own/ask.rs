@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tidemark_actions::{Change, change};
 use tidemark_catalog::{Backing, Catalog, Project, RestoreJob};
-use tidemark_model::{Caller, Role};
+use tidemark_model::{Caller, Failure, Role};
 
 use crate::api::Api;
 use crate::error::{ApiError, Result};
@@ -94,6 +94,12 @@ impl Ask<'_> {
 }
 
 /// Adds an attribute to an object.
+/// Says why something failed.
+pub(super) fn put_failure(body: &mut Value, failure: &Failure) {
+    put(body, "cause", failure.cause.as_str().into());
+    put(body, "reason", failure.reason.as_str().into());
+}
+
 pub(super) fn put(body: &mut Value, name: &str, value: Value) {
     if let Some(body) = body.as_object_mut() {
         body.insert(name.to_owned(), value);

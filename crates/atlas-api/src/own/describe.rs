@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tidemark_catalog::{Instance, InstanceTrouble, RestoreJob, Snapshot};
 use tidemark_model::{OplogSpan, OplogTime, RestoreState, SnapshotState, format_instant};
 
-use super::ask::{Beside, put};
+use super::ask::{Beside, put, put_failure};
 
 pub(super) fn describe_instance(instance: &Instance) -> Value {
     let mut body = json!({
@@ -56,7 +56,7 @@ pub(super) fn describe_snapshot(snapshot: &Snapshot) -> Value {
             put(&mut body, "shows", describe_position(*at));
             put(&mut body, "sizeBytes", (*size_bytes).into());
         }
-        SnapshotState::Failed { reason, .. } => put(&mut body, "reason", reason.as_str().into()),
+        SnapshotState::Failed { failure, .. } => put_failure(&mut body, failure),
         _ => {}
     }
     if let Some(description) = &snapshot.description {
@@ -117,7 +117,7 @@ pub(super) fn describe_job(job: &RestoreJob, Beside { link, notice }: Beside) ->
     }
     match &job.state {
         RestoreState::Running { step } => put(&mut body, "step", step.as_str().into()),
-        RestoreState::Failed { reason, .. } => put(&mut body, "reason", reason.as_str().into()),
+        RestoreState::Failed { failure, .. } => put_failure(&mut body, failure),
         _ => {}
     }
     if let Some(at) = job.state.finished_at() {

@@ -6,7 +6,7 @@ use tidemark_actions::drills::{self, CreateDrillError, DrillPoint, WantedDrill};
 use tidemark_catalog::{Drill, Instance, Page, Project};
 use tidemark_model::{DrillCheck, DrillId, DrillState, PointInTime, Role, format_instant};
 
-use super::ask::{Ask, put};
+use super::ask::{Ask, put, put_failure};
 use super::points;
 use super::restore_jobs::describe_progress;
 use crate::body::Body;
@@ -148,7 +148,7 @@ pub(super) fn describe(drill: &Drill) -> Value {
     }
     match &drill.state {
         DrillState::Running { step } => put(&mut body, "step", step.as_str().into()),
-        DrillState::Failed { reason, .. } => put(&mut body, "reason", reason.as_str().into()),
+        DrillState::Failed { failure, .. } => put_failure(&mut body, failure),
         _ => {}
     }
     if let Some(at) = drill.state.finished_at() {

@@ -121,6 +121,6 @@ fn a_drill_of_which_processes_die_is_given_up() {
     assert!(f.catalog.claim_drill(&holder("one"), at(2_200)).unwrap().is_none());
     let found = f.catalog.list_drills(f.instance, Page { number: 1, size: 1 }).unwrap();
     assert!(
-        matches!(&found.items[0].state, DrillState::Failed { reason, .. } if reason.contains("3 times"))
+        matches!(&found.items[0].state, DrillState::Failed { failure, .. } if failure.reason.contains("3 times"))
     );
 }

@@ -2,13 +2,15 @@
 
 use askama::Template;
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidemark_catalog::Project;
-use tidemark_model::Role;
+use tidemark_model::{ApiKeyId, Role};
 
 use crate::Wanted;
 use crate::answer::{Answer, page, see};
 use crate::asked::Fields;
+use crate::explained::Explained;
 use crate::problem::Problem;
 use crate::shown::Frame;
 use crate::visit::{AGAIN, Visit};
@@ -39,6 +41,20 @@ struct Row {
     roles: String,
 }
 
+/// Something that can be done with a row: what its form says, and the ids of what its button says, alone
+/// and with the row's name.
+struct Action {
+    wanted: &'static str,
+    word: &'static str,
+    one: &'static str,
+}
+
+/// What is listed, and what can be done with each.
+struct Table {
+    rows: Vec<Row>,
+    actions: Vec<Action>,
+}
+
 /// A secret that was just made, which is shown once.
 struct Made {
     login: String,
@@ -50,16 +66,16 @@ struct Made {
 struct AccessPage {
     f: Frame,
     project: String,
-    keys: Vec<Row>,
-    accounts: Vec<Row>,
-    users: Vec<Row>,
+    keys: Table,
+    accounts: Table,
+    users: Table,
     roles: Vec<&'static str>,
     user_roles: &'static [&'static str],
     may_keys: bool,
     may_accounts: bool,
     may_users: bool,
     made: Option<Made>,
-    error: Option<String>,
+    error: Option<Explained>,
 }
 
 /// The page.
@@ -71,22 +87,38 @@ fn answer(
     visit: &Visit<'_>,
     project: &Project,
     made: Option<Made>,
-    error: Option<String>,
+    error: Option<Explained>,
 ) -> Result<Answer, Problem> {
     let status = if error.is_some() { AGAIN } else { StatusCode::OK };
     let rows = |operation: &str, names: [&str; 3]| -> Result<Vec<Row>, Problem> {
-        let query = [("itemsPerPage", SHOWN)];
-        let list = visit.ask(project, Wanted::new(operation).with_query(&query))?;
-        // Lists of the API are objects with `results`, but not all.
-        let found = list.get("results").unwrap_or(&list).as_array().cloned().unwrap_or_default();
+        let found = list(visit, project, operation)?;
         Ok(found.iter().map(|item| row(item, names, project)).collect())
     };
+    let may_keys = visit.may(project, Role::GroupAccessManager);
+    let may_accounts = visit.may(project, Role::GroupOwner);
+    let may_users = visit.may(project, Role::GroupDatabaseAccessAdmin);
+    let may_remove = visit.visitor.caller.may_in_org(project.org, Role::OrgOwner);
     let shown = AccessPage {
         f: visit.frame.clone(),
         project: project.id.to_string(),
-        keys: rows("listGroupApiKeys", ["id", "desc", "publicKey"])?,
-        accounts: rows("listGroupServiceAccounts", ["clientId", "name", "clientId"])?,
-        users: rows("listGroupDatabaseUsers", ["username", "username", "username"])?,
+        keys: Table {
+            rows: rows("listGroupApiKeys", ["id", "desc", "publicKey"])?,
+            actions: actions([
+                (may_keys, "remove-key", TAKE_OUT),
+                (may_remove, "delete-key", REMOVE_EVERYWHERE),
+            ]),
+        },
+        accounts: Table {
+            rows: rows("listGroupServiceAccounts", ["clientId", "name", "clientId"])?,
+            actions: actions([
+                (may_accounts, "remove-account", TAKE_OUT),
+                (may_remove, "delete-account", REMOVE_EVERYWHERE),
+            ]),
+        },
+        users: Table {
+            rows: rows("listGroupDatabaseUsers", ["username", "username", "username"])?,
+            actions: actions([(may_users, "remove-user", ("remove", "remove-one"))]),
+        },
         // Nobody gives what they do not have.
         roles: ROLES
             .iter()
@@ -94,13 +126,59 @@ fn answer(
             .map(|role| role.as_str())
             .collect(),
         user_roles: USER_ROLES,
-        may_keys: visit.may(project, Role::GroupAccessManager),
-        may_accounts: visit.may(project, Role::GroupOwner),
-        may_users: visit.may(project, Role::GroupDatabaseAccessAdmin),
+        may_keys,
+        may_accounts,
+        may_users,
         made,
         error,
     };
     Ok(page(status, &shown))
+}
+
+/// What a button says: the id of the words alone, and with the name.
+const TAKE_OUT: (&str, &str) = ("take-out", "take-out-one");
+const REMOVE_EVERYWHERE: (&str, &str) = ("remove-everywhere", "remove-everywhere-one");
+
+/// Those of the actions that the visitor may do.
+fn actions<const N: usize>(
+    all: [(bool, &'static str, (&'static str, &'static str)); N],
+) -> Vec<Action> {
+    let allowed = all.into_iter().filter(|(may, ..)| *may);
+    allowed.map(|(_, wanted, (word, one))| Action { wanted, word, one }).collect()
+}
+
+/// All that an operation lists.
+fn list(visit: &Visit<'_>, project: &Project, operation: &str) -> Result<Vec<Value>, Problem> {
+    let query = [("itemsPerPage", SHOWN)];
+    let list = visit.ask(project, Wanted::new(operation).with_query(&query))?;
+    // Lists of the API are objects with `results`, but not all.
+    Ok(list.get("results").unwrap_or(&list).as_array().cloned().unwrap_or_default())
+}
+
+/// Whether a key or an account of the form's name was made since the form was shown: then a browser sends
+/// it again, as when the page with the secret is loaded once more.
+fn is_sent_again(
+    visit: &Visit<'_>,
+    project: &Project,
+    (operation, name): (&str, &str),
+    form: &Fields,
+) -> Result<bool, Problem> {
+    let Some(shown) = form.get("shown").and_then(|text| text.parse::<i64>().ok()) else {
+        return Ok(false);
+    };
+    let wanted = form.get("name");
+    let text = |item: &Value, name: &str| item.get(name)?.as_str().map(str::to_owned);
+    let made_at = |item: &Value| -> Option<Timestamp> {
+        match text(item, "createdAt") {
+            Some(at) => at.parse().ok(),
+            None => Some(text(item, "id")?.parse::<ApiKeyId>().ok()?.made_at()),
+        }
+    };
+    let found = list(visit, project, operation)?;
+    Ok(found.iter().any(|item| {
+        text(item, name).as_deref() == wanted
+            && made_at(item).is_some_and(|at| at.as_second() >= shown)
+    }))
 }
 
 fn row(item: &Value, [id, name, login]: [&str; 3], project: &Project) -> Row {
@@ -121,18 +199,44 @@ pub(crate) fn change(
     project: &Project,
     form: &Fields,
 ) -> Result<Answer, Problem> {
+    let listed = match form.get("do") {
+        Some("add-key") => Some(("listGroupApiKeys", "desc")),
+        Some("add-account") => Some(("listGroupServiceAccounts", "name")),
+        _ => None,
+    };
+    if let Some(listed) = listed
+        && is_sent_again(visit, project, listed, form)?
+    {
+        let why = Explained::plain(visit.frame.t("access-made-already"));
+        return answer(visit, project, None, Some(why));
+    }
+    let done = match to_add(form) {
+        Some((operation, body)) => visit.ask(project, Wanted::new(operation).with_body(&body)),
+        None => remove(visit, project, form),
+    };
+    match done {
+        Ok(body) => match made(&body) {
+            Some(made) => answer(visit, project, Some(made), None),
+            None => Ok(see(&format!("/projects/{}/access", project.id))),
+        },
+        Err(Problem::Refused(why)) => answer(visit, project, None, Some(why)),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// The operation that adds what a form says, and its body; nothing if the form adds nothing.
+fn to_add(form: &Fields) -> Option<(&'static str, Value)> {
     let text = |name: &str| form.get(name).unwrap_or_default();
-    let done = match text("do") {
+    Some(match form.get("do")? {
         "add-key" => {
-            let body = json!({ "desc": text("name"), "roles": [text("role")] });
-            visit.ask(project, Wanted::new("createGroupApiKey").with_body(&body))
+            ("createGroupApiKey", json!({ "desc": text("name"), "roles": [text("role")] }))
         }
         "add-account" => {
             let body = json!({
                 "description": text("name"), "name": text("name"), "roles": [text("role")],
                 "secretExpiresAfterHours": SECRET_HOURS,
             });
-            visit.ask(project, Wanted::new("createGroupServiceAccount").with_body(&body))
+            ("createGroupServiceAccount", body)
         }
         "add-user" => {
             let role = json!({ "roleName": text("role"), "databaseName": "admin" });
@@ -142,32 +246,29 @@ pub(crate) fn change(
                 "databaseName": "admin", "password": password, "roles": [role],
                 "username": text("name"),
             });
-            visit
-                .ask(project, Wanted::new("createGroupDatabaseUser").with_body(&body))
-                .map(|_| Value::Null)
+            ("createGroupDatabaseUser", body)
         }
-        "remove-key" => {
-            let id = [("apiUserId", text("id"))];
-            visit.ask(project, Wanted::new("removeGroupApiKey").with_values(&id))
+        _ => return None,
+    })
+}
+
+/// Removes what a form says: from the project, or from the organization.
+fn remove(visit: &Visit<'_>, project: &Project, form: &Fields) -> Result<Value, Problem> {
+    let id = form.get("id").unwrap_or_default();
+    let org = project.org.to_string();
+    let (operation, values) = match form.get("do") {
+        Some("remove-key") => ("removeGroupApiKey", vec![("apiUserId", id)]),
+        Some("remove-account") => ("deleteGroupServiceAccount", vec![("clientId", id)]),
+        Some("delete-key") => ("deleteOrgApiKey", vec![("orgId", &*org), ("apiUserId", id)]),
+        Some("delete-account") => {
+            ("deleteOrgServiceAccount", vec![("orgId", &*org), ("clientId", id)])
         }
-        "remove-account" => {
-            let id = [("clientId", text("id"))];
-            visit.ask(project, Wanted::new("deleteGroupServiceAccount").with_values(&id))
-        }
-        "remove-user" => {
-            let values = [("databaseName", "admin"), ("username", text("id"))];
-            visit.ask(project, Wanted::new("deleteGroupDatabaseUser").with_values(&values))
+        Some("remove-user") => {
+            ("deleteGroupDatabaseUser", vec![("databaseName", "admin"), ("username", id)])
         }
         _ => return Err(Problem::Unknown),
     };
-    match done {
-        Ok(body) => match made(&body) {
-            Some(made) => answer(visit, project, Some(made), None),
-            None => Ok(see(&format!("/projects/{}/access", project.id))),
-        },
-        Err(Problem::Refused(reason)) => answer(visit, project, None, Some(reason)),
-        Err(problem) => Err(problem),
-    }
+    visit.ask(project, Wanted::new(operation).with_values(&values))
 }
 
 /// The secret of an answer.

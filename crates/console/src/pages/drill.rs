@@ -8,6 +8,7 @@ use tidemark_model::{DrillId, DrillReport, DrillState, Role};
 
 use crate::answer::{Answer, page, see};
 use crate::asked::Fields;
+use crate::explained::Explained;
 use crate::problem::Problem;
 use crate::shown::Frame;
 use crate::visit::{Visit, path_of};
@@ -20,7 +21,7 @@ struct DrillPage {
     name: String,
     drill: Drill,
     step: Option<&'static str>,
-    reason: Option<String>,
+    reason: Option<Explained>,
     report: Option<DrillReport>,
     signature: String,
     may_see_data: bool,
@@ -56,7 +57,7 @@ pub(crate) fn show(
             _ => None,
         },
         reason: match &drill.state {
-            DrillState::Failed { reason, .. } => Some(reason.clone()),
+            DrillState::Failed { failure, .. } => Some(Explained::failure(&visit.frame, failure)),
             _ => None,
         },
         report,
@@ -86,11 +87,13 @@ pub(crate) fn create(
         Ok(drill) => Ok(see(&format!("{}/drills/{}", path_of(project, instance), drill.wanted.id))),
         Err(CreateDrillError::Catalog(error)) => Err(error.into()),
         Err(CreateDrillError::Unfinished) => {
-            Err(Problem::Refused(visit.frame.t("refused-unfinished-drill")))
+            let why = visit.frame.t("refused-unfinished-drill");
+            Err(Problem::Refused(Explained::plain(why)))
         }
         Err(CreateDrillError::NothingToRestore) => {
-            Err(Problem::Refused(visit.frame.t("refused-nothing-to-restore")))
+            let why = visit.frame.t("refused-nothing-to-restore");
+            Err(Problem::Refused(Explained::plain(why)))
         }
-        Err(error) => Err(Problem::Refused(error.to_string())),
+        Err(error) => Err(Problem::Refused(Explained::other(&visit.frame, error))),
     }
 }

@@ -11,6 +11,7 @@ use tidemark_model::{OplogTime, Role, SnapshotState};
 use crate::Wanted;
 use crate::answer::{Answer, page, see};
 use crate::asked::Fields;
+use crate::explained::Explained;
 use crate::problem::Problem;
 use crate::shown::Frame;
 use crate::visit::{AGAIN, Visit, path_of};
@@ -29,8 +30,9 @@ struct FleetPage {
     project: String,
     rows: Vec<Row>,
     may_create: bool,
+    offers_serverless: bool,
     /// The name that was asked for, and why it was refused.
-    refused: Option<(String, String)>,
+    refused: Option<(String, Explained)>,
 }
 
 /// An instance, as the table shows it.
@@ -98,7 +100,12 @@ pub(crate) fn create(
     form: &Fields,
 ) -> Result<Answer, Problem> {
     let name = form.get("name").unwrap_or_default();
-    let (operation, provider) = if form.get("view") == Some("flex") {
+    let offers_serverless = visit.console.offers_serverless;
+    if form.get("view") == Some("serverless") && !offers_serverless {
+        let why = Explained::plain(visit.frame.t("code-switched-off"));
+        return answer(visit, project, Some((name.to_owned(), why)));
+    }
+    let (operation, provider) = if form.get("view") == Some("flex") || !offers_serverless {
         (
             "createGroupFlexCluster",
             json!({ "backingProviderName": "AWS", "regionName": "US_EAST_1" }),
@@ -112,7 +119,7 @@ pub(crate) fn create(
     let body = json!({ "name": name, "providerSettings": provider });
     match visit.ask(project, Wanted::new(operation).with_body(&body)) {
         Ok(_) => Ok(see(&format!("/projects/{}", project.id))),
-        Err(Problem::Refused(reason)) => answer(visit, project, Some((name.to_owned(), reason))),
+        Err(Problem::Refused(why)) => answer(visit, project, Some((name.to_owned(), why))),
         Err(problem) => Err(problem),
     }
 }
@@ -120,7 +127,7 @@ pub(crate) fn create(
 fn answer(
     visit: &Visit<'_>,
     project: &Project,
-    refused: Option<(String, String)>,
+    refused: Option<(String, Explained)>,
 ) -> Result<Answer, Problem> {
     let status = if refused.is_some() { AGAIN } else { StatusCode::OK };
     let found = overviews::list(&visit.console.catalog, project.id, visit.frame.now)?;
@@ -130,6 +137,7 @@ fn answer(
         project: project.id.to_string(),
         rows,
         may_create: visit.may(project, Role::GroupOwner),
+        offers_serverless: visit.console.offers_serverless,
         refused,
     };
     Ok(page(status, &shown))

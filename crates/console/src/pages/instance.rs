@@ -14,6 +14,7 @@ use super::fleet::instant_of;
 use crate::Wanted;
 use crate::answer::{Answer, page, picture, see};
 use crate::asked::Fields;
+use crate::explained::Explained;
 use crate::problem::Problem;
 use crate::shown::Frame;
 use crate::timeline::{Window, draw};
@@ -58,10 +59,10 @@ impl InstancePage {
         }
     }
 
-    fn reason(&self, snapshot: &Snapshot) -> String {
+    fn reason(&self, snapshot: &Snapshot) -> Option<Explained> {
         match &snapshot.state {
-            SnapshotState::Failed { reason, .. } => reason.clone(),
-            _ => String::new(),
+            SnapshotState::Failed { failure, .. } => Some(Explained::failure(&self.f, failure)),
+            _ => None,
         }
     }
 }
@@ -141,7 +142,7 @@ pub(crate) fn remove(
 ) -> Result<Answer, Problem> {
     let name = instance.name.as_str();
     if form.get("confirm") != Some(name) {
-        return Err(Problem::Refused(visit.frame.t("restore-not-confirmed")));
+        return Err(Problem::Refused(Explained::plain(visit.frame.t("restore-not-confirmed"))));
     }
     let (operation, named) = match instance.family {
         InstanceFamily::Serverless => ("deleteGroupServerlessInstance", "name"),
@@ -165,12 +166,13 @@ pub(crate) fn take_snapshot(
         Ok(_) => Ok(see(&path_of(project, instance))),
         Err(TakeSnapshotError::Catalog(error)) => Err(error.into()),
         Err(TakeSnapshotError::Unfinished) => {
-            Err(Problem::Refused(visit.frame.t("refused-unfinished-snapshot")))
+            let why = visit.frame.t("refused-unfinished-snapshot");
+            Err(Problem::Refused(Explained::plain(why)))
         }
-        Err(TakeSnapshotError::Unavailable(state)) => Err(Problem::Refused(visit.frame.with(
-            "refused-unavailable",
-            "state",
-            &visit.frame.state(state.as_str()),
-        ))),
+        Err(TakeSnapshotError::Unavailable(state)) => {
+            let state = visit.frame.state(state.as_str());
+            let why = visit.frame.with("refused-unavailable", "state", &state);
+            Err(Problem::Refused(Explained::plain(why)))
+        }
     }
 }

@@ -7,6 +7,7 @@ use tidemark_catalog::{CatalogError, Instance, Page, Project, RestoreJob};
 use tidemark_model::{RestoreJobId, RestoreState, Role};
 
 use crate::answer::{Answer, page, see};
+use crate::explained::Explained;
 use crate::problem::Problem;
 use crate::shown::Frame;
 use crate::visit::{Visit, path_of};
@@ -30,7 +31,7 @@ struct JobPart {
     name: String,
     job: RestoreJob,
     step: Option<&'static str>,
-    reason: Option<String>,
+    reason: Option<Explained>,
     percent: u64,
     may_cancel: bool,
 }
@@ -61,7 +62,7 @@ fn load(
         _ => None,
     };
     let reason = match &job.state {
-        RestoreState::Failed { reason, .. } => Some(reason.clone()),
+        RestoreState::Failed { failure, .. } => Some(Explained::failure(&visit.frame, failure)),
         _ => None,
     };
     let done = (job.done.bytes * 100).checked_div(job.done.total_bytes).unwrap_or(0).min(100);

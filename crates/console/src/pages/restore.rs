@@ -16,6 +16,7 @@ use tidemark_model::{
 use super::instance::{drawn, shown_at, window_of};
 use crate::answer::{Answer, page, see};
 use crate::asked::Fields;
+use crate::explained::Explained;
 use crate::problem::Problem;
 use crate::shown::Frame;
 use crate::timeline::Window;
@@ -153,7 +154,7 @@ struct RestorePage {
     picked: Option<i64>,
     snapshots: Vec<Snapshot>,
     targets: Vec<String>,
-    error: Option<String>,
+    error: Option<Explained>,
 }
 
 #[expect(clippy::unused_self, reason = "templates call methods")]
@@ -200,6 +201,11 @@ impl PlanPage {
     fn conflict(&self) -> String {
         conflict(&self.f, &self.wanted.on_conflict)
     }
+
+    /// Why it would fail.
+    fn obstacles(&self) -> Vec<Explained> {
+        self.plan.obstacles.iter().map(|found| Explained::failure(&self.f, found)).collect()
+    }
 }
 
 /// The form; a click on the timeline fills in the moment and looks closer.
@@ -214,7 +220,7 @@ fn show(
     visit: &Visit<'_>,
     (project, instance): (&Project, &Instance),
     fields: &Fields,
-    error: Option<String>,
+    error: Option<Explained>,
 ) -> Result<Answer, Problem> {
     visit.require(project, Role::GroupOwner)?;
     let (spans, moments) = drawn(visit, instance)?;
@@ -259,7 +265,7 @@ pub(crate) fn plan(
     visit.require(project, Role::GroupOwner)?;
     let wanted = Wanted::of(fields, instance);
     let planned = match wanted.wish(project) {
-        Err(id) => Err(visit.frame.t(id)),
+        Err(id) => Err(Explained::plain(visit.frame.t(id))),
         Ok(wish) => plan_of(visit, instance, &wish)?,
     };
     let plan = match planned {
@@ -284,19 +290,20 @@ fn plan_of(
     visit: &Visit<'_>,
     instance: &Instance,
     wish: &Wish,
-) -> Result<Result<Rehearsed, String>, Problem> {
+) -> Result<Result<Rehearsed, Explained>, Problem> {
     let (catalog, rehearsal) = (&visit.console.catalog, visit.console.rehearsal.as_ref());
     match rehearse((catalog, rehearsal), instance, wish, visit.frame.now) {
         Ok(plan) => Ok(Ok(plan)),
         Err(RehearseError::Refused(error)) => refusal(visit, error).map(Err),
-        Err(error) => Ok(Err(error.to_string())),
+        Err(RehearseError::Unknown(failure)) => Ok(Err(Explained::failure(&visit.frame, &failure))),
+        Err(error @ RehearseError::Download) => Ok(Err(Explained::other(&visit.frame, error))),
     }
 }
 
 /// Why a restore is refused, in words.
-fn refusal(visit: &Visit<'_>, error: CreateRestoreJobError) -> Result<String, Problem> {
+fn refusal(visit: &Visit<'_>, error: CreateRestoreJobError) -> Result<Explained, Problem> {
     let f = &visit.frame;
-    Ok(match error {
+    Ok(Explained::plain(match error {
         CreateRestoreJobError::Catalog(error) => return Err(error.into()),
         CreateRestoreJobError::SnapshotNotFound(_) | CreateRestoreJobError::SnapshotIncomplete => {
             f.t("restore-no-snapshot")
@@ -308,7 +315,7 @@ fn refusal(visit: &Visit<'_>, error: CreateRestoreJobError) -> Result<String, Pr
         CreateRestoreJobError::Plan(PlanError::Outside { .. } | PlanError::WrongBase { .. }) => {
             f.t("restore-outside")
         }
-    })
+    }))
 }
 
 /// Records that the restore is wanted, once the name of the target was typed.
@@ -324,7 +331,10 @@ pub(crate) fn create(
     }
     let wish = match wanted.wish(project) {
         Ok(wish) => wish,
-        Err(id) => return show(visit, (project, instance), form, Some(visit.frame.t(id))),
+        Err(id) => {
+            let why = Explained::plain(visit.frame.t(id));
+            return show(visit, (project, instance), form, Some(why));
+        }
     };
     let when = (visit.frame.now, visit.console.download_lifetime);
     let created = visit

@@ -12,6 +12,7 @@ use tidemark_model::{
 
 use crate::answer::{Answer, page, see};
 use crate::asked::Fields;
+use crate::explained::Explained;
 use crate::problem::Problem;
 use crate::shown::Frame;
 use crate::visit::{AGAIN, Visit, path_of};
@@ -208,7 +209,7 @@ pub(crate) fn change(
     match refused {
         Ok(()) => Ok(see(&format!("{}/schedule", path_of(project, instance)))),
         Err(ChangeScheduleError::Catalog(error)) => Err(error.into()),
-        Err(error) => Err(Problem::Refused(error.to_string())),
+        Err(error) => Err(Problem::Refused(Explained::other(&visit.frame, error))),
     }
 }
 

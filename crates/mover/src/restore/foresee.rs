@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use tidemark_deployment::{CollectionListing, Connection, list_collections, probe};
+use tidemark_model::{Cause, Failure};
 
 use super::Restore;
 use crate::error::MoverError;
@@ -39,7 +40,7 @@ pub struct Foreseen {
     /// Whether all collections take their places in one commit.
     pub is_atomic: bool,
     /// Why it would fail, if it would.
-    pub obstacles: Vec<String>,
+    pub obstacles: Vec<Failure>,
 }
 
 impl Restore<'_> {
@@ -48,14 +49,14 @@ impl Restore<'_> {
     pub fn foresee(&self) -> Result<Foreseen, MoverError> {
         let mut obstacles = Vec::new();
         match self.check_target() {
-            Err(error @ MoverError::Unsupported { .. }) => obstacles.push(error.to_string()),
+            Err(error @ MoverError::Unsupported { .. }) => obstacles.push(error.to_failure()),
             outcome => drop(outcome?),
         }
         let verified = match self.verify_entries() {
             Ok(verified) => Some(verified),
             Err(error @ (MoverError::Link(_) | MoverError::Stopped)) => return Err(error),
             Err(error) => {
-                obstacles.push(error.to_string());
+                obstacles.push(error.to_failure());
                 None
             }
         };
@@ -69,7 +70,7 @@ impl Restore<'_> {
             let from = collection.namespace();
             let Some(to) = self.source.selection.target_of(&from) else { continue };
             if let Err(error) = self.check_kind((&from, &collection.kind), target) {
-                obstacles.push(error.to_string());
+                obstacles.push(error.to_failure());
             }
             namespaces.push(ForeseenNamespace {
                 replaces: present.contains(&to),
@@ -82,10 +83,11 @@ impl Restore<'_> {
         }
         let names: Vec<String> = namespaces.iter().map(|found| found.from.clone()).collect();
         if let Err(error) = self.source.selection.check(&names) {
-            obstacles.push(error.to_string());
+            obstacles.push(Failure::new(Cause::Selection, error));
         }
         if names.is_empty() && !self.source.selection.is_everything() {
-            obstacles.push("the snapshot holds none of the selected namespaces".to_owned());
+            let what = "the snapshot holds none of the selected namespaces";
+            obstacles.push(Failure::new(Cause::Selection, what));
         }
         let is_put = |name: &String| namespaces.iter().any(|found| found.to == *name);
         let others: Vec<String> = present.into_iter().filter(|name| !is_put(name)).collect();

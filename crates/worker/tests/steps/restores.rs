@@ -112,7 +112,8 @@ fn a_worker_that_vanishes_is_replaced() {
 /// delivered.
 fn completes_once_swapped_in(step: &str, state: &RestoreState) -> bool {
     let is_late = step == "after-swap";
-    let has_failed = matches!(state, RestoreState::Failed { reason, .. } if reason.contains(step));
+    let has_failed =
+        matches!(state, RestoreState::Failed { failure, .. } if failure.reason.contains(step));
     assert!(is_late || has_failed, "{step}: {state:?}");
     is_late
 }

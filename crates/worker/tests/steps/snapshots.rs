@@ -66,8 +66,7 @@ fn at_every_step(
         let is_in_vault = world.vault.has_snapshot(&id.to_string()).unwrap();
         assert_eq!(is_in_vault, completes(step), "{step}: {state:?}");
         if !is_in_vault {
-            let is_said =
-                matches!(&state, SnapshotState::Failed { reason, .. } if reason.contains(step));
+            let is_said = matches!(&state, SnapshotState::Failed { failure, .. } if failure.reason.contains(step));
             assert!(is_said, "{step}: {state:?}");
             continue;
         }
@@ -163,8 +162,7 @@ fn a_snapshot_of_which_the_process_dies_again_and_again_fails_unless_it_is_store
             assert_eq!(deaths, 1, "what is stored is taken over");
             continue;
         }
-        let is_said =
-            matches!(&state, SnapshotState::Failed { reason, .. } if reason.contains("3 times"));
+        let is_said = matches!(&state, SnapshotState::Failed { failure, .. } if failure.reason.contains("3 times"));
         assert!(is_said && deaths == 3, "{deaths}: {state:?}");
         assert!(!world.vault.has_snapshot(&id.to_string()).unwrap());
     }

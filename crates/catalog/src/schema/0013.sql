@@ -1,0 +1,4 @@
+-- Why a job failed, as a word beside the sentence: programs and readers of other languages understand it.
+ALTER TABLE snapshots ADD COLUMN failure_cause TEXT;
+ALTER TABLE restore_jobs ADD COLUMN failure_cause TEXT;
+ALTER TABLE drills ADD COLUMN failure_cause TEXT;
