@@ -364,7 +364,7 @@ fn a_selection_of_what_is_not_there_or_of_two_into_one_changes_nothing() {
     ] {
         let target = Instance::start();
         let error = w.restore_some(target.endpoint(), (1, 1), select(&rules)).unwrap_err();
-        assert!(matches!(error, MoverError::Unsupported { .. }), "{error}");
+        assert!(matches!(error, MoverError::Selection { .. }), "{error}");
         assert_eq!(everything(&target), []);
     }
 }
