@@ -1,15 +1,19 @@
 """How-tos and *Operating*: their commands do what the pages say when they are pasted."""
 
 import re
+import socket
 import subprocess
 import sys
 import threading
+import time
+from datetime import datetime, timedelta, timezone
 
 import pymongo
 from pages import alone, blocks, paste  # noqa: F401
-from test_cli import shell, world  # noqa: F401
+from test_alerts import Hook
+from test_cli import logged_in, shell, world  # noqa: F401
 from test_deployments import engine, ports  # noqa: F401
-from world import BINARY, CLIENTS, TOP
+from world import BINARY, CLIENTS, TOP, until
 
 DOCS = TOP / "docs"
 HOW_TO = DOCS / "how-to"
@@ -104,6 +108,82 @@ def test_a_schedule_is_set_as_the_page_says(world, shell):
     assert "cron 30 18 * * MON-FRI keep 2 weeks" in set_it and "03:15 Asia/Seoul" in set_it and "monthly on 1 random" in set_it
     # The last line took it away again.
     assert "by the server's configuration" in shell.run("schedule", "show", "shop").stdout
+
+
+def test_looking_works_as_the_page_says(world, shell):
+    world.create_instance("shop")
+    world.create_user()
+    client = world.client("shop")
+    client.shop.orders.insert_many({"_id": n, "customer": n % 50, "qty": n % 7} for n in range(4_700, 4_800))
+    first = shell.json("snapshots", "create", "shop", "--wait")["id"]
+    moment = datetime.now(timezone.utc) + timedelta(seconds=1)
+    time.sleep(2.1)
+    client.shop.orders.update_one({"_id": 4_711}, {"$set": {"qty": 99}})
+    client.shop.orders.delete_many({"_id": {"$gt": 4_790}})
+    second = shell.json("snapshots", "create", "shop", "--wait")["id"]
+    at, differs = f'"{moment:%Y-%m-%dT%H:%M:%SZ}"', "|| test $? = 8"
+    opened = "tidemark snapshots open shop"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    printed = paste(DOCS / "looking.md", typed_by(shell), [
+        ('"yesterday 18:00"', at), ('"2 hours ago"', at), ("6b08d50c30975efdb000000a", first), ("6b08d52c30975efdb000000b", second),
+        (f"diff shop {first} {second}", f"diff shop {first} {second} {differs}"), ("--ns shop.orders --documents\n", f"--ns shop.orders --documents {differs}\n"),
+        ("--on-conflict replace", "--on-conflict replace --yes --wait"), ("--into shop.recovered", "--into shop.recovered --yes --wait"),
+        # They serve until somebody ends them.
+        (f"{opened} {second}", f"timeout --preserve-status --signal INT 5 {opened} {second} || test $? = 130"),
+        (f"{opened} --at", f"timeout --preserve-status --signal INT 5 {opened} --at"), (":27099\n", ":27099 || test $? = 130\n"), ("127.0.0.1:27099", f"127.0.0.1:{port}")])
+    found, different, came_back, served = printed
+    assert found.count('"$numberInt":"4711"') == 3 and found.count("4712") == 1, found
+    assert "shop.orders" in different and '"99"' in different, different
+    assert client.shop.orders.find_one(4_711)["qty"] == 4_711 % 7, came_back
+    assert client.shop.recovered.count_documents({}) == 2, came_back
+    assert served.count("mongodb://") == 2 and f"127.0.0.1:{port}" in served, served
+
+
+def test_drills_work_as_the_page_says(world, shell, tmp_path):
+    world.create_instance("shop")
+    world.create_user()
+    client = world.client("shop")
+    client.shop.orders.insert_many({"_id": n, "qty": 1} for n in range(4_711))
+    client.shop.accounts.insert_one({"balance": 1})
+    shell.run("snapshots", "create", "shop", "--wait")
+    moment = datetime.now(timezone.utc) + timedelta(seconds=1)
+    time.sleep(2.1)
+    page = DOCS / "drills.md"
+    [checks] = re.findall(r"^```json\n(.*?)^```$", page.read_text(), re.M | re.S)
+    (tmp_path / "checks.json").write_text(checks)
+    [printed] = paste(page, typed_by(shell), [
+        ('"yesterday 18:00"', f'"{moment:%Y-%m-%dT%H:%M:%SZ}"'), ("checks.json", str(tmp_path / "checks.json")),
+        (" report.json", f" {tmp_path}/report.json")])
+    assert "4,711" in printed and "the sum" in printed, printed
+
+
+def test_alerts_and_the_audit_file_work_as_the_pages_say(fresh, tmp_path):
+    hook = Hook()
+    [sections] = re.findall(r"^```toml\n(.*?)^```$", (DOCS / "alerts.md").read_text(), re.M | re.S)
+    (tmp_path / "slack-url").write_text(hook.url("/slack"))
+    (tmp_path / "mail-password").write_text("secret")
+    config = tmp_path / "tidemark.toml"
+    config.write_text(sections.replace("/etc/tidemark", str(tmp_path)))
+    [line] = [text for kind, text in blocks(DOCS / "audit.md") if kind == "sh"]
+    assert line == "tidemark serve --server-audit-file /var/log/tidemark/audit.jsonl\n"
+    audit = tmp_path / "audit.jsonl"
+    world = fresh("--config", str(config), server_audit_file=str(audit)).start()
+    [printed] = paste(DOCS / "alerts.md", typed_by(logged_in(world, tmp_path)))
+    assert [row.split()[:2] for row in printed.splitlines()[1:4]] == [["ops", "slack"], ["phone", "telegram"], ["mail", "mail"]], printed
+    assert len(hook.bodies("/slack")) == 1 and "sent on ops" in printed
+    world.create_instance("shop")
+    until(lambda: '"createServerlessInstance"' in audit.read_text() or '"shop"' in audit.read_text(), "the audit file")
+
+
+def test_vaults_are_looked_after_as_the_page_says(world, shell, tmp_path):
+    world.create_instance("shop")
+    shell.run("snapshots", "create", "shop", "--wait")
+    printed = paste(DOCS / "vaults.md", typed_by(shell), [
+        ("--data-dir DIR", f"--data-dir {world.data}"), ("s3://offsite/tidemark", str(tmp_path / "second"))])
+    assert "everything is there" in printed[1], printed
+    assert "(common)  whole" in printed[0], printed
 
 
 def test_operating_works_as_the_page_says(world, shell, tmp_path):
