@@ -1,5 +1,6 @@
 """The console: a person's way through it in a real browser in each language, and what attackers send."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -396,30 +397,39 @@ def test_why_something_failed_is_said_in_the_reader_s_language(world):
 def test_a_key_is_made_once_and_removed_for_good(world):
     visitor = Visitor(world)
     path = f"/projects/{world.group}/access"
-    page = visitor.page(path).text
-    shown = re.search(r'name="shown" value="(\d+)"', page)[1]
+
+    def marked():
+        return re.search(r'name="once" value="([0-9a-f]+)"', visitor.page(path).text)[1]
+
     for what, operation, one in [("add-key", "apiKeys", "delete-key"), ("add-account", "serviceAccounts", "delete-account")]:
-        form = {"csrf": visitor.csrf(path), "shown": shown, "do": what, "name": "a robot", "role": "GROUP_READ_ONLY"}
-        assert "<code>" in visitor.fill(path, form).text
-        # The page with the secret is loaded again.
-        again = visitor.fill(path, form)
-        assert again.status_code == 422 and "made since this page was loaded" in again.text
+        form = {"csrf": visitor.csrf(path), "once": marked(), "do": what, "name": "a robot", "role": "GROUP_READ_ONLY"}
+        # The page with the secret is loaded again, or somebody clicks twice.
+        cookies = dict(visitor.cookies)
+        send = lambda _: requests.post(visitor.base + path, data=form, cookies=cookies, allow_redirects=False)  # noqa: B023, E731
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(send, range(4)))
+        assert sorted(answer.status_code for answer in answers) == [200, 422, 422, 422]
+        [made] = [answer.text for answer in answers if answer.status_code == 200]
+        assert 'class="done" role="status"' in made
+        assert all("was sent before" in answer.text for answer in answers if answer.status_code == 422)
         listed = world.call("GET", f"/groups/{world.group}/{operation}")
         named = [item for item in listed.get("results", listed) if "a robot" in (item.get("desc"), item.get("name"))]
         assert len(named) == 1, named
-        # Who wants another one of the name gets it, once the form was shown again.
-        time.sleep(1.1)
-        later = re.search(r'name="shown" value="(\d+)"', visitor.page(path).text)[1]
-        assert visitor.fill(path, form | {"shown": later}).status_code == 200
+        # The form beside the secret is another one.
+        once = re.search(r'name="once" value="([0-9a-f]+)"', made)[1]
+        assert visitor.fill(path, form | {"once": once}).status_code == 200
         id = named[0].get("clientId") or named[0]["id"]
-        assert visitor.fill(path, {"csrf": form["csrf"], "do": one, "id": id}).status_code == 303
+        assert visitor.fill(path, {"csrf": form["csrf"], "do": one, "id": id}).status_code == 422, "nobody said that they are sure"
+        assert id in str(world.call("GET", f"/orgs/{world.bootstrap['orgId']}/{operation}"))
+        assert visitor.fill(path, {"csrf": form["csrf"], "do": one, "id": id, "sure": "yes"}).status_code == 303
         listed = world.call("GET", f"/orgs/{world.bootstrap['orgId']}/{operation}")
         assert id not in str(listed), "it is gone from the organization too"
     # Who does not own the organization is not offered that, and may not.
     key = world.call("POST", f"/groups/{world.group}/apiKeys", {"desc": "an owner", "roles": ["GROUP_OWNER"]})
     owner = Visitor(world, key["publicKey"], key["privateKey"])
     assert "delete-key" not in owner.page(path).text and "remove-key" in owner.page(path).text
-    assert owner.fill(path, {"csrf": owner.csrf(path), "do": "delete-key", "id": key["id"]}).status_code == 422
+    refused = owner.fill(path, {"csrf": owner.csrf(path), "do": "delete-key", "id": key["id"], "sure": "yes"})
+    assert refused.status_code == 422 and owner.page(path).status_code == 200, "the key is as it was"
 
 
 def test_what_is_switched_off_is_not_offered(fresh):

@@ -92,6 +92,27 @@ def test_what_is_wrong_with_a_vault_is_shown(world, tmp_path):
     assert {found["id"] for found in vault["damagedSnapshots"]} >= {taken["two"]}
     # The other one is as it was.
     assert shell.json("vault", "show")["results"][0]["state"] == "WHOLE"
+    # A third project shares the common vault: of others' snapshots it learns only how many are damaged.
+    third = world.call("POST", "/groups", {"name": "third", "orgId": world.bootstrap["orgId"]})["id"]
+    for pack in (world.data / "vault" / "packs").rglob("*"):
+        if pack.is_file():
+            pack.unlink()
+    # One cannot even be said what it needs.
+    [manifest] = [file for file in (world.data / "vault" / "snapshots").rglob("*") if taken["one"] in file.name]
+    manifest.write_bytes(manifest.read_bytes()[:-10])
+    world.stop()
+    world.start()
+    [vault] = json.loads(shell.run("vault", "show", "--json", code=DIFFERS, TIDEMARK_PROJECT=third).stdout)["results"]
+    assert (vault["state"], vault["damagedSnapshots"]) == ("DAMAGED", []) and vault["damagedElsewhere"] >= 1
+    assert taken["one"] not in json.dumps(vault)
+    [vault] = json.loads(shell.run("vault", "show", "--json", code=DIFFERS).stdout)["results"]
+    assert taken["one"] in {found["id"] for found in vault["damagedSnapshots"]} and vault["damagedElsewhere"] == 0
+    # What is deleted is missed by nobody.
+    for found in vault["damagedSnapshots"]:
+        shell.run("snapshots", "delete", "one", found["id"], "--yes")
+    world.stop()
+    world.start()
+    until(lambda: shell.json("vault", "show")["results"][0]["state"] == "WHOLE", "what is deleted to be forgotten")
 
 
 def test_a_project_keeps_its_backups_in_its_own_vault(world, tmp_path):

@@ -19,22 +19,24 @@ pub struct VaultState {
     pub read_since: Option<Timestamp>,
     /// Packs that cannot be read.
     pub unreadable_packs: usize,
-    /// Chunks that could not be read where they are stored.
+    /// Chunks that could not be read where they are stored; other packs may have them too.
     pub bad_chunks: usize,
     /// Snapshots that cannot be restored, with how many of their chunks are missing.
     pub damaged: Vec<(SnapshotId, usize)>,
 }
 
-impl VaultState {
-    /// Whether nothing is wrong.
+impl ProjectVault {
+    /// Whether nothing that backups need is damaged or missing.
     pub fn is_well(&self) -> bool {
-        self.unreadable_packs == 0 && self.bad_chunks == 0 && self.damaged.is_empty()
+        let is_well = |state: &VaultState| state.unreadable_packs == 0 && state.damaged.is_empty();
+        self.damaged_elsewhere == 0 && self.state.as_ref().is_ok_and(is_well)
     }
 }
 
 /// Looks at vaults.
 pub trait VaultLook: Send + Sync + std::fmt::Debug {
-    /// The vault with a name, or the common one; or why it cannot be looked at. No documents are read.
+    /// The vault with a name, or the common one, as it was less than a minute ago; or why it cannot be looked
+    /// at. No documents are read.
     fn look(&self, name: Option<&str>) -> Result<VaultState, String>;
 }
 
@@ -45,7 +47,7 @@ pub struct ProjectVault {
     pub name: Option<String>,
     /// Whether backups of new instances go there.
     pub is_for_new: bool,
-    /// Instances with backups in it, deleted ones too.
+    /// Instances whose backups go there, and deleted ones whose backups are kept.
     pub instances: u64,
     /// What is known of it, or why nothing is. Of other projects' snapshots it says only how many are
     /// damaged.
@@ -72,14 +74,11 @@ pub fn list(
         if let Ok(state) = &mut state {
             let mut ours = Vec::new();
             for (snapshot, chunks) in state.damaged.drain(..) {
-                let mut is_ours = false;
-                for instance in &instances {
-                    is_ours |= catalog.find_snapshot(instance.id, snapshot)?.is_some();
-                }
-                if is_ours {
-                    ours.push((snapshot, chunks));
-                } else {
-                    damaged_elsewhere += 1;
+                match catalog.find_project_of_snapshot(snapshot)? {
+                    Some(owner) if owner == project.id => ours.push((snapshot, chunks)),
+                    Some(_) => damaged_elsewhere += 1,
+                    // It is deleted: nobody misses anything.
+                    None => {}
                 }
             }
             state.damaged = ours;

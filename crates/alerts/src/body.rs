@@ -26,6 +26,7 @@ pub(crate) fn of(target: &Target, alert: &Alert) -> Option<Value> {
         Target::Teams { .. } => card(alert),
         Target::Json { .. } => json!({
             "at": alert.at,
+            "cause": alert.cause,
             "instance": alert.instance,
             "kind": alert.kind,
             "project": alert.project,
@@ -92,6 +93,7 @@ mod tests {
             severity: Severity::Critical,
             title: "A snapshot of shop failed".into(),
             text: text.into(),
+            cause: Some("disk".into()),
             at: "2026-11-27T06:00:00Z".into(),
             instance: Some("shop".into()),
             project: None,

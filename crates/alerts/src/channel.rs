@@ -93,6 +93,7 @@ mod tests {
             severity: Severity::Warning,
             title: String::new(),
             text: String::new(),
+            cause: None,
             at: String::new(),
             instance: None,
             project: Some("p".into()),

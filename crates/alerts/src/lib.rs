@@ -45,6 +45,8 @@ pub struct Alert {
     pub title: String,
     /// In a sentence or two, with what to do.
     pub text: String,
+    /// The kind of the reason, one word, if something failed.
+    pub cause: Option<String>,
     /// When, as RFC 3339 has it.
     pub at: String,
     /// The instance, if it is about one.

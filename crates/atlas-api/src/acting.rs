@@ -54,7 +54,10 @@ impl Api {
         self.try_act((caller, address), act).map_err(|error| Refusal {
             status: error.status.as_u16(),
             code: error.code.to_owned(),
-            detail: error.detail,
+            detail: std::iter::once(error.detail.as_str())
+                .chain(error.violations.iter().map(|violation| violation.description.as_str()))
+                .collect::<Vec<_>>()
+                .join(" "),
         })
     }
 

@@ -110,6 +110,19 @@ impl Catalog {
         Ok(())
     }
 
+    /// Notes that a form was sent; answers whether that is the first time.
+    pub fn use_console_form(&self, id: &str, now: Timestamp) -> Result<bool, CatalogError> {
+        let sql = "INSERT INTO console_forms (id, used_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+        Ok(self.lock_quietly().execute(sql, (id, now.as_second()))? == 1)
+    }
+
+    /// Forgets forms that were sent before.
+    pub fn forget_console_forms(&self, before: Timestamp) -> Result<(), CatalogError> {
+        let sql = "DELETE FROM console_forms WHERE used_at < ?1";
+        self.lock_quietly().execute(sql, [before.as_second()])?;
+        Ok(())
+    }
+
     /// Forgets sessions that were not used since.
     pub fn forget_console_sessions(&self, before: Timestamp) -> Result<(), CatalogError> {
         let sql = "DELETE FROM console_sessions WHERE seen_at < ?1";

@@ -3,8 +3,8 @@
 use crate::database::{OptionalExtension, Row};
 use jiff::{SignedDuration, Timestamp};
 use tidemark_model::{
-    Base, Comparison, Frequency, InstanceId, OplogTime, PolicyItemId, PolicyMatch, SnapshotEvent,
-    SnapshotId, SnapshotKind, SnapshotState,
+    Base, Comparison, Frequency, InstanceId, OplogTime, PolicyItemId, PolicyMatch, ProjectId,
+    SnapshotEvent, SnapshotId, SnapshotKind, SnapshotState,
 };
 
 use crate::catalog::{Catalog, Page, Paged, one_row};
@@ -244,6 +244,21 @@ impl Catalog {
              AND is_imported = 0 AND is_deleted = 0 LIMIT 1",
         )?;
         Ok(statement.exists((instance.to_string(), SnapshotKind::OnDemand.as_str()))?)
+    }
+
+    /// The project of a snapshot that is there.
+    pub fn find_project_of_snapshot(
+        &self,
+        id: SnapshotId,
+    ) -> Result<Option<ProjectId>, CatalogError> {
+        let connection = self.read()?;
+        let mut statement = connection.prepare_cached(
+            "SELECT i.project_id FROM snapshots s JOIN instances i ON i.id = s.instance_id
+             WHERE s.id = ?1 AND s.is_deleted = 0",
+        )?;
+        let mut rows = statement.query([id.to_string()])?;
+        let row = rows.next()?.map(|row| Decoder::new("snapshots", row).parse("project_id"));
+        row.transpose()
     }
 
     /// The snapshot with this id, if the instance has it.

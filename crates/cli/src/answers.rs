@@ -333,9 +333,9 @@ answers! {
         name: Option<String>,
         /// Whether backups of the project's new instances go there.
         is_for_new: bool,
-        /// Instances of the project with backups in it, deleted ones too.
+        /// Instances of the project whose backups go there, and deleted ones whose backups are kept.
         instances: u64,
-        /// `WHOLE`, `DAMAGED`, or `UNKNOWN` where it cannot be looked at.
+        /// `WHOLE`, `DAMAGED` where something is missing that a snapshot needs, or `UNKNOWN`.
         state: String,
         /// Why it cannot be looked at.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -355,7 +355,7 @@ answers! {
         /// Packs that cannot be read.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unreadable_packs: Option<u64>,
-        /// Chunks that could not be read where they are stored.
+        /// Chunks that could not be read where they are stored; other packs may have them too.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bad_chunks: Option<u64>,
         /// Snapshots of the project that cannot be restored.

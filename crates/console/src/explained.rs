@@ -43,6 +43,7 @@ fn id_of_cause(cause: Cause) -> &'static str {
         Cause::Unknown => "cause-unknown",
         Cause::Unreachable => "cause-unreachable",
         Cause::Denied => "cause-denied",
+        Cause::Settings => "cause-settings",
         Cause::DeploymentRefused => "cause-deployment-refused",
         Cause::VaultUnavailable => "cause-vault-unavailable",
         Cause::VaultDamaged => "cause-vault-damaged",
@@ -71,7 +72,7 @@ fn id_of_code(code: &str) -> &'static str {
         "DUPLICATE_CLUSTER_NAME" => "code-name-taken",
         "CLUSTER_NAME_INVALID" | "CLUSTER_NAME_TOO_LONG" => "code-name-invalid",
         "CLUSTERS_LIMIT_EXCEEDED" | "GROUP_USERS_LIMIT_EXCEEDED" => "code-limit",
-        "NO_INSTANCE_PORT_LEFT" | "CANNOT_PLACE_INSTANCE" => "code-no-place",
+        "NO_INSTANCE_PORT_LEFT" => "code-no-place",
         "CANNOT_TERMINATE_CLUSTER_WHEN_TERMINATION_PROTECTION_ENABLED" => "code-protected",
         "CLUSTER_ALREADY_REQUESTED_DELETION" => "code-going",
         "CLUSTER_RESTORE_IN_PROGRESS_CANNOT_UPDATE" => "code-restoring",
@@ -93,10 +94,10 @@ fn id_of_code(code: &str) -> &'static str {
         | "INVALID_ENUM_VALUE"
         | "INVALID_JSON_ATTRIBUTE"
         | "INVALID_PATH_PARAMETER"
+        | "BAD_REQUEST"
         | "INVALID_SCHEDULE"
         | "MISSING_ATTRIBUTE" => "code-invalid",
         "RATE_LIMITED" | "RATE_LIMITED_TOKEN_BUCKET" => "code-too-fast",
-        "VERSION_GONE" => "code-switched-off",
         _ => "problem-refused",
     }
 }

@@ -22,9 +22,10 @@ use std::time::Duration;
 use http::{HeaderMap, Method, Response, Uri};
 use jiff::SignedDuration;
 use serde_json::Value;
+use tidemark_actions::vaults::VaultLook;
 use tidemark_actions::{Alerting, Rehearsal};
 use tidemark_catalog::{Catalog, CatalogError};
-use tidemark_model::{BackupPolicy, Caller, Clock, OrgId, Principal, Secret, SecretId};
+use tidemark_model::{BackupPolicy, Caller, Clock, OrgId, Principal, Secret, SecretId, VaultRule};
 
 /// A request to the console, its body read.
 pub struct Request {
@@ -139,6 +140,10 @@ pub struct Console {
     pub rehearsal: Arc<dyn Rehearsal>,
     /// Ways on which people are told what goes wrong.
     pub alerting: Arc<dyn Alerting>,
+    /// Looks at the vaults.
+    pub vault_look: Arc<dyn VaultLook>,
+    /// Which projects keep the backups of new instances in a vault of their own.
+    pub vaults: Vec<VaultRule>,
     /// How long snapshots are kept.
     pub policy: BackupPolicy,
     /// How long links of downloads work.

@@ -97,6 +97,8 @@ pub(crate) fn sign_in(
 }
 
 fn forget_old(catalog: &Catalog, now: Timestamp) -> Result<(), CatalogError> {
+    // A form outlives no session.
+    catalog.forget_console_forms(now.saturating_sub(LONGEST).unwrap_or(now))?;
     catalog.forget_console_sessions(now.saturating_sub(IDLE).unwrap_or(now))
 }
 

@@ -25,9 +25,10 @@ macro_rules! causes {
 }
 
 causes! {
-    Unknown = "unknown", "an earlier release ended it, and wrote down no cause";
+    Unknown = "unknown", "another one, or one that this release does not know";
     Unreachable = "unreachable", "a deployment does not answer";
     Denied = "denied", "a deployment does not let the user in, or do what is needed";
+    Settings = "settings", "the connection string or a certificate of a deployment cannot be used";
     DeploymentRefused = "deploymentRefused", "a deployment refused something else";
     VaultUnavailable = "vaultUnavailable", "the vault cannot be read or written now";
     VaultDamaged = "vaultDamaged", "something in the vault is damaged or missing";

@@ -34,6 +34,18 @@ pub enum MoverError {
         /// What is out of reach.
         what: String,
     },
+    /// There is no such backup, or the moment cannot be reached.
+    #[error("{what}")]
+    OutOfReach {
+        /// Why not.
+        what: String,
+    },
+    /// What was captured could not be noted down.
+    #[error("what was captured cannot be recorded: {what}")]
+    Unrecorded {
+        /// Why not.
+        what: String,
+    },
     /// A transaction began before what is replayed.
     #[error(
         "the transaction that goes on at {at} began before what is replayed: its part at {before} is missing; restore another moment or another snapshot"
@@ -78,7 +90,7 @@ pub enum MoverError {
         what: String,
     },
     /// What is selected is not there, or cannot be together.
-    #[error("{what}; the target was left as it was")]
+    #[error("{what}; nothing was changed")]
     Selection {
         /// What is wrong with it.
         what: String,
@@ -164,9 +176,12 @@ impl MoverError {
             // Nobody is told: who stops is no failure.
             Self::Stopped => Cause::Unknown,
             Self::Mismatch { .. } => Cause::Different,
-            Self::OplogGap { .. } | Self::CutTransaction { .. } | Self::Hole(_) | Self::Plan(_) => {
-                Cause::OutOfReach
-            }
+            Self::OplogGap { .. }
+            | Self::OutOfReach { .. }
+            | Self::CutTransaction { .. }
+            | Self::Hole(_)
+            | Self::Plan(_) => Cause::OutOfReach,
+            Self::Unrecorded { .. } => Cause::RecordsUnavailable,
             Self::WentAway { .. } | Self::Renamed { .. } => Cause::Changed,
             Self::StageLost => Cause::StageLost,
             Self::Selection { .. } => Cause::Selection,
@@ -201,9 +216,8 @@ fn cause_of_link(error: &LinkError) -> Cause {
         LinkError::Connection { .. } => Cause::Unreachable,
         LinkError::Login { .. } => Cause::Denied,
         LinkError::Command { .. } if error.is_denial() => Cause::Denied,
-        LinkError::Settings { .. } | LinkError::Protocol { .. } | LinkError::Command { .. } => {
-            Cause::DeploymentRefused
-        }
+        LinkError::Settings { .. } => Cause::Settings,
+        LinkError::Protocol { .. } | LinkError::Command { .. } => Cause::DeploymentRefused,
     }
 }
 

@@ -44,9 +44,9 @@ pub fn select(manifest: Manifest, selection: &Selection) -> Result<Manifest, Mov
     let wanted = Wanted::new(selection.clone());
     if let Some(rule) = wanted.idle_rule(namespaces.iter()) {
         let what = format!("no collection of it is among the namespaces that {rule} names");
-        return Err(MoverError::Export { what });
+        return Err(MoverError::Selection { what });
     }
-    let clash = |error: SelectionError| MoverError::Export { what: error.to_string() };
+    let clash = |error: SelectionError| MoverError::Selection { what: error.to_string() };
     selection.check(&namespaces).map_err(clash)?;
     let mut selected = manifest;
     let mut collections = Vec::new();

@@ -59,6 +59,7 @@ impl Alerting for Channels {
             severity: Severity::Resolved,
             title: "This is a test".to_owned(),
             text: "Alerts of Tidemark arrive here. Nothing is wrong.".to_owned(),
+            cause: None,
             at: format_instant(self.clock.now()),
             instance: None,
             project: None,
@@ -141,6 +142,7 @@ impl Watcher {
             severity,
             title,
             text,
+            cause: None,
             at: format_instant(channels.clock.now()),
             instance: None,
             project: None,
@@ -249,7 +251,9 @@ impl Watcher {
         if !is_news && !is_told_each_time {
             return None;
         }
-        let reason = scope.detail.get("reason").and_then(|reason| reason.as_str());
+        let detail = |name: &str| scope.detail.get(name).and_then(|value| value.as_str());
+        let reason = detail("reason");
+        let cause = detail("cause").map(str::to_owned);
         let (severity, title, text) = if is_bad {
             let next = match what {
                 "snapshot" => "It is tried again by itself.",
@@ -265,6 +269,7 @@ impl Watcher {
         };
         let alert = self.alert(&event.entry.action, severity, (title, text));
         Some(Alert {
+            cause,
             at: format_instant(event.entry.at),
             instance: scope.instance.clone(),
             project: scope.project.map(|id| id.to_string()),

@@ -257,6 +257,7 @@ impl Parts {
         health: Health,
     ) -> Result<Router, Failure> {
         let vaults = self.vaults.clone();
+        let look = Arc::new(Look::new(vaults.clone()));
         let moments = Moments {
             catalog: Arc::clone(&self.catalog),
             vaults: vaults.clone(),
@@ -289,7 +290,7 @@ impl Parts {
             report_key: ReportKey::new(move || tidemark_worker::public_key(&catalog)),
             inspector: Some(Arc::new(Inspection { moments, hosting })),
             alerting: Some(channels.clone()),
-            vault_look: Some(Arc::new(Look(vaults.clone()))),
+            vault_look: Some(look.clone()),
             ..api_config(config, dev, (self.attached, rehearsal, hosts))
         };
         let records = Arc::clone(&self.catalog);
@@ -298,7 +299,7 @@ impl Parts {
         let console = console(
             (config, base_url),
             (records, self.clock.clone()),
-            (&api, for_console, channels),
+            (&api, for_console, channels, look),
         );
         let clock = self.clock.clone();
         let downloads = Downloads {
@@ -318,7 +319,12 @@ impl Parts {
 fn console(
     (config, base_url): (&Config, &str),
     (catalog, clock): (Arc<Catalog>, Clock),
-    (api, rehearsal, alerting): (&Arc<Api>, Arc<dyn Rehearsal>, Arc<Channels>),
+    (api, rehearsal, alerting, vault_look): (
+        &Arc<Api>,
+        Arc<dyn Rehearsal>,
+        Arc<Channels>,
+        Arc<Look>,
+    ),
 ) -> Console {
     Console {
         catalog,
@@ -327,6 +333,8 @@ fn console(
         operations: Arc::new(ApiGate(Arc::clone(api))),
         rehearsal,
         alerting,
+        vault_look,
+        vaults: config.vault_rules(),
         policy: policy(config),
         download_lifetime: download_lifetime(config),
         offers_serverless: config.server.sunset == SunsetSetting::Ignore,

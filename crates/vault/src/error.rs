@@ -7,6 +7,11 @@ use crate::manifest::ManifestError;
 use crate::store::LocationError;
 
 impl VaultError {
+    /// Whether something in the vault is damaged or gone: everything else goes on.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::MissingChunk(_))
+    }
+
     /// Whether it may go better after a while: a bucket that does not answer or refuses for now, or a
     /// snapshot that another process was in the way of.
     pub fn is_transient(&self) -> bool {

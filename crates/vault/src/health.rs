@@ -179,9 +179,18 @@ impl Vault {
     /// What is known of the vault's health now: also what other processes wrote and found, and which
     /// snapshots could not be restored. Reads manifests and the lists in them, and no documents.
     pub fn survey(&self) -> Result<VaultHealth, VaultError> {
-        let lost = self.find_lost()?;
         if self.is_shared() {
+            self.refresh()?;
             self.merge_checks(&self.load_checks()?);
+        }
+        let mut lost = self.find_lost()?;
+        if !lost.is_empty() {
+            // Retention and pruning go on meanwhile: what went with its manifest was not lost.
+            if self.is_shared() {
+                self.refresh()?;
+            }
+            let again = self.find_lost()?;
+            lost.retain(|(snapshot, _)| again.iter().any(|(other, _)| other == snapshot));
         }
         Ok(VaultHealth { lost, ..self.health() })
     }

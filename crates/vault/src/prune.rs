@@ -129,9 +129,30 @@ impl Vault {
         Ok(PruneReport::Removed(unused.len()))
     }
 
-    /// The snapshots of which chunks are missing, with their number.
+    /// The snapshots that cannot be restored, with how many of their chunks are missing; one whose manifest
+    /// cannot be read lacks one at least.
     pub(crate) fn find_lost(&self) -> Result<Vec<(String, usize)>, VaultError> {
-        self.need_new(&mut Needed::default())
+        let (mut needed, mut lost) = (Needed::default(), Vec::new());
+        for snapshot in self.snapshots()? {
+            let missing = match self.missing_of(&snapshot, &mut needed) {
+                Err(VaultError::Damaged { .. }) => 1,
+                outcome => outcome?,
+            };
+            if missing > 0 {
+                lost.push((snapshot, missing));
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Notes the packs that a snapshot needs; answers how many of its chunks are missing.
+    fn missing_of(&self, snapshot: &str, needed: &mut Needed) -> Result<usize, VaultError> {
+        match self.load_manifest(snapshot) {
+            Ok(manifest) => self.need(&manifest, needed),
+            // It was removed meanwhile.
+            Err(VaultError::Missing { .. }) => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// Notes the packs that snapshots need which were not looked at yet; answers those of which chunks
@@ -148,12 +169,7 @@ impl Vault {
             if !needed.snapshots.insert((snapshot.clone(), listed.stamp)) {
                 continue;
             }
-            let missing = match self.load_manifest(&snapshot) {
-                Ok(manifest) => self.need(&manifest, needed)?,
-                // It was removed meanwhile.
-                Err(VaultError::Missing { .. }) => 0,
-                Err(error) => return Err(error),
-            };
+            let missing = self.missing_of(&snapshot, needed)?;
             if missing > 0 {
                 lost.push((snapshot, missing));
             }

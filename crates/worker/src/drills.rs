@@ -74,6 +74,14 @@ fn run(shared: &Arc<Shared>, claim: &Claim<DrillId>, drill: &Drill) -> Result<()
         let _ = renew();
     }
     let now = clock.now();
+    // What is not given back counts as a process that ended without a word.
+    let release = |at| {
+        let record = || catalog.release_drill(claim, at);
+        match record_until_done(shared, &format!("drill {}", claim.id), record) {
+            Err(CatalogError::LeaseLost(_)) => Ok(()),
+            outcome => outcome,
+        }
+    };
     let (event, report) = match outcome {
         Ok(Ok(report)) => match failure_of(&report) {
             None => (DrillEvent::Proven(now), Some(report)),
@@ -82,10 +90,10 @@ fn run(shared: &Arc<Shared>, claim: &Claim<DrillId>, drill: &Drill) -> Result<()
         Ok(Err(StepError::Catalog(CatalogError::LeaseLost(_)) | StepError::Vanished)) => {
             return Ok(());
         }
-        Ok(Err(_)) if shared.stop.is_requested() => return catalog.release_drill(claim, now),
+        Ok(Err(_)) if shared.stop.is_requested() => return release(now),
         Ok(Err(error)) if error.is_transient() && claim.attempt < ATTEMPTS => {
             tracing::warn!(%error, drill = %claim.id, "a drill is tried again");
-            return catalog.release_drill(claim, next_try(now, claim.attempt));
+            return release(next_try(now, claim.attempt));
         }
         Ok(Err(error)) => (DrillEvent::GivenUp { at: now, failure: error.to_failure() }, None),
         Err(panic) => (DrillEvent::GivenUp { at: now, failure: Failure::of_panic(&panic) }, None),
@@ -230,7 +238,7 @@ pub(crate) fn step_error(instance: &Instance, error: MomentError) -> StepError {
         MomentError::Mover(error) => error.into(),
         MomentError::Unknown(CreateRestoreJobError::Catalog(error)) => error.into(),
         MomentError::NotYet => unreachable(instance.id, "capturing its oplog", "it is late").into(),
-        MomentError::Unknown(error) => MoverError::Lookup { what: error.to_string() }.into(),
+        MomentError::Unknown(error) => MoverError::OutOfReach { what: error.to_string() }.into(),
     }
 }
 

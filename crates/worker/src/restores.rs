@@ -187,10 +187,12 @@ fn give_up_stage(
     claim: &Claim<RestoreJobId>,
     job: &RestoreJob,
 ) -> Result<(), CatalogError> {
-    let present = shared.config.catalog.load_restore_job(claim.id)?;
     let Some(target) = job.delivery.target() else { return Ok(()) };
-    if present.state.is_swapping() {
-        return Ok(());
+    match shared.config.catalog.load_restore_job(claim.id) {
+        Ok(present) if present.state.is_swapping() => return Ok(()),
+        // Nobody goes on with a job that is not there any more.
+        Ok(_) | Err(CatalogError::Missing(_)) => {}
+        Err(error) => return Err(error),
     }
     let attempt = Attempt { job: claim.id.to_string(), number: claim.attempt };
     let removed =

@@ -89,10 +89,10 @@ fn run(
         tracing::error!(reason, cause, snapshot = %claim.id, "a snapshot failed");
         record_event(SnapshotEvent::GivenUp { at: finished_at, failure }, None)
     };
+    let give_back = |at| record_until_done(shared, &what, || catalog.release_snapshot(claim, at));
     let release = |error: &dyn std::fmt::Display| {
         tracing::warn!(%error, snapshot = %claim.id, "a snapshot is tried again");
-        let at = next_try(finished_at, claim.attempt);
-        record_until_done(shared, &what, || catalog.release_snapshot(claim, at))
+        give_back(next_try(finished_at, claim.attempt))
     };
     let outcome = match adopt_stored(shared, snapshot, outcome) {
         // Whether it is complete is not known: it is asked again, however often.
@@ -112,7 +112,7 @@ fn run(
             Ok(())
         }
         Ok(Err(StepError::Vanished)) => Ok(()),
-        Ok(Err(_)) if shared.stop.is_requested() => catalog.release_snapshot(claim, finished_at),
+        Ok(Err(_)) if shared.stop.is_requested() => give_back(finished_at),
         Ok(Err(error)) if error.is_transient() && claim.attempt < ATTEMPTS => release(&error),
         Ok(Err(error)) => fail(error.to_failure()),
         Err(panic) => fail(Failure::of_panic(&panic)),

@@ -33,7 +33,8 @@ impl StepError {
     pub(crate) fn to_failure(&self) -> Failure {
         let cause = match self {
             Self::Mover(error) => error.cause(),
-            Self::Catalog(_) => Cause::RecordsUnavailable,
+            Self::Catalog(CatalogError::Database(_)) => Cause::RecordsUnavailable,
+            Self::Catalog(_) => Cause::Unknown,
             Self::DiedTooOften(_) | Self::Vanished => Cause::Crashed,
         };
         Failure::new(cause, self)

@@ -99,7 +99,7 @@ impl SegmentSink for Tail<'_> {
 }
 
 fn unrecorded(error: CatalogError) -> MoverError {
-    MoverError::OplogGap { what: format!("the catalog ({error})") }
+    MoverError::Unrecorded { what: error.to_string() }
 }
 
 /// Stores the tail of an instance in the vault, whoever captured it.

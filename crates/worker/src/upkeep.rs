@@ -93,7 +93,11 @@ fn report(shared: &Shared, what: &str, outcome: &Result<(), VaultError>) {
     if let Err(error) = outcome {
         tracing::warn!(%error, what, "the vault could not be looked after");
     }
-    shared.troubles.note(what, outcome);
+    match outcome {
+        // What is damaged stops no other work, and is nothing that another node or a later try mends.
+        Err(error) if error.is_damage() => shared.troubles.warn(what, format!("{what}: {error}")),
+        outcome => shared.troubles.note(what, outcome),
+    }
 }
 
 fn merge_segments(shared: &Shared, vault: &Vault) -> Result<(), VaultError> {

@@ -93,13 +93,13 @@ impl Ask<'_> {
     }
 }
 
-/// Adds an attribute to an object.
 /// Says why something failed.
 pub(super) fn put_failure(body: &mut Value, failure: &Failure) {
     put(body, "cause", failure.cause.as_str().into());
     put(body, "reason", failure.reason.as_str().into());
 }
 
+/// Adds an attribute to an object.
 pub(super) fn put(body: &mut Value, name: &str, value: Value) {
     if let Some(body) = body.as_object_mut() {
         body.insert(name.to_owned(), value);

@@ -30,8 +30,7 @@ fn describe(vault: &ProjectVault) -> Value {
             return body;
         }
     };
-    let is_well = state.is_well() && vault.damaged_elsewhere == 0;
-    put(&mut body, "state", if is_well { "WHOLE" } else { "DAMAGED" }.into());
+    put(&mut body, "state", if vault.is_well() { "WHOLE" } else { "DAMAGED" }.into());
     put(&mut body, "storedBytes", state.stored_bytes.into());
     put(&mut body, "packs", state.packs.into());
     put(&mut body, "packsUnread", state.packs_unread.into());

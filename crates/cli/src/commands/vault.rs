@@ -77,7 +77,6 @@ fn what_is_wrong(vault: &Vault) -> Option<String> {
         number.filter(|n| *n > 0).map(|n| format!("{} {what}", count(n)))
     };
     parts.extend(of(vault.unreadable_packs, "packs cannot be read"));
-    parts.extend(of(vault.bad_chunks, "chunks are damaged"));
     for damaged in &vault.damaged_snapshots {
         let chunks = count(damaged.missing_chunks);
         parts.push(format!("snapshot {} lacks {chunks} chunks", damaged.id));

@@ -2,10 +2,9 @@
 
 use askama::Template;
 use http::StatusCode;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tidemark_catalog::Project;
-use tidemark_model::{ApiKeyId, Role};
+use tidemark_model::{Role, Secret};
 
 use crate::Wanted;
 use crate::answer::{Answer, page, see};
@@ -47,6 +46,8 @@ struct Action {
     wanted: &'static str,
     word: &'static str,
     one: &'static str,
+    /// Whether it has to be confirmed.
+    is_final: bool,
 }
 
 /// What is listed, and what can be done with each.
@@ -74,6 +75,8 @@ struct AccessPage {
     may_keys: bool,
     may_accounts: bool,
     may_users: bool,
+    /// What marks this page's forms, so that each does what it does once.
+    once: String,
     made: Option<Made>,
     error: Option<Explained>,
 }
@@ -129,6 +132,7 @@ fn answer(
         may_keys,
         may_accounts,
         may_users,
+        once: Secret::random::<16>().expose().to_owned(),
         made,
         error,
     };
@@ -144,7 +148,11 @@ fn actions<const N: usize>(
     all: [(bool, &'static str, (&'static str, &'static str)); N],
 ) -> Vec<Action> {
     let allowed = all.into_iter().filter(|(may, ..)| *may);
-    allowed.map(|(_, wanted, (word, one))| Action { wanted, word, one }).collect()
+    let action = |(_, wanted, (word, one)): (bool, &'static str, _)| {
+        let is_final = wanted.starts_with("delete-");
+        Action { wanted, word, one, is_final }
+    };
+    allowed.map(action).collect()
 }
 
 /// All that an operation lists.
@@ -155,30 +163,14 @@ fn list(visit: &Visit<'_>, project: &Project, operation: &str) -> Result<Vec<Val
     Ok(list.get("results").unwrap_or(&list).as_array().cloned().unwrap_or_default())
 }
 
-/// Whether a key or an account of the form's name was made since the form was shown: then a browser sends
-/// it again, as when the page with the secret is loaded once more.
-fn is_sent_again(
-    visit: &Visit<'_>,
-    project: &Project,
-    (operation, name): (&str, &str),
-    form: &Fields,
-) -> Result<bool, Problem> {
-    let Some(shown) = form.get("shown").and_then(|text| text.parse::<i64>().ok()) else {
-        return Ok(false);
-    };
-    let wanted = form.get("name");
-    let text = |item: &Value, name: &str| item.get(name)?.as_str().map(str::to_owned);
-    let made_at = |item: &Value| -> Option<Timestamp> {
-        match text(item, "createdAt") {
-            Some(at) => at.parse().ok(),
-            None => Some(text(item, "id")?.parse::<ApiKeyId>().ok()?.made_at()),
-        }
-    };
-    let found = list(visit, project, operation)?;
-    Ok(found.iter().any(|item| {
-        text(item, name).as_deref() == wanted
-            && made_at(item).is_some_and(|at| at.as_second() >= shown)
-    }))
+/// Whether a form that makes something was sent before: a page with a secret that is loaded once more, a
+/// second click. What makes nothing, or carries no mark, was not.
+fn is_sent_again(visit: &Visit<'_>, form: &Fields) -> Result<bool, Problem> {
+    let makes = form.get("do").is_some_and(|what| what.starts_with("add-"));
+    let Some(mark) = form.get("once").filter(|_| makes) else { return Ok(false) };
+    // Marks of one session say nothing of another one's.
+    let mark = format!("{}-{mark}", visit.visitor.session.id);
+    Ok(!visit.console.catalog.use_console_form(&mark, visit.frame.now)?)
 }
 
 fn row(item: &Value, [id, name, login]: [&str; 3], project: &Project) -> Row {
@@ -199,14 +191,7 @@ pub(crate) fn change(
     project: &Project,
     form: &Fields,
 ) -> Result<Answer, Problem> {
-    let listed = match form.get("do") {
-        Some("add-key") => Some(("listGroupApiKeys", "desc")),
-        Some("add-account") => Some(("listGroupServiceAccounts", "name")),
-        _ => None,
-    };
-    if let Some(listed) = listed
-        && is_sent_again(visit, project, listed, form)?
-    {
+    if is_sent_again(visit, form)? {
         let why = Explained::plain(visit.frame.t("access-made-already"));
         return answer(visit, project, None, Some(why));
     }
@@ -255,15 +240,17 @@ fn to_add(form: &Fields) -> Option<(&'static str, Value)> {
 /// Removes what a form says: from the project, or from the organization.
 fn remove(visit: &Visit<'_>, project: &Project, form: &Fields) -> Result<Value, Problem> {
     let id = form.get("id").unwrap_or_default();
+    let wanted = form.get("do").unwrap_or_default();
+    if wanted.starts_with("delete-") && form.get("sure") != Some("yes") {
+        return Err(Problem::Refused(Explained::plain(visit.frame.t("remove-everywhere-unsure"))));
+    }
     let org = project.org.to_string();
-    let (operation, values) = match form.get("do") {
-        Some("remove-key") => ("removeGroupApiKey", vec![("apiUserId", id)]),
-        Some("remove-account") => ("deleteGroupServiceAccount", vec![("clientId", id)]),
-        Some("delete-key") => ("deleteOrgApiKey", vec![("orgId", &*org), ("apiUserId", id)]),
-        Some("delete-account") => {
-            ("deleteOrgServiceAccount", vec![("orgId", &*org), ("clientId", id)])
-        }
-        Some("remove-user") => {
+    let (operation, values) = match wanted {
+        "remove-key" => ("removeGroupApiKey", vec![("apiUserId", id)]),
+        "remove-account" => ("deleteGroupServiceAccount", vec![("clientId", id)]),
+        "delete-key" => ("deleteOrgApiKey", vec![("orgId", &*org), ("apiUserId", id)]),
+        "delete-account" => ("deleteOrgServiceAccount", vec![("orgId", &*org), ("clientId", id)]),
+        "remove-user" => {
             ("deleteGroupDatabaseUser", vec![("databaseName", "admin"), ("username", id)])
         }
         _ => return Err(Problem::Unknown),

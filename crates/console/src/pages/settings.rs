@@ -3,11 +3,13 @@
 use askama::Template;
 use http::StatusCode;
 use tidemark_actions::AlertChannel;
+use tidemark_actions::vaults::{self, ProjectVault, VaultState};
 use tidemark_catalog::Project;
 use tidemark_model::Role;
 
 use crate::answer::{Answer, page};
 use crate::asked::Fields;
+use crate::language::number;
 use crate::problem::Problem;
 use crate::shown::Frame;
 use crate::visit::Visit;
@@ -18,17 +20,36 @@ struct SettingsPage {
     f: Frame,
     project: String,
     version: &'static str,
+    vaults: Vec<ProjectVault>,
     channels: Vec<AlertChannel>,
     may_try: bool,
     /// The channel that was tried, and why the message did not arrive, if it did not.
     tried: Option<(String, Option<String>)>,
 }
 
+#[expect(
+    clippy::unused_self,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "templates call methods, and pass references"
+)]
 impl SettingsPage {
+    /// Packs of a vault that were read back since they were written.
+    fn read_back(&self, state: &VaultState) -> String {
+        count(state.packs.saturating_sub(state.packs_unread))
+    }
+
+    fn count(&self, number: &usize) -> String {
+        count(*number)
+    }
+
     /// Whether the message on the channel that was tried arrived.
     fn has_arrived(&self) -> bool {
         matches!(self.tried, Some((_, None)))
     }
+}
+
+fn count(items: usize) -> String {
+    number(u64::try_from(items).unwrap_or(u64::MAX))
 }
 
 /// The page.
@@ -42,11 +63,14 @@ fn answer(
     (status, tried): (StatusCode, Option<(String, Option<String>)>),
 ) -> Result<Answer, Problem> {
     visit.require(project, Role::GroupReadOnly)?;
+    let console = visit.console;
+    let look = (console.vaults.as_slice(), console.vault_look.as_ref());
     let settings = SettingsPage {
         f: visit.frame.clone(),
         project: project.id.to_string(),
         version: env!("CARGO_PKG_VERSION"),
-        channels: visit.console.alerting.channels(),
+        vaults: vaults::list(&console.catalog, project, look)?,
+        channels: console.alerting.channels(),
         may_try: visit.require(project, Role::GroupOwner).is_ok(),
         tried,
     };
