@@ -145,6 +145,7 @@ const steps = {
       await page.locator("[role=status]").waitFor();
       await check("settings");
     }
+    await shot("settings");
     return { rows, proven, jobs };
   },
   async documents() {

@@ -275,7 +275,7 @@ remove-everywhere = Remove from the organization
 remove-everywhere-one = Remove from the organization: { $name }
 
 vaults = Where backups are
-vaults-text = Packs are files of the vault; each is read back by itself once a month. tidemark vault show looks at every snapshot.
+vaults-text = Whether every snapshot has all it needs, as of half a minute ago at most. Packs are the vault's files; each is read back by itself once a month.
 vault-common = The common vault
 vault-stored = Stored
 vault-packs = Packs

@@ -275,7 +275,7 @@ remove-everywhere = 組織から削除
 remove-everywhere-one = 組織から削除：{ $name }
 
 vaults = バックアップの場所
-vaults-text = パックはボールトのファイルで、月に一度ずつ自動で読み直されます。tidemark vault show はすべてのスナップショットを確認します。
+vaults-text = すべてのスナップショットに必要なものがそろっているかを示します（30 秒以内の状態）。パックはボールトのファイルで、月に一度ずつ自動で読み直されます。
 vault-common = 共通のボールト
 vault-stored = 保存量
 vault-packs = パック

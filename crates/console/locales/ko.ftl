@@ -275,7 +275,7 @@ remove-everywhere = 조직에서 제거
 remove-everywhere-one = 조직에서 제거: { $name }
 
 vaults = 백업이 있는 곳
-vaults-text = 팩은 볼트의 파일이며, 한 달에 한 번씩 저절로 다시 읽어 확인합니다. tidemark vault show는 모든 스냅샷을 확인합니다.
+vaults-text = 모든 스냅샷에 필요한 것이 다 있는지를 보여 줍니다(30초 이내의 상태). 팩은 볼트의 파일이며, 한 달에 한 번씩 저절로 다시 읽어 확인합니다.
 vault-common = 공용 볼트
 vault-stored = 저장량
 vault-packs = 팩
