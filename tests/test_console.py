@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 
+import pymongo
 import pytest
 import requests
 from test_alerts import Hook
@@ -30,13 +31,14 @@ def browser():
 
 
 @pytest.fixture
-def world(fresh, tmp_path):
+def world(request, fresh, tmp_path):
     hook = Hook()
     config = tmp_path / "tidemark.toml"
     config.write_text(f'[[alerts]]\nname = "ops"\nkind = "json"\nurl = "{hook.url()}"\n')
     world = fresh("--config", str(config)).start()
-    world.create_instance("shop")
-    world.create_user()
+    if not getattr(request, "param", None) == "empty":
+        world.create_instance("shop")
+        world.create_user()
     return world
 
 
@@ -66,13 +68,15 @@ class Browser:
         return answer
 
 
+@pytest.mark.parametrize("world", ["empty"], indirect=True)
 @pytest.mark.parametrize("locale,lang,fleet", [("en-US", "en", "Fleet"), ("ko-KR", "ko", "전체 현황"), ("ja-JP", "ja", "全体の状況")])
 def test_yesterdays_orders_come_back_in_a_browser(world, browser, tmp_path, locale, lang, fleet):
-    client = world.client("shop")
-    client.shop.orders.insert_many([{"_id": n, "item": f"thing {n}"} for n in range(2_000)])
-    someone = Browser(world, tmp_path, locale)
+    someone = Browser(world, tmp_path, locale, USER="app", PASSWORD=PASSWORD)
     found = someone.do("signIn")
     assert found["lang"] == lang and fleet in found["heading"], found
+    address = someone.do("begin")["address"]
+    client = pymongo.MongoClient(address.replace("mongodb://", f"mongodb://app:{PASSWORD}@"))
+    client.shop.orders.insert_many([{"_id": n, "item": f"thing {n}"} for n in range(2_000)])
     assert someone.do("snapshot")["snapshots"] >= 2
     client.shop.orders.drop()
     client.shop.later.insert_one({})

@@ -9,7 +9,7 @@ const require = createRequire(join(process.env.CONSOLE_CLIENTS, "package.json"))
 const { chromium } = require("playwright-core");
 const axe = require.resolve("axe-core/axe.min.js");
 
-const { BASE_URL, LOCALE, STATE, SHOTS, NAME, SECRET, INSTANCE, TARGET, SCHEME, SCRIPTS, WIDTH } = process.env;
+const { BASE_URL, LOCALE, STATE, SHOTS, NAME, SECRET, INSTANCE, TARGET, USER, PASSWORD, SCHEME, SCRIPTS, WIDTH } = process.env;
 const step = process.argv[2];
 
 const browser = await chromium.launch({
@@ -70,6 +70,31 @@ const steps = {
     await check("fleet");
     await shot("fleet");
     return { heading: await text("h1"), lang: await page.getAttribute("html", "lang") };
+  },
+  async begin() {
+    // An empty server: a database and somebody who logs in to it are made here.
+    await page.goto(BASE_URL + "/");
+    await page.locator("main pre").waitFor();
+    await check("fleet-empty");
+    await page.fill("fieldset input[name=name]", INSTANCE);
+    await page.click("fieldset button");
+    await page.waitForURL(/\/projects\/[0-9a-f]{24}$/);
+    await page.click("nav a[href$='/access']");
+    await page.fill("fieldset:has(button[value=add-user]) input[name=name]", USER);
+    await page.fill("input[name=password]", PASSWORD);
+    await page.selectOption("fieldset:has(button[value=add-user]) select[name=role]", "atlasAdmin");
+    await page.click("button[value=add-user]");
+    await page.locator(`th >> text="${USER}"`).waitFor();
+    await page.goto(BASE_URL + "/");
+    for (let tries = 0; tries < 150 && !(await page.locator(".state.idle").count()); tries++) {
+      await page.waitForTimeout(200);
+      await page.reload();
+    }
+    await check("fleet");
+    await shot("fleet");
+    await page.click(`th >> text="${INSTANCE}"`);
+    await page.waitForURL(/\/instances\//);
+    return { address: await text("section code") };
   },
   async snapshot() {
     await page.goto(BASE_URL + "/");

@@ -287,3 +287,5 @@ vault-damaged-text = Run tidemark vault verify on the server; it names what is d
 cause-settings = The connection string or a certificate of the database cannot be used.
 remove-everywhere-sure = { $name } ends in all projects
 remove-everywhere-unsure = Nothing was removed: confirm that it ends in all projects.
+connect = Connect
+connect-text = With a client of MongoDB, as one of these:

@@ -287,3 +287,5 @@ vault-damaged-text = サーバーで tidemark vault verify を実行すると、
 cause-settings = データベースの接続文字列または証明書を使えません。
 remove-everywhere-sure = すべてのプロジェクトで { $name } を使えなくします
 remove-everywhere-unsure = 削除していません。すべてのプロジェクトで使えなくなることを確認してください。
+connect = 接続
+connect-text = MongoDB のクライアントから、次のユーザーで接続します：

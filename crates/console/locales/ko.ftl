@@ -287,3 +287,5 @@ vault-damaged-text = 서버에서 tidemark vault verify를 실행하면 손상�
 cause-settings = 데이터베이스의 연결 문자열이나 인증서를 사용할 수 없습니다.
 remove-everywhere-sure = 모든 프로젝트에서 { $name } 사용을 끝냅니다
 remove-everywhere-unsure = 제거하지 않았습니다. 모든 프로젝트에서 끝난다는 것을 확인해 주세요.
+connect = 연결
+connect-text = MongoDB 클라이언트에서 다음 사용자로 연결합니다:

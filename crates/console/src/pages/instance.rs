@@ -36,6 +36,8 @@ struct InstancePage {
     jobs: Vec<RestoreJob>,
     drills: Vec<Drill>,
     proven_at: Option<Timestamp>,
+    /// Where its clients connect, once it is there.
+    address: Option<String>,
     may_take: bool,
     may_restore: bool,
     window: Window,
@@ -93,11 +95,49 @@ pub(crate) fn show(
         snapshots,
         jobs: catalog.list_restore_jobs(instance.id, first)?.items,
         drills: catalog.list_drills(instance.id, first)?.items,
+        address: address_of(visit, (project, instance))?,
         may_take: visit.may(project, Role::GroupBackupManager),
         may_restore: visit.may(project, Role::GroupOwner),
         f: visit.frame.clone(),
     };
     Ok(page(StatusCode::OK, &shown))
+}
+
+/// The API's operations on an instance, by the view that it is shown through.
+struct Operations {
+    get: &'static str,
+    remove: &'static str,
+    /// What its name is called in their paths.
+    named: &'static str,
+}
+
+fn operations_of(instance: &Instance) -> Operations {
+    let (get, remove, named) = match instance.family {
+        InstanceFamily::Serverless => {
+            ("getGroupServerlessInstance", "deleteGroupServerlessInstance", "name")
+        }
+        InstanceFamily::Flex => ("getGroupFlexCluster", "deleteGroupFlexCluster", "name"),
+        InstanceFamily::Cluster => ("getGroupCluster", "deleteGroupCluster", "clusterName"),
+    };
+    Operations { get, remove, named }
+}
+
+/// Where clients of an instance connect, as its view says; nothing while it is made or mended.
+fn address_of(
+    visit: &Visit<'_>,
+    (project, instance): (&Project, &Instance),
+) -> Result<Option<String>, Problem> {
+    let Operations { get, named, .. } = operations_of(instance);
+    let values = [(named, instance.name.as_str())];
+    let found = match visit.ask(project, Wanted::new(get).with_values(&values)) {
+        Ok(found) => found,
+        // The rest of the page is of use without it.
+        Err(Problem::Refused(_)) => return Ok(None),
+        Err(problem) => return Err(problem),
+    };
+    let kinds = ["/connectionStrings/standardSrv", "/connectionStrings/standard"];
+    let address = kinds.iter().find_map(|kind| found.pointer(kind)?.as_str());
+    Ok(address.filter(|address| !address.is_empty()).map(str::to_owned))
 }
 
 /// What is drawn on the timeline: recoverable ranges, and the moments of snapshots.
@@ -144,12 +184,8 @@ pub(crate) fn remove(
     if form.get("confirm") != Some(name) {
         return Err(Problem::Refused(Explained::plain(visit.frame.t("restore-not-confirmed"))));
     }
-    let (operation, named) = match instance.family {
-        InstanceFamily::Serverless => ("deleteGroupServerlessInstance", "name"),
-        InstanceFamily::Flex => ("deleteGroupFlexCluster", "name"),
-        InstanceFamily::Cluster => ("deleteGroupCluster", "clusterName"),
-    };
-    visit.ask(project, Wanted::new(operation).with_values(&[(named, name)]))?;
+    let Operations { remove, named, .. } = operations_of(instance);
+    visit.ask(project, Wanted::new(remove).with_values(&[(named, name)]))?;
     Ok(see(&format!("/projects/{}", project.id)))
 }
 
