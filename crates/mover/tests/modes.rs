@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use bson::{Document, doc};
 use tempfile::TempDir;
-use tidemark_deployment::{Client, Connection, Endpoint};
+use tidemark_deployment::{Client, Connection, Endpoint, LinkError, STAGE_PREFIX};
 use tidemark_model::{OplogTime, ReadFrom, RestorePlan, Selection, SnapshotId};
 use tidemark_mover::{
     Attempt, Capture, CaptureOutcome, Look, MoverError, Progress, RangeEnd, Replay, Restore,
@@ -431,6 +431,35 @@ fn a_swap_without_its_plan_fails_and_leaves_the_target_as_it_was() {
     // The record stays until the job is known to be over.
     assert_eq!(list_stages(&source.endpoint(), Look::Everywhere).unwrap(), ["job"]);
     swap_stage(&source.endpoint(), "job").unwrap();
+}
+
+#[test]
+fn a_record_stays_while_another_job_is_on_its_way() {
+    let target = Instance::start();
+    let mut connection = target.connect();
+    let records = format!("{STAGE_PREFIX}swapped");
+    let marker = format!("{STAGE_PREFIX}other-1.marker");
+    let insert =
+        |id: &str| doc! { "insert": &records, "documents": [{ "_id": id, "attempt": 1_i64 }] };
+    let there = |connection: &mut Connection| {
+        let mut names = Vec::new();
+        let list = doc! { "listCollections": 1, "nameOnly": true };
+        let listed = connection.for_each("tidemark", list, |found| {
+            names.push(found.get_str("name").unwrap_or_default().to_owned());
+            Ok::<_, LinkError>(())
+        });
+        listed.unwrap();
+        names
+    };
+    connection.command("tidemark", insert("job")).unwrap();
+    connection.command("tidemark", doc! { "create": &marker }).unwrap();
+    forget_swap(&target.endpoint(), "job").unwrap();
+    assert!(!was_swapped(&target.endpoint(), "job").unwrap());
+    assert!(there(&mut connection).contains(&records), "the other one writes into it next");
+    connection.command("tidemark", insert("other")).unwrap();
+    connection.command("tidemark", doc! { "drop": &marker }).unwrap();
+    forget_swap(&target.endpoint(), "other").unwrap();
+    assert_eq!(there(&mut connection), Vec::<String>::new());
 }
 
 /// The names of all collections that somebody sees, by database, and the objects of `d`.

@@ -483,11 +483,16 @@ pub fn was_swapped(endpoint: &Endpoint, job: &str) -> Result<bool, MoverError> {
     has_record(&mut Connection::open(endpoint)?, (Names::on(endpoint), job))
 }
 
-/// Removes the record of a job that is over, and the collection of records with the last one.
+/// Removes the record of a job that is over, and the collection of records with the last one, unless another
+/// job is about to write one.
 pub fn forget_swap(endpoint: &Endpoint, job: &str) -> Result<(), MoverError> {
     const NAMESPACE_NOT_FOUND: i32 = 26;
     let (mut connection, records) = (Connection::open(endpoint)?, Names::on(endpoint).records());
-    let mut others = 0;
+    // Another job that is on its way has its marker before it has its record, and both for a moment: looked
+    // for in this order, one of the two is seen (`a_record_stays_while_another_job_is_on_its_way`).
+    let staged = stages_in(&mut connection, MARKER_DATABASE)?;
+    let is_others = |name: &&String| name.ends_with(MARKER) && job_of(name) != Some(job);
+    let mut others = staged.iter().filter(is_others).count();
     connection.for_each(MARKER_DATABASE, bson::doc! { "find": &records }, |record| {
         others += usize::from(record.get_str("_id").is_ok_and(|other| other != job));
         Ok::<_, MoverError>(())
