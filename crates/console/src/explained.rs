@@ -15,6 +15,11 @@ pub(crate) struct Explained {
 }
 
 impl Explained {
+    /// A message of the console's own.
+    pub(crate) fn message(f: &Frame, id: &str) -> Self {
+        Self::plain(f.t(id))
+    }
+
     /// What the console itself says.
     pub(crate) fn plain(text: String) -> Self {
         Self { text, original: None }

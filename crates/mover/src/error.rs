@@ -223,9 +223,8 @@ fn cause_of_link(error: &LinkError) -> Cause {
 
 fn cause_of_vault(error: &VaultError) -> Cause {
     match error {
-        VaultError::Damaged { .. } | VaultError::MissingChunk(_) | VaultError::Missing { .. } => {
-            Cause::VaultDamaged
-        }
+        VaultError::Missing { .. } => Cause::VaultDamaged,
+        error if error.is_damage() => Cause::VaultDamaged,
         VaultError::File { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             Cause::Disk
         }

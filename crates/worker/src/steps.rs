@@ -26,9 +26,7 @@ impl StepError {
             Self::DiedTooOften(_) | Self::Vanished => false,
         }
     }
-}
 
-impl StepError {
     /// Why the job fails, for its record.
     pub(crate) fn to_failure(&self) -> Failure {
         let cause = match self {

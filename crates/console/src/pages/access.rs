@@ -46,8 +46,18 @@ struct Action {
     wanted: &'static str,
     word: &'static str,
     one: &'static str,
+}
+
+impl Action {
     /// Whether it has to be confirmed.
-    is_final: bool,
+    fn is_final(&self) -> bool {
+        is_final(self.wanted)
+    }
+}
+
+/// Whether what a form says ends something in all projects.
+fn is_final(wanted: &str) -> bool {
+    wanted.starts_with("delete-")
 }
 
 /// What is listed, and what can be done with each.
@@ -148,11 +158,7 @@ fn actions<const N: usize>(
     all: [(bool, &'static str, (&'static str, &'static str)); N],
 ) -> Vec<Action> {
     let allowed = all.into_iter().filter(|(may, ..)| *may);
-    let action = |(_, wanted, (word, one)): (bool, &'static str, _)| {
-        let is_final = wanted.starts_with("delete-");
-        Action { wanted, word, one, is_final }
-    };
-    allowed.map(action).collect()
+    allowed.map(|(_, wanted, (word, one))| Action { wanted, word, one }).collect()
 }
 
 /// All that an operation lists.
@@ -192,7 +198,7 @@ pub(crate) fn change(
     form: &Fields,
 ) -> Result<Answer, Problem> {
     if is_sent_again(visit, form)? {
-        let why = Explained::plain(visit.frame.t("access-made-already"));
+        let why = Explained::message(&visit.frame, "access-made-already");
         return answer(visit, project, None, Some(why));
     }
     let done = match to_add(form) {
@@ -241,8 +247,8 @@ fn to_add(form: &Fields) -> Option<(&'static str, Value)> {
 fn remove(visit: &Visit<'_>, project: &Project, form: &Fields) -> Result<Value, Problem> {
     let id = form.get("id").unwrap_or_default();
     let wanted = form.get("do").unwrap_or_default();
-    if wanted.starts_with("delete-") && form.get("sure") != Some("yes") {
-        return Err(Problem::Refused(Explained::plain(visit.frame.t("remove-everywhere-unsure"))));
+    if is_final(wanted) && form.get("sure") != Some("yes") {
+        return Err(Problem::Refused(Explained::message(&visit.frame, "remove-everywhere-unsure")));
     }
     let org = project.org.to_string();
     let (operation, values) = match wanted {

@@ -87,12 +87,10 @@ pub(crate) fn create(
         Ok(drill) => Ok(see(&format!("{}/drills/{}", path_of(project, instance), drill.wanted.id))),
         Err(CreateDrillError::Catalog(error)) => Err(error.into()),
         Err(CreateDrillError::Unfinished) => {
-            let why = visit.frame.t("refused-unfinished-drill");
-            Err(Problem::Refused(Explained::plain(why)))
+            Err(Problem::Refused(Explained::message(&visit.frame, "refused-unfinished-drill")))
         }
         Err(CreateDrillError::NothingToRestore) => {
-            let why = visit.frame.t("refused-nothing-to-restore");
-            Err(Problem::Refused(Explained::plain(why)))
+            Err(Problem::Refused(Explained::message(&visit.frame, "refused-nothing-to-restore")))
         }
         Err(error) => Err(Problem::Refused(Explained::other(&visit.frame, error))),
     }

@@ -102,7 +102,7 @@ pub(crate) fn create(
     let name = form.get("name").unwrap_or_default();
     let offers_serverless = visit.console.offers_serverless;
     if form.get("view") == Some("serverless") && !offers_serverless {
-        let why = Explained::plain(visit.frame.t("code-switched-off"));
+        let why = Explained::message(&visit.frame, "code-switched-off");
         return answer(visit, project, Some((name.to_owned(), why)));
     }
     let (operation, provider) = if form.get("view") == Some("flex") || !offers_serverless {

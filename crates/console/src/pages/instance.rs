@@ -182,7 +182,7 @@ pub(crate) fn remove(
 ) -> Result<Answer, Problem> {
     let name = instance.name.as_str();
     if form.get("confirm") != Some(name) {
-        return Err(Problem::Refused(Explained::plain(visit.frame.t("restore-not-confirmed"))));
+        return Err(Problem::Refused(Explained::message(&visit.frame, "restore-not-confirmed")));
     }
     let Operations { remove, named, .. } = operations_of(instance);
     visit.ask(project, Wanted::new(remove).with_values(&[(named, name)]))?;
@@ -202,8 +202,7 @@ pub(crate) fn take_snapshot(
         Ok(_) => Ok(see(&path_of(project, instance))),
         Err(TakeSnapshotError::Catalog(error)) => Err(error.into()),
         Err(TakeSnapshotError::Unfinished) => {
-            let why = visit.frame.t("refused-unfinished-snapshot");
-            Err(Problem::Refused(Explained::plain(why)))
+            Err(Problem::Refused(Explained::message(&visit.frame, "refused-unfinished-snapshot")))
         }
         Err(TakeSnapshotError::Unavailable(state)) => {
             let state = visit.frame.state(state.as_str());

@@ -265,7 +265,7 @@ pub(crate) fn plan(
     visit.require(project, Role::GroupOwner)?;
     let wanted = Wanted::of(fields, instance);
     let planned = match wanted.wish(project) {
-        Err(id) => Err(Explained::plain(visit.frame.t(id))),
+        Err(id) => Err(Explained::message(&visit.frame, id)),
         Ok(wish) => plan_of(visit, instance, &wish)?,
     };
     let plan = match planned {
@@ -332,7 +332,7 @@ pub(crate) fn create(
     let wish = match wanted.wish(project) {
         Ok(wish) => wish,
         Err(id) => {
-            let why = Explained::plain(visit.frame.t(id));
+            let why = Explained::message(&visit.frame, id);
             return show(visit, (project, instance), form, Some(why));
         }
     };
